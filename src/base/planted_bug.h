@@ -1,0 +1,25 @@
+// Test-only: deliberately broken behaviour, to prove that the swarm finds what it must find. One bug at a time, off
+// unless a test turns it on; no option of the program reaches it.
+#pragma once
+
+#include <cstdint>
+
+namespace resilver {
+
+enum class PlantedBug : std::uint8_t {
+  none,
+  no_range_lock,                // raid: overlapping reads and writes are not ordered
+  parity_not_updated_degraded,  // raid: a degraded write skips the parity of the lost chunk
+  bitmap_cleared_early,         // raid and replica: an intent bit is cleared before everybody is durable
+  member_not_marked_faulty,     // raid: a write is acknowledged before the failed member is durably excluded
+  ack_before_durable,           // replica: a write is acknowledged before the secondaries are durable
+  no_fencing,                   // replica: an old epoch is obeyed
+  lease_ignored,                // replica: a primary serves without its lease
+  reconciliation_skipped,       // replica: a promoted primary does not settle the last writes
+};
+
+inline PlantedBug planted_bug_now = PlantedBug::none;
+
+inline bool planted(PlantedBug bug) noexcept { return planted_bug_now == bug; }
+
+}  // namespace resilver
