@@ -1,3 +1,7 @@
+// src/base: what every other room stands on: checks, errors, units, byte order, checksums, hashes, histograms, the seeded
+// generator, log lines. It may assume nothing but the language and libfmt. It never knows another room, starts nothing,
+// waits for nothing, and (but for the log) does no I/O.
+//
 // Errors are values. A Result carries either a value or an Error; nothing on the data path throws.
 #pragma once
 

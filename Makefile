@@ -1,0 +1,234 @@
+# resilver: GNU make, one non-recursive makefile. `make help` is this comment.
+#
+#   make                     the program, build/release/resilver
+#   make demo [FILL=FILE]    install what is missing, build, run the main job on FILE
+#   make check               install what is missing, lint, build, run all tests (what .ci/run calls)
+#   make check-long          the same with 10,000 swarm seeds
+#   make asan | tsan         build and run the unit tests of that variant only
+#   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on
+#   make bench               speed against fio and reference programs
+#   make lint | format       check the house rules | apply clang-format
+#   make deps                install the Debian packages that are missing
+#   make install [PREFIX=/usr/local] [DESTDIR=]
+#   make clean
+#
+# One room's tests, in one variant (release, debug, asan, tsan):  make build/asan/tests/raid && build/asan/tests/raid
+# Everything built goes under build/<variant>/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+FILL ?= build/release/resilver
+N ?= 300
+SEED ?= 1
+
+# ---- packages: the one list ------------------------------------------------------------------------------------------
+# llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
+PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev \
+  libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev
+BENCH_PACKAGES := fio
+
+# ---- which tests run where -------------------------------------------------------------------------------------------
+# Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
+# ship. Rooms with threads or rings run under TSan too. ASAN_EXTRA: more runs, BINARY or BINARY,VARIABLE=VALUE.
+RELEASE_ROOMS := e2e scenario swarm crash
+TSAN_ROOMS := async uring
+SWARM_ASAN_SEEDS := 20
+TEST_TIMEOUT_S ?= 900
+
+# ---- compiler --------------------------------------------------------------------------------------------------------
+CXX := clang++-19
+WARNINGS := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough -Werror
+CXXFLAGS_COMMON := -std=c++23 -march=x86-64-v2 -pthread -fno-omit-frame-pointer -fpch-instantiate-templates $(WARNINGS) \
+  -Isrc -I.
+LDFLAGS_COMMON := -fuse-ld=lld -pthread -Wl,--as-needed
+LIBS := -lboost_program_options -lfmt -luring -lisal
+TEST_LIBS := -lgmock -lgtest -lgtest_main
+
+VARIANTS := release debug asan tsan
+CXXFLAGS_release := -O2 -g1
+CXXFLAGS_debug := -O0 -g -D_GLIBCXX_ASSERTIONS
+CXXFLAGS_asan := -O1 -g1 -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize-recover=all
+CXXFLAGS_tsan := -O1 -g1 -fsanitize=thread
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_tsan := -fsanitize=thread
+
+# ---- sources ---------------------------------------------------------------------------------------------------------
+ROOMS := $(patsubst src/%/,%,$(sort $(dir $(wildcard src/*/*.cc))))
+TOOL_SOURCES := $(wildcard tools/*.cc)
+SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
+BENCH_SOURCES := $(wildcard tests/bench/*.cc)
+TEST_ROOMS := $(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*_test.cc))))
+ALL_SOURCES := $(wildcard src/*/*.cc) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(BENCH_SOURCES) \
+  $(foreach r,$(TEST_ROOMS),$(wildcard tests/$r/*.cc))
+
+# The rooms of src that a room's tests link, so that one can be built while others do not compile. Default: all.
+TEST_USES_base := base
+TEST_USES_async := base async
+TEST_USES_env := base async env
+TEST_USES_uring := base async env uring
+TEST_USES_sim := base async env sim
+TEST_USES_fault := base async env sim fault
+TEST_USES_raid := base async env sim fault raid
+TEST_USES_replica := base async env sim fault replica
+TEST_USES_workload := base async env sim fault workload
+test_uses = $(if $(filter-out undefined,$(origin TEST_USES_$1)),$(TEST_USES_$1),$(ROOMS))
+
+# ---- parallel by default ---------------------------------------------------------------------------------------------
+# GNU make 4.3 hides a -j given by the user from makefiles while they are read; the command line tells.
+ifeq ($(MAKELEVEL),0)
+  ifeq ($(filter -j% --jobs%,$(MAKEFLAGS) $(shell tr '\0' ' ' </proc/$$PPID/cmdline)),)
+    MAKEFLAGS += -j$(shell nproc)
+  endif
+endif
+# Several goals of which one installs packages or calls make itself: one after the other.
+COMPOSITE_GOALS := deps check check-long demo lint bench swarm asan tsan clean format install
+ifneq ($(and $(filter $(COMPOSITE_GOALS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
+.NOTPARALLEL:
+endif
+
+.PHONY: all help $(COMPOSITE_GOALS) check-build FORCE
+all: build/release/resilver
+
+help:
+	@awk '!/^#/{exit} {sub(/^# ?/, ""); print}' Makefile
+
+# ---- compile and link, per variant -----------------------------------------------------------------------------------
+# objects(variant, sources)
+objects = $(patsubst %.cc,build/$1/obj/%.o,$2)
+room_objects = $(call objects,$1,$(foreach r,$2,$(wildcard src/$r/*.cc)))
+
+# The linker takes from the rooms' objects only what is needed, as from a static library but without making one.
+# link(variant, first objects, lazily linked objects, libraries)
+define link
+@echo "LINK $@"
+@mkdir -p $(@D)
+@$(CXX) $(LDFLAGS_COMMON) $(LDFLAGS_$1) -o $@ $2 -Wl,--start-lib $3 -Wl,--end-lib $4
+endef
+
+define variant_rules
+CXXFLAGS_all_$1 := $$(CXXFLAGS_COMMON) $$(CXXFLAGS_$1)
+
+# Rewritten only when the flags change: then everything of the variant is compiled again.
+build/$1/flags: FORCE
+	@command -v $$(CXX) >/dev/null || { echo "$$(CXX) is not installed: run 'make deps'" >&2; exit 1; }
+	@mkdir -p $$(@D); echo '$$(CXX) $$(CXXFLAGS_all_$1)' | cmp -s - $$@ || echo '$$(CXX) $$(CXXFLAGS_all_$1)' >$$@
+
+build/$1/pch/src/base/pch.pch build/$1/pch/tests/support/pch.pch: build/$1/pch/%.pch: %.h build/$1/flags
+	@echo "PCH  $$@"
+	@mkdir -p $$(@D)
+	@$$(CXX) $$(CXXFLAGS_all_$1) -x c++-header -MD -MP -MF $$(@:.pch=.d) -o $$@ $$<
+
+build/$1/obj/tests/%.o: tests/%.cc build/$1/pch/tests/support/pch.pch
+	@echo "CXX  $$@"
+	@mkdir -p $$(@D)
+	@$$(CXX) $$(CXXFLAGS_all_$1) -include-pch build/$1/pch/tests/support/pch.pch -MMD -MP -c -o $$@ $$<
+
+build/$1/obj/%.o: %.cc build/$1/pch/src/base/pch.pch
+	@echo "CXX  $$@"
+	@mkdir -p $$(@D)
+	@$$(CXX) $$(CXXFLAGS_all_$1) -include-pch build/$1/pch/src/base/pch.pch -MMD -MP -c -o $$@ $$<
+
+build/$1/resilver: $$(call objects,$1,$$(TOOL_SOURCES)) $$(call room_objects,$1,$$(ROOMS))
+	$$(call link,$1,$$(call objects,$1,$$(TOOL_SOURCES)),$$(call room_objects,$1,$$(ROOMS)),$$(LIBS))
+
+$$(foreach r,$$(TEST_ROOMS),$$(eval $$(call test_rules,$1,$$r)))
+$$(foreach b,$$(BENCH_SOURCES),$$(eval $$(call bench_rules,$1,$$b)))
+endef
+
+# test_rules(variant, room)
+define test_rules
+build/$1/tests/$2: $(call objects,$1,$(wildcard tests/$2/*.cc) $(SUPPORT_SOURCES)) $(call room_objects,$1,$(call test_uses,$2))
+	$$(call link,$1,$(call objects,$1,$(wildcard tests/$2/*.cc)),$(call objects,$1,$(SUPPORT_SOURCES)) \
+	  $(call room_objects,$1,$(call test_uses,$2)),$$(TEST_LIBS) $$(LIBS))
+endef
+
+# bench_rules(variant, source)
+define bench_rules
+build/$1/bench/$(basename $(notdir $2)): $(call objects,$1,$2) $(call room_objects,$1,$(ROOMS))
+	$$(call link,$1,$(call objects,$1,$2),$(call room_objects,$1,$(ROOMS)),$$(LIBS))
+endef
+
+$(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
+
+-include $(foreach v,$(VARIANTS),$(patsubst %.o,%.d,$(call objects,$v,$(ALL_SOURCES))) \
+  build/$v/pch/src/base/pch.d build/$v/pch/tests/support/pch.d)
+
+# ---- install packages ------------------------------------------------------------------------------------------------
+deps:
+	@command -v dpkg-query >/dev/null || { echo "deps: this is no Debian; install by hand: $(PACKAGES)" >&2; exit 1; }; \
+	missing=; for p in $(PACKAGES); do \
+	  [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || missing="$$missing $$p"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; \
+	  command -v sudo >/dev/null || { echo "deps: neither root nor sudo; install as root:$$missing" >&2; exit 1; }; fi; \
+	echo "deps: installing Debian packages:$$missing"; mkdir -p build; \
+	apt="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600"; \
+	{ $$apt update && $$apt install -y --no-install-recommends $$missing; } >build/deps.log 2>&1 </dev/null || \
+	  { tail -n 5 build/deps.log >&2; echo "deps: apt-get failed (all of it in build/deps.log); needed:$$missing" >&2; exit 1; }
+
+# ---- tests -----------------------------------------------------------------------------------------------------------
+TEST_BINARIES_asan := $(patsubst %,build/asan/tests/%,$(filter-out $(RELEASE_ROOMS),$(TEST_ROOMS)))
+TEST_BINARIES_tsan := $(patsubst %,build/tsan/tests/%,$(filter $(TSAN_ROOMS),$(TEST_ROOMS)))
+TEST_BINARIES_release := $(patsubst %,build/release/tests/%,$(filter $(RELEASE_ROOMS),$(TEST_ROOMS)))
+ASAN_EXTRA = $(if $(filter swarm,$(TEST_ROOMS)),build/asan/tests/swarm$(COMMA)RESILVER_SWARM_SEEDS=$(SWARM_ASAN_SEEDS))
+COMMA := ,
+# The slow ones first, so that the last minute keeps both cores busy.
+CHECK_RUNS = $(TEST_BINARIES_release) $(ASAN_EXTRA) $(TEST_BINARIES_asan) $(TEST_BINARIES_tsan)
+run_binaries = $(sort $(foreach r,$1,$(firstword $(subst $(COMMA), ,$r))))
+
+export TEST_TIMEOUT_S
+export RESILVER_PROGRAM := build/release/resilver
+
+check-build: $(if $(TOOL_SOURCES),build/release/resilver) $(call run_binaries,$(CHECK_RUNS)) ;
+
+check:
+	@$(MAKE) --no-print-directory deps
+	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory check-build' -- $(CHECK_RUNS)
+
+check-long: export RESILVER_SWARM_SEEDS := 10000
+check-long: export TEST_TIMEOUT_S := 14400
+check-long:
+	@$(MAKE) --no-print-directory check
+
+asan tsan:
+	@$(MAKE) --no-print-directory deps
+	@tests/run --step build '$(MAKE) --no-print-directory $(TEST_BINARIES_$@)' -- $(TEST_BINARIES_$@)
+
+swarm:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory build/release/tests/swarm
+	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
+
+lint:
+	@$(MAKE) --no-print-directory deps
+	@tests/lint/run
+
+format:
+	@$(MAKE) --no-print-directory deps
+	@git ls-files -co --exclude-standard '*.cc' '*.h' | xargs -r -d '\n' clang-format-19 -i
+
+# ---- run, measure, install -------------------------------------------------------------------------------------------
+demo:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory build/release/resilver
+	@build/release/resilver run scenarios/disk-then-server.toml --time real --fill $(FILL) --out build/demo
+
+bench:
+	@$(MAKE) --no-print-directory deps PACKAGES='$(PACKAGES) $(BENCH_PACKAGES)'
+	@$(MAKE) --no-print-directory build/release/resilver $(patsubst tests/bench/%.cc,build/release/bench/%,$(BENCH_SOURCES))
+	@tests/bench/run
+
+install: build/release/resilver
+	install -D -m 755 build/release/resilver $(DESTDIR)$(PREFIX)/bin/resilver
+	install -d $(DESTDIR)$(PREFIX)/share/resilver/scenarios
+	install -m 644 scenarios/*.toml $(DESTDIR)$(PREFIX)/share/resilver/scenarios
+
+clean:
+	rm -rf build
