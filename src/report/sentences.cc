@@ -1,0 +1,290 @@
+#include "report/sentences.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "base/units.h"
+#include "scenario/measures.h"
+
+namespace resilver::report {
+
+namespace {
+
+using scenario::ContenderResult;
+using scenario::EventResult;
+using scenario::EventState;
+using scenario::RunResults;
+
+// What one contender made of one event, in the measures that the sentences weigh.
+struct Showing {
+  const ContenderResult* contender = nullptr;
+  bool down = false;
+  Nanos outage = 0;
+  std::uint64_t errors = 0;
+  std::uint64_t link_bytes = 0;
+  bool repair_needed = false;
+  bool repaired = true;
+  Nanos repair = 0;
+};
+
+const EventResult* applied_event(const ContenderResult& contender, const std::string& name) {
+  for (const auto& event : contender.events)
+    if (event.name == name && event.state == EventState::applied) return &event;
+  return nullptr;
+}
+
+Showing showing_of(const ContenderResult& contender, const EventResult& event) {
+  const auto& window = event.window;
+  Showing showing;
+  showing.contender = &contender;
+  showing.down = window.outage.never_ended;
+  showing.outage = window.outage.total <= kNoOutage ? 0 : window.outage.total;
+  showing.errors = window.client_errors;
+  showing.link_bytes = window.repair.link_bytes + window.node_repair.link_bytes;
+  for (const auto* repair : {&window.repair, &window.node_repair}) {
+    if (!repair->needed) continue;
+    showing.repair_needed = true;
+    showing.repaired = showing.repaired && repair->finished;
+    showing.repair = std::max(showing.repair, repair->time);
+  }
+  return showing;
+}
+
+bool lost_data(const ContenderResult& contender) {
+  return contender.oracle.lost_writes > 0 || contender.oracle.unrecoverable_bytes > 0;
+}
+
+// Worse in this order: down, data lost, time without service, errors, never whole again, time to be whole.
+bool better(const Showing& a, const Showing& b) {
+  const auto key = [](const Showing& s) {
+    return std::tuple(s.down, lost_data(*s.contender), s.outage, s.errors, !s.repaired, s.repair);
+  };
+  return key(a) < key(b);
+}
+
+std::optional<Showing> best(const RunResults& results, const std::string& event, Kind kind) {
+  std::optional<Showing> found;
+  for (const auto& contender : results.contenders) {
+    if (kind_of(contender) != kind || !contender.inconclusive.empty()) continue;
+    const EventResult* result = applied_event(contender, event);
+    if (!result) continue;
+    const Showing showing = showing_of(contender, *result);
+    if (!found || better(showing, *found)) found = showing;
+  }
+  return found;
+}
+
+std::string service(const Showing& showing) {
+  if (showing.down) return "down for good";
+  if (showing.outage == 0) return "no outage";
+  return format_duration(showing.outage) + " without service";
+}
+
+// -1: a leads, 1: b leads, 0: neither.
+int order(double a, double b) { return leads(a, b) ? -1 : leads(b, a) ? 1 : 0; }
+
+int order_by_service(const Showing& a, const Showing& b) {
+  if (a.down != b.down) return a.down ? 1 : -1;
+  if (lost_data(*a.contender) != lost_data(*b.contender)) return lost_data(*a.contender) ? 1 : -1;
+  if (a.down) return 0;
+  return order(static_cast<double>(a.outage), static_cast<double>(b.outage));
+}
+
+int order_by_repair(const Showing& a, const Showing& b) {
+  if (!a.repair_needed || !b.repair_needed) return 0;
+  if (a.repaired != b.repaired) return a.repaired ? -1 : 1;
+  return a.repaired ? order(static_cast<double>(a.repair), static_cast<double>(b.repair)) : 0;
+}
+
+int order_by_link(const Showing& a, const Showing& b) {
+  return order(static_cast<double>(a.link_bytes), static_cast<double>(b.link_bytes));
+}
+
+std::string link_clause(const Showing& winner, const Showing& other) {
+  const int by = order_by_link(winner, other);
+  if (by == 0) return {};
+  const auto sent = [](std::uint64_t bytes) { return bytes == 0 ? std::string("nothing") : format_size(bytes); };
+  return fmt::format(", {} sent {} {}", sent(winner.link_bytes), by < 0 ? "instead of" : "against",
+                     sent(other.link_bytes));
+}
+
+std::string repair_clause(const Showing& winner, const Showing& other) {
+  if (winner.repair_needed && !winner.repaired) return ", not whole again";
+  if (order_by_repair(winner, other) == 0) return {};
+  const std::string& name = other.contender->name;
+  if (!other.repaired) return fmt::format(", whole again, which {} never is", name);
+  const Nanos apart = other.repair - winner.repair;
+  return apart > 0 ? fmt::format(", whole again {} before {}", format_duration(apart), name)
+                   : fmt::format(", but whole again {} after {}", format_duration(-apart), name);
+}
+
+std::string errors_clause(const Showing& winner, const Showing& other) {
+  if (winner.errors == other.errors || (winner.down && other.down)) return {};
+  return fmt::format(", {} client errors instead of {}", winner.errors, other.errors);
+}
+
+std::string service_clause(const Showing& winner, const Showing& other) {
+  const std::string& name = other.contender->name;
+  if (other.down && !winner.down) return fmt::format("{}; {} is down for good", service(winner), name);
+  if (order_by_service(winner, other) == 0) return service(winner) + (winner.outage == 0 ? "" : " either way");
+  if (lost_data(*other.contender) && !lost_data(*winner.contender))
+    return fmt::format("{}, and nothing lost, as {} did", service(winner), name);
+  return other.outage == 0 ? fmt::format("{}, {} none", service(winner), name)
+                           : fmt::format("{} instead of {}", service(winner), format_duration(other.outage));
+}
+
+bool about_disks(const EventResult& event) { return event.verb.starts_with("disk."); }
+
+std::string advice(const EventResult& event, int winner) {
+  if (about_disks(event)) return winner < 0 ? "rebuild locally" : "let a replica serve and repair";
+  return winner < 0 ? "stay on one server" : "fail over";
+}
+
+std::string compare(const EventResult& event, const Showing& local, const Showing& remote) {
+  int winner = order_by_service(local, remote);
+  if (winner == 0 && local.down)
+    return fmt::format("neither helps: {} and {} are down", local.contender->name, remote.contender->name);
+  std::string reason;
+  if (winner == 0) {
+    const int repair = order_by_repair(local, remote);
+    const int link = order_by_link(local, remote);
+    if (repair * link < 0 || (repair == 0 && link == 0)) {
+      if (repair == 0) return fmt::format("no difference that counts: {}", service(local));
+      const Showing& fast = repair < 0 ? local : remote;
+      const Showing& slow = repair < 0 ? remote : local;
+      return fmt::format("a choice: {} is whole again {}sooner, {} sends less ({} against {}); {}",
+                         fast.contender->name, slow.repaired ? format_duration(slow.repair - fast.repair) + " " : "",
+                         slow.contender->name, slow.link_bytes == 0 ? "nothing" : format_size(slow.link_bytes),
+                         format_size(fast.link_bytes), service_clause(fast, slow));
+    }
+    winner = repair != 0 ? repair : link;
+  }
+  const Showing& first = winner < 0 ? local : remote;
+  const Showing& second = winner < 0 ? remote : local;
+  return fmt::format("{} ({}): {}{}{}{}", advice(event, winner), first.contender->name, service_clause(first, second),
+                     errors_clause(first, second), link_clause(first, second), repair_clause(first, second));
+}
+
+std::string alone(const Showing& showing) {
+  std::string text = fmt::format("{}: {}", showing.contender->name, service(showing));
+  if (showing.repair_needed && showing.repaired) text += ", whole again after " + format_duration(showing.repair);
+  if (showing.repair_needed && !showing.repaired) text += ", not whole again";
+  return text;
+}
+
+std::string without_times(const std::optional<Showing>& local, const std::optional<Showing>& remote) {
+  std::vector<std::string> parts;
+  for (const auto& showing : {local, remote})
+    if (showing)
+      parts.push_back(fmt::format("{} {}", showing->contender->name, showing->down ? "is down for good" : "serves on"));
+  return fmt::format("{} (shared device: times not compared)", fmt::join(parts, ", "));
+}
+
+// The events of the run that took place somewhere, each once, in the order of the file.
+std::vector<const EventResult*> events_of(const RunResults& results) {
+  std::vector<const EventResult*> events;
+  for (const auto& name : event_names(results))
+    for (const auto& contender : results.contenders)
+      if (const EventResult* event = applied_event(contender, name)) {
+        events.push_back(event);
+        break;
+      }
+  return events;
+}
+
+bool as_good(const std::optional<Showing>& both, const std::optional<Showing>& other) {
+  return !other || (!both->down && order_by_service(*both, *other) <= 0);
+}
+
+// Does one contender with both kinds of redundancy keep up with the specialists in every event?
+void add_both(const RunResults& results, const std::vector<const EventResult*>& events,
+              std::vector<Sentence>& sentences) {
+  std::vector<std::string> good;
+  std::vector<std::string> bad;
+  const ContenderResult* whom = nullptr;
+  bool disk = false;
+  bool node = false;
+  for (const EventResult* event : events) {
+    const auto both = best(results, event->name, Kind::both);
+    if (!both) continue;
+    whom = both->contender;
+    (about_disks(*event) ? disk : node) = true;
+    const bool keeps_up = as_good(both, best(results, event->name, Kind::local)) &&
+                          as_good(both, best(results, event->name, Kind::remote));
+    std::string text = service(*both);
+    if (about_disks(*event) && both->repair_needed && both->link_bytes == 0 && both->repaired)
+      text += ", repaired locally";
+    (keeps_up ? good : bad).push_back(fmt::format("'{}' {}", event->name, text));
+  }
+  if (!whom || !disk || !node) return;
+  std::string text = whom->name + ": ";
+  if (bad.empty())
+    text += fmt::format("{}; as good as the better of the two each time", fmt::join(good, ", "));
+  else
+    text += fmt::format("{}: behind the better of the two{}{}", fmt::join(bad, ", "),
+                        good.empty() ? "" : "; not behind in ", fmt::join(good, ", "));
+  text += fmt::format(", at {:.2f}x space", whom->space_permille / 1000.0);
+  if (lost_data(*whom)) text += ", and it lost data";
+  sentences.push_back({"both matter", text});
+}
+
+void add_losses(const ContenderResult& contender, std::vector<Sentence>& sentences) {
+  const auto& oracle = contender.oracle;
+  std::vector<std::string> parts;
+  if (oracle.lost_writes > 0) parts.push_back(fmt::format("{} acknowledged writes lost", oracle.lost_writes));
+  if (oracle.unrecoverable_bytes > 0)
+    parts.push_back(format_size(oracle.unrecoverable_bytes) + " unreadable at the end");
+  if (oracle.stale_reads + oracle.corrupt_reads > 0)
+    parts.push_back(
+        fmt::format("{} reads returned wrong or stale data as good", oracle.stale_reads + oracle.corrupt_reads));
+  if (contender.whole.outage.never_ended) parts.push_back("down for good");
+  if (parts.empty()) return;
+  std::string text = fmt::format("{}", fmt::join(parts, ", "));
+  if (kind_of(contender) == Kind::bare)
+    text += ": it has no redundancy, which is cheap and fast until the first failure";
+  sentences.push_back({contender.name, text});
+}
+
+}  // namespace
+
+Kind kind_of(const ContenderResult& contender) {
+  if (contender.remote_redundancy) return contender.local_redundancy ? Kind::both : Kind::remote;
+  return contender.local_redundancy ? Kind::local : Kind::bare;
+}
+
+std::vector<std::string> event_names(const RunResults& results) {
+  std::vector<std::string> names;
+  for (const auto& contender : results.contenders)
+    for (const auto& event : contender.events)
+      if (std::find(names.begin(), names.end(), event.name) == names.end()) names.push_back(event.name);
+  return names;
+}
+
+bool leads(double value, double other) { return value < other && value * 1.1 < other; }
+
+std::vector<Sentence> closing_sentences(const RunResults& results) {
+  std::vector<Sentence> sentences;
+  const auto events = events_of(results);
+  const bool comparable = !results.header.real || results.header.paced;
+  for (const EventResult* event : events) {
+    if (event->verb.starts_with("array.") || event->verb.starts_with("volume.")) continue;
+    const auto local = best(results, event->name, Kind::local);
+    const auto remote = best(results, event->name, Kind::remote);
+    if (!local && !remote) continue;
+    std::string text;
+    if (!comparable)
+      text = without_times(local, remote);
+    else if (local && remote)
+      text = compare(*event, *local, *remote);
+    else
+      text = alone(local ? *local : *remote);
+    sentences.push_back({event->name, text});
+  }
+  if (comparable) add_both(results, events, sentences);
+  for (const auto& contender : results.contenders) add_losses(contender, sentences);
+  return sentences;
+}
+
+}  // namespace resilver::report

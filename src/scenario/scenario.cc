@@ -1,0 +1,329 @@
+#include "scenario/scenario.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/units.h"
+
+namespace resilver::scenario {
+
+namespace {
+
+const VerbInfo kVerbs[] = {
+    {Verb::disk_fail, "disk.fail", TargetKind::disk, false, "",
+     "every further I/O of the disk fails; the array takes a spare", "the simulated disk answers 'device gone'",
+     "the wrapper over the image answers 'device gone'; the image stays"},
+    {Verb::disk_latent, "disk.latent", TargetKind::disk, false, "count, size, where",
+     "blocks become unreadable until they are written again", "medium error on reads",
+     "medium error from the wrapper; the bytes in the image stay"},
+    {Verb::disk_corrupt, "disk.corrupt", TargetKind::disk, false, "count, size, where",
+     "blocks change silently: reads succeed and return other bytes", "bytes are changed on the simulated disk",
+     "bytes are changed in the image"},
+    {Verb::disk_slow, "disk.slow", TargetKind::disk, true, "factor, add, bandwidth", "requests take longer",
+     "the service time is stretched", "completions are delayed; the image itself is as fast as ever"},
+    {Verb::disk_hang, "disk.hang", TargetKind::disk, true, "", "requests are taken and not answered",
+     "completions are withheld; given out when it ends", "completions are withheld; the I/O itself was done"},
+    {Verb::disk_replace, "disk.replace", TargetKind::disk, false, "", "a new, empty disk takes the slot",
+     "a fresh simulated disk", "a fresh image; the old one is put aside"},
+    {Verb::node_crash, "node.crash", TargetKind::node, true, "", "the process dies; what the disks took survives",
+     "memory is lost; disks finish what they had", "SIGKILL"},
+    {Verb::node_power_loss, "node.power_loss", TargetKind::node, true, "",
+     "the node dies and its disks lose their caches", "writes not flushed are kept, lost or torn by the seed",
+     "SIGKILL, and writes that the image wrapper withheld since the last flush are kept, lost or torn by the seed"},
+    {Verb::node_freeze, "node.freeze", TargetKind::node, true, "",
+     "the process stops and later goes on as if nothing was", "the node's events wait; its clock goes on",
+     "SIGSTOP, SIGCONT"},
+    {Verb::node_restart, "node.restart", TargetKind::node, false, "", "the node starts (again), after its reboot time",
+     "a new node on the same disks", "SIGKILL if it runs, then a new process on the same images"},
+    {Verb::link_drop, "link.drop", TargetKind::link, true, "",
+     "nothing passes and nobody is told, like an unplugged cable", "messages wait; connections stay open",
+     "the runner's proxy stops reading; connections stay open"},
+    {Verb::link_latency, "link.latency", TargetKind::link, true, "add", "every message takes longer",
+     "added to each direction", "the runner's proxy delays each direction"},
+    {Verb::link_bandwidth, "link.bandwidth", TargetKind::link, true, "bandwidth", "less passes per second",
+     "the link's rate changes", "the runner's proxy passes less"},
+    {Verb::array_scrub, "array.scrub", TargetKind::node, false, "repair",
+     "the node's array reads everything and counts what does not fit", "the engine's own scrub",
+     "the engine's own scrub"},
+    {Verb::volume_overwrite, "volume.overwrite", TargetKind::volume, false, "range",
+     "the client overwrites a range: an accident, and a perfectly valid write", "ordinary writes", "ordinary writes"},
+};
+
+std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value / unit * unit; }
+std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+const NodeSpec* find_node(const ContenderSpec& contender, const std::string& name) {
+  for (const auto& node : contender.nodes)
+    if (node.name == name) return &node;
+  return nullptr;
+}
+
+// Nodes that a selector may come to mean.
+std::vector<const NodeSpec*> candidates(const ContenderSpec& contender, const NodeSelector& selector) {
+  std::vector<const NodeSpec*> nodes;
+  if (selector.role == Role::named) {
+    if (const NodeSpec* node = find_node(contender, selector.name)) nodes.push_back(node);
+    return nodes;
+  }
+  if (selector.role == Role::client || selector.role == Role::arbiter) return nodes;
+  if (selector.role == Role::secondary && contender.nodes.size() < selector.index + 1) return nodes;
+  for (const auto& node : contender.nodes) nodes.push_back(&node);
+  return nodes;
+}
+
+bool can_repair_disk(const ContenderSpec& contender, const NodeSpec& node) {
+  return contender.nodes.size() > 1 || tolerated_disks(node) > 0;
+}
+
+bool has_disk(const ContenderSpec& contender, const Event& event, const Target& target) {
+  const BlockChoice where = event.arguments.where;
+  for (const NodeSpec* node : candidates(contender, target.node)) {
+    if (where == BlockChoice::parity && node->raid < 4) continue;
+    if (where == BlockChoice::rebuild_path && !can_repair_disk(contender, *node)) continue;
+    if (target.disk) {
+      if (*target.disk < node->disks + node->spares) return true;
+    } else if (target.node.role == Role::spare) {
+      if (node->spares > 0) return true;
+    } else if (target.node.role == Role::rebuilding) {
+      if (can_repair_disk(contender, *node)) return true;
+    } else {
+      return true;  // any
+    }
+  }
+  return false;
+}
+
+bool has_end(const ContenderSpec& contender, const NodeSelector& end) {
+  if (end.role == Role::client) return true;
+  if (end.role == Role::arbiter) return contender.replicate.has_value();
+  return !candidates(contender, end).empty();
+}
+
+bool has_link(const ContenderSpec& contender, const Target& target) {
+  const bool outside = target.node.role == Role::client || target.peer.role == Role::client ||
+                       target.node.role == Role::arbiter || target.peer.role == Role::arbiter;
+  if (!outside && contender.nodes.size() < 2) return false;
+  return has_end(contender, target.node) && has_end(contender, target.peer);
+}
+
+}  // namespace
+
+const std::vector<VerbInfo>& verb_table() {
+  static const std::vector<VerbInfo> table(std::begin(kVerbs), std::end(kVerbs));
+  return table;
+}
+
+const VerbInfo& verb_info(Verb verb) {
+  for (const auto& info : kVerbs)
+    if (info.verb == verb) return info;
+  CHECK(false, "every verb has a row");
+  return kVerbs[0];
+}
+
+bool holds(const Condition& condition, std::int64_t current) {
+  switch (condition.op) {
+    case CompareOp::lt: return current < condition.value;
+    case CompareOp::le: return current <= condition.value;
+    case CompareOp::eq: return current == condition.value;
+    case CompareOp::ne: return current != condition.value;
+    case CompareOp::ge: return current >= condition.value;
+    case CompareOp::gt: return current > condition.value;
+  }
+  return false;
+}
+
+const LinkSpec* find_link(const Scenario& scenario, std::string_view name) {
+  for (const auto& link : scenario.links)
+    if (link.name == name) return &link;
+  return nullptr;
+}
+
+const ContenderSpec* find_contender(const Scenario& scenario, std::string_view name) {
+  for (const auto& contender : scenario.contenders)
+    if (contender.name == name) return &contender;
+  return nullptr;
+}
+
+const Event* find_event(const Scenario& scenario, std::string_view name) {
+  for (const auto& event : scenario.events)
+    if (event.name == name) return &event;
+  return nullptr;
+}
+
+std::uint32_t data_disks(const NodeSpec& node) {
+  switch (node.raid) {
+    case 0: return node.disks;
+    case 1: return 1;
+    case 6: return node.disks - 2;
+    default: return node.disks - 1;
+  }
+}
+
+std::uint32_t tolerated_disks(const NodeSpec& node) {
+  switch (node.raid) {
+    case 0: return 0;
+    case 1: return node.disks - 1;
+    case 6: return 2;
+    default: return 1;
+  }
+}
+
+std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_size_bytes) {
+  std::uint64_t least = ~0ull;
+  for (const auto& node : contender.nodes) {
+    const std::uint64_t member = disk_size_bytes > kMemberReservedBytes
+                                     ? round_down(disk_size_bytes - kMemberReservedBytes, node.chunk_bytes)
+                                     : 0;
+    std::uint64_t usable = member * data_disks(node);
+    if (contender.replicate) usable -= std::min(usable, kReplicaReservedBytes);
+    least = std::min(least, usable);
+  }
+  return contender.nodes.empty() ? 0 : least;
+}
+
+std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& contender, const NodeSpec& node) {
+  if (scenario.fair == Fairness::same_disk) return scenario.disk.size_bytes;
+  const std::uint64_t wanted = scenario.volume_bytes + (contender.replicate ? kReplicaReservedBytes : 0);
+  const std::uint64_t data = data_disks(node);
+  const std::uint64_t member = round_up((wanted + data - 1) / data, node.chunk_bytes);
+  return round_up(member + kMemberReservedBytes, 1 << 20);
+}
+
+std::uint32_t space_permille(const ContenderSpec& contender) {
+  std::uint64_t sum = 0;
+  for (const auto& node : contender.nodes) sum += 1000ull * node.disks / data_disks(node);
+  return static_cast<std::uint32_t>(sum);
+}
+
+std::uint32_t total_disks(const ContenderSpec& contender) {
+  std::uint32_t sum = 0;
+  for (const auto& node : contender.nodes) sum += node.disks;
+  return sum;
+}
+
+std::uint32_t total_spares(const ContenderSpec& contender) {
+  std::uint32_t sum = 0;
+  for (const auto& node : contender.nodes) sum += node.spares;
+  return sum;
+}
+
+std::string why_impossible(const NodeSpec& node) {
+  const std::uint32_t least = node.raid == 0 ? 1 : node.raid == 1 ? 2 : node.raid == 6 ? 4 : 3;
+  if (node.raid != 0 && node.raid != 1 && node.raid != 4 && node.raid != 5 && node.raid != 6)
+    return fmt::format("RAID {} is not known: raid is 0, 1, 4, 5 or 6", node.raid);
+  if (node.disks < least) return fmt::format("RAID {} needs at least {} disks, not {}", node.raid, least, node.disks);
+  if (node.disks + node.spares > kMaxDisksPerNode)
+    return fmt::format("{} disks and {} spares: a node has at most {}", node.disks, node.spares, kMaxDisksPerNode);
+  if (node.chunk_bytes < 4096 || node.chunk_bytes > (64u << 20) || (node.chunk_bytes & (node.chunk_bytes - 1)) != 0)
+    return fmt::format("a chunk of {} bytes: it must be a power of two from 4K to 64M", node.chunk_bytes);
+  if (!node.layout.empty() && node.raid != 5) return fmt::format("layout is for RAID 5 only, not RAID {}", node.raid);
+  if (!node.layout.empty() && node.layout != "left-symmetric" && node.layout != "left-asymmetric")
+    return fmt::format("layout '{}' is not known: left-symmetric or left-asymmetric", node.layout);
+  return {};
+}
+
+bool has_target(const ContenderSpec& contender, const Event& event, const Target& target) {
+  switch (target.kind) {
+    case TargetKind::volume: return true;
+    case TargetKind::disk: return has_disk(contender, event, target);
+    case TargetKind::link: return has_link(contender, target);
+    case TargetKind::node: break;
+  }
+  if (event.verb == Verb::array_scrub) {  // there must be something to compare
+    const auto nodes = candidates(contender, target.node);
+    return std::any_of(nodes.begin(), nodes.end(), [](const NodeSpec* node) { return node->raid != 0; });
+  }
+  if (target.node.role == Role::rebuilding && contender.nodes.size() < 2) return false;
+  return !candidates(contender, target.node).empty();
+}
+
+bool event_applies(const Scenario& scenario, const ContenderSpec& contender, const Event& event) {
+  const Event* current = &event;
+  for (std::size_t steps = 0; steps <= scenario.events.size() && current != nullptr; ++steps) {
+    const auto& targets = current->targets;
+    if (std::none_of(targets.begin(), targets.end(),
+                     [&](const Target& target) { return has_target(contender, *current, target); }))
+      return false;
+    if (current->trigger.base != Trigger::Base::after) return true;
+    current = find_event(scenario, current->trigger.after);
+  }
+  return false;
+}
+
+const char* rw_name(Rw rw) {
+  switch (rw) {
+    case Rw::read: return "read";
+    case Rw::write: return "write";
+    case Rw::randread: return "randread";
+    case Rw::randwrite: return "randwrite";
+    case Rw::randrw: return "randrw";
+    case Rw::rw: return "rw";
+  }
+  return "?";
+}
+
+const char* consistency_name(Consistency consistency) {
+  switch (consistency) {
+    case Consistency::none: return "none";
+    case Consistency::resync: return "resync";
+    case Consistency::bitmap: return "bitmap";
+  }
+  return "?";
+}
+
+const char* compare_op_name(CompareOp op) {
+  static constexpr const char* kNames[] = {"<", "<=", "==", "!=", ">=", ">"};
+  return kNames[static_cast<std::size_t>(op)];
+}
+
+bool writes_at_all(const WorkloadSpec& workload) {
+  const bool mixed = workload.rw == Rw::randrw || workload.rw == Rw::rw;
+  return workload.rw == Rw::write || workload.rw == Rw::randwrite || (mixed && workload.rwmixread < 100);
+}
+
+namespace {
+
+std::string describe_node(const NodeSpec& node) {
+  const std::uint32_t redundant = node.raid == 1 ? node.disks - 1 : tolerated_disks(node);
+  std::string text =
+      node.disks == 1 ? std::string("one disk") : fmt::format("RAID {}, {}", node.raid, node.disks - redundant);
+  if (node.disks > 1 && redundant > 0) text += fmt::format("+{}", redundant);
+  if (node.disks > 1) text += " disks";
+  if (node.spares > 0) text += node.spares == 1 ? ", a spare" : fmt::format(", {} spares", node.spares);
+  return text;
+}
+
+}  // namespace
+
+std::string describe(const ContenderSpec& contender) {
+  if (contender.nodes.empty()) return {};
+  std::string text = contender.nodes.size() == 1 ? "one node" : fmt::format("{} nodes", contender.nodes.size());
+  text += contender.nodes.size() == 1 ? ": " : " of: ";
+  text += describe_node(contender.nodes.front());
+  if (contender.replicate)
+    text += fmt::format("; acknowledges when durable on all in sync, notices a loss within {}",
+                        format_duration(contender.replicate->detect));
+  return text;
+}
+
+std::string describe(const Trigger& trigger) {
+  std::string text;
+  switch (trigger.base) {
+    case Trigger::Base::start: break;
+    case Trigger::Base::at: text = "at " + format_duration(trigger.at); break;
+    case Trigger::Base::within:
+      text = fmt::format("between {} and {} (by the seed)", format_duration(trigger.at),
+                         format_duration(trigger.at_latest));
+      break;
+    case Trigger::Base::at_write: text = fmt::format("at the client's write number {}", trigger.at_write); break;
+    case Trigger::Base::after: text = fmt::format("after '{}'", trigger.after); break;
+  }
+  if (trigger.when) text += fmt::format("{}when {}", text.empty() ? "" : ", ", trigger.when->text);
+  if (trigger.delay > 0) text += fmt::format("{}{} later", text.empty() ? "" : ", ", format_duration(trigger.delay));
+  if (trigger.every > 0) text += fmt::format("{}every {}", text.empty() ? "" : ", ", format_duration(trigger.every));
+  return text.empty() ? "at the start" : text;
+}
+
+}  // namespace resilver::scenario

@@ -1,0 +1,326 @@
+// src/scenario: what a scenario file says, how it is run, and how what came out is held against what was expected.
+//
+// This room may know the workload and the rooms below it; it may assume that a Scenario which parse.h returned is sound
+// (topology possible, triggers can fire, names known). It never prints, never chooses a colour or a unit for a table
+// (src/report does), and the parsed structs below never carry a type of the TOML library: only parse.cc includes it.
+//
+// A scenario is read in two stages. parse.h turns text into the structs of this header (positions kept for messages), all
+// units resolved: times in Nanos, sizes in bytes, rates in bytes per second. What depends on the course of the run (who is
+// @serving, how far a rebuild is) stays symbolic, and the runner resolves it.
+//
+// The language is specified in docs/scenarios.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/time.h"
+
+namespace resilver::scenario {
+
+// Where something stands in the scenario file, counted from 1. Line 0: not from the file (a default or --set).
+struct Position {
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+// Limits on what a file may ask for, so that memory and time stay bounded.
+inline constexpr std::uint32_t kMaxContenders = 16;
+inline constexpr std::uint32_t kMaxNodes = 8;
+inline constexpr std::uint32_t kMaxDisksPerNode = 32;
+inline constexpr std::uint32_t kMaxEvents = 64;
+inline constexpr std::uint32_t kMaxTargets = 16;
+inline constexpr std::uint32_t kMaxExpectations = 128;
+inline constexpr std::uint64_t kMaxVolumeBytes = 1ull << 50;
+inline constexpr std::uint64_t kBlockBytes = 4096;  // the unit of the seam; volumes and chunks are multiples of it
+
+// Room that every member keeps for superblock, bitmap, bad-block list and data offset, and every replica for its own
+// metadata: part of a disk that the volume cannot use. Deliberately generous, the same for all contenders.
+inline constexpr std::uint64_t kMemberReservedBytes = 4ull << 20;
+inline constexpr std::uint64_t kReplicaReservedBytes = 4ull << 20;
+
+// same_disk: every disk of every contender has [disk] size. same_usable: each contender gets disks just large enough for
+// the volume (disk_size_bytes() below computes it).
+enum class Fairness : std::uint8_t { same_disk, same_usable };
+
+struct DiskSpec {
+  std::string model = "sata-ssd";            // hdd | sata-ssd | nvme | ostep
+  std::uint64_t size_bytes = 0;              // 0 with Fairness::same_usable
+  std::optional<std::uint64_t> cache_bytes;  // volatile write cache; overrides the model's
+  std::optional<Nanos> latency;              // per request; overrides the model's
+  std::optional<std::uint64_t> bandwidth;    // bytes per second; overrides the model's
+};
+
+struct LinkSpec {
+  std::string name;
+  Nanos rtt = 200 * kMicrosecond;           // there and back; each direction delays by half
+  std::uint64_t bandwidth = 1'250'000'000;  // bytes per second and direction (10 Gbit/s)
+  std::uint64_t queue_bytes = 1 << 20;      // beyond it the sender waits
+};
+
+// How an array finds what a crash left inconsistent: not at all, by a full resync, by the write-intent bitmap.
+enum class Consistency : std::uint8_t { none, resync, bitmap };
+
+struct NodeSpec {
+  std::string name;          // an identifier: letters, digits, _
+  std::uint32_t raid = 0;    // 0, 1, 4, 5, 6
+  std::uint32_t disks = 1;   // members; disk0 .. disk(disks-1) are md's slots
+  std::uint32_t spares = 0;  // disk(disks) .. follow them
+  std::uint64_t chunk_bytes = 64 << 10;
+  std::string layout;  // level 5: "left-symmetric" (default) or "left-asymmetric"; else empty
+  Consistency consistency = Consistency::bitmap;
+  Nanos member_timeout = 2 * kSecond;  // a member silent for so long is given up
+  Position where;
+};
+
+enum class Ack : std::uint8_t { durable };  // the other modes are refused by name until they are built
+
+struct ReplicateSpec {
+  Ack ack = Ack::durable;
+  std::string primary;            // name of the node that serves first
+  Nanos detect = kSecond;         // time in which the loss of a peer is noticed
+  Nanos lease = 0;                // derived: 4/5 of detect
+  Nanos grace = 0;                // derived: detect, so that grace >= 1.25 x lease
+  std::uint32_t min_in_sync = 1;  // fewer members in sync than this: no writes
+  std::string link;               // name of the link between replicas
+};
+
+struct ContenderSpec {
+  std::string name;  // an identifier, as expectations need it
+  std::vector<NodeSpec> nodes;
+  std::optional<ReplicateSpec> replicate;  // absent: exactly one node
+  Nanos reboot = 0;                        // from power on to a started node process
+  Position where;
+};
+
+// fio's words.
+enum class Rw : std::uint8_t { read, write, randread, randwrite, randrw, rw };
+
+struct WorkloadSpec {
+  Rw rw = Rw::randrw;
+  std::uint32_t rwmixread = 50;      // percent of reads where rw mixes
+  std::uint64_t bs = 4096;           // bytes per request
+  std::uint64_t rate_iops = 1000;    // open loop: intended starts per second, all requests together
+  std::uint32_t max_inflight = 256;  // what comes on top waits at the client, its latency counts from the intended start
+  std::uint32_t flush_every = 0;     // a flush after so many writes; 0: none
+  Nanos retry = 30 * kSecond;        // a request unanswered for so long becomes an error for the client
+  Nanos warmup = 0;                  // measured from here on
+  std::uint64_t offset = 0;          // range used: [offset, offset + size_bytes)
+  std::uint64_t size_bytes = 0;      // resolved: never 0 after parsing
+};
+
+// Per member written. speed_min holds while the client is busy, speed_max always; 0: no minimum / no limit.
+struct RebuildSpec {
+  std::uint64_t speed_min = 0;
+  std::uint64_t speed_max = 0;
+};
+
+// ---- events ----------------------------------------------------------------------------------------------------------
+
+enum class Verb : std::uint8_t {
+  disk_fail,
+  disk_latent,
+  disk_corrupt,
+  disk_slow,
+  disk_hang,
+  disk_replace,
+  node_crash,
+  node_power_loss,
+  node_freeze,
+  node_restart,
+  link_drop,
+  link_latency,
+  link_bandwidth,
+  array_scrub,
+  volume_overwrite,
+};
+
+enum class TargetKind : std::uint8_t { node, disk, link, volume };
+
+// One row per verb; docs, lint, command line and runner share it.
+struct VerbInfo {
+  Verb verb;
+  std::string_view name;  // "disk.fail"
+  TargetKind target;
+  bool lasts;                   // may be ended by `for` or `until`
+  std::string_view arguments;   // "count, size, where", empty if none
+  std::string_view meaning;     // one line
+  std::string_view in_virtual;  // fidelity in virtual time
+  std::string_view in_real;     // fidelity in the real world
+};
+std::vector<VerbInfo> const& verb_table();
+const VerbInfo& verb_info(Verb verb);
+
+// Who is meant. Roles are resolved when the event is applied, in each contender.
+enum class Role : std::uint8_t {
+  named,       // the node `name`
+  serving,     // the node that serves the volume now (the only one, or the primary)
+  secondary,   // the index-th (from 1) of the others, in the order of the file
+  rebuilding,  // disk verbs: the disk being rebuilt; node verbs: the node being resynced
+  spare,       // disk verbs: the first unused spare of the serving node
+  any,         // by the seed
+  client,      // only as the end of a link
+  arbiter,     // only as the end of a link; exists where nodes replicate
+};
+
+struct NodeSelector {
+  Role role = Role::named;
+  std::string name;
+  std::uint32_t index = 1;
+};
+
+struct Target {
+  TargetKind kind = TargetKind::node;
+  NodeSelector node;                  // node, disk; first end of a link
+  std::optional<std::uint32_t> disk;  // slot from 0; absent: role rebuilding, spare or any picks the disk
+  NodeSelector peer;                  // second end of a link
+  bool one_way = false;               // A>B: only what A sends to B
+  std::string text;                   // as written, "@serving.disk1"
+};
+
+enum class CompareOp : std::uint8_t { lt, le, eq, ne, ge, gt };
+
+// What a condition may ask for. The runner samples it after every change of state (at the latest every 10 ms).
+enum class StateMeasure : std::uint8_t {
+  redundancy,  // value: a Redundancy
+  rebuild,  // permille done of the running repair (local rebuild or resync of a replica); none running: no condition holds
+  serving,  // 0 or 1: does the volume serve
+  in_sync,  // nodes in sync, the serving one among them
+  writes,   // client's writes acknowledged so far
+};
+
+enum class Redundancy : std::int64_t {
+  lost = 0,      // data is gone or not reachable at all
+  exposed = 1,   // the next failure of a disk loses data
+  degraded = 2,  // some redundancy is missing
+  full = 3,
+};
+
+struct Condition {
+  StateMeasure measure = StateMeasure::serving;
+  CompareOp op = CompareOp::eq;
+  std::int64_t value = 1;
+  std::string text;  // as written
+};
+bool holds(const Condition& condition, std::int64_t current);
+
+// When an event is applied: first the base (at, within, at_write or after; the start if none is given), from then on wait
+// until `when` holds, then wait `delay`. With `every` it is applied again and again at that distance until the run ends.
+struct Trigger {
+  enum class Base : std::uint8_t { start, at, within, at_write, after };
+  Base base = Base::start;
+  Nanos at = 0;                // at; lower end of within. Since the start of the run, warm-up included
+  Nanos at_latest = 0;         // upper end of within (the seed picks)
+  std::uint64_t at_write = 0;  // when the client submits its N-th write, counted from 1
+  std::string after;           // name of the event whose application is waited for
+  std::optional<Condition> when;
+  Nanos delay = 0;
+  Nanos every = 0;  // 0: once
+};
+
+// Which blocks a latent error or a corruption chooses.
+enum class BlockChoice : std::uint8_t {
+  any,           // whatever the member holds
+  data,          // blocks of data that the client has written
+  parity,        // blocks of P or Q
+  rebuild_path,  // blocks that a rebuild of another member must read
+};
+
+struct VerbArguments {
+  std::uint32_t count = 1;               // latent, corrupt: how many places
+  std::uint64_t size_bytes = 4096;       // latent, corrupt: length of each
+  BlockChoice where = BlockChoice::any;  // latent, corrupt
+  std::uint32_t factor_percent = 100;    // slow: service time in percent of the model's
+  Nanos add = 0;                         // slow, link.latency: added to each request, to each direction
+  std::uint64_t bandwidth = 0;           // slow, link.bandwidth: bytes per second; 0: as modelled
+  bool repair = false;                   // scrub: also repair
+  std::uint64_t range_offset = 0;        // overwrite
+  std::uint64_t range_bytes = 0;         // overwrite
+};
+
+struct Event {
+  std::string name;
+  Trigger trigger;
+  Verb verb = Verb::disk_fail;
+  std::vector<Target> targets;  // at least one; applied to each that the contender has
+  VerbArguments arguments;
+  Nanos lasts_for = 0;             // `for`; 0: until something else ends it
+  std::optional<Condition> until;  // `until`
+  Position where;
+};
+
+struct Expectation {
+  std::string check;  // an expression, see expect.h
+  std::string why;
+  Position where;  // of the first character of the expression
+};
+
+// ---- the whole -------------------------------------------------------------------------------------------------------
+
+struct Scenario {
+  std::string file;  // path as given
+  std::string name;  // file name without directory and .toml
+  std::string title;
+  std::string goal;
+  std::string expected;  // what should happen, in prose
+  std::uint64_t seed = 1;
+  std::uint64_t volume_bytes = 0;
+  Fairness fair = Fairness::same_disk;
+  Nanos length = 0;  // of the workload, warm-up included
+  Nanos settle = 0;  // after it: waits at most so long for full redundancy, then everything is read back
+  DiskSpec disk;
+  std::vector<LinkSpec> links;
+  LinkSpec client_link;  // [link.client], else the link "lan", else the default
+  std::vector<ContenderSpec> contenders;
+  std::vector<std::string> left_out;  // contenders of the file that --only did not choose
+  WorkloadSpec workload;
+  RebuildSpec rebuild;
+  std::vector<Event> events;  // in the order of the file
+  std::vector<Expectation> expectations;
+  bool real = false;                        // read for the real world: [world.real] is applied
+  bool pace = true;                         // real world: images and links held to their models
+  std::uint64_t modelled_volume_bytes = 0;  // the volume without [world.real]; differs if that scales it
+};
+
+const LinkSpec* find_link(const Scenario& scenario, std::string_view name);
+const ContenderSpec* find_contender(const Scenario& scenario, std::string_view name);
+const Event* find_event(const Scenario& scenario, std::string_view name);
+
+// ---- topology --------------------------------------------------------------------------------------------------------
+
+// Members' worth of data that an array of this node holds: disks, 1, disks - 1 or disks - 2.
+std::uint32_t data_disks(const NodeSpec& node);
+// Disks that the array of this node may lose: 0, disks - 1, 1 or 2.
+std::uint32_t tolerated_disks(const NodeSpec& node);
+// What a volume of this contender can hold, reserved room taken off; the smallest node decides.
+std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_size_bytes);
+// The size of each disk of this node: [disk] size, or under same_usable the least that holds the volume (whole MiB).
+std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& contender, const NodeSpec& node);
+// Raw bytes per usable byte in 1/1000, spares and reserved room not counted: RAID 5 of 5 is 1250, three copies are 3000.
+std::uint32_t space_permille(const ContenderSpec& contender);
+std::uint32_t total_disks(const ContenderSpec& contender);  // members of all nodes
+std::uint32_t total_spares(const ContenderSpec& contender);
+
+// Words of raid geometry: why this node's array is impossible, empty if it is possible.
+std::string why_impossible(const NodeSpec& node);
+
+// Can this contender have the target at all (roles that depend on the course count as there if they can come about)?
+bool has_target(const ContenderSpec& contender, const Event& event, const Target& target);
+// Does the event exist in this contender: one target at least, and the event that it waits for exists there too.
+bool event_applies(const Scenario& scenario, const ContenderSpec& contender, const Event& event);
+
+// ---- words -----------------------------------------------------------------------------------------------------------
+
+const char* rw_name(Rw rw);
+const char* consistency_name(Consistency consistency);
+const char* compare_op_name(CompareOp op);
+bool writes_at_all(const WorkloadSpec& workload);
+// "5+1 disks, RAID 5" or "3 nodes, each 1+1 disks; durable, detect 500 ms": one line, for show and for the report.
+std::string describe(const ContenderSpec& contender);
+// "at 2 s", "500 ms after 'disk dies' when redundancy == full": one phrase.
+std::string describe(const Trigger& trigger);
+
+}  // namespace resilver::scenario

@@ -1,0 +1,322 @@
+// The md superblock to the byte: round trips, a vector that mdadm accepts, and every field refused by its name.
+#include "raid/superblock.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+
+namespace resilver::raid {
+namespace {
+
+using Block = std::array<std::byte, kSuperblockBytes>;
+
+constexpr std::uint64_t kDeviceSectors = 256 * 2048;  // 256 MiB
+
+Superblock sample() {
+  Superblock sb;
+  for (std::size_t i = 0; i < 16; ++i) {
+    sb.set_uuid[i] = static_cast<std::uint8_t>(i * 17);
+    sb.device_uuid[i] = static_cast<std::uint8_t>(0xf0 + i);
+  }
+  sb.set_name = "resilver:0";
+  sb.ctime = 1700000000;
+  sb.utime = 1700000100;
+  sb.level = Level::raid5;
+  sb.layout = Layout::left_symmetric;
+  sb.chunk_sectors = 1024;
+  sb.raid_disks = 4;
+  sb.data_offset_sectors = 4096;
+  sb.data_size_sectors = kDeviceSectors - 4096;
+  sb.size_sectors = sb.data_size_sectors;
+  sb.dev_number = 4;
+  sb.bblog_size_sectors = 8;
+  sb.bblog_offset = 16;
+  sb.events = 18;
+  sb.feature_map = kFeatureBitmap;
+  sb.bitmap_offset = 8;
+  sb.roles = {0, 1, 2, kRoleSpare, 3};
+  return sb;
+}
+
+Block encode(const Superblock& sb) {
+  auto block = encode_superblock(sb);
+  EXPECT_TRUE(block.has_value());
+  return *block;
+}
+
+template <typename T>
+void put(Block& block, std::size_t offset, T value) {
+  std::memcpy(block.data() + offset, &value, sizeof value);
+}
+
+// Sets the checksum anew, so that the refusal is about the field and not about the sum.
+void seal(Block& block) {
+  std::uint32_t max_dev;
+  std::memcpy(&max_dev, block.data() + 220, 4);
+  put<std::uint32_t>(block, 216, superblock_checksum(std::span(block).first(256 + 2 * max_dev)));
+}
+
+std::string refusal(const Block& block, std::uint64_t device_sectors = kDeviceSectors) {
+  auto sb = decode_superblock(block, device_sectors);
+  return sb ? "accepted" : to_string(sb.error());
+}
+
+template <typename T>
+std::string refusal_with(std::size_t offset, T value, std::function<void(Superblock&)> change = {}) {
+  Superblock sb = sample();
+  if (change) change(sb);
+  Block block = encode(sb);
+  put(block, offset, value);
+  seal(block);
+  return refusal(block);
+}
+
+TEST(Superblock, ReadsBackWhatWasWritten) {
+  const Superblock sb = sample();
+  auto back = decode_superblock(encode(sb), kDeviceSectors);
+  ASSERT_TRUE(back.has_value()) << back.error().what;
+  EXPECT_EQ(back->role(), 3);
+  EXPECT_EQ(back->roles.size(), 128u);  // as mdadm: whole sectors
+  Superblock expected = sb;
+  expected.roles.resize(128, kRoleSpare);
+  EXPECT_EQ(*back, expected);
+  EXPECT_EQ(encode(*back), encode(sb));
+}
+
+TEST(Superblock, EveryLevelReadsBack) {
+  for (Level level : {Level::raid0, Level::raid1, Level::raid4, Level::raid5, Level::raid6}) {
+    Superblock sb = sample();
+    sb.level = level;
+    sb.layout = default_layout(level);
+    if (level == Level::raid0) sb.size_sectors = 0;
+    if (level == Level::raid1) sb.chunk_sectors = 0;
+    sb.feature_map |= kFeatureRecoveryOffset | kFeatureBadBlocks;
+    sb.recovery_offset_sectors = 2048;
+    sb.resync_offset_sectors = 4096;
+    sb.roles.resize(128, kRoleSpare);
+    auto back = decode_superblock(encode(sb), kDeviceSectors);
+    ASSERT_TRUE(back.has_value()) << back.error().what;
+    EXPECT_EQ(*back, sb);
+    auto geometry = geometry_of(*back);
+    ASSERT_TRUE(geometry.has_value()) << geometry.error().what;
+    EXPECT_EQ(geometry->level(), level);
+    EXPECT_EQ(geometry->member_bytes(), (kDeviceSectors - 4096) * 512);
+  }
+}
+
+// Field by field at the documented offsets of struct mdp_superblock_1 (linux/raid/md_p.h).
+TEST(Superblock, LiesOnDiskAsMdWritesIt) {
+  const Block block = encode(sample());
+  const auto u32 = [&](std::size_t at) {
+    std::uint32_t v;
+    std::memcpy(&v, block.data() + at, 4);
+    return v;
+  };
+  const auto u64 = [&](std::size_t at) {
+    std::uint64_t v;
+    std::memcpy(&v, block.data() + at, 8);
+    return v;
+  };
+  const auto u16 = [&](std::size_t at) {
+    std::uint16_t v;
+    std::memcpy(&v, block.data() + at, 2);
+    return v;
+  };
+  EXPECT_EQ(u32(0), 0xa92b4efcu);
+  EXPECT_EQ(u32(4), 1u);
+  EXPECT_EQ(u32(8), 1u);
+  EXPECT_EQ(block[17], std::byte{17});
+  EXPECT_EQ(std::memcmp(block.data() + 32, "resilver:0\0\0", 12), 0);
+  EXPECT_EQ(u64(64), 1700000000u);
+  EXPECT_EQ(u32(72), 5u);
+  EXPECT_EQ(u32(76), 2u);
+  EXPECT_EQ(u64(80), kDeviceSectors - 4096);
+  EXPECT_EQ(u32(88), 1024u);
+  EXPECT_EQ(u32(92), 4u);
+  EXPECT_EQ(u32(96), 8u);
+  EXPECT_EQ(u64(128), 4096u);
+  EXPECT_EQ(u64(136), kDeviceSectors - 4096);
+  EXPECT_EQ(u64(144), 8u);
+  EXPECT_EQ(u32(160), 4u);
+  EXPECT_EQ(block[168], std::byte{0xf0});
+  EXPECT_EQ(u16(186), 8u);
+  EXPECT_EQ(u32(188), 16u);
+  EXPECT_EQ(u64(200), 18u);
+  EXPECT_EQ(u64(208), ~0ull);
+  EXPECT_EQ(u32(220), 128u);
+  EXPECT_EQ(u16(256 + 6), 0xffff);
+  EXPECT_EQ(u16(256 + 8), 3);
+  EXPECT_EQ(u32(216), 0x9dc8efbau);  // mdadm 4.2 --examine: "Checksum : 9dc8efba - correct"
+}
+
+TEST(Superblock, ChecksumIsMdsSumOfWords) {
+  std::array<std::byte, 260> bytes{};
+  EXPECT_EQ(superblock_checksum(bytes), 0u);
+  std::memset(bytes.data(), 0xff, 12);  // 3 · 0xffffffff = 0x2_ffff_fffd; the high half is added once
+  EXPECT_EQ(superblock_checksum(bytes), 0xffffffffu);
+  std::memset(bytes.data() + 216, 0xff, 4);  // the sum does not count itself
+  EXPECT_EQ(superblock_checksum(bytes), 0xffffffffu);
+  std::array<std::byte, 258> odd{};
+  odd[256] = std::byte{0x34};
+  odd[257] = std::byte{0x12};
+  EXPECT_EQ(superblock_checksum(odd), 0x1234u);  // a trailing half word
+}
+
+TEST(Superblock, EveryFlippedByteIsNoticed) {
+  const Block good = encode(sample());
+  for (std::size_t at = 0; at < 512; ++at) {
+    Block bad = good;
+    bad[at] ^= std::byte{0x10};
+    EXPECT_NE(refusal(bad), "accepted") << at;
+  }
+}
+
+TEST(Superblock, RefusesWhatItIsNotByName) {
+  EXPECT_EQ(refusal(Block{}), "superblock: magic is 0x00000000, not 0xa92b4efc (corrupt)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(4, 2), "superblock: major_version 2 is not 1 (unsupported)");
+  Block block = encode(sample());
+  put<std::uint32_t>(block, 220, 5000);
+  EXPECT_EQ(refusal(block), "superblock: max_dev 5000 is more than 1920 (bad input)");
+  block = encode(sample());
+  put<std::uint32_t>(block, 216, 1);
+  EXPECT_EQ(refusal(block).substr(0, 34), "superblock: sb_csum is 0x00000001,");
+}
+
+TEST(Superblock, RefusesUnknownFeaturesByName) {
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 4), "superblock: feature_map has reshape-active (0x4) (unsupported)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 16), "superblock: feature_map has replacement (0x10) (unsupported)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 512), "superblock: feature_map has journal (0x200) (unsupported)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 1024), "superblock: feature_map has ppl (0x400) (unsupported)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 1u << 20),
+            "superblock: feature_map has unknown bits 0x100000 (unsupported)");
+}
+
+TEST(Superblock, RefusesImpossibleShapesByName) {
+  EXPECT_EQ(refusal_with<std::int32_t>(72, 10), "superblock: level 10 is not 0, 1, 4, 5 or 6 (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(72, -1), "superblock: level -1 is not 0, 1, 4, 5 or 6 (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(76, 17), "superblock: layout 17 of raid5 is not one of 0 to 3 (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(76, 3),
+            "superblock: level, layout, raid_disks or chunksize: layout right-symmetric of raid5 is not offered "
+            "(left-symmetric or left-asymmetric is) (unsupported)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(88, 1000),
+            "superblock: level, layout, raid_disks or chunksize: chunk of 512000 bytes: must be a power of two from "
+            "4 KiB to 16 MiB (invalid argument)");
+  EXPECT_EQ(
+      refusal_with<std::uint32_t>(92, 2),
+      "superblock: level, layout, raid_disks or chunksize: raid5 needs at least 3 disks, not 2 (invalid argument)");
+  EXPECT_NE(refusal_with<std::uint32_t>(92, 0xffffffff), "accepted");
+  EXPECT_NE(refusal_with<std::uint32_t>(88, 0xffffffff), "accepted");
+}
+
+TEST(Superblock, RefusesImpossiblePlacesByName) {
+  const auto starts = [](const std::string& text, const std::string& with) {
+    EXPECT_EQ(text.substr(0, with.size()), with);
+  };
+  starts(refusal_with<std::uint64_t>(144, 0), "superblock: super_offset 0 is not 8");
+  starts(refusal_with<std::uint64_t>(128, 8), "superblock: data_offset 8 ");
+  starts(refusal_with<std::uint64_t>(128, ~0ull), "superblock: data_offset 18446744073709551615 ");
+  starts(refusal_with<std::uint64_t>(136, 0), "superblock: data_size 0 ");
+  starts(refusal_with<std::uint64_t>(136, ~0ull), "superblock: data_size 18446744073709551615 ");
+  starts(refusal_with<std::uint64_t>(80, 0), "superblock: size 0 ");
+  starts(refusal_with<std::uint64_t>(80, kDeviceSectors), "superblock: size 524288 ");
+  starts(refusal_with<std::uint64_t>(80, 100), "superblock: size or data_size: member of 0 bytes");
+  starts(refusal_with<std::int32_t>(96, 0), "superblock: bitmap_offset 0 ");
+  starts(refusal_with<std::int32_t>(96, -8), "superblock: bitmap_offset -8 ");
+  starts(refusal_with<std::int32_t>(96, 0x7fffffff), "superblock: bitmap_offset 2147483647 ");
+  starts(refusal_with<std::int32_t>(188, 4090), "superblock: bblog_offset 4090 ");
+  const auto bad_blocks = [](Superblock& sb) { sb.feature_map |= kFeatureBadBlocks; };
+  starts(refusal_with<std::int32_t>(188, 0, bad_blocks), "superblock: bblog_size and bblog_offset are 0 ");
+  starts(refusal_with<std::uint8_t>(185, 3, bad_blocks), "superblock: bblog_shift 3 ");
+  EXPECT_EQ(refusal_with<std::uint8_t>(185, 9), "accepted");  // mdadm writes 9 while the log is empty
+  const auto recovering = [](Superblock& sb) { sb.feature_map |= kFeatureRecoveryOffset; };
+  starts(refusal_with<std::uint64_t>(152, kDeviceSectors, recovering), "superblock: recovery_offset 524288 ");
+  starts(refusal_with<std::uint64_t>(208, kDeviceSectors), "superblock: resync_offset 524288 ");
+  EXPECT_EQ(refusal_with<std::uint64_t>(208, 0), "accepted");
+  starts(refusal(encode(sample()), 1000), "superblock: data_offset 4096 ");
+  starts(refusal(encode(sample()), 8192), "superblock: data_size 520192 ");
+}
+
+TEST(Superblock, RefusesImpossibleRolesByName) {
+  const auto with = [](std::size_t index, std::uint16_t role) {
+    return refusal_with<std::uint16_t>(256 + 2 * index, role);
+  };
+  EXPECT_EQ(with(3, kRoleJournal), "superblock: dev_roles[3] is a journal (unsupported)");
+  EXPECT_EQ(with(3, 4), "superblock: dev_roles[3] is 4, the array has 4 disks (bad input)");
+  EXPECT_EQ(with(3, 2), "superblock: dev_roles[3] is 2 a second time (bad input)");
+  EXPECT_EQ(with(2, kRoleFaulty), "accepted");
+  EXPECT_EQ(refusal_with<std::uint32_t>(160, 128), "superblock: dev_number 128 is not below max_dev 128 (bad input)");
+}
+
+TEST(Superblock, RefusesToWriteWhatDoesNotFit) {
+  Superblock sb = sample();
+  sb.set_name.assign(33, 'x');
+  EXPECT_EQ(encode_superblock(sb).error().code, Errc::invalid_argument);
+  sb.set_name.assign(32, 'x');
+  EXPECT_EQ(decode_superblock(encode(sb), kDeviceSectors)->set_name, sb.set_name);
+  sb.roles.resize(kMaxDevs, kRoleSpare);
+  EXPECT_EQ(decode_superblock(encode(sb), kDeviceSectors)->roles.size(), kMaxDevs);
+  sb.roles.resize(kMaxDevs + 1, kRoleSpare);
+  EXPECT_EQ(encode_superblock(sb).error().code, Errc::invalid_argument);
+}
+
+// The table of data offsets that mdadm 4.2 and the kernel gave on images.
+TEST(Superblock, ChoosesMdadmsDataOffset) {
+  struct Row {
+    std::uint64_t mib;
+    std::uint64_t raid5;  // chunk 512K
+    std::uint64_t raid1;
+  };
+  constexpr Row kRows[] = {
+      {16, 4096, 2048},          {256, 4096, 2048},         {512, 4096, 2048},        {1024, 4096, 4096},
+      {2048, 6144, 6144},        {4096, 10240, 10240},      {8192, 18432, 18432},     {16384, 34816, 34816},
+      {65536, 133120, 133120},   {102400, 133120, 133120},  {112640, 133120, 133120}, {262144, 264192, 264192},
+      {1048576, 264192, 264192}, {4194304, 264192, 264192},
+  };
+  for (const Row& row : kRows) {
+    EXPECT_EQ(choose_data_offset(row.mib * 2048, 1024), row.raid5) << row.mib << " MiB";
+    EXPECT_EQ(choose_data_offset(row.mib * 2048, 0), row.raid1) << row.mib << " MiB";
+  }
+  EXPECT_EQ(choose_data_offset(256 * 2048, 128), 2048u);  // 64K chunks
+  EXPECT_EQ(bitmap_space_sectors(8 * 1024 * 2048), 8u);
+  EXPECT_EQ(bitmap_space_sectors(8 * 1024 * 2048 + 2048), 128u);
+  EXPECT_EQ(bitmap_space_sectors(256ull * 1024 * 2048), 256u);
+}
+
+TEST(Superblock, PrintsUuidsAsMdadmDoes) {
+  EXPECT_EQ(format_uuid(sample().set_uuid), "00112233:44556677:8899aabb:ccddeeff");
+}
+
+TEST(BadBlockLog, ReadsBackAndSplitsLongRanges) {
+  const std::vector<BadRange> ranges = {{4096, 8}, {5000, 512}, {9000, 1300}, {1ull << 40, 1}};
+  auto block = encode_bad_blocks(ranges);
+  ASSERT_TRUE(block.has_value());
+  std::uint64_t first;
+  std::memcpy(&first, block->data(), 8);
+  EXPECT_EQ(first, (4096ull << 10) | 8);
+  EXPECT_EQ((*block)[6 * 8], std::byte{0xff});  // 1 + 1 + 3 + 1 entries, then unused ones
+  auto back = decode_bad_blocks(*block);
+  ASSERT_TRUE(back.has_value());
+  EXPECT_EQ(*back, ranges);
+  EXPECT_TRUE(decode_bad_blocks(*encode_bad_blocks({}))->empty());
+}
+
+TEST(BadBlockLog, RefusesWhatCannotBe) {
+  std::vector<BadRange> many;
+  for (std::uint64_t i = 0; i < 513; ++i) many.push_back({i * 16, 8});
+  EXPECT_EQ(encode_bad_blocks(many).error().code, Errc::no_space);
+  many.pop_back();
+  EXPECT_EQ(decode_bad_blocks(*encode_bad_blocks(many))->size(), 512u);
+  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{8, 0}}).error().code, Errc::invalid_argument);
+  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{8, 8}, {8, 8}}).error().code, Errc::invalid_argument);
+  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{1ull << 54, 8}}).error().code, Errc::invalid_argument);
+  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{8, ~0ull}}).error().code, Errc::invalid_argument);
+  auto block = *encode_bad_blocks(std::vector<BadRange>{{100, 8}, {200, 8}});
+  for (std::uint64_t entry : {100ull << 10, (50ull << 10) | 8, (300ull << 10) | 600}) {
+    std::memcpy(block.data() + 8, &entry, 8);
+    EXPECT_EQ(decode_bad_blocks(block).error().code, Errc::bad_input) << entry;
+  }
+}
+
+}  // namespace
+}  // namespace resilver::raid

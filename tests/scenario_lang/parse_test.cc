@@ -1,0 +1,224 @@
+#include "scenario/parse.h"
+
+#include <filesystem>
+
+#include "base/units.h"
+#include "tests/scenario_lang/texts.h"
+
+namespace resilver::scenario {
+namespace {
+
+TEST(Parse, SoundFileBecomesPlainStructs) {
+  const auto parsed = parse_scenario(kSound, "dir/x.toml");
+  ASSERT_TRUE(parsed) << errors_of(std::string(kSound));
+  EXPECT_EQ(parsed->name, "x");
+  EXPECT_EQ(parsed->volume_bytes, 64 * kMiB);
+  EXPECT_EQ(parsed->workload.size_bytes, 64 * kMiB);
+  ASSERT_EQ(parsed->contenders.size(), 2u);
+  const auto& raid5 = parsed->contenders[0];
+  EXPECT_EQ(raid5.nodes[0].raid, 5u);
+  EXPECT_EQ(raid5.nodes[0].chunk_bytes, 64 * kKiB);
+  EXPECT_EQ(raid5.reboot, kSecond);
+  const auto& pair = parsed->contenders[1];
+  ASSERT_TRUE(pair.replicate);
+  EXPECT_EQ(pair.nodes[1].name, "B");
+  EXPECT_EQ(pair.replicate->grace, 500 * kMillisecond);
+  EXPECT_EQ(pair.replicate->lease, 400 * kMillisecond);
+  const auto& second = parsed->events[1];
+  EXPECT_EQ(second.trigger.base, Trigger::Base::after);
+  EXPECT_EQ(second.trigger.when->value, static_cast<std::int64_t>(Redundancy::full));
+  EXPECT_EQ(second.lasts_for, 2 * kSecond);
+  EXPECT_EQ(parsed->client_link.bandwidth, 1'250'000'000u);
+}
+
+TEST(Parse, UnknownKeyIsToldWithItsPlaceAndAHint) {
+  EXPECT_EQ(errors_of(with("rate_iops = 500", "rate_iop = 500")),
+            "x.toml:24:1: unknown key 'workload.rate_iop' (did you mean 'rate_iops'?)\n");
+  EXPECT_EQ(errors_of(with("spares = 1", "spare = 1")),
+            "x.toml:14:33: unknown key 'contender.raid5.node.A.spare' (did you mean 'spares'?)\n");
+}
+
+TEST(Parse, WrongTypeSaysWhatWasExpected) {
+  EXPECT_NE(errors_of(with("length = \"10s\"", "length = 10")).find("x.toml:5:10: length: a duration with its unit"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("rate_iops = 500", "rate_iops = \"500\"")).find("an integer expected, not a string"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("nodes = [\"A\", \"B\"]", "nodes = [1, 2]")).find("names of nodes"), std::string::npos);
+  EXPECT_NE(errors_of(with("[disk]\nmodel", "[[disk]]\nmodel")).find("a table expected, not an array"),
+            std::string::npos);
+}
+
+TEST(Parse, BrokenTomlAndDuplicateKeysHaveAPlace) {
+  EXPECT_EQ(errors_of("a = = 1").find("x.toml:1:"), 0u);
+  EXPECT_NE(errors_of(with("goal = \"g\"", "goal = \"g\"\ngoal = \"h\"")).find("x.toml:4:"), std::string::npos);
+}
+
+TEST(Parse, ImpossibleArraysAreRefusedInWordsOfGeometry) {
+  EXPECT_NE(errors_of(with("raid = 5, disks = 4", "raid = 6, disks = 2")).find("RAID 6 needs at least 4 disks, not 2"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("chunk = \"64K\"", "chunk = \"48K\"")).find("power of two"), std::string::npos);
+  EXPECT_NE(errors_of(with("chunk = \"64K\"", "chunk = \"2K\"")).find("power of two from 4K"), std::string::npos);
+  EXPECT_NE(errors_of(with("raid = 5", "raid = 7")).find("RAID 7 is not known"), std::string::npos);
+  EXPECT_NE(errors_of(with("volume = \"64MiB\"", "volume = \"1GiB\"")).find("less than the volume of 1 GiB"),
+            std::string::npos);
+}
+
+TEST(Parse, EventAtATargetThatNobodyHasIsRefused) {
+  EXPECT_NE(errors_of(with("@serving.disk0", "@serving.disk9")).find("no contender has the target '@serving.disk9'"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("@serving.disk0", "Z.disk0")).find("no contender has the target"), std::string::npos);
+  EXPECT_NE(errors_of(with("@serving.disk0", "@servin.disk0")).find("did you mean 'serving'?"), std::string::npos);
+  EXPECT_EQ(errors_of(with("@serving.disk0", "@serving.disk3")), "");  // only raid5 has it: n/a in pair
+}
+
+TEST(Parse, TriggersThatCanNeverFireAreRefused) {
+  const auto never = [](std::string_view from, std::string_view to) { return errors_of(with(from, to)); };
+  EXPECT_NE(never("at = \"2s\"", "at = \"10s\"").find("can never fire: 10 s is not before the end"), std::string::npos);
+  EXPECT_NE(never("after = \"disk dies\"", "after = \"disk die\"").find("did you mean 'disk dies'?"), std::string::npos);
+  EXPECT_NE(never("at = \"2s\"", "after = \"server dies\"").find("wait for each other"), std::string::npos);
+  EXPECT_NE(never("redundancy == full", "redundanc == full").find("did you mean 'redundancy'?"), std::string::npos);
+  EXPECT_NE(never("redundancy == full", "rebuild > 100%").find("can never hold"), std::string::npos);
+  EXPECT_NE(never("at = \"2s\"", "at_write = 1000000").find("can never fire: at_write"), std::string::npos);
+  EXPECT_NE(never("at = \"2s\"", "within = [\"3s\", \"2s\"]").find("backwards"), std::string::npos);
+  EXPECT_NE(never("at = \"2s\"\n", "").find("has no trigger"), std::string::npos);
+  EXPECT_NE(never("delay = \"500ms\"", "delay = \"9s\"").find("can never fire"), std::string::npos);
+}
+
+TEST(Parse, AckModesThatAreNotBuiltAreRefusedByName) {
+  EXPECT_NE(errors_of(with("\"durable\"", "\"quorum\"")).find("'quorum' is known but not built yet"), std::string::npos);
+  EXPECT_NE(errors_of(with("\"durable\"", "\"sometimes\"")).find("'sometimes' is not known"), std::string::npos);
+}
+
+TEST(Parse, ExpectationOnWhatIsNotMeasuredHasItsColumn) {
+  EXPECT_EQ(errors_of(with("lost_writes == 0", "lost_write == 0")),
+            "x.toml:39:10: unknown measure 'lost_write' (did you mean 'lost_writes'?)\n");
+  EXPECT_EQ(errors_of(with("outage('disk dies')", "outage('disk die')")),
+            "x.toml:39:38: unknown event 'disk die' (did you mean 'disk dies'?)\n");
+}
+
+TEST(Parse, AllErrorsAreToldUpToTwenty) {
+  std::string text(kSound);
+  for (int i = 0; i < 40; ++i) text += "[[expect]]\ncheck = 1\n";
+  const auto parsed = parse_scenario(text, "x.toml");
+  ASSERT_FALSE(parsed);
+  EXPECT_EQ(parsed.error().size(), kMaxDiagnostics + 1);
+  EXPECT_EQ(to_string(parsed.error().back()), "x.toml: more errors follow; these first");
+  EXPECT_EQ(to_string(parsed.error().front()).find("x.toml:42:9: expect.check: a string expected"), 0u);
+}
+
+TEST(Parse, SetChangesKeysBeforeTheChecks) {
+  ParseOptions options;
+  options.set = {{"workload.rate_iops", "700"},         {"volume", "32MiB"},
+                 {"contender.raid5.reboot", "5s"},      {"event.disk dies.at", "3s"},
+                 {"contender.raid5.node.A.disks", "5"}, {"rebuild.speed_max", "9MiB/s"}};
+  const auto parsed = parse_scenario(kSound, "x.toml", options);
+  ASSERT_TRUE(parsed) << errors_of(std::string(kSound), options);
+  EXPECT_EQ(parsed->workload.rate_iops, 700u);
+  EXPECT_EQ(parsed->volume_bytes, 32 * kMiB);
+  EXPECT_EQ(parsed->contenders[0].reboot, 5 * kSecond);
+  EXPECT_EQ(parsed->contenders[0].nodes[0].disks, 5u);
+  EXPECT_EQ(parsed->events[0].trigger.at, 3 * kSecond);
+  EXPECT_EQ(parsed->rebuild.speed_max, 9 * kMiB);
+}
+
+TEST(Parse, ErrorsOfSetNameTheOption) {
+  const auto set = [](std::string key, std::string value) {
+    ParseOptions options;
+    options.set = {{std::move(key), std::move(value)}};
+    return errors_of(std::string(kSound), options);
+  };
+  EXPECT_EQ(set("workload.rate_iops", "many"),
+            "--set workload.rate_iops: workload.rate_iops: an integer expected, not a string\n");
+  EXPECT_EQ(set("workload.rate", "5"), "--set workload.rate: unknown key 'workload.rate'\n");
+  EXPECT_EQ(set("contender.raid7.reboot", "5s"), "--set contender.raid7.reboot: there is no contender 'raid7'\n");
+  EXPECT_EQ(set("workload..x", "5"), "--set workload..x: a dotted key such as workload.rate_iops expected\n");
+}
+
+TEST(Parse, WorldRealOverridesOnlyTheRealWorldAndIsAlwaysChecked) {
+  const std::string text = std::string(kSound) +
+                           "[world.real]\npace = false\nvolume = \"32MiB\"\nworkload = { rate_iops = 100 }\n"
+                           "event.\"disk dies\".at = \"1s\"\n";
+  const auto shown = parse_scenario(text, "x.toml");
+  ASSERT_TRUE(shown) << errors_of(text);
+  EXPECT_EQ(shown->volume_bytes, 64 * kMiB);
+  EXPECT_EQ(shown->workload.rate_iops, 500u);
+  const auto real = parse_scenario(text, "x.toml", {.real = true, .set = {}, .only = {}});
+  ASSERT_TRUE(real);
+  EXPECT_EQ(real->volume_bytes, 32 * kMiB);
+  EXPECT_EQ(real->modelled_volume_bytes, 64 * kMiB);
+  EXPECT_EQ(real->workload.rate_iops, 100u);
+  EXPECT_EQ(real->workload.bs, 16 * kKiB);
+  EXPECT_EQ(real->events[0].trigger.at, kSecond);
+  EXPECT_FALSE(real->pace);
+  EXPECT_NE(errors_of(std::string(kSound) + "[world.real]\nlength = \"1s\"\n")
+                .find("with [world.real]: event 'disk dies' can never fire"),
+            std::string::npos);
+  EXPECT_NE(errors_of(std::string(kSound) + "[world.real]\nseed = 3\n").find("unknown key 'world.real.seed'"),
+            std::string::npos);
+}
+
+TEST(Parse, OnlyKeepsTheNamedContenders) {
+  const auto parsed = parse_scenario(kSound, "x.toml", {.real = false, .set = {}, .only = {"pair"}});
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->contenders.size(), 1u);
+  EXPECT_EQ(parsed->left_out, std::vector<std::string>{"raid5"});
+  EXPECT_EQ(errors_of(std::string(kSound), {.real = false, .set = {}, .only = {"pari"}})
+                .find("--only: there is no contender 'pari'"),
+            0u);
+}
+
+TEST(Parse, SameUsableComputesTheSizeOfDisks) {
+  const std::string text =
+      with("[disk]\nmodel = \"sata-ssd\"\nsize = \"128MiB\"", "fair = \"same-usable\"\n[disk]\nmodel = \"hdd\"");
+  const auto parsed = parse_scenario(text, "x.toml");
+  ASSERT_TRUE(parsed) << errors_of(text);
+  for (const auto& contender : parsed->contenders) {
+    const auto size = disk_size_bytes(*parsed, contender, contender.nodes[0]);
+    EXPECT_GE(usable_bytes(contender, size), parsed->volume_bytes);
+    EXPECT_LT(usable_bytes(contender, size - 2 * kMiB), parsed->volume_bytes);
+  }
+}
+
+TEST(Parse, TargetsAndConditionsOfTheSmallGrammars) {
+  const std::string drop =
+      with("do = \"node.power_loss\"\ntarget = \"@serving\"",
+           "do = \"link.drop\"\ntarget = [\"A>B\", \"client-@secondary:1\", \"@serving-arbiter\"]");
+  const auto parsed = parse_scenario(drop, "x.toml");
+  ASSERT_TRUE(parsed) << errors_of(drop);
+  const auto& targets = parsed->events[1].targets;
+  EXPECT_TRUE(targets[0].one_way);
+  EXPECT_EQ(targets[1].node.role, Role::client);
+  EXPECT_EQ(targets[1].peer.role, Role::secondary);
+  EXPECT_EQ(targets[2].peer.role, Role::arbiter);
+  EXPECT_FALSE(event_applies(*parsed, parsed->contenders[0], parsed->events[1]));
+  EXPECT_TRUE(event_applies(*parsed, parsed->contenders[1], parsed->events[1]));
+  EXPECT_NE(errors_of(with("\"@serving\"\nfor", "\"@serving-@serving\"\nfor", with("node.power_loss", "link.drop")))
+                .find("itself"),
+            std::string::npos);
+}
+
+TEST(Parse, AnyPrefixOfAFileGivesErrorsAndNeverCrashes) {
+  for (std::size_t size = 0; size < kSound.size(); size += 3) errors_of(std::string(kSound.substr(0, size)));
+  for (std::size_t at = 0; at < kSound.size(); at += 5) {
+    std::string text(kSound);
+    text[at] = text[at] == '1' ? '9' : '1';
+    errors_of(text);
+  }
+}
+
+TEST(Parse, ShippedScenariosAreSoundAndShort) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("scenarios")) {
+    for (const bool real : {false, true}) {
+      const auto parsed = load_scenario(entry.path().string(), {.real = real, .set = {}, .only = {}});
+      ASSERT_TRUE(parsed) << to_string(parsed.error().front());
+      EXPECT_LE(parsed->length, 10 * kSecond);
+      EXPECT_FALSE(parsed->goal.empty() || parsed->expected.empty() || parsed->expectations.empty());
+    }
+    ++count;
+  }
+  EXPECT_GE(count, 8u);
+}
+
+}  // namespace
+}  // namespace resilver::scenario

@@ -1,0 +1,343 @@
+#include "tools/map.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <cstdio>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "raid/geometry.h"
+
+namespace resilver::tools {
+
+namespace {
+
+namespace po = boost::program_options;
+using raid::ColumnSet;
+using raid::Geometry;
+using raid::Layout;
+using raid::Level;
+using raid::MemberSet;
+using raid::ReadPlan;
+using raid::StripePart;
+using raid::WritePlan;
+using raid::WriteWay;
+
+constexpr std::uint64_t kMaxStripes = 10000;
+constexpr std::uint64_t kMaxRequest = 1 * kGiB;
+constexpr std::size_t kMaxPartsShown = 8;
+
+constexpr const char* kUsage =
+    "Usage: resilver map --level N --disks N [options] ADDRESS...\n"
+    "       resilver map --level N --disks N [options] --stripes N\n"
+    "\n"
+    "Says where a byte of an array lives, where the parity of its stripe is, and what a read or\n"
+    "a write there costs in disk I/Os; or draws the first stripes. Layouts are Linux md's.\n";
+
+constexpr const char* kExample =
+    "\n"
+    "Example: a RAID 5 that has lost disk 2, and the 4 KiB at 1 MiB:\n"
+    "  resilver map --level 5 --disks 5 --chunk 64K --failed 2 1M\n"
+    "  resilver map --level 6 --disks 6 --stripes 6\n";
+
+struct Request {
+  Geometry geometry;
+  MemberSet failed;
+  std::uint64_t bytes = 0;
+  std::uint64_t stripes = 0;
+  std::vector<std::uint64_t> addresses;
+};
+
+// ---- options --------------------------------------------------------------------------------------------------------
+
+po::options_description options() {
+  po::options_description description("Options");
+  auto add = description.add_options();
+  add("level", po::value<std::string>()->value_name("N"), "0, 1, 4, 5 or 6");
+  add("disks", po::value<std::string>()->value_name("N"), "disks in the array, without spares");
+  add("chunk", po::value<std::string>()->value_name("SIZE")->default_value("64K"),
+      "chunk (default 64K); not for level 1");
+  add("layout", po::value<std::string>()->value_name("NAME"),
+      "left-symmetric (default) or, for level 5, left-asymmetric");
+  add("failed", po::value<std::vector<std::string>>()->value_name("DISK"), "failed disk, from 0; may be repeated");
+  add("bs", po::value<std::string>()->value_name("SIZE")->default_value("4K"), "size of the read or write (default 4K)");
+  add("stripes", po::value<std::string>()->value_name("N"), "draw the first N stripes");
+  add("help", "this text");
+  return description;
+}
+
+Result<std::uint64_t> number(const po::variables_map& given, const char* option, std::uint64_t most) {
+  const std::string& text = given[option].as<std::string>();
+  Result<std::uint64_t> value = parse_count(text);
+  if (!value || *value > most) {
+    return fail(Errc::bad_input, fmt::format("--{} {}: a number from 0 to {} was expected", option, text, most));
+  }
+  return value;
+}
+
+Result<std::uint64_t> size(const po::variables_map& given, const char* option) {
+  Result<std::uint64_t> value = parse_size(given[option].as<std::string>());
+  if (!value) return fail(Errc::bad_input, fmt::format("--{}: {}", option, value.error().what));
+  return value;
+}
+
+Result<Geometry> geometry_from(const po::variables_map& given) {
+  for (const char* option : {"level", "disks"}) {
+    if (!given.contains(option)) return fail(Errc::bad_input, fmt::format("--{} is missing", option));
+  }
+  const auto level_number = number(given, "level", 100);
+  if (!level_number) return std::unexpected(level_number.error());
+  const auto level = raid::level_from_number(static_cast<int>(*level_number));
+  if (!level) return fail(Errc::bad_input, fmt::format("--level {}: 0, 1, 4, 5 or 6 was expected", *level_number));
+  const auto disks = number(given, "disks", raid::kMaxDisks);
+  if (!disks) return std::unexpected(disks.error());
+  const auto chunk = size(given, "chunk");
+  if (!chunk) return std::unexpected(chunk.error());
+  if (*level == Level::raid1 && !given["chunk"].defaulted()) {
+    return fail(Errc::bad_input, "--chunk: raid1 has no chunks");
+  }
+  Layout layout = raid::default_layout(*level);
+  if (given.contains("layout")) {
+    const std::string& text = given["layout"].as<std::string>();
+    const auto named = raid::layout_from_name(text);
+    if (!named) {
+      return fail(Errc::bad_input, fmt::format("--layout {}: left-symmetric or left-asymmetric was expected", text));
+    }
+    layout = *named;
+  }
+  // Disks as large as arrays can be: the sizes of real ones do not change where a byte lives.
+  const std::uint64_t member = raid::kMaxCapacity / raid::kMaxDisks;
+  return Geometry::make(*level, layout, static_cast<std::uint32_t>(*disks), *chunk, member);
+}
+
+Result<MemberSet> failed_from(const po::variables_map& given, std::uint32_t disks) {
+  MemberSet failed;
+  if (!given.contains("failed")) return failed;
+  for (const std::string& text : given["failed"].as<std::vector<std::string>>()) {
+    const auto disk = parse_count(text);
+    if (!disk || *disk >= disks) {
+      return fail(Errc::bad_input, fmt::format("--failed {}: a disk from 0 to {} was expected", text, disks - 1));
+    }
+    failed.add(static_cast<std::uint32_t>(*disk));
+  }
+  return failed;
+}
+
+Result<Request> request_from(const po::variables_map& given) {
+  auto geometry = geometry_from(given);
+  if (!geometry) return std::unexpected(geometry.error());
+  auto failed = failed_from(given, geometry->disks());
+  if (!failed) return std::unexpected(failed.error());
+  auto bytes = size(given, "bs");
+  if (!bytes) return std::unexpected(bytes.error());
+  if (*bytes == 0 || *bytes > kMaxRequest)
+    return fail(Errc::bad_input, "--bs: a size from 1 byte to 1 GiB was expected");
+  Request request{*geometry, *failed, *bytes, 0, {}};
+  if (given.contains("stripes")) {
+    auto stripes = number(given, "stripes", kMaxStripes);
+    if (!stripes) return std::unexpected(stripes.error());
+    if (*stripes == 0) return fail(Errc::bad_input, "--stripes 0: at least 1 was expected");
+    request.stripes = *stripes;
+  }
+  if (given.contains("address")) {
+    for (const std::string& text : given["address"].as<std::vector<std::string>>()) {
+      auto address = parse_size(text);
+      if (!address) return fail(Errc::bad_input, fmt::format("address: {}", address.error().what));
+      if (*address > geometry->capacity_bytes() - *bytes) {
+        return fail(Errc::bad_input, fmt::format("address {} is beyond the largest array of this shape", text));
+      }
+      request.addresses.push_back(*address);
+    }
+  }
+  if (request.addresses.empty() == (request.stripes == 0)) {
+    return fail(Errc::bad_input, "either addresses or --stripes N was expected");
+  }
+  return request;
+}
+
+// ---- the stripe table -----------------------------------------------------------------------------------------------
+
+// "D17" (the 18th chunk of the array), "P", "Q"; in brackets on a failed disk.
+std::string cell(const Request& request, std::uint64_t stripe, std::uint32_t member) {
+  const raid::Role role = request.geometry.role_of(stripe, member);
+  std::string text = role.kind == raid::RoleKind::p ? "P"
+                     : role.kind == raid::RoleKind::q
+                         ? "Q"
+                         : fmt::format("D{}", stripe * request.geometry.data_disks() + role.data_index);
+  return request.failed.contains(member) ? "(" + text + ")" : text;
+}
+
+std::string trimmed(std::string line) {
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line + "\n";
+}
+
+std::string stripe_table(const Request& request) {
+  const Geometry& geometry = request.geometry;
+  std::string out = fmt::format("{:<8}", "stripe");
+  for (std::uint32_t member = 0; member < geometry.disks(); ++member) {
+    out += fmt::format(
+        "{:<9}", request.failed.contains(member) ? fmt::format("(disk {})", member) : fmt::format("disk {}", member));
+  }
+  out = trimmed(out);
+  for (std::uint64_t stripe = 0; stripe < request.stripes; ++stripe) {
+    std::string row = fmt::format("{:<8}", stripe);
+    for (std::uint32_t member = 0; member < geometry.disks(); ++member) {
+      row += fmt::format("{:<9}", cell(request, stripe, member));
+    }
+    out += trimmed(row);
+  }
+  return out;
+}
+
+// ---- one address ----------------------------------------------------------------------------------------------------
+
+std::string disk_list(MemberSet members) {
+  std::string text;
+  for (std::uint32_t member : members) text += fmt::format("{}{}", text.empty() ? "" : ", ", member);
+  return text;
+}
+
+std::string plural(std::uint64_t count, const char* word) {
+  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
+}
+
+std::string place(const Request& request, std::uint64_t address) {
+  const Geometry& geometry = request.geometry;
+  const raid::Location where = geometry.map(address);
+  if (geometry.is_mirror()) return fmt::format("every disk, byte {} of its data", where.member_offset);
+  std::string text =
+      fmt::format("stripe {}, D{} on disk {}{}, byte {} of its data ({} in the chunk)", where.stripe,
+                  where.stripe * geometry.data_disks() + where.data_index, where.member,
+                  request.failed.contains(where.member) ? " (failed)" : "", where.member_offset, where.chunk_offset);
+  const auto parity = [&](const char* label, std::uint32_t member) {
+    text += fmt::format("; {} on disk {}{}", label, member, request.failed.contains(member) ? " (failed)" : "");
+  };
+  if (geometry.parity_disks() > 0) parity("P", geometry.p_member(where.stripe));
+  if (geometry.parity_disks() > 1) parity("Q", geometry.q_member(where.stripe));
+  return text;
+}
+
+std::string read_text(const Request& request, const StripePart& part, const ReadPlan& plan) {
+  if (!plan.possible) return "not possible: too many failed disks";
+  if (request.geometry.is_mirror()) {
+    return fmt::format("1 read: any of disks {}", disk_list(request.geometry.all_members() - request.failed));
+  }
+  const MemberSet disks = request.geometry.members_of(part.stripe, plan.reads);
+  std::string text = fmt::format("{}: {} {}", plural(plan.cost.reads, "read"), disks.count() == 1 ? "disk" : "disks",
+                                 disk_list(disks));
+  for (std::uint32_t column : plan.recovers) {
+    text += fmt::format(", computes D{}", part.stripe * request.geometry.data_disks() + column);
+  }
+  return text;
+}
+
+std::string write_text(const Request& request, const StripePart& part, const WritePlan& plan) {
+  if (plan.way == WriteWay::impossible) return "not possible: too many failed disks";
+  const Geometry& geometry = request.geometry;
+  const MemberSet reads = geometry.members_of(part.stripe, plan.reads);
+  const MemberSet writes = geometry.members_of(part.stripe, plan.writes) - request.failed;
+  std::string text = fmt::format("{} + {}, {}", plural(plan.cost.reads, "read"), plural(plan.cost.writes, "write"),
+                                 raid::name(plan.way));
+  if (!reads.empty()) text += fmt::format("; reads {}", disk_list(reads));
+  if (!writes.empty()) text += fmt::format("; writes {}", disk_list(writes));
+  return text;
+}
+
+// One line per part of the request, and their sum if there are several.
+template <typename Describe>
+std::string cost_lines(const Request& request, std::uint64_t address, const char* verb, Describe describe) {
+  std::string out;
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;
+  std::size_t parts = 0;
+  bool possible = true;
+  for (std::uint64_t rest = request.bytes; rest > 0; ++parts) {
+    const StripePart part = request.geometry.first_part(address + request.bytes - rest, rest);
+    raid::StripeCost cost;
+    const std::string text = describe(part, cost, possible);
+    if (parts < kMaxPartsShown) {
+      const bool whole = part.length == request.bytes;
+      out += fmt::format("  {:<6}{}{}\n", verb, whole ? "" : fmt::format("stripe {}: ", part.stripe), text);
+    }
+    reads += cost.reads;
+    writes += cost.writes;
+    rest -= part.length;
+  }
+  if (parts > kMaxPartsShown) out += fmt::format("  {:<6}... {} parts more\n", verb, parts - kMaxPartsShown);
+  if (parts > 1 && possible) {
+    out += fmt::format("  {:<6}together {}", verb, plural(reads, "read"));
+    out += writes > 0 ? fmt::format(" + {}\n", plural(writes, "write")) : "\n";
+  }
+  return out;
+}
+
+std::string describe_address(const Request& request, std::uint64_t address) {
+  const Geometry& geometry = request.geometry;
+  std::string out = fmt::format("{} at byte {}: {}\n", format_size(request.bytes), address, place(request, address));
+  out += cost_lines(request, address, "read", [&](const StripePart& part, raid::StripeCost& cost, bool& possible) {
+    const ReadPlan plan = plan_read(geometry, part.stripe, part.touched, request.failed);
+    cost = plan.cost;
+    possible = possible && plan.possible;
+    return read_text(request, part, plan);
+  });
+  out += cost_lines(request, address, "write", [&](const StripePart& part, raid::StripeCost& cost, bool& possible) {
+    const WritePlan plan = plan_write(geometry, part.stripe, part.touched, part.full, request.failed);
+    cost = plan.cost;
+    possible = possible && plan.way != WriteWay::impossible;
+    return write_text(request, part, plan);
+  });
+  return out;
+}
+
+std::string headline(const Request& request) {
+  const Geometry& geometry = request.geometry;
+  std::string text = fmt::format("{} of {}", raid::name(geometry.level()), plural(geometry.disks(), "disk"));
+  if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
+  if (geometry.layout() != Layout::none) text += fmt::format(", {}", raid::name(geometry.layout()));
+  if (!request.failed.empty()) text += fmt::format(", failed: {}", disk_list(request.failed));
+  if (request.failed.count() > geometry.redundancy()) text += " (more than it survives)";
+  return text + "\n";
+}
+
+}  // namespace
+
+int map_main(int argc, char** argv) {
+  po::variables_map given;
+  po::options_description visible = options();
+  try {
+    po::options_description all;
+    all.add(visible).add_options()("address", po::value<std::vector<std::string>>());
+    po::positional_options_description positions;
+    positions.add("address", -1);
+    const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    po::store(po::command_line_parser(argc, argv).options(all).positional(positions).style(style).run(), given);
+  } catch (const po::error& error) {
+    fmt::print(stderr, "resilver map: {} (try 'resilver map --help')\n", error.what());
+    return 2;
+  }
+  if (given.contains("help")) {
+    std::string text;
+    for (const auto& option : visible.options()) {
+      const std::string name = option->format_name() + " " + option->format_parameter();
+      text += fmt::format("  {:<28}{}\n", name.substr(0, name.find(" (=")), option->description());
+    }
+    fmt::print("{}\n{}{}", kUsage, text, kExample);
+    return 0;
+  }
+  const Result<Request> request = request_from(given);
+  if (!request) {
+    fmt::print(stderr, "resilver map: {} (try 'resilver map --help')\n", request.error().what);
+    return 2;
+  }
+  fmt::print("{}", headline(*request));
+  if (request->stripes > 0) fmt::print("{}", stripe_table(*request));
+  for (std::uint64_t address : request->addresses) fmt::print("{}", describe_address(*request, address));
+  return 0;
+}
+
+}  // namespace resilver::tools

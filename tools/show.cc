@@ -1,0 +1,144 @@
+#include "tools/show.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <cstdio>
+#include <vector>
+
+#include "base/units.h"
+#include "scenario/parse.h"
+#include "tools/list.h"
+
+namespace resilver::tools {
+
+namespace {
+
+namespace po = boost::program_options;
+using scenario::Event;
+using scenario::Scenario;
+
+// Breaks at spaces, `indent` columns in from the second line on.
+std::string wrapped(const std::string& text, std::size_t indent, std::size_t width = 100) {
+  std::string out;
+  std::size_t column = indent;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find_first_of(" \n", begin), text.size());
+    const std::size_t length = end - begin;
+    if (column > indent && column + 1 + length > width) {
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    } else if (column > indent && length > 0) {
+      out += ' ';
+      ++column;
+    }
+    out.append(text, begin, length);
+    column += length;
+    begin = end + 1;
+  }
+  return out + "\n";
+}
+
+std::string arguments_of(const Event& event) {
+  const auto& arguments = event.arguments;
+  std::string text;
+  if (event.verb == scenario::Verb::disk_latent || event.verb == scenario::Verb::disk_corrupt)
+    text = fmt::format(", {} of {}", arguments.count, format_size(arguments.size_bytes));
+  if (arguments.factor_percent != 100) text += fmt::format(", {:g} times slower", arguments.factor_percent / 100.0);
+  if (arguments.add > 0) text += ", " + format_duration(arguments.add) + " more";
+  if (arguments.bandwidth > 0) text += ", at " + format_rate(arguments.bandwidth);
+  if (arguments.repair) text += ", with repair";
+  if (arguments.range_bytes > 0)
+    text += fmt::format(", {} from {}", format_size(arguments.range_bytes), format_size(arguments.range_offset));
+  if (event.lasts_for > 0) text += ", for " + format_duration(event.lasts_for);
+  if (event.until) text += ", until " + event.until->text;
+  return text;
+}
+
+std::string event_line(const Scenario& scenario, const Event& event) {
+  std::vector<std::string> targets;
+  for (const auto& target : event.targets) targets.push_back(target.text);
+  std::string text =
+      fmt::format("{}: '{}': {} of {}{}. {}.", describe(event.trigger), event.name, verb_info(event.verb).name,
+                  fmt::join(targets, ", "), arguments_of(event), verb_info(event.verb).meaning);
+  std::vector<std::string> lacking;
+  for (const auto& contender : scenario.contenders)
+    if (!event_applies(scenario, contender, event)) lacking.push_back(contender.name);
+  if (!lacking.empty()) text += fmt::format(" (n/a in {})", fmt::join(lacking, ", "));
+  return text;
+}
+
+std::string workload_line(const Scenario& scenario) {
+  const auto& workload = scenario.workload;
+  std::string text = fmt::format("{} of {}, {} requests per second (open loop)", rw_name(workload.rw),
+                                 format_size(workload.bs), workload.rate_iops);
+  if (workload.rw == scenario::Rw::randrw || workload.rw == scenario::Rw::rw)
+    text += fmt::format(", {} % reads", workload.rwmixread);
+  text += fmt::format(", for {}; a request unanswered for {} is an error", format_duration(scenario.length),
+                      format_duration(workload.retry));
+  return text;
+}
+
+}  // namespace
+
+std::string scenario_in_prose(const Scenario& scenario) {
+  std::string out = scenario.title + "\n\n";
+  out += "Goal        " + wrapped(scenario.goal, 12);
+  if (!scenario.expected.empty()) out += "Expected    " + wrapped(scenario.expected, 12);
+  const std::string disk = scenario.fair == scenario::Fairness::same_disk
+                               ? "equal disks of " + format_size(scenario.disk.size_bytes)
+                               : "each contender has disks just large enough for the volume";
+  out += "Volume      " +
+         wrapped(fmt::format("{}; {} ({})", format_size(scenario.volume_bytes), disk, scenario.disk.model), 12);
+  out += "Workload    " + wrapped(workload_line(scenario), 12);
+  out += "\nContenders\n";
+  for (const auto& contender : scenario.contenders)
+    out += fmt::format("  {:<10}", contender.name) + wrapped(describe(contender), 12);
+  out += "\nWhat happens\n";
+  for (const auto& event : scenario.events) out += "  * " + wrapped(event_line(scenario, event), 4);
+  if (scenario.events.empty()) out += "  nothing fails\n";
+  out += "\nWhat is expected\n";
+  for (const auto& expectation : scenario.expectations) {
+    out += "  * " + wrapped(expectation.check, 4);
+    if (!expectation.why.empty()) out += "      " + wrapped(expectation.why, 6);
+  }
+  return out;
+}
+
+int show_main(int argc, char** argv) {
+  po::options_description options("Options");
+  options.add_options()("help,h", "this text")("scenario", po::value<std::string>(), "name or file");
+  po::positional_options_description positional;
+  positional.add("scenario", 1);
+  po::variables_map values;
+  try {
+    using namespace po::command_line_style;
+    po::store(
+        po::command_line_parser(argc, argv).options(options).positional(positional).style(unix_style & ~allow_guessing).run(),
+        values);
+  } catch (const po::error& error) {
+    fmt::print(stderr, "resilver show: {}; see resilver show --help\n", error.what());
+    return 2;
+  }
+  if (values.count("help")) {
+    fmt::print(
+        "Usage: resilver show SCENARIO\n\nWhat a scenario says, in prose. SCENARIO is a file or the name of one that "
+        "ships.\n\n"
+        "Example:\n  resilver show disk-then-server\n");
+    return 0;
+  }
+  if (!values.count("scenario")) {
+    fmt::print(stderr, "resilver show: a scenario expected; resilver list names them\n");
+    return 2;
+  }
+  const auto parsed = scenario::load_scenario(find_scenario(values["scenario"].as<std::string>()));
+  if (!parsed) {
+    for (const auto& diagnostic : parsed.error()) fmt::print(stderr, "{}\n", to_string(diagnostic));
+    return 2;
+  }
+  fmt::print("{}", scenario_in_prose(*parsed));
+  return 0;
+}
+
+}  // namespace resilver::tools
