@@ -1,0 +1,7 @@
+#pragma once
+
+namespace resilver {
+
+inline constexpr const char* kVersion = "0.1";
+
+}  // namespace resilver

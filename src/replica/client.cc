@@ -1,0 +1,285 @@
+#include "replica/client.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "async/sync.h"
+#include "async/task_group.h"
+#include "replica/metadata.h"
+#include "replica/range_lock.h"
+#include "replica/session.h"
+
+namespace resilver::replica {
+
+struct Client::Impl {
+  Impl(Scheduler& s, BufferPool& b, Network& n, ClientConfig c)
+      : scheduler(s),
+        buffers(b),
+        network(n),
+        config(std::move(c)),
+        slots(s, config.max_in_flight),
+        locks(s),
+        closing(s),
+        news(s),
+        probes(s),
+        requests(s) {}
+
+  struct Piece {
+    explicit Piece(Scheduler& scheduler) : done(scheduler) {}
+    Request request;
+    Buffer data;  // of a write; of a read when done
+    Errc status = Errc::timeout;
+    Event done;
+  };
+
+  Scheduler& scheduler;
+  BufferPool& buffers;
+  Network& network;
+  ClientConfig config;
+  std::uint64_t size = 0;
+  ClientStatus state;
+  Errc permanent = Errc::ok;  // fenced or bad_input: nothing will ever be answered
+  Session* current = nullptr;
+  std::uint64_t next_id = 1;
+  std::map<std::uint64_t, Piece*> pending;
+  Semaphore slots;
+  RangeLock locks;
+  Event closing;
+  Event news;  // attached, a session ended, closing
+  TaskGroup probes;
+  TaskGroup requests;
+
+  Nanos ms(std::uint64_t n) const noexcept { return static_cast<Nanos>(n) * kMillisecond; }
+  Task<void> probe(ClientConfig::Node node);
+  Task<void> try_node(const ClientConfig::Node& node);
+  Task<void> converse(Session& session, NodeId node);
+  Task<void> keep_alive(Session& session);
+  Task<void> listen(Session& session);
+  bool handle(Received& message);
+  void give_up(Errc status);
+  Task<void> serve(IoRequest& request);
+  Task<Errc> carry_out(IoRequest& request);
+  Task<Errc> piece(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline);
+
+  Nanos heard = 0;   // last message
+  Nanos served = 0;  // last word that the node serves
+};
+
+// ---- sessions ------------------------------------------------------------------------------------------------------
+
+// One task per node, so that a dead one never delays the search for the one that serves.
+Task<void> Client::Impl::probe(ClientConfig::Node node) {
+  while (!closing.is_set() && permanent == Errc::ok) {
+    if (current == nullptr) co_await try_node(node);
+    if (closing.is_set()) break;
+    if (current == nullptr) {
+      (void)co_await closing.wait_until(scheduler.now() + ms(config.retry_ms));
+    } else {
+      (void)co_await news.wait();
+    }
+  }
+}
+
+Task<void> Client::Impl::try_node(const ClientConfig::Node& node) {
+  auto connection = co_await network.connect(node.address, scheduler.now() + ms(config.detect_ms));
+  if (!connection || closing.is_set() || current != nullptr) co_return;
+  Session session(scheduler, std::move(*connection));
+  const Nanos deadline = scheduler.now() + 2 * ms(config.detect_ms);  // older requests may have to end there first
+  const ClientHello hello{config.volume, config.attachment, config.client};
+  if (!co_await session.send_now(encode(0, hello), deadline)) co_return;
+  auto answer = co_await session.receive(deadline);
+  if (answer) {
+    if (const auto* refused = std::get_if<Redirect>(&answer->body)) {
+      if (refused->status == Errc::fenced || refused->status == Errc::bad_input) give_up(refused->status);
+    } else if (const auto* attached = std::get_if<Attached>(&answer->body)) {
+      const bool fits = attached->size % kBlockBytes == 0 && (size == 0 || size == attached->size);
+      if (fits && attached->size > 0 && current == nullptr && !closing.is_set()) {
+        size = attached->size;
+        co_await converse(session, node.id);
+      }
+    }
+  }
+  session.close();
+}
+
+Task<void> Client::Impl::converse(Session& session, NodeId node) {
+  if (state.sessions > 0 && state.node != node) ++state.failovers;
+  ++state.sessions;
+  state.node = node;
+  state.attached = true;
+  current = &session;
+  heard = served = scheduler.now();
+  for (auto& [id, piece] : pending) {
+    ++state.resent;
+    session.send(encode(0, piece->request, piece->request.op == IoOp::write ? piece->data : Buffer{}));
+  }
+  news.wake_all();
+  TaskGroup group(scheduler);
+  group.spawn(session.pump());
+  group.spawn(keep_alive(session));
+  co_await listen(session);
+  session.close();
+  co_await group.join();
+  current = nullptr;
+  state.attached = false;
+  news.wake_all();
+}
+
+// A frozen node, a cut cable and a primary that lost its peers look alike: no service.
+Task<void> Client::Impl::keep_alive(Session& session) {
+  const Nanos detect = ms(config.detect_ms);
+  std::uint64_t cookie = 0;
+  while (!session.closed()) {
+    const Nanos now = scheduler.now();
+    if (now - heard > detect || now - served > 2 * detect) break;
+    session.send_urgent(encode(0, Ping{++cookie}));
+    (void)co_await session.ended().wait_until(now + std::max<Nanos>(detect / 4, kMillisecond));
+  }
+  session.close();
+}
+
+Task<void> Client::Impl::listen(Session& session) {
+  while (!session.closed()) {
+    auto received = co_await session.receive(kNever);
+    if (!received) break;
+    heard = scheduler.now();
+    if (!handle(*received)) break;
+  }
+}
+
+bool Client::Impl::handle(Received& message) {
+  if (const auto* pong = std::get_if<Pong>(&message.body)) {
+    if (pong->serving) served = scheduler.now();
+    return true;
+  }
+  const auto* reply = std::get_if<Reply>(&message.body);
+  if (reply == nullptr) return false;
+  const auto at = pending.find(reply->id);
+  if (at == pending.end()) return true;  // given up here meanwhile
+  Piece& piece = *at->second;
+  if (piece.request.op == IoOp::read && reply->status == Errc::ok && message.payload.size() != piece.request.length)
+    return false;
+  served = scheduler.now();
+  piece.status = reply->status;
+  piece.data = std::move(message.payload);
+  pending.erase(at);
+  piece.done.set();
+  if (piece.status == Errc::fenced) give_up(Errc::fenced);
+  return true;
+}
+
+void Client::Impl::give_up(Errc status) {
+  if (permanent == Errc::ok) permanent = status;
+  for (auto& [id, piece] : pending) {
+    piece->status = status;
+    piece->done.set();
+  }
+  pending.clear();
+  if (current != nullptr) current->close();
+  news.wake_all();
+}
+
+// ---- requests ------------------------------------------------------------------------------------------------------
+
+Task<Errc> Client::Impl::piece(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline) {
+  co_await slots.acquire();
+  SemaphoreGuard slot(slots);
+  if (permanent != Errc::ok || closing.is_set()) co_return permanent != Errc::ok ? permanent : Errc::closed;
+  if (scheduler.now() >= deadline) co_return Errc::timeout;
+  Piece piece(scheduler);
+  piece.request = {next_id++, config.attachment, request.op, request.fua, request.offset + at, length};
+
+  // The part of each segment that belongs to this piece: begin in the segment, in the piece, and its length.
+  const auto for_each_part = [&](auto&& visit) {
+    std::uint64_t begin = 0;
+    for (const Buffer& segment : request.segments) {
+      const std::uint64_t from = std::max(begin, at), to = std::min(begin + segment.size(), at + length);
+      if (from < to) visit(segment.slice(from - begin, to - from), from - at);
+      begin += segment.size();
+    }
+  };
+  if (request.op == IoOp::write) {  // copied: after a timeout the submitter may reuse its memory while ours is on its way
+    piece.data = co_await allocate_patiently(scheduler, buffers, length);
+    if (!piece.data) co_return Errc::limit;
+    for_each_part([&](Buffer part, std::uint64_t to) { std::memcpy(piece.data.data() + to, part.data(), part.size()); });
+    if (permanent != Errc::ok || closing.is_set()) co_return permanent != Errc::ok ? permanent : Errc::closed;
+  }
+  const std::uint64_t id = piece.request.id;
+  pending.emplace(id, &piece);
+  if (current != nullptr) current->send(encode(0, piece.request, piece.data));
+  const bool answered = co_await piece.done.wait_until(deadline);
+  if (!answered) {
+    pending.erase(id);
+    co_return Errc::timeout;
+  }
+  if (request.op == IoOp::read && piece.status == Errc::ok) {
+    for_each_part(
+        [&](Buffer part, std::uint64_t from) { std::memcpy(part.data(), piece.data.data() + from, part.size()); });
+  }
+  co_return piece.status;
+}
+
+Task<Errc> Client::Impl::carry_out(IoRequest& request) {
+  const Nanos deadline = scheduler.now() + ms(config.op_timeout_ms);
+  if (request.op == IoOp::flush) co_return co_await piece(request, 0, 0, deadline);
+  RangeLock::Guard lock(locks, request.offset, request.length,
+                        request.op == IoOp::read ? RangeLock::Mode::read : RangeLock::Mode::write);
+  co_await lock.acquire();
+  for (std::uint64_t at = 0; at < request.length; at += kMaxTransfer) {
+    const Errc status = co_await piece(request, at, std::min(kMaxTransfer, request.length - at), deadline);
+    if (status != Errc::ok) co_return status;
+  }
+  co_return Errc::ok;
+}
+
+Task<void> Client::Impl::serve(IoRequest& request) {
+  const Errc status = co_await carry_out(request);
+  request.complete(scheduler, status);
+}
+
+// ---- the device ----------------------------------------------------------------------------------------------------
+
+Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Client::~Client() = default;
+
+Task<Result<std::unique_ptr<Client>>> Client::attach(Scheduler& scheduler, BufferPool& buffers, Network& network,
+                                                     ClientConfig config) {
+  if (config.nodes.empty() || config.nodes.size() > kMaxNodes || config.detect_ms == 0 || config.retry_ms == 0 ||
+      config.max_in_flight == 0) {
+    co_return fail(Errc::invalid_argument, "client: it needs nodes, and times and limits that are not 0");
+  }
+  std::unique_ptr<Client> client(new Client(std::make_unique<Impl>(scheduler, buffers, network, std::move(config))));
+  Impl& impl = *client->impl_;
+  for (const auto& node : impl.config.nodes) impl.probes.spawn(impl.probe(node));
+  const Nanos deadline = scheduler.now() + impl.ms(impl.config.op_timeout_ms);
+  while (impl.current == nullptr && impl.permanent == Errc::ok && scheduler.now() < deadline) {
+    (void)co_await impl.news.wait_until(deadline);
+  }
+  if (impl.current != nullptr) co_return client;
+  const Errc why = impl.permanent != Errc::ok ? impl.permanent : Errc::timeout;
+  co_await client->close();
+  co_return fail(why, "client: no node serves the volume");
+}
+
+std::uint64_t Client::size_bytes() const noexcept { return impl_->size; }
+
+ClientStatus Client::status() const { return impl_->state; }
+
+void Client::submit(IoRequest& request) noexcept {
+  check_request(*this, request);
+  if (impl_->closing.is_set()) return request.complete(impl_->scheduler, Errc::closed);
+  if (impl_->requests.running() >= kMaxQueued) return request.complete(impl_->scheduler, Errc::limit);
+  impl_->requests.spawn(impl_->serve(request));
+}
+
+Task<void> Client::close() {
+  Impl& impl = *impl_;
+  impl.closing.set();
+  impl.give_up(Errc::closed);
+  co_await impl.requests.join();
+  co_await impl.probes.join();
+}
+
+}  // namespace resilver::replica

@@ -1,0 +1,74 @@
+// A replicated (or stand-alone) volume as its user sees it: a block device that finds the node that serves, follows it
+// through failovers and hides them as long as op_timeout allows.
+//
+// What must never happen: a write resent on a new session lands after a later overlapping write. Rule: overlapping
+// requests with a write among them are never in flight together (they wait here), the server ends an attachment's older
+// session and lets its requests finish before it accepts the new one, and an old primary's writes are fenced by epoch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "async/task.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "env/block_device.h"
+#include "env/network.h"
+#include "replica/wire.h"
+
+namespace resilver::replica {
+
+struct ClientConfig {
+  std::uint64_t volume = 0;
+  struct Node {
+    NodeId id = kNoNode;
+    std::string address;
+  };
+  std::vector<Node> nodes;               // all that may serve the volume, 1 .. kMaxNodes
+  std::uint64_t attachment = 1;          // a higher number ends an older attachment
+  std::uint64_t client = 0;              // for messages only
+  std::uint64_t op_timeout_ms = 30'000;  // then a write is unknown, a read failed: Errc::timeout
+  std::uint64_t detect_ms = 500;         // a session silent (or without service) for so long is given up
+  std::uint64_t retry_ms = 20;           // pause between rounds over all nodes
+  std::uint32_t max_in_flight = 256;     // pieces of at most 1 MiB on the session; more wait here
+};
+
+struct ClientStatus {
+  bool attached = false;
+  NodeId node = kNoNode;        // who served last
+  std::uint64_t sessions = 0;   // attached so far
+  std::uint64_t failovers = 0;  // sessions on another node than the one before
+  std::uint64_t resent = 0;     // pieces sent again on a new session
+};
+
+class Client : public BlockDevice {
+ public:
+  // Tries until a node has attached or op_timeout has passed. All references must outlive the client.
+  // Errors: timeout, fenced (a higher attachment exists), bad_input (no such volume).
+  static Task<Result<std::unique_ptr<Client>>> attach(Scheduler& scheduler, BufferPool& buffers, Network& network,
+                                                      ClientConfig config);
+  // Precondition: close() has returned, or the scheduler was killed.
+  ~Client() override;
+
+  std::uint64_t size_bytes() const noexcept override;
+
+  // Requests of any length; split into pieces of 1 MiB, which are not atomic together. Status: ok, timeout, fenced,
+  // medium, io, closed (after close()), limit. `limit` only when more than kMaxQueued requests wait.
+  void submit(IoRequest& request) noexcept override;
+
+  ClientStatus status() const;
+
+  // Fails what is under way with `closed` (a write among them is unknown) and ends the session.
+  Task<void> close();
+
+  static constexpr std::size_t kMaxQueued = 65'536;
+
+ private:
+  struct Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace resilver::replica

@@ -1,0 +1,150 @@
+#include "replica/election.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "async/task_group.h"
+#include "base/planted_bug.h"
+
+namespace resilver::replica {
+
+// When this node should look at the record: at its start, after a grace without beacons, at once after a resignation.
+Nanos Election::due() const {
+  if (core_.primary_resigned) return next_ask_;
+  if (secondary_.active() || core_.last_heard > started_) return std::max(next_ask_, core_.last_heard + core_.grace());
+  return next_ask_;
+}
+
+Task<std::optional<Election::Win>> Election::wait_and_try() {
+  while (core_.now() < due()) {
+    if (core_.stopping.is_set() || core_.device_failed) co_return std::nullopt;
+    co_await core_.changed.wait_until(due());
+  }
+  next_ask_ = core_.now() + core_.grace() / 4;
+  const auto now = co_await arbiter_.get(core_.now() + core_.lease());
+  if (!now || core_.stopping.is_set() || core_.device_failed) co_return std::nullopt;
+  core_.primary = now->record.primary;
+  core_.in_sync = now->record.in_sync;
+  const bool virgin = now->record.epoch == 0;
+  const bool named =
+      virgin ? core_.config.first_primary == core_.config.self : now->record.in_sync.contains(core_.config.self);
+  if (!named || !eligible(virgin)) {
+    core_.primary_resigned = false;
+    next_ask_ = core_.now() + core_.grace();
+    co_return std::nullopt;
+  }
+  const bool own_record = virgin || now->record.primary == core_.config.self;
+  const Nanos quiet_since = std::max(core_.last_heard, started_);
+  if (!own_record && !core_.primary_resigned && core_.now() < quiet_since + core_.grace()) {
+    next_ask_ = quiet_since + core_.grace();
+    co_return std::nullopt;
+  }
+  co_return co_await propose(*now);
+}
+
+bool Election::eligible(bool virgin) const {
+  const Superblock& s = core_.metadata.now();
+  return !core_.device_failed && !s.inconsistent && s.fresh() == virgin;
+}
+
+PromoteAnswer Election::answer() const {
+  PromoteAnswer a;
+  const Superblock& s = core_.metadata.now();
+  a.node = core_.config.self;
+  a.fresh = s.fresh();
+  a.eligible = !core_.device_failed && !s.inconsistent && core_.role != Role::primary;
+  a.hears_primary = core_.role == Role::primary ||
+                    (secondary_.active() && !core_.primary_resigned && core_.now() < core_.last_heard + core_.lease());
+  a.durable_seq = core_.durable_seq;
+  return a;
+}
+
+Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
+  const bool virgin = now.record.epoch == 0;
+  NodeSet others = virgin ? core_.configured() : now.record.in_sync;
+  others.remove(core_.config.self);
+  const Nanos heard = core_.last_heard;
+  const Answers answers = co_await query(others, virgin);
+  if (core_.stopping.is_set() || core_.device_failed || core_.last_heard != heard) co_return std::nullopt;
+
+  // Our own record after a restart: the others may be starting too; give them a grace before they are left behind.
+  const bool own_record = virgin || now.record.primary == core_.config.self;
+  const bool patient = own_record && core_.now() < started_ + core_.grace() && answers.answered != others;
+  const bool others_first = (answers.hears_primary && !own_record) || answers.better;
+  if (patient || (others_first && rounds_ < 3)) {
+    if (!patient) ++rounds_;
+    next_ask_ = core_.now() + (patient ? core_.beacon() : core_.grace() / 4);
+    co_return std::nullopt;
+  }
+  rounds_ = 0;
+  NodeSet members = answers.usable;
+  members.add(core_.config.self);
+  co_return co_await swap(now, members);
+}
+
+Task<Election::Answers> Election::query(NodeSet members, bool virgin) {
+  Answers answers;
+  TaskGroup group(core_.scheduler);
+  for (const auto& peer : core_.config.peers) {
+    if (members.contains(peer.id)) group.spawn(query_one(peer.id, virgin, answers));
+  }
+  co_await group.join();
+  co_return answers;
+}
+
+Task<void> Election::query_one(NodeId id, bool virgin, Answers& answers) {
+  const Nanos deadline = core_.now() + core_.lease() / 4;
+  auto connection = co_await core_.env.network().connect(*core_.address_of(id), deadline);
+  if (!connection) co_return;
+  OpenSession session(core_, std::move(*connection));
+  const PromoteQuery question{core_.config.volume, core_.config.self};
+  if (!co_await session->send_now(encode(core_.epoch(), question), deadline)) co_return;
+  auto received = co_await session->receive(deadline);
+  session->close();
+  if (!received) co_return;
+  const auto* a = std::get_if<PromoteAnswer>(&received->body);
+  if (a == nullptr || a->node != id) co_return;
+  answers.answered.add(id);
+  answers.hears_primary = answers.hears_primary || a->hears_primary;
+  if (!a->eligible || a->fresh != virgin || (virgin && !core_.config.blank_devices)) co_return;
+  answers.usable.add(id);
+  if (virgin) co_return;
+  const auto theirs = std::tuple(received->epoch, a->durable_seq, core_.config.self);
+  const auto ours = std::tuple(core_.epoch(), core_.durable_seq, id);
+  if (theirs > ours) answers.better = true;  // equal ranks: the lower id
+}
+
+Task<std::optional<Election::Win>> Election::swap(VersionedRecord now, NodeSet members) {
+  const Record wanted{now.record.epoch + 1, core_.config.self, members, core_.env.random().next()};
+  core_.proposing = true;
+  if (!planted(PlantedBug::no_fencing)) co_await secondary_.expel();
+  std::optional<Win> win;
+  while (!core_.stopping.is_set()) {
+    const auto result = co_await arbiter_.compare_and_swap(now.version, wanted, core_.now() + core_.lease());
+    if (result) {
+      if (result->swapped || result->now.record == wanted)
+        win = Win{{result->now.version, wanted}, now.record.epoch == 0};
+      break;
+    }
+    co_await core_.stopping.wait_until(core_.now() + core_.beacon());
+  }
+  if (win && !core_.stopping.is_set()) {
+    const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
+      s.epoch = std::max(s.epoch, wanted.epoch);
+      s.push(generation_of(now.record));  // what we hold, even if its Configure did not reach us
+      s.push(generation_of(wanted));
+    });
+    if (stored != Errc::ok) {
+      core_.fail_device();
+      win.reset();
+    }
+  } else {
+    win.reset();
+  }
+  core_.proposing = false;
+  core_.primary_resigned = false;
+  core_.last_heard = core_.now();
+  co_return win;
+}
+
+}  // namespace resilver::replica

@@ -1,0 +1,111 @@
+// The primary's side of its session with one peer: opens it, keeps the lease alive, streams the writes, resyncs a joiner.
+//
+// What must never happen, and the rule against it:
+// * A gap in what a peer got. -> Writes are numbered and travel on one ordered session from its Configure on; when the
+//   session breaks, the peer leaves the in-sync set by compare-and-swap before the next acknowledgement, and comes back by
+//   resync; nothing is sent again. No new session is opened while the set still names the peer.
+// * A joiner is added but lacks writes. -> Live writes are streamed (and waited for) from before the first copied extent; each
+//   extent is copied under an exclusive range lock until the peer has it durable; then the peer takes over the
+//   primary's intent bits, then it is added.
+// * A resync by bitmap misses blocks. -> The bitmap is used only if the returner's generation is in our history and not older
+//   than the epoch in which bits were last cleared; its own bits are added.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <map>
+#include <optional>
+
+#include "async/sync.h"
+#include "async/task_group.h"
+#include "replica/core.h"
+
+namespace resilver::replica {
+
+class Primary;
+
+class PeerLink {
+ public:
+  PeerLink(Primary& primary, Core& core, NodeId id);
+
+  NodeId id() const noexcept { return id_; }
+  Task<void> run();  // until the reign ends
+
+  bool streaming() const noexcept { return streaming_; }  // gets every write; acknowledgements wait for it
+  bool ready() const noexcept { return ready_; }          // a joiner that has everything: may be added
+  bool starting() const noexcept { return starting_; }    // member at promotion whose first session is not there yet
+  bool connected() const noexcept { return session_ != nullptr; }
+  std::uint64_t durable_seq() const noexcept { return durable_seq_; }
+  Nanos lease_until() const noexcept { return lease_until_; }
+  std::uint64_t configured() const noexcept { return configured_; }  // last Configure acknowledged
+  std::size_t queued() const noexcept { return session_ == nullptr ? 0 : session_->queued(); }
+
+  void send(const Body& body, Buffer payload = {});
+  void close() noexcept {
+    if (session_ != nullptr) session_->close();
+  }
+
+  // Copies `data` to `extent` there; ok when durable. closed when the session ended first.
+  Task<Errc> copy(Extent extent, Buffer data);
+  // Reads `extent` there.
+  Task<Result<Buffer>> read(Extent extent);
+
+  PeerStatus status() const;
+
+ private:
+  struct Call {  // a CopyExtent or ReadExtent under way
+    explicit Call(Scheduler& scheduler) : done(scheduler) {}
+    Event done;
+    Errc status = Errc::closed;
+    Buffer data;
+  };
+  Task<void> one_session();
+  Task<std::optional<PeerWelcome>> greet(Session& session);
+  Task<void> conduct(Session& session, PeerWelcome welcome);
+  Task<bool> start_member(Session& session, const PeerWelcome& welcome);
+  Task<bool> resync(Session& session, const PeerWelcome& welcome);
+  Task<bool> copy_all(Session& session);
+  Task<void> copy_worker(Session& session, bool& good);
+  Task<void> pace(std::uint64_t bytes);
+  Task<bool> finish_resync(Session& session);
+  Task<void> listen(Session& session);
+  bool handle(Received& message);
+  Task<void> beat(Session& session);
+  Task<void> wait_bits(Session& session);
+  ResyncWhy judge(const PeerWelcome& welcome) const;
+  void start_streaming();
+
+  Primary& primary_;
+  Core& core_;
+  NodeId id_;
+  Session* session_ = nullptr;
+  Event answered_;  // Bits or ResyncDoneAck came
+  bool starting_ = false;
+  bool streaming_ = false;
+  bool ready_ = false;
+  bool resync_acked_ = false;
+  std::optional<Bits> bits_;
+  Buffer bits_data_;
+  std::uint64_t durable_seq_ = 0;
+  std::uint64_t configured_ = 0;
+  Nanos lease_until_ = std::numeric_limits<Nanos>::min();
+  struct SentBeacon {
+    std::uint64_t cookie;
+    Nanos at;
+  };
+  std::deque<SentBeacon> beacons_;
+  Nanos heard_ = 0;  // when the last answered beacon was sent, or the session opened
+  std::uint64_t next_tag_ = 1;
+  std::map<std::uint64_t, Call*> calls_;
+
+  // Resync.
+  ExtentSet to_copy_;
+  ResyncWhy why_ = ResyncWhy::none;
+  bool resyncing_ = false;
+  bool broken_resync_ = false;
+  std::uint64_t total_bytes_ = 0, done_bytes_ = 0;
+  Nanos paced_until_ = 0;
+};
+
+}  // namespace resilver::replica

@@ -1,0 +1,132 @@
+// One reign as primary: from the compare-and-swap that was won until the record names another, this node's device fails or
+// the program stops. It numbers the writes, acknowledges them, keeps the set of members and answers reads.
+//
+// What must never happen, and the rule against it:
+// * A deposed primary answers a read with old data. -> Leases: it answers only while every member answered a beacon that
+//   was *sent* less than lease_ms ago on this node's clock, checked after the data has arrived. A member proposes itself
+//   only grace_ms >= 1.25 lease_ms after it last *received* one, so with clocks that drift less than 10 % either way the
+//   lease has run out before. Any one silent member is enough to stop the primary. Alone in the set it needs no lease.
+// * An acknowledged write is not on a member that may be promoted. -> covered(): acknowledged when every member, every
+//   member of a set that may have been written by a compare-and-swap without answer, and every streaming joiner is durable.
+// * A member without a session is promoted after a write it lacks was acknowledged. -> It stays in the way of covered()
+//   until the compare-and-swap that removes it is won and durable here.
+// * After a promotion a read shows a write that a further failure takes back. -> Extents of writes that were under way are
+//   locked until they are equal on all members (reconcile()); nothing is served before all members told theirs.
+// * A read shows a write that is not yet acknowledged. -> Reads take a shared, writes an exclusive range lock until the end.
+// * An older attachment writes after a newer one was let in. -> The number is durable on all members before `attached`.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "async/sync.h"
+#include "async/task_group.h"
+#include "replica/arbiter.h"
+#include "replica/core.h"
+#include "replica/peer_link.h"
+#include "replica/range_lock.h"
+
+namespace resilver::replica {
+
+class Primary {
+ public:
+  // `won`: the record by which this node became primary, already durable here; `virgin`: it is the volume's first.
+  Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin);
+
+  // Reigns. When it returns, no request is under way any more, provided that nobody calls the functions below again and
+  // those who did have returned: the owner ends the client sessions when lost() is set.
+  Task<void> run();
+  Event& lost() noexcept { return lost_; }
+
+  // ---- for client sessions. not_primary: the reign is over, the outcome of a write is unknown. ----
+  // ok: durable on all members. `abandoned` set: the session is gone, nobody waits for the answer (unavailable then, when
+  // too few copies are in sync to give one).
+  Task<Errc> write(IoOp op, Extent extent, Buffer data, const Event& abandoned);
+  Task<Errc> read(Extent extent, Buffer data);
+  Task<Errc> flush();
+  Task<Errc> attach(std::uint64_t number);  // fenced: a higher number is known
+  bool serving() const;
+
+  // ---- for links ----
+  Record record() const noexcept { return won_.record; }
+  NodeSet members() const noexcept { return won_.record.in_sync; }
+  bool may_be_member(NodeId id) const noexcept { return effective_.contains(id); }
+  bool virgin() const noexcept { return virgin_; }
+  std::uint64_t last_seq() const noexcept { return next_seq_ - 1; }
+  // All writes up to it are on every member.
+  std::uint64_t committed_seq() const noexcept {
+    return std::min(commit_limit_, in_flight_.empty() ? next_seq_ - 1 : in_flight_.begin()->first - 1);
+  }
+  RangeLock& locks() noexcept { return locks_; }
+  bool clients_busy() const noexcept { return core_.now() - last_client_io_ < 100 * kMillisecond; }
+  Configure configuration() const;
+  void must_settle(const std::vector<Extent>& extents);  // a member's recent writes
+  void must_settle(const ExtentSet& extents);
+  void changed();  // of a link: acknowledgements, lease, sessions; wakes whom it concerns
+  void suspect_newer_record() {
+    check_record_ = true;
+    changed();
+  }
+  // Reads under a lock that the caller holds; blocks that cannot be read are fetched from members and rewritten.
+  Task<Errc> read_healing(Extent extent, Buffer data);
+  void give_up_joiners() noexcept;
+
+  std::vector<PeerStatus> peers() const;
+
+ private:
+  struct InFlight {
+    explicit InFlight(Scheduler& scheduler) : settled(scheduler) {}
+    Event settled;  // covered, or the reign is over
+    bool local_done = false;
+  };
+  bool covered(std::uint64_t seq) const;
+  bool durable_everywhere(std::uint64_t seq) const;
+  bool lease_valid() const;
+  Task<Errc> wait_lease();
+  Task<Errc> wait_settled(Extent extent);
+  Task<Errc> acknowledge(std::uint64_t seq, InFlight& write, const Event& abandoned);
+  void advance();
+  Errc local_failure(Errc status);
+
+  Task<void> keep_members();
+  NodeSet desired() const;
+  Task<void> reconfigure(NodeSet next);
+  Task<bool> adopt(VersionedRecord won);
+  Task<void> check_record();
+  Task<void> reconcile();
+  Task<bool> settle(Extent extent);
+  Task<void> clear_bits();
+  Task<void> resign();
+  bool everybody_in_sync() const;
+  void lose();
+
+  Core& core_;
+  Arbiter& arbiter_;
+  VersionedRecord won_;
+  bool virgin_;
+  NodeSet effective_;  // members, and those of compare-and-swaps whose outcome is unknown
+  Event lost_;
+  Event changed_;
+  Event lease_changed_;
+  Event settled_;  // reconciliation got on
+  RangeLock locks_;
+  std::vector<std::unique_ptr<PeerLink>> links_;
+
+  std::uint64_t next_seq_;
+  std::map<std::uint64_t, InFlight*> in_flight_;
+  std::uint64_t commit_limit_ = ~std::uint64_t{0};
+  std::uint64_t serial_ = 1;
+  bool check_record_ = false;
+  bool resigned_ = false;
+  bool open_ = false;  // all members told their recent writes
+  bool reconciled_ = false;
+  ExtentSet unsettled_;
+  std::deque<Extent> urgent_;
+  Nanos last_client_io_ = 0;
+  TaskGroup group_;
+};
+
+}  // namespace resilver::replica

@@ -1,0 +1,245 @@
+#include "replica/replica.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "async/task_group.h"
+#include "replica/client_session.h"
+#include "replica/core.h"
+#include "replica/election.h"
+#include "replica/primary.h"
+#include "replica/secondary.h"
+
+namespace resilver::replica {
+
+namespace {
+
+constexpr std::size_t kMaxConnections = 128;
+constexpr Nanos kFirstMessage = 5 * kSecond;
+
+Status check(const ReplicaConfig& c) {
+  const auto bad = [](const char* what) { return fail(Errc::invalid_argument, what); };
+  if (c.self >= kMaxNodes) return bad("replica: node ids are 0 to 31");
+  if (c.intent_bits == 0 || c.intent_bits % IntentBitmap::kBitsPerBlock != 0 || c.intent_bits > kMaxIntentBits)
+    return bad("replica: intent_bits must be a multiple of 32768, at most 4194304");
+  if (c.arbiter.empty()) return c.peers.empty() ? Status{} : bad("replica: peers need an arbiter");
+  NodeSet seen = NodeSet::of(c.self);
+  for (const auto& peer : c.peers) {
+    if (peer.id >= kMaxNodes || seen.contains(peer.id)) return bad("replica: node ids must be 0 to 31, each once");
+    seen.add(peer.id);
+  }
+  if (!seen.contains(c.first_primary)) return bad("replica: first_primary is not a configured node");
+  if (c.lease_ms == 0 || c.beacon_ms == 0 || c.beacon_ms > c.lease_ms / 2)
+    return bad("replica: the beacon interval must be at most half of the lease");
+  if (c.grace_ms * 4 < c.lease_ms * 5) return bad("replica: grace must be at least 1.25 times the lease");
+  if (c.min_in_sync > seen.count()) return bad("replica: min_in_sync exceeds the configured nodes");
+  if (c.max_in_flight == 0 || c.clear_bits_ms == 0)
+    return bad("replica: max_in_flight and clear_bits_ms must not be 0");
+  return Status{};
+}
+
+// The smallest power of two of at least 64 KiB with which `bits` bits cover the volume.
+std::uint64_t granule_for(std::uint64_t volume_bytes, std::uint64_t bits) {
+  return std::max<std::uint64_t>(64 * 1024, std::bit_ceil((volume_bytes + bits - 1) / bits));
+}
+
+}  // namespace
+
+struct Replica::Impl {
+  Impl(Env& env, const ReplicaConfig& config, BlockDevice& device, std::uint64_t volume_bytes, std::uint64_t metadata_at)
+      : core(env, config, device, volume_bytes, metadata_at, granule_for(volume_bytes, config.intent_bits)),
+        secondary(core),
+        door(core),
+        arbiter(env, core.config.arbiter),
+        connections(env.scheduler()) {}
+
+  Core core;
+  Secondary secondary;
+  ClientDoor door;
+  ArbiterClient arbiter;
+  std::unique_ptr<Election> election;
+  std::unique_ptr<Primary> primary;
+  std::size_t open_connections = 0;
+  TaskGroup connections;
+
+  Task<Status> prepare(bool format);
+  Task<void> accept(Listener& listener);
+  Task<void> welcome(std::unique_ptr<Connection> connection);
+  Task<void> play();
+  Task<void> play_alone();
+  Task<void> reign(Election::Win win);
+};
+
+std::uint64_t Replica::metadata_bytes(std::uint64_t intent_bits) noexcept {
+  return MetadataStore::kSlotBytes + intent_bits / 8;
+}
+
+Replica::Replica(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Replica::~Replica() = default;
+
+Task<Result<std::unique_ptr<Replica>>> Replica::open(Env& env, ReplicaConfig config, BlockDevice& device, bool format) {
+  if (const Status good = check(config); !good) co_return std::unexpected(good.error());
+  const std::uint64_t reserved = metadata_bytes(config.intent_bits);
+  if (device.size_bytes() < reserved + kBlockBytes)
+    co_return fail(Errc::invalid_argument, "replica: the device is too small");
+  const std::uint64_t most = device.size_bytes() - reserved;
+  const std::uint64_t size = config.volume_bytes == 0 ? most : config.volume_bytes;
+  if (size > most || size % kBlockBytes != 0)
+    co_return fail(Errc::invalid_argument,
+                   "replica: the volume does not fit the device, or is no multiple of 4096 bytes");
+  std::unique_ptr<Replica> replica(new Replica(std::make_unique<Impl>(env, config, device, size, most)));
+  const Status prepared = co_await replica->impl_->prepare(format);
+  if (!prepared) co_return std::unexpected(prepared.error());
+  co_return replica;
+}
+
+Task<Status> Replica::Impl::prepare(bool format) {
+  if (format) {
+    Superblock initial;
+    initial.volume = core.config.volume;
+    initial.node = core.config.self;
+    initial.volume_bytes = core.volume_bytes;
+    initial.granule = core.bits.granule();
+    initial.bit_count = core.bits.count();
+    Errc status = co_await core.bits.format();
+    if (status == Errc::ok) status = co_await core.metadata.format(std::move(initial));
+    if (status != Errc::ok) co_return fail(status, "replica: the metadata cannot be written");
+    co_return Status{};
+  }
+  const Status loaded = co_await core.metadata.load();
+  if (!loaded) co_return loaded;
+  const Superblock& s = core.metadata.now();
+  if (s.volume != core.config.volume || s.node != core.config.self)
+    co_return fail(Errc::bad_input, "replica: the device belongs to another volume or node");
+  if (s.volume_bytes != core.volume_bytes || s.granule != core.bits.granule() || s.bit_count != core.bits.count())
+    co_return fail(Errc::bad_input, "replica: the device was formatted with another size or number of intent bits");
+  const Errc status = co_await core.bits.load();
+  if (status != Errc::ok) co_return fail(status, "replica: the intent bits cannot be read");
+  co_return Status{};
+}
+
+// ---- connections ---------------------------------------------------------------------------------------------------
+
+Task<void> Replica::Impl::accept(Listener& listener) {
+  for (;;) {
+    auto connection = co_await listener.accept();
+    if (!connection) break;
+    if (open_connections >= kMaxConnections || core.stopping.is_set()) continue;
+    ++open_connections;
+    connections.spawn(welcome(std::move(*connection)));
+  }
+}
+
+// The first message tells what a connection is for.
+Task<void> Replica::Impl::welcome(std::unique_ptr<Connection> connection) {
+  {
+    OpenSession session(core, std::move(connection));
+    auto first = co_await session->receive(core.now() + kFirstMessage);
+    if (first && !core.stopping.is_set()) {
+      if (const auto* client = std::get_if<ClientHello>(&first->body)) {
+        co_await door.serve(*session, *client);
+      } else if (const auto* peer = std::get_if<PeerHello>(&first->body)) {
+        co_await secondary.serve(*session, *peer, first->epoch);
+      } else if (const auto* query = std::get_if<PromoteQuery>(&first->body);
+                 query != nullptr && query->volume == core.config.volume && election != nullptr) {
+        (void)co_await session->send_now(encode(core.epoch(), election->answer()), core.now() + core.lease());
+        // The asker closes: what is queued when we close may be lost.
+        (void)co_await session->receive(core.now() + core.lease());
+      }
+    }
+    session->close();
+  }
+  --open_connections;
+}
+
+// ---- roles ---------------------------------------------------------------------------------------------------------
+
+Task<void> Replica::Impl::play_alone() {
+  const Errc stored = co_await core.metadata.update([](Superblock& s) { ++s.epoch; });
+  if (stored != Errc::ok) core.fail_device();
+  core.role = Role::primary;
+  core.primary = core.config.self;
+  core.in_sync = NodeSet::of(core.config.self);
+  core.serving = true;
+  core.emit({.kind = EventKind::became_primary});
+  door.open(nullptr);
+  co_await core.stopping.wait();
+  core.serving = false;
+  co_await door.shut();
+}
+
+Task<void> Replica::Impl::play() {
+  while (!core.stopping.is_set()) {
+    if (core.device_failed) {
+      core.role = Role::failed;
+      co_await core.stopping.wait();
+      break;
+    }
+    auto win = co_await election->wait_and_try();
+    if (win && !core.stopping.is_set()) co_await reign(*win);
+  }
+}
+
+Task<void> Replica::Impl::reign(Election::Win win) {
+  core.role = Role::primary;
+  core.primary = core.config.self;
+  core.in_sync = win.record.record.in_sync;
+  core.emit({.kind = EventKind::became_primary});
+  primary = std::make_unique<Primary>(core, arbiter, win.record, win.virgin);
+  door.open(primary.get());
+  co_await primary->run();
+  co_await door.shut();
+  primary.reset();
+  core.role = core.device_failed ? Role::failed : Role::idle;
+  core.last_heard = core.now();
+  core.emit({.kind = EventKind::lost_primary});
+}
+
+Task<void> Replica::run(Listener& listener, Event& stop) {
+  Impl& impl = *impl_;
+  Core& core = impl.core;
+  core.last_heard = core.now();
+  impl.election = std::make_unique<Election>(core, impl.arbiter, impl.secondary);
+  TaskGroup group(core.scheduler);
+  group.spawn(impl.accept(listener));
+  group.spawn(core.stand_alone() ? impl.play_alone() : impl.play());
+  co_await stop.wait();
+  core.stopping.set();
+  core.changed.wake_all();
+  listener.close();
+  core.sessions.for_each([](Session& s) { s.close(); });
+  co_await group.join();
+  core.sessions.for_each([](Session& s) { s.close(); });
+  co_await impl.connections.join();
+}
+
+std::uint64_t Replica::volume_bytes() const noexcept { return impl_->core.volume_bytes; }
+
+ReplicaStatus Replica::status() const {
+  const Core& core = impl_->core;
+  ReplicaStatus s;
+  s.role = core.role;
+  s.epoch = core.epoch();
+  s.in_sync = core.in_sync;
+  s.primary = core.primary;
+  s.serving = core.serving;
+  if (impl_->primary != nullptr) {
+    s.serving = impl_->primary->serving();
+    s.in_sync = impl_->primary->members();
+    s.peers = impl_->primary->peers();
+    s.redundancy = s.in_sync.count() - 1;
+  }
+  s.replication_bytes = core.replication_bytes;
+  s.resync_bytes = core.resync_bytes;
+  s.heal_bytes = core.heal_bytes;
+  s.reads_healed = core.reads_healed;
+  s.writes = core.writes;
+  s.reads = core.reads;
+  s.dirty_bits = core.bits.bits_set();
+  s.inconsistent = core.metadata.now().inconsistent;
+  s.device_failed = core.device_failed;
+  return s;
+}
+
+}  // namespace resilver::replica

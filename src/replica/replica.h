@@ -1,0 +1,146 @@
+// src/replica: one copy of a volume on one node, and the protocol that keeps N copies equal: a primary with secondaries in
+// the manner of PacificA (Lin et al., MSR-TR-2008-25). For: node programs (Replica), their users (client.h), the arbiter
+// process (arbiter.h). It may assume what src/env promises of disks and connections, and nothing of clocks but that they
+// drift less than 10 %. It never names a world, never trusts a peer's bytes, never serves or acknowledges on a guess: the
+// rules, each with the interleaving it forbids, stand where they are kept: primary.h (leases, acknowledgement, members),
+// secondary.h (epochs, grace), election.h (promotion), peer_link.h (joining, reconciliation), intent_bitmap.h, metadata.h,
+// client_session.h (attachment).
+//
+// Only the acknowledgement mode `durable` exists so far: Primary::covered() is the one place that knows it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "async/sync.h"
+#include "async/task.h"
+#include "base/error.h"
+#include "env/env.h"
+#include "replica/wire.h"
+
+namespace resilver::replica {
+
+enum class Role : std::uint8_t {
+  idle,       // started, not a member that hears a primary
+  joining,    // a primary is resyncing us
+  secondary,  // in sync, follows a primary
+  primary,
+  failed,  // the device failed; this node takes no part until it is opened anew
+};
+const char* role_name(Role role) noexcept;
+
+enum class EventKind : std::uint8_t {
+  became_primary,
+  lost_primary,
+  peer_left,
+  peer_joined,
+  resync_started,
+  resync_finished,
+  block_healed,
+  device_failed,
+};
+const char* event_kind_name(EventKind kind) noexcept;
+
+struct ReplicaEvent {
+  Nanos at = 0;  // this node's scheduler clock
+  EventKind kind = EventKind::became_primary;
+  NodeId peer = kNoNode;            // peer_*, resync_*
+  ResyncWhy why = ResyncWhy::none;  // resync_*
+  std::uint64_t epoch = 0;
+  std::uint64_t offset = 0;  // block_healed
+  std::uint64_t bytes = 0;   // resync_started: to copy, resync_finished: copied, block_healed: length
+};
+
+struct ReplicaConfig {
+  std::uint64_t volume = 0;  // id of the volume
+  NodeId self = 0;           // < kMaxNodes
+  struct Peer {
+    NodeId id = kNoNode;
+    std::string address;
+  };
+  std::vector<Peer> peers;    // the other configured nodes; empty when stand-alone
+  std::string arbiter;        // address; "" = stand-alone: a single copy, no peers, no arbiter
+  NodeId first_primary = 0;   // starts the volume when the arbiter's record is virgin
+  bool blank_devices = true;  // formatted devices read as zeroes: a virgin volume starts in sync, without a full copy
+  std::uint64_t volume_bytes = 0;  // exported size; 0: the device less metadata_bytes()
+
+  std::uint64_t lease_ms = 800;
+  std::uint64_t grace_ms = 1000;             // >= 1.25 x lease
+  std::uint64_t beacon_ms = 100;             // <= lease / 4
+  std::uint32_t min_in_sync = 1;             // with fewer copies in sync, writes are not acknowledged
+  std::uint64_t resync_min_bytes_per_s = 0;  // while clients are busy; 0: no limit
+  std::uint64_t resync_max_bytes_per_s = 0;  // while they are not; 0: no limit
+  std::uint32_t resync_window = 4;           // extents of at most 1 MiB under way
+  std::uint32_t max_in_flight = 512;         // client requests under way; more wait in their connection
+  std::uint64_t intent_bits = 1 << 18;       // a multiple of 32768, at most kMaxIntentBits
+  std::uint64_t clear_bits_ms = 5000;        // idle time after which a granule's intent bit is cleared
+
+  std::function<void(const ReplicaEvent&)> on_event;  // called on the node's scheduler; must not call back
+
+  // lease, grace and beacon for a node that is to be missed after about `detect_ms`.
+  void set_detect(std::uint64_t detect_ms) noexcept {
+    grace_ms = detect_ms;
+    lease_ms = detect_ms * 4 / 5;
+    beacon_ms = detect_ms / 10 > 0 ? detect_ms / 10 : 1;
+  }
+};
+inline constexpr std::uint64_t kMaxIntentBits = 1 << 22;
+
+struct PeerStatus {
+  NodeId id = kNoNode;
+  bool connected = false;
+  bool in_sync = false;
+  bool resyncing = false;           // also reconciling
+  ResyncWhy why = ResyncWhy::none;  // of the last or present copy
+  std::uint64_t resync_done_bytes = 0;
+  std::uint64_t resync_total_bytes = 0;
+};
+
+struct ReplicaStatus {
+  Role role = Role::idle;
+  std::uint64_t epoch = 0;
+  bool serving = false;                 // a primary that would answer now
+  NodeSet in_sync;                      // as far as this node knows
+  NodeId primary = kNoNode;             // as far as this node knows
+  unsigned redundancy = 0;              // further node failures survived: copies in sync less one (a primary's view)
+  std::vector<PeerStatus> peers;        // a primary's view
+  std::uint64_t replication_bytes = 0;  // payload sent to peers, by cause
+  std::uint64_t resync_bytes = 0;       // resync and reconciliation
+  std::uint64_t heal_bytes = 0;         // fetched from peers
+  std::uint64_t reads_healed = 0;
+  std::uint64_t writes = 0, reads = 0;  // client requests completed here
+  std::uint64_t dirty_bits = 0;         // intent bits set
+  bool inconsistent = false;            // a resync into this copy has not ended
+  bool device_failed = false;
+};
+
+class Replica {
+ public:
+  // Reads the metadata at the end of `device`, or writes it anew (format: all data on it is given up). Several nodes of
+  // one volume must be configured with the same volume_bytes or equal devices. All references must outlive the Replica.
+  // Errors: invalid_argument (configuration), bad_input (no metadata, other volume, node or geometry), corrupt, io kinds.
+  static Task<Result<std::unique_ptr<Replica>>> open(Env& env, ReplicaConfig config, BlockDevice& device, bool format);
+  ~Replica();
+
+  // Serves clients and peers on `listener` and takes its part in the protocol until `stop` is set; then ends all sessions,
+  // waits for all I/O (and for connections being opened, at most lease_ms), closes the listener and returns. Once only.
+  // On a killed node the task of run() must be destroyed before the Replica; awaiting it in the frame that owns the
+  // Replica does that.
+  Task<void> run(Listener& listener, Event& stop);
+
+  ReplicaStatus status() const;
+  std::uint64_t volume_bytes() const noexcept;
+
+  // Bytes at the end of the device that the volume does not get, for the default and for another number of intent bits.
+  static std::uint64_t metadata_bytes(std::uint64_t intent_bits = 1 << 18) noexcept;
+
+ private:
+  struct Impl;
+  explicit Replica(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace resilver::replica

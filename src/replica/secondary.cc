@@ -1,0 +1,305 @@
+#include "replica/secondary.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/planted_bug.h"
+
+namespace resilver::replica {
+
+struct Secondary::Reign {
+  Reign(Core& core, Session& s, std::uint64_t first_epoch) : session(s), epoch(first_epoch), applying(core.scheduler) {}
+
+  Session& session;
+  std::uint64_t epoch;
+  bool streaming = false;  // numbered writes may come
+  bool copying = false;    // between ResyncBegin and ResyncDone
+  bool full = false;
+  std::uint64_t last_seq = 0;     // received
+  std::set<std::uint64_t> ahead;  // durable above Core::durable_seq
+  TaskGroup applying;
+};
+
+Errc Secondary::judge(const PeerHello& hello, std::uint64_t epoch) const {
+  const bool known = core_.address_of(hello.node) != nullptr;
+  if (hello.volume != core_.config.volume || !known || core_.stand_alone()) return Errc::bad_input;
+  if (hello.record.epoch != epoch || hello.record.primary != hello.node) return Errc::bad_input;
+  if (core_.device_failed) return Errc::device_gone;
+  if (epoch < core_.epoch() && !planted(PlantedBug::no_fencing)) return Errc::fenced;
+  if (core_.proposing || core_.role == Role::primary) return Errc::busy;
+  return Errc::ok;
+}
+
+PeerWelcome Secondary::welcome(Errc status) const {
+  const Superblock& super = core_.metadata.now();
+  PeerWelcome answer;
+  answer.node = core_.config.self;
+  answer.status = status;
+  answer.inconsistent = super.inconsistent;
+  answer.generation = super.generation();
+  answer.durable_seq = core_.durable_seq;
+  answer.attachment = super.attachment;
+  answer.size = core_.volume_bytes;
+  answer.recent_known = core_.recent.known();
+  if (answer.recent_known) answer.recent = core_.recent.list();
+  return answer;
+}
+
+Task<void> Secondary::expel() {
+  if (current_ != nullptr) current_->close();
+  while (current_ != nullptr) co_await free_.wait();
+}
+
+Task<void> Secondary::serve(Session& session, PeerHello hello, std::uint64_t epoch) {
+  Errc verdict = judge(hello, epoch);
+  if (verdict == Errc::busy && core_.role == Role::primary && epoch > core_.epoch()) {
+    core_.newer_epoch = std::max(core_.newer_epoch, epoch);  // we are deposed; the caller will find us free soon
+    core_.changed.wake_all();
+  }
+  if (verdict == Errc::ok && !planted(PlantedBug::no_fencing)) co_await expel();
+  co_await slot_.acquire();
+  {
+    SemaphoreGuard guard(slot_);
+    if (!planted(PlantedBug::no_fencing)) {
+      while (verdict == Errc::ok && current_ != nullptr) co_await expel();
+    }
+    if (verdict == Errc::ok) verdict = judge(hello, epoch);
+    if (verdict == Errc::ok && epoch > core_.epoch()) {
+      const Errc stored = co_await core_.metadata.update([&](Superblock& s) { s.epoch = std::max(s.epoch, epoch); });
+      if (stored != Errc::ok) core_.fail_device();
+      verdict = judge(hello, epoch);
+    }
+    if (verdict == Errc::ok) current_ = &session;
+  }
+  if (verdict != Errc::ok) {
+    (void)co_await session.send_now(encode(core_.epoch(), welcome(verdict)), core_.now() + core_.lease());
+    co_return;
+  }
+  co_await follow(session, hello, epoch);
+  if (current_ == &session) {
+    current_ = nullptr;
+    if (core_.role != Role::primary && core_.role != Role::failed) core_.role = Role::idle;
+    free_.wake_all();
+  }
+  core_.changed.wake_all();
+}
+
+Task<void> Secondary::follow(Session& session, const PeerHello& hello, std::uint64_t epoch) {
+  Reign reign(core_, session, epoch);
+  core_.primary = hello.node;
+  core_.primary_resigned = false;
+  core_.recent.new_reign();
+  session.send(encode(core_.epoch(), welcome(Errc::ok)));
+  reign.applying.spawn(session.pump());
+  while (!session.closed()) {
+    auto received = co_await session.receive(kNever);
+    if (!received) break;
+    if (received->epoch != reign.epoch && !std::holds_alternative<Configure>(received->body) &&
+        !std::holds_alternative<Beacon>(received->body)) {
+      break;  // nothing of another epoch follows without a Configure
+    }
+    if (!co_await handle(reign, std::move(*received))) break;
+  }
+  session.close();
+  co_await reign.applying.join();
+}
+
+// False ends the session: the peer broke the protocol, or this node cannot follow any more.
+Task<bool> Secondary::handle(Reign& reign, Received message) {
+  if (const auto* beacon = std::get_if<Beacon>(&message.body)) {
+    if (message.epoch != reign.epoch) co_return true;  // overtook its Configure: the next one counts
+    if (core_.proposing && !planted(PlantedBug::no_fencing)) co_return false;
+    core_.last_heard = core_.now();
+    core_.recent.committed(beacon->committed_seq);
+    reign.session.send_urgent(encode(reign.epoch, BeaconAck{beacon->cookie}));
+    co_return true;
+  }
+  if (const auto* write = std::get_if<Replicate>(&message.body)) {
+    co_return start_write(reign, *write, std::move(message.payload));
+  }
+  if (const auto* copy = std::get_if<CopyExtent>(&message.body)) {
+    co_return start_copy(reign, *copy, std::move(message.payload));
+  }
+  if (const auto* read = std::get_if<ReadExtent>(&message.body)) {
+    if (!valid_range(read->extent.offset, read->extent.length, core_.volume_bytes)) co_return false;
+    if (reign.applying.running() > kMaxApplying) co_return false;
+    reign.applying.spawn(read_for_peer(reign, *read));
+    co_return true;
+  }
+  if (const auto* change = std::get_if<Configure>(&message.body)) {
+    if (message.epoch < reign.epoch || change->record.epoch != message.epoch) co_return false;
+    co_return co_await configure(reign, *change);
+  }
+  if (const auto* begin = std::get_if<ResyncBegin>(&message.body)) co_return co_await begin_resync(reign, *begin);
+  if (const auto* done = std::get_if<ResyncDone>(&message.body)) {
+    co_return co_await end_resync(reign, *done, message.payload);
+  }
+  if (std::holds_alternative<BitsRequest>(message.body)) co_return co_await send_bits(reign);
+  if (const auto* clear = std::get_if<ClearBits>(&message.body)) co_return co_await clear_bits(reign, *clear);
+  if (std::holds_alternative<ReconcileDone>(message.body)) {
+    core_.recent.settled();
+    co_return true;
+  }
+  if (std::holds_alternative<Resign>(message.body)) {
+    core_.primary_resigned = true;
+    core_.changed.wake_all();
+    co_return false;
+  }
+  co_return false;
+}
+
+void Secondary::failed(Reign& reign, Errc) {
+  core_.fail_device();
+  core_.role = Role::failed;
+  reign.session.close();
+}
+
+Task<bool> Secondary::configure(Reign& reign, const Configure& message) {
+  const bool member = message.record.in_sync.contains(core_.config.self);
+  const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
+    s.epoch = std::max(s.epoch, message.record.epoch);
+    s.attachment = std::max(s.attachment, message.attachment);
+    if (member && !s.inconsistent) s.history = message.history;
+  });
+  if (stored != Errc::ok) {
+    failed(reign, stored);
+    co_return false;
+  }
+  reign.epoch = message.record.epoch;
+  core_.in_sync = message.record.in_sync;
+  core_.role = member ? Role::secondary : Role::joining;
+  if (!reign.streaming) {
+    reign.streaming = true;
+    reign.last_seq = core_.durable_seq = message.seq;
+  }
+  reign.session.send(encode(reign.epoch, ConfigureAck{message.serial}));
+  core_.changed.wake_all();
+  co_return true;
+}
+
+bool Secondary::start_write(Reign& reign, const Replicate& m, Buffer data) {
+  if (!reign.streaming || m.seq != reign.last_seq + 1) return false;
+  if (m.op != IoOp::write && m.op != IoOp::write_zeroes) return false;
+  const bool in_volume = m.offset % kBlockBytes == 0 && m.length % kBlockBytes == 0 && m.length > 0 &&
+                         m.offset <= core_.volume_bytes && m.length <= core_.volume_bytes - m.offset;
+  if (!in_volume || data.size() != (m.op == IoOp::write ? m.length : 0)) return false;
+  if (reign.applying.running() > kMaxApplying) return false;
+  reign.last_seq = m.seq;
+  core_.recent.committed(m.committed_seq);
+  core_.recent.add(m.seq, {m.offset, m.length});
+  reign.applying.spawn(apply(reign, m, std::move(data)));
+  return true;
+}
+
+Task<void> Secondary::apply(Reign& reign, Replicate m, Buffer data) {
+  const Extent extent{m.offset, m.length};
+  Errc status = co_await core_.bits.set(extent);
+  if (status == Errc::ok) status = co_await core_.write_local(m.op, extent, std::move(data));
+  if (status != Errc::ok) {
+    failed(reign, status);
+    co_return;
+  }
+  reign.ahead.insert(m.seq);
+  while (!reign.ahead.empty() && *reign.ahead.begin() == core_.durable_seq + 1) {
+    reign.ahead.erase(reign.ahead.begin());
+    ++core_.durable_seq;
+  }
+  reign.session.send(encode(reign.epoch, DurableAck{core_.durable_seq}));
+}
+
+bool Secondary::start_copy(Reign& reign, const CopyExtent& m, Buffer data) {
+  if (!valid_range(m.extent.offset, m.extent.length, core_.volume_bytes) || data.size() != m.extent.length)
+    return false;
+  if (!reign.streaming || reign.applying.running() > kMaxApplying) return false;
+  if (!reign.copying) core_.recent.add_copy(m.extent);
+  reign.applying.spawn(apply_copy(reign, m, std::move(data)));
+  return true;
+}
+
+Task<void> Secondary::apply_copy(Reign& reign, CopyExtent m, Buffer data) {
+  Errc status = Errc::ok;
+  if (!reign.full) status = co_await core_.bits.set(m.extent);
+  if (status == Errc::ok) status = co_await core_.write_local(IoOp::write, m.extent, std::move(data));
+  if (status != Errc::ok) {
+    failed(reign, status);
+    co_return;
+  }
+  reign.session.send(encode(reign.epoch, CopyAck{m.tag}));
+}
+
+Task<void> Secondary::read_for_peer(Reign& reign, ReadExtent m) {
+  ExtentData answer{m.tag, Errc::limit};
+  Buffer buffer = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), m.extent.length);
+  if (buffer) answer.status = co_await core_.read_local(m.extent, buffer);
+  if (answer.status != Errc::ok) buffer = {};
+  reign.session.send(encode(reign.epoch, answer, std::move(buffer)));
+}
+
+Task<bool> Secondary::send_bits(Reign& reign) {
+  Buffer buffer = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), core_.bits.bytes());
+  if (!buffer) co_return false;
+  core_.bits.copy_to(buffer.bytes());
+  reign.session.send(encode(reign.epoch, Bits{core_.bits.granule(), core_.bits.count()}, std::move(buffer)));
+  co_return true;
+}
+
+Task<bool> Secondary::begin_resync(Reign& reign, const ResyncBegin& message) {
+  if (reign.streaming) co_return false;
+  reign.full = message.why != ResyncWhy::bitmap;
+  const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
+    s.inconsistent = true;
+    if (reign.full) s.history.clear();
+  });
+  if (stored != Errc::ok) {
+    failed(reign, stored);
+    co_return false;
+  }
+  reign.copying = true;
+  core_.role = Role::joining;
+  co_return co_await send_bits(reign);
+}
+
+Task<bool> Secondary::end_resync(Reign& reign, const ResyncDone& message, const Buffer& bits) {
+  if (!reign.copying || message.history.empty() || bits.size() != core_.bits.bytes() ||
+      message.granule != core_.bits.granule() || message.count != core_.bits.count()) {
+    co_return false;
+  }
+  Errc stored = co_await core_.bits.merge(bits.bytes());
+  if (stored == Errc::ok) {
+    stored = co_await core_.metadata.update([&](Superblock& s) {
+      s.inconsistent = false;
+      s.history = message.history;
+      s.bits_since = message.bits_since;
+    });
+  }
+  if (stored != Errc::ok) {
+    failed(reign, stored);
+    co_return false;
+  }
+  reign.copying = reign.full = false;
+  core_.recent.settled();  // this copy is now as the primary's
+  reign.session.send(encode(reign.epoch, ResyncDoneAck{}));
+  co_return true;
+}
+
+Task<bool> Secondary::clear_bits(Reign& reign, const ClearBits& message) {
+  if (!reign.streaming || reign.copying) co_return false;
+  for (const Extent& run : message.runs) {
+    if (run.end() > core_.bits.count()) co_return false;
+  }
+  if (core_.metadata.now().bits_since < reign.epoch) {
+    const Errc stored = co_await core_.metadata.update([&](Superblock& s) { s.bits_since = reign.epoch; });
+    if (stored != Errc::ok) {
+      failed(reign, stored);
+      co_return false;
+    }
+  }
+  for (const Extent& run : message.runs) core_.bits.clear(run.offset, run.length);
+  reign.applying.spawn([](Secondary& self, Reign& r) -> Task<void> {
+    const Errc written = co_await self.core_.bits.write_back();
+    if (written != Errc::ok) self.failed(r, written);
+  }(*this, reign));
+  co_return true;
+}
+
+}  // namespace resilver::replica

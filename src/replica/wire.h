@@ -1,0 +1,230 @@
+// The messages of replication, of its clients and of its arbiter, as C++ values and as bytes of Message::head. The
+// specification is docs/wire-protocol.md; both change in one commit.
+//
+// Little endian, explicit field by field, one version byte. Whatever a peer sends decodes to a value whose fields are in
+// the ranges given here, or to an Error (corrupt, unsupported): nothing read from the wire sizes an allocation before it
+// was bounded. Ranges on the volume are checked by the receiver, who knows its size (valid_range).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "base/error.h"
+#include "env/block_device.h"
+#include "env/network.h"
+
+namespace resilver::replica {
+
+inline constexpr std::uint8_t kWireVersion = 1;
+inline constexpr std::uint64_t kMaxTransfer = Message::kMaxBody;  // payload of one message
+inline constexpr std::size_t kMaxListedExtents = 2048;            // in one message
+inline constexpr std::size_t kGenerations = 8;
+
+using NodeId = std::uint32_t;
+inline constexpr NodeId kMaxNodes = 32;  // ids are 0 .. 31
+inline constexpr NodeId kNoNode = 0xffffffff;
+
+// A set of node ids.
+struct NodeSet {
+  std::uint32_t bits = 0;
+
+  static NodeSet of(NodeId id) noexcept { return NodeSet{std::uint32_t{1} << id}; }
+  bool contains(NodeId id) const noexcept { return id < kMaxNodes && (bits >> id & 1) != 0; }
+  void add(NodeId id) noexcept { bits |= std::uint32_t{1} << id; }
+  void remove(NodeId id) noexcept { bits &= ~(std::uint32_t{1} << id); }
+  unsigned count() const noexcept { return static_cast<unsigned>(__builtin_popcount(bits)); }
+  bool operator==(const NodeSet&) const = default;
+  friend NodeSet operator|(NodeSet a, NodeSet b) noexcept { return {a.bits | b.bits}; }
+};
+
+// What the arbiter keeps. Each record that was ever won is also the data generation it opened: the nonce tells records
+// of one epoch apart (a late compare-and-swap of an earlier life, a forced promotion).
+struct Record {
+  std::uint64_t epoch = 0;  // 0: virgin, no volume yet
+  NodeId primary = kNoNode;
+  NodeSet in_sync;
+  std::uint64_t nonce = 0;
+  bool operator==(const Record&) const = default;
+};
+
+struct Generation {
+  std::uint64_t epoch = 0;  // 0: none
+  NodeId primary = kNoNode;
+  std::uint64_t nonce = 0;
+  bool operator==(const Generation&) const = default;
+};
+inline Generation generation_of(const Record& r) noexcept { return {r.epoch, r.primary, r.nonce}; }
+
+struct Extent {
+  std::uint64_t offset = 0;  // bytes
+  std::uint64_t length = 0;
+  std::uint64_t end() const noexcept { return offset + length; }
+  bool operator==(const Extent&) const = default;
+};
+
+enum class ResyncWhy : std::uint8_t {
+  none,
+  bitmap,             // the returner's generation is in our history: only what the intent bits name
+  reconcile,          // a member in sync after a promotion: the writes that were under way
+  full_new_disk,      // it has no generation, or an earlier full copy did not end
+  full_generation,    // its generation is not in our history (too long away, or another history)
+  full_bits_cleared,  // intent bits were cleared after the generation at which it left
+  full_geometry,      // its intent bits are of another geometry
+};
+inline constexpr std::uint8_t kResyncWhyCount = 7;
+const char* resync_why_name(ResyncWhy why) noexcept;
+
+// ---- client session ------------------------------------------------------------------------------------------------
+struct ClientHello {
+  std::uint64_t volume = 0, attachment = 0, client = 0;
+};
+struct Attached {
+  NodeId node = kNoNode;
+  std::uint64_t size = 0;  // bytes of the volume
+};
+struct Redirect {
+  Errc status =
+      Errc::not_primary;  // not_primary, unavailable (primary without service), fenced, bad_input (no such volume)
+  NodeId hint = kNoNode;  // who may serve
+};
+struct Request {
+  std::uint64_t id = 0, attachment = 0;
+  IoOp op = IoOp::read;
+  bool fua = false;
+  std::uint64_t offset = 0, length = 0;  // body: the data of a write
+};
+struct Reply {
+  std::uint64_t id = 0;
+  Errc status = Errc::ok;  // body: the data of a read
+};
+struct Ping {
+  std::uint64_t cookie = 0;
+};
+struct Pong {
+  std::uint64_t cookie = 0;
+  bool serving = false;
+};
+
+// ---- between replicas ----------------------------------------------------------------------------------------------
+struct PeerHello {  // a primary opens a session
+  std::uint64_t volume = 0;
+  NodeId node = kNoNode;
+  Record record;
+};
+struct PeerWelcome {
+  NodeId node = kNoNode;
+  Errc status = Errc::ok;  // fenced: the header's epoch is newer; busy; device_gone; bad_input: another volume or size
+  bool inconsistent = false;
+  Generation generation;  // the last it was consistent in; epoch 0: new disk
+  std::uint64_t durable_seq = 0, attachment = 0, size = 0;
+  bool recent_known = false;   // false after a restart: its intent bits stand for them
+  std::vector<Extent> recent;  // writes not known to be committed everywhere
+};
+struct Beacon {
+  std::uint64_t cookie = 0, committed_seq = 0;
+};
+struct BeaconAck {
+  std::uint64_t cookie = 0;
+};
+struct Replicate {
+  std::uint64_t seq = 0, committed_seq = 0;
+  IoOp op = IoOp::write;  // write or write_zeroes
+  std::uint64_t offset = 0, length = 0;
+};
+struct DurableAck {
+  std::uint64_t durable_seq = 0;
+};
+struct Configure {  // a new record, generation history or attachment: durable at the peer before its ack
+  std::uint64_t serial = 0;
+  Record record;
+  std::uint64_t attachment = 0, seq = 0;  // seq: writes numbered above it follow on this session
+  std::vector<Generation> history;        // newest first, at most kGenerations
+};
+struct ConfigureAck {
+  std::uint64_t serial = 0;
+};
+struct BitsRequest {};
+struct Bits {  // body: the intent bitmap
+  std::uint64_t granule = 0, count = 0;
+};
+struct ResyncBegin {  // the peer becomes durably inconsistent, then answers with its Bits
+  ResyncWhy why = ResyncWhy::none;
+};
+struct CopyExtent {
+  std::uint64_t tag = 0;
+  Extent extent;  // body: its data
+};
+struct CopyAck {
+  std::uint64_t tag = 0;
+};
+struct ResyncDone {  // body: the primary's intent bits, which the peer adds to its own
+  std::uint64_t granule = 0, count = 0, bits_since = 0;
+  std::vector<Generation> history;
+};
+struct ResyncDoneAck {};
+struct ReconcileDone {};
+struct ReadExtent {
+  std::uint64_t tag = 0;
+  Extent extent;
+};
+struct ExtentData {
+  std::uint64_t tag = 0;
+  Errc status = Errc::ok;
+};
+struct ClearBits {
+  std::vector<Extent> runs;  // first bit, number of bits
+};
+struct Resign {};  // the primary gives up its lease and asks for a successor
+struct PromoteQuery {
+  std::uint64_t volume = 0;
+  NodeId node = kNoNode;
+};
+struct PromoteAnswer {
+  NodeId node = kNoNode;
+  bool eligible = false;       // consistent, healthy, not itself a primary
+  bool fresh = false;          // formatted, holds no generation yet
+  bool hears_primary = false;  // or is one
+  std::uint64_t durable_seq = 0;
+};
+
+// ---- arbiter -------------------------------------------------------------------------------------------------------
+struct ArbiterGet {
+  std::uint64_t id = 0;
+};
+struct ArbiterSwap {
+  std::uint64_t id = 0, expected_version = 0;
+  Record record;
+};
+struct ArbiterAnswer {
+  std::uint64_t id = 0;
+  bool swapped = false;
+  std::uint64_t version = 0;  // of the record as it is now
+  Record record;
+};
+
+using Body = std::variant<ClientHello, Attached, Redirect, Request, Reply, Ping, Pong, PeerHello, PeerWelcome, Beacon,
+                          BeaconAck, Replicate, DurableAck, Configure, ConfigureAck, BitsRequest, Bits, ResyncBegin,
+                          CopyExtent, CopyAck, ResyncDone, ResyncDoneAck, ReconcileDone, ReadExtent, ExtentData,
+                          ClearBits, Resign, PromoteQuery, PromoteAnswer, ArbiterGet, ArbiterSwap, ArbiterAnswer>;
+
+struct Decoded {
+  std::uint64_t epoch = 0;  // the sender's, 0 from clients and the arbiter
+  Body body;
+};
+
+// A message of this epoch; `payload` becomes its body. Precondition: lists within their bounds.
+Message encode(std::uint64_t epoch, const Body& body, Buffer payload = {});
+
+// Errors: corrupt (too short, too long, a field out of range), unsupported (another version or an unknown type).
+Result<Decoded> decode(std::span<const std::byte> head);
+
+// True if [offset, offset + length) is a non-empty range of whole blocks of a volume of `size` bytes and fits one message.
+bool valid_range(std::uint64_t offset, std::uint64_t length, std::uint64_t size) noexcept;
+
+// The type number of a message on the wire, for tests and tools.
+std::uint8_t type_number(const Body& body) noexcept;
+
+}  // namespace resilver::replica

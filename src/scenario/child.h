@@ -1,0 +1,52 @@
+// A child process of the runner: this very program with other arguments. It dies with the runner, whatever happens; its
+// standard output is a pipe on which it says where it listens; its standard error goes to a log file.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "async/sync.h"
+#include "async/task.h"
+#include "base/error.h"
+#include "uring/ring.h"
+
+namespace resilver::scenario {
+
+class Child {
+ public:
+  // Starts `resilver ARGUMENTS…`. Errors: io (what the system said).
+  static Result<std::unique_ptr<Child>> start(uring::Ring& ring, std::vector<std::string> arguments,
+                                              std::string log_path);
+  ~Child();  // precondition: it has ended, end() was awaited
+
+  // The next line of its standard output. Errors: timeout, closed (it ended first: says how, with its last words).
+  Task<Result<std::string>> read_line(Nanos deadline);
+
+  // Sends a signal; does nothing if it has ended.
+  void signal(int number) noexcept;
+  // Waits for its end and reaps it; at `deadline` it is killed. May be called again.
+  Task<void> end(Nanos deadline);
+
+  // Has it ended by itself or by a signal (looks, does not wait)?
+  bool ended() noexcept;
+  // "exit 1", "killed by signal 9", and the last line of its log.
+  std::string how_it_ended() const;
+
+ private:
+  Child(uring::Ring& ring, int pidfd, int output, std::string log_path);
+  void reap() noexcept;
+
+  uring::Ring& ring_;
+  int pidfd_;
+  int output_;
+  std::string log_path_;
+  std::string buffered_;
+  bool ended_ = false;
+  int wait_code_ = 0;
+  int wait_status_ = 0;
+};
+
+}  // namespace resilver::scenario

@@ -1,0 +1,235 @@
+#include "scenario/node.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "fault/paced_disk.h"
+#include "fault/volatile_cache.h"
+#include "scenario/fault_text.h"
+#include "scenario/node_slot.h"
+
+namespace resilver::scenario {
+namespace {
+
+constexpr Nanos kOpenTimeout = 10 * kSecond;           // a predecessor's ring may hold the lock for a while
+constexpr Nanos kWatchInterval = 20 * kMillisecond;    // of an array that may have to be made anew
+constexpr std::size_t kMaxOrders = 64;
+constexpr std::uint64_t kCacheBytes = std::uint64_t{16} << 20;
+constexpr std::uint64_t kVolumeId = 1;
+
+raid::Consistency consistency_of(const NodeSpec& spec) {
+  switch (spec.consistency) {
+    case Consistency::none: return raid::Consistency::none;
+    case Consistency::resync: return raid::Consistency::resync;
+    case Consistency::bitmap: return raid::Consistency::bitmap;
+  }
+  return raid::Consistency::none;
+}
+
+raid::ArrayTuning tuning_of(const NodeConfig& config) {
+  raid::ArrayTuning tuning;
+  tuning.member_timeout_ms = static_cast<std::uint32_t>(config.spec.member_timeout / kMillisecond);
+  if (config.rebuild.speed_min != 0) tuning.speed_min = config.rebuild.speed_min;
+  tuning.speed_max = config.rebuild.speed_max;
+  return tuning;
+}
+
+raid::ArrayConfig array_config_of(const NodeConfig& config) {
+  raid::ArrayConfig array;
+  array.level = static_cast<raid::Level>(config.spec.raid);
+  if (!config.spec.layout.empty()) array.layout = raid::layout_from_name(config.spec.layout);
+  array.chunk_bytes = config.spec.chunk_bytes;
+  array.consistency = config.spec.raid == 0 ? raid::Consistency::none : consistency_of(config.spec);
+  array.name = config.spec.name;
+  array.tuning = tuning_of(config);
+  return array;
+}
+
+replica::ReplicaConfig replica_config_of(const NodeConfig& config) {
+  replica::ReplicaConfig replica;
+  replica.volume = kVolumeId;
+  replica.self = config.self;
+  replica.volume_bytes = config.volume_bytes;
+  replica.resync_min_bytes_per_s = config.rebuild.speed_min;
+  replica.resync_max_bytes_per_s = config.rebuild.speed_max;
+  if (!config.replicate) return replica;
+  replica.arbiter = config.arbiter;
+  replica.min_in_sync = config.replicate->min_in_sync;
+  replica.grace_ms = static_cast<std::uint64_t>(config.replicate->grace / kMillisecond);
+  replica.lease_ms = static_cast<std::uint64_t>(config.replicate->lease / kMillisecond);
+  replica.beacon_ms = std::max<std::uint64_t>(1, replica.lease_ms / 8);
+  for (std::uint32_t i = 0; i < config.nodes.size(); ++i) {
+    if (config.nodes[i].name == config.replicate->primary) replica.first_primary = i;
+    if (i != config.self) replica.peers.push_back({i, config.nodes[i].address});
+  }
+  return replica;
+}
+
+}  // namespace
+
+NodeProgram::NodeProgram(Env& env, NodeConfig config)
+    : env_(env),
+      scheduler_(env.scheduler()),
+      config_(std::move(config)),
+      orders_(env.scheduler(), kMaxOrders),
+      scrubs_(env.scheduler()) {}
+
+NodeProgram::~NodeProgram() = default;
+
+Task<Status> NodeProgram::run(MakeListener make_listener, resilver::Event& stop) {
+  if (Status opened = co_await open_disks(); !opened) co_return opened;
+  TaskGroup orders(scheduler_);
+  orders.spawn(carry_out_orders(stop));
+  bool format = config_.format;
+  Status result;
+  while (!stop.is_set()) {
+    Status built = co_await build_array(format);
+    if (!built && !format && can_start_over()) built = co_await build_array(format = true);
+    if (!built && config_.format) {
+      result = built;
+      break;
+    }
+    if (!built) {
+      trouble_ = to_string(built.error());
+      co_await stop.wait_until(scheduler_.now() + kWatchInterval);
+      continue;
+    }
+    trouble_.clear();
+    result = co_await serve(make_listener, stop, format);
+    co_await end_array();
+    if (!result) break;
+    format = true;  // only an array that is to be made anew gets here again
+  }
+  stop.set();
+  orders_.close();
+  co_await orders.join();
+  co_return result;
+}
+
+Task<Status> NodeProgram::open_disks() {
+  for (std::size_t i = 0; i < config_.disks.size(); ++i) {
+    slots_.push_back(std::make_unique<Slot>());
+    if (Status opened = co_await open_disk(i); !opened) co_return opened;
+  }
+  co_return Status{};
+}
+
+Task<Status> NodeProgram::open_disk(std::size_t index) {
+  const NodeDisk& disk = config_.disks[index];
+  Slot& slot = *slots_[index];
+  if (slot.name.empty()) slot.name = fmt::format("disk{}", index);
+  slot.blank = disk.blank;
+  auto opened = co_await env_.open_disk(disk.path, scheduler_.now() + kOpenTimeout);
+  if (!opened) co_return std::unexpected(opened.error());
+  std::unique_ptr<BlockDevice> device = std::move(*opened);
+  if (config_.withhold_writes) {
+    device = std::make_unique<fault::VolatileCacheDisk>(scheduler_, std::move(device), kCacheBytes);
+  }
+  if (config_.paced) device = std::make_unique<fault::PacedDisk>(scheduler_, std::move(device), config_.pace);
+  slot.disk = std::make_unique<fault::FaultyDisk>(scheduler_, std::move(device));
+  auto faults = fault_from_text(disk.faults);
+  if (!faults) co_return std::unexpected(faults.error());
+  slot.disk->restore(*faults);
+  co_return Status{};
+}
+
+std::size_t NodeProgram::healthy_disks() const {
+  return static_cast<std::size_t>(
+      std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->healthy(); }));
+}
+
+// A node whose data is gone but whose peers have it begins again with what disks are left.
+bool NodeProgram::can_start_over() const { return config_.replicate && healthy_disks() >= config_.spec.disks; }
+
+Task<Status> NodeProgram::build_array(bool format) {
+  std::vector<raid::MemberDisk> members, spares;
+  for (auto& slot : slots_) {
+    if (!slot->healthy() || (slot->blank && !format)) continue;
+    auto& to = format && members.size() == config_.spec.disks ? spares : members;
+    to.push_back(slot->member());
+  }
+  Result<std::unique_ptr<raid::Array>> built;
+  if (format) {
+    // Images and simulated disks start as zeroes, whose parity is zero.
+    const bool assume_clean = config_.format;
+    built = co_await raid::Array::create(scheduler_, env_.buffers(), env_.random(), array_config_of(config_),
+                                         std::move(members), std::move(spares), assume_clean);
+  } else {
+    built = co_await raid::Array::assemble(scheduler_, env_.buffers(), env_.random(), {tuning_of(config_), false},
+                                           std::move(members));
+  }
+  if (!built) co_return std::unexpected(built.error());
+  array_ = std::move(*built);
+  if (format) {
+    for (auto& slot : slots_) slot->blank = false;
+  }
+  co_return co_await add_blank_disks();
+}
+
+Task<Status> NodeProgram::add_blank_disks() {
+  for (auto& slot : slots_) {
+    if (!slot->blank || !slot->healthy()) continue;
+    if (array_->geometry().redundancy() == 0) continue;  // a spare of a RAID 0 serves when the array is made anew
+    if (Status added = co_await array_->add_disk(slot->member()); !added) co_return added;
+    slot->blank = false;
+  }
+  co_return Status{};
+}
+
+Task<Status> NodeProgram::open_replica(bool format) {
+  replica::ReplicaConfig config = replica_config_of(config_);
+  const std::uint64_t needed = config.volume_bytes + replica::Replica::metadata_bytes(config.intent_bits);
+  if (array_->size_bytes() < needed) {
+    co_return fail(Errc::invalid_argument, fmt::format("the array of {} bytes cannot hold the volume and its metadata ({} bytes)",
+                                                       array_->size_bytes(), needed));
+  }
+  config.blank_devices = config_.format;
+  auto opened = co_await replica::Replica::open(env_, std::move(config), *array_, format);
+  if (!opened) co_return std::unexpected(opened.error());
+  replica_ = std::move(*opened);
+  co_return Status{};
+}
+
+// One life of the replica: until `stop`, or until its array has to be made anew.
+Task<Status> NodeProgram::serve(const MakeListener& make_listener, resilver::Event& stop, bool format) {
+  if (Status opened = co_await open_replica(format); !opened) co_return opened;
+  auto listener = make_listener();
+  if (!listener) {
+    replica_.reset();
+    co_return std::unexpected(listener.error());
+  }
+  resilver::Event session_end(scheduler_);
+  TaskGroup watch(scheduler_);
+  watch.spawn(watch_array(stop, session_end));
+  co_await replica_->run(**listener, session_end);
+  session_end.set();
+  co_await watch.join();
+  replica_.reset();
+  co_return Status{};
+}
+
+Task<void> NodeProgram::watch_array(resilver::Event& stop, resilver::Event& session_end) {
+  while (!stop.is_set() && !session_end.is_set()) {
+    const bool lost = array_->status().state == raid::ArrayState::failed;
+    if (lost && can_start_over()) {
+      trouble_ = "the array is lost; made anew from the disks that are left";
+      break;
+    }
+    co_await stop.wait_until(scheduler_.now() + kWatchInterval);
+  }
+  session_end.set();
+}
+
+Task<void> NodeProgram::end_array() {
+  if (!array_) co_return;
+  for (auto& slot : slots_) slot->disk->release();
+  for (auto& slot : replaced_) slot->disk->release();
+  co_await array_->stop();
+  co_await scrubs_.join();
+  array_.reset();
+  replaced_.clear();
+}
+
+}  // namespace resilver::scenario

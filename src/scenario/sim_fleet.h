@@ -1,0 +1,65 @@
+// The machines of a contender in virtual time: simulated nodes, disks and links of one World.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "async/sync.h"
+#include "scenario/fleet.h"
+#include "sim/disk.h"
+#include "sim/network.h"
+#include "sim/node.h"
+#include "sim/world.h"
+
+namespace resilver::scenario {
+
+class NodeProgram;
+
+class SimFleet final : public Fleet {
+ public:
+  // `client` is the machine that the runner itself runs on.
+  SimFleet(sim::World& world, sim::Node& client, const Scenario& scenario, const ContenderSpec& contender);
+  ~SimFleet() override;
+
+  Env& client() noexcept override { return client_.env(); }
+  Task<Status> create() override;
+  Task<void> destroy() override;
+  Task<Status> start(std::uint32_t node) override;
+  Task<Status> crash(std::uint32_t node) override;
+  Task<Status> power_loss(std::uint32_t node) override;
+  Task<Status> freeze(std::uint32_t node) override;
+  Task<Status> thaw(std::uint32_t node) override;
+  bool running(std::uint32_t node) const noexcept override;
+  Task<Result<NodeReport>> report(std::uint32_t node) override;
+  Task<Status> command(std::uint32_t node, NodeCommand command) override;
+  Task<Status> replace_disk(std::uint32_t node, std::uint32_t disk) override;
+  void set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) override;
+  std::uint64_t link_transfers(LinkEnd from, LinkEnd to) const noexcept override;
+  std::vector<PeerAddress> client_addresses() const override;
+
+ private:
+  struct Machine {
+    sim::Node* node = nullptr;
+    NodeProgram* program = nullptr;  // of the running process; it lives in the process's main frame
+    std::vector<NodeDisk> disks;
+    std::uint32_t replaced = 0;
+  };
+
+  Status start_process(std::uint32_t node, bool format);
+  void start_arbiter();
+  void keep_faults(Machine& machine);
+  void end_process(std::uint32_t node, bool power);
+  sim::Disk& add_disk(Machine& machine, const NodeSpec& spec, const std::string& name);
+  std::string machine_name(const LinkEnd& end) const;
+  NodeConfig config_of(std::uint32_t node, bool format) const;
+
+  sim::World& world_;
+  sim::Node& client_;
+  const Scenario& scenario_;
+  const ContenderSpec& contender_;
+  std::vector<Machine> machines_;
+  sim::Node* arbiter_ = nullptr;
+};
+
+}  // namespace resilver::scenario

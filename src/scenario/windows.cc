@@ -1,0 +1,94 @@
+#include "scenario/windows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace resilver::scenario {
+namespace {
+
+std::uint64_t since(std::uint64_t before, std::uint64_t after) { return after - before; }
+
+// Calls visit(state, from, to) for each stretch of [begin, end) in which the state did not change.
+template <typename Visit>
+void for_each_stretch(const std::vector<FleetState>& changes, Nanos begin, Nanos end, Visit&& visit) {
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const Nanos from = std::max(changes[i].at, begin);
+    const Nanos to = std::min(i + 1 < changes.size() ? changes[i + 1].at : end, end);
+    if (from < to) visit(changes[i], from, to);
+  }
+}
+
+void measure_exposed(const std::vector<FleetState>& changes, const Window& window, WindowResult& result) {
+  for_each_stretch(changes, window.begin, window.repair_end, [&](const FleetState& state, Nanos from, Nanos to) {
+    const bool open = to == window.repair_end;
+    if (state.disks_left <= 0) {
+      result.exposed.total += to - from;
+      result.exposed.never_ended = result.exposed.never_ended || open;
+    }
+    if (state.nodes_left <= 0) {
+      result.node_exposed.total += to - from;
+      result.node_exposed.never_ended = result.node_exposed.never_ended || open;
+    }
+  });
+}
+
+void measure_repair(const std::vector<FleetState>& changes, const Window& window, RepairResult& repair) {
+  Nanos full_since = window.begin;
+  bool full = true;
+  for_each_stretch(changes, window.begin, window.repair_end, [&](const FleetState& state, Nanos from, Nanos to) {
+    if (state.full && !full) full_since = from;
+    if (!state.full) repair.needed = true;
+    if (state.rebuild_permille >= 0) repair.copying += to - from;
+    full = state.full;
+  });
+  repair.finished = repair.needed && full;
+  if (repair.finished) repair.time = full_since - window.begin;
+  repair.restored_bytes = since(window.before.restored, window.after.restored);
+  repair.read_bytes = since(window.before.repair.read, window.after.repair.read);
+  repair.write_bytes = since(window.before.repair.written, window.after.repair.written);
+  repair.link_bytes = since(window.before.link, window.after.link);
+}
+
+}  // namespace
+
+void measure_redundancy(const std::vector<FleetState>& changes, const Window& window, bool of_disks,
+                        WindowResult& result) {
+  measure_exposed(changes, window, result);
+  measure_repair(changes, window, of_disks ? result.repair : result.node_repair);
+  result.failovers = since(window.before.failovers, window.after.failovers);
+  result.needless_failovers = since(window.before.needless_failovers, window.after.needless_failovers);
+  result.mismatches = since(window.before.mismatches, window.after.mismatches);
+  result.mismatches_named = since(window.before.mismatches_named, window.after.mismatches_named);
+}
+
+std::string why_not_repaired(const FleetState& last, const ContenderSpec& contender, const Observer& observer) {
+  if (last.disks_left < 0) return "data lost";
+  if (last.rebuild_permille >= 0) return fmt::format("still at {} %", last.rebuild_permille / 10);
+  for (std::uint32_t n = 0; n < contender.nodes.size(); ++n) {
+    const auto& disks = observer.report(n).disks;
+    const bool faulty = std::any_of(disks.begin(), disks.end(),
+                                    [](const DiskReport& disk) { return disk.role == DiskRole::faulty; });
+    const bool spare = std::any_of(disks.begin(), disks.end(),
+                                   [](const DiskReport& disk) { return disk.role == DiskRole::spare; });
+    if (faulty && !spare) return "no spare";
+  }
+  if (last.in_sync < contender.nodes.size()) return "a node is away";
+  return "not over";
+}
+
+void add_repair(const RepairResult& part, RepairResult& whole) {
+  if (!part.needed) return;
+  whole.finished = part.finished && (whole.finished || !whole.needed);
+  whole.needed = true;
+  whole.time += part.time;
+  whole.copying += part.copying;
+  whole.restored_bytes += part.restored_bytes;
+  whole.read_bytes += part.read_bytes;
+  whole.write_bytes += part.write_bytes;
+  whole.link_bytes += part.link_bytes;
+  if (whole.never_because.empty()) whole.never_because = part.never_because;
+  if (whole.limited_by.empty()) whole.limited_by = part.limited_by;
+}
+
+}  // namespace resilver::scenario

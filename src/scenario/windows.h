@@ -1,0 +1,32 @@
+// From what the observer, the prober and the client saw to the measures of one stretch of the run.
+#pragma once
+
+#include <vector>
+
+#include "scenario/observer.h"
+#include "scenario/results.h"
+#include "scenario/scenario.h"
+#include "scenario/timeline.h"
+
+namespace resilver::scenario {
+
+// One stretch, on the clock of the client machine.
+struct Window {
+  Nanos begin = 0;
+  Nanos end = 0;            // of the workload in it
+  Nanos repair_end = 0;     // repairs are followed until here
+  FleetTotals before;       // at `begin`
+  FleetTotals after;        // at `repair_end`
+};
+
+// Redundancy: repair of disks if `of_disks`, else of nodes; exposed times; bytes moved; failovers and scrubs.
+void measure_redundancy(const std::vector<FleetState>& changes, const Window& window, bool of_disks,
+                        WindowResult& result);
+
+// Why a repair that was needed is not over, in words.
+std::string why_not_repaired(const FleetState& last, const ContenderSpec& contender, const Observer& observer);
+
+// Adds `part` (an event's) to the measures of the whole run.
+void add_repair(const RepairResult& part, RepairResult& whole);
+
+}  // namespace resilver::scenario

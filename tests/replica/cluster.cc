@@ -1,0 +1,275 @@
+#include "tests/replica/cluster.h"
+
+#include <cstring>
+
+#include "async/task_group.h"
+#include "base/endian.h"
+#include "replica/arbiter.h"
+
+namespace resilver::replica {
+
+// ---- Register ------------------------------------------------------------------------------------------------------
+
+std::uint64_t Register::begin_write() {
+  maybe_.insert(++last_);
+  for (auto& [token, read] : reads_) read.allowed.insert(last_);
+  return last_;
+}
+void Register::end_write(std::uint64_t version, bool acknowledged) {
+  if (!acknowledged) return;
+  maybe_.erase(version);
+  acked_ = version;
+}
+std::uint64_t Register::begin_read() {
+  Read read{maybe_};
+  read.allowed.insert(acked_);
+  reads_.emplace_back(++tokens_, std::move(read));
+  return tokens_;
+}
+std::string Register::end_read(std::uint64_t token, std::uint64_t version) {
+  const auto at = std::find_if(reads_.begin(), reads_.end(), [&](auto& r) { return r.first == token; });
+  const bool legal = at->second.allowed.contains(version);
+  reads_.erase(at);
+  if (!legal) return "read version " + std::to_string(version) + ", last acknowledged " + std::to_string(acked_);
+  if (maybe_.contains(version)) {  // seen: from now on nothing older may be returned
+    maybe_.erase(version);
+    acked_ = version;
+  }
+  return {};
+}
+
+// ---- a disk with errors --------------------------------------------------------------------------------------------
+
+namespace {
+
+class FaultyDisk final : public BlockDevice {
+ public:
+  FaultyDisk(Scheduler& scheduler, BlockDevice& below, DiskFaults& faults)
+      : scheduler_(scheduler), below_(below), faults_(faults) {}
+  std::uint64_t size_bytes() const noexcept override { return below_.size_bytes(); }
+  void submit(IoRequest& request) noexcept override {
+    if (faults_.dead) return request.complete(scheduler_, Errc::device_gone);
+    const std::uint64_t first = request.offset / kBlockBytes, end = (request.offset + request.length) / kBlockBytes;
+    const auto bad = faults_.unreadable.lower_bound(first);
+    if (bad != faults_.unreadable.end() && *bad < end) {
+      if (request.op == IoOp::read) return request.complete(scheduler_, Errc::medium);
+      if (request.op == IoOp::write) faults_.unreadable.erase(bad, faults_.unreadable.lower_bound(end));
+    }
+    below_.submit(request);
+  }
+
+ private:
+  Scheduler& scheduler_;
+  BlockDevice& below_;
+  DiskFaults& faults_;
+};
+
+template <typename T>
+struct Publish {
+  Publish(T*& where, T* what) : slot(where), value(what) { slot = value; }
+  ~Publish() {
+    if (slot == value) slot = nullptr;
+  }
+  T*& slot;
+  T* value;
+};
+
+}  // namespace
+
+// ---- Cluster -------------------------------------------------------------------------------------------------------
+
+Cluster::Cluster(std::uint64_t seed, const Options& options) : world(seed), options_(options) {
+  for (int i = 0; i < kNodes; ++i) {
+    nodes_[static_cast<std::size_t>(i)] = &world.add_node(name(i));
+    replace_disk(i);
+  }
+  arbiter_node_ = &world.add_node("arbiter");
+  sim::Disk& state = world.add_disk("arbiter.disk", 1 << 20, {});
+  arbiter_node_->attach_disk("state", state);
+  client_node_ = &world.add_node("client");
+}
+
+void Cluster::replace_disk(int i) {
+  const auto at = static_cast<std::size_t>(i);
+  sim::DiskOptions disk;
+  disk.model.random_access = disk.model.sequential_access = options_.disk_access;
+  disk.model.read_bandwidth = disk.model.write_bandwidth = 1'000'000'000;
+  disk.model.channels = 8;
+  disks_[at] = &world.add_disk(name(i) + ".disk" + std::to_string(disk_number_[at]++),
+                               kVolume + Replica::metadata_bytes(32768), disk);
+  nodes_[at]->attach_disk("disk", *disks_[at]);
+  faults_[at] = {};
+}
+
+Task<void> Cluster::node_main(Env& env, int i, bool format) {
+  const auto at = static_cast<std::size_t>(i);
+  ReplicaConfig config;
+  config.volume = kVolumeId;
+  config.self = static_cast<NodeId>(i);
+  for (int p = 0; p < kNodes; ++p) {
+    if (p != i) config.peers.push_back({static_cast<NodeId>(p), name(p)});
+  }
+  config.arbiter = "arbiter";
+  config.lease_ms = 80;
+  config.grace_ms = 100;
+  config.beacon_ms = 10;
+  config.intent_bits = 32768;
+  config.min_in_sync = options_.min_in_sync;
+  config.clear_bits_ms = options_.clear_bits_ms;
+  config.resync_max_bytes_per_s = options_.resync_rate;
+  config.on_event = [this, i](const ReplicaEvent& event) { events.emplace_back(i, event); };
+
+  auto disk = co_await env.open_disk("disk", kNever);
+  CHECK(disk.has_value());
+  FaultyDisk device(env.scheduler(), **disk, faults_[at]);
+  auto listener = env.network().listen(name(i));
+  CHECK(listener.has_value());
+  auto replica = co_await Replica::open(env, config, device, format);
+  if (!replica) {
+    ADD_FAILURE() << "open " << name(i) << ": " << to_string(replica.error());
+    co_return;
+  }
+  Event stop(env.scheduler());
+  Publish published(replicas_[at], replica->get());
+  Publish stoppable(stops_[at], &stop);
+  co_await (*replica)->run(**listener, stop);
+}
+
+void Cluster::start_node(int i, bool format) {
+  node(i).start([this, i, format](Env& env) { return node_main(env, i, format); });
+}
+
+void Cluster::start_arbiter() {
+  arbiter_node_->start([](Env& env) -> Task<void> {
+    auto disk = co_await env.open_disk("state", kNever);
+    auto listener = env.network().listen("arbiter");
+    CHECK(disk.has_value() && listener.has_value());
+    Event stop(env.scheduler());
+    const Status status = co_await serve_arbiter(env, **listener, **disk, stop);
+    if (!status) ADD_FAILURE() << to_string(status.error());
+  });
+}
+
+void Cluster::start_all() {
+  start_arbiter();
+  for (int i = 0; i < kNodes; ++i) start_node(i, true);
+}
+
+void Cluster::stop_node(int i) {
+  if (Event* stop = stops_[static_cast<std::size_t>(i)]; stop != nullptr) stop->set();
+}
+
+ClientConfig Cluster::client_config(std::uint64_t attachment) const {
+  ClientConfig config;
+  config.volume = kVolumeId;
+  for (int i = 0; i < kNodes; ++i) config.nodes.push_back({static_cast<NodeId>(i), name(i)});
+  config.attachment = attachment;
+  config.op_timeout_ms = options_.op_timeout_ms;
+  config.detect_ms = 100;
+  config.retry_ms = 5;
+  return config;
+}
+
+void Cluster::client_main(std::function<Task<void>(Client&)> main, std::uint64_t attachment) {
+  client_node_->start([this, main = std::move(main), attachment](Env& env) -> Task<void> {
+    return [](Cluster& self, Env& e, std::function<Task<void>(Client&)> body, std::uint64_t number) -> Task<void> {
+      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), self.client_config(number));
+      if (!client) {
+        ADD_FAILURE() << "attach: " << to_string(client.error());
+        co_return;
+      }
+      {
+        Publish published(self.client_, client->get());
+        co_await body(**client);
+      }
+      co_await (*client)->close();
+    }(*this, env, main, attachment);
+  });
+}
+
+ReplicaStatus Cluster::status(int i) { return replica(i) == nullptr ? ReplicaStatus{} : replica(i)->status(); }
+
+int Cluster::primary() {
+  for (int i = 0; i < kNodes; ++i) {
+    if (replica(i) != nullptr && !node(i).frozen() && replica(i)->status().serving) return i;
+  }
+  return -1;
+}
+
+int Cluster::count(EventKind kind, int node) const {
+  int n = 0;
+  for (const auto& [who, event] : events) n += event.kind == kind && (node < 0 || who == node);
+  return n;
+}
+
+bool Cluster::run_until(const std::function<bool()>& done, Nanos at_most) {
+  const Nanos deadline = world.now() + at_most;
+  while (world.now() < deadline) {
+    if (done()) return true;
+    world.run_until(std::min(deadline, world.now() + kMillisecond));
+  }
+  return done();
+}
+
+bool Cluster::wait_serving(Nanos at_most) {
+  return run_until([&] { return primary() >= 0; }, at_most);
+}
+
+bool Cluster::wait_full(Nanos at_most) {
+  return run_until([&] { return primary() >= 0 && status(primary()).in_sync.count() == kNodes; }, at_most);
+}
+
+Errc Cluster::write(std::uint64_t block, std::uint64_t version) {
+  Errc result = Errc::cancelled;
+  client_main([&](Client& client) -> Task<void> {
+    Buffer data = client_node_->env().buffers().allocate(kBlockBytes);
+    fill(data.bytes(), block, version);
+    result = co_await Io::write(client, block * kBlockBytes, data);
+  });
+  run_until([&] { return !client_node_->running(); }, 60 * kSecond);
+  return result;
+}
+
+Errc Cluster::read(std::uint64_t block, std::uint64_t* version) {
+  Errc result = Errc::cancelled;
+  client_main([&](Client& client) -> Task<void> {
+    Buffer data = client_node_->env().buffers().allocate(kBlockBytes);
+    result = co_await Io::read(client, block * kBlockBytes, data);
+    *version = version_of(data.bytes(), block);
+  });
+  run_until([&] { return !client_node_->running(); }, 60 * kSecond);
+  return result;
+}
+
+::testing::AssertionResult Cluster::copies_equal() {
+  std::vector<std::byte> first(kVolume), other(kVolume);
+  disk(0).peek(0, first);
+  for (int i = 1; i < kNodes; ++i) {
+    disk(i).peek(0, other);
+    for (std::uint64_t block = 0; block < kBlocks; ++block) {
+      const auto a = std::span(first).subspan(block * kBlockBytes, kBlockBytes);
+      const auto b = std::span(other).subspan(block * kBlockBytes, kBlockBytes);
+      if (std::memcmp(a.data(), b.data(), kBlockBytes) == 0) continue;
+      return ::testing::AssertionFailure() << "block " << block << ": A has version " << version_of(a, block) << ", "
+                                           << name(i) << " has " << version_of(b, block);
+    }
+  }
+  return ::testing::AssertionSuccess();
+}
+
+// Every sector names its address and version, so that torn or misplaced data shows.
+void Cluster::fill(std::span<std::byte> block, std::uint64_t address, std::uint64_t version) {
+  for (std::size_t at = 0; at < block.size(); at += 16) {
+    store_le<std::uint64_t>(block.data() + at, version);
+    store_le<std::uint64_t>(block.data() + at + 8, version == 0 ? 0 : address);
+  }
+}
+
+std::uint64_t Cluster::version_of(std::span<const std::byte> block, std::uint64_t address) {
+  const auto version = load_le<std::uint64_t>(block.data());
+  std::vector<std::byte> expected(block.size());
+  fill(expected, address, version);
+  return std::memcmp(expected.data(), block.data(), block.size()) == 0 ? version : ~std::uint64_t{0};
+}
+
+}  // namespace resilver::replica

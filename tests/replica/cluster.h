@@ -1,0 +1,122 @@
+// Three nodes, an arbiter and a client in the simulated world, for tests of the replica. Times are short: a lease of 80 ms, a
+// grace of 100 ms. What a test may look at lives here; what dies with a node is reached through pointers that its frames clear.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "replica/client.h"
+#include "replica/replica.h"
+#include "sim/disk.h"
+#include "sim/network.h"
+#include "sim/node.h"
+#include "sim/world.h"
+
+namespace resilver::replica {
+
+// Errors of one node's disk, kept across restarts of its process.
+struct DiskFaults {
+  std::set<std::uint64_t> unreadable;  // blocks; a write heals
+  bool dead = false;
+};
+
+// Checks what a volume may return, block by block: the last acknowledged version, or one that is open or unknown.
+class Register {
+ public:
+  std::uint64_t begin_write();
+  void end_write(std::uint64_t version, bool acknowledged);
+  std::uint64_t begin_read();
+  // Empty when `version` was a legal answer to the read begun with `token`.
+  std::string end_read(std::uint64_t token, std::uint64_t version);
+  bool acceptable(std::uint64_t version) const { return version == acked_ || maybe_.contains(version); }
+
+ private:
+  std::uint64_t last_ = 0;
+  std::uint64_t acked_ = 0;
+  std::set<std::uint64_t> maybe_;  // open or unknown
+  struct Read {
+    std::set<std::uint64_t> allowed;
+  };
+  std::uint64_t tokens_ = 0;
+  std::vector<std::pair<std::uint64_t, Read>> reads_;
+};
+
+class Cluster {
+ public:
+  static constexpr int kNodes = 3;
+  static constexpr std::uint64_t kVolume = 4 << 20;
+  static constexpr std::uint64_t kBlocks = kVolume / kBlockBytes;
+
+  struct Options {
+    std::uint32_t min_in_sync = 1;
+    std::uint64_t clear_bits_ms = 200;
+    std::uint64_t op_timeout_ms = 30'000;
+    std::uint64_t resync_rate = 0;
+    Nanos disk_access = 50 * kMicrosecond;
+  };
+  explicit Cluster(std::uint64_t seed) : Cluster(seed, Options()) {}
+  Cluster(std::uint64_t seed, const Options& options);
+
+  sim::World world;
+  sim::Node& node(int i) { return *nodes_[static_cast<std::size_t>(i)]; }
+  sim::Disk& disk(int i) { return *disks_[static_cast<std::size_t>(i)]; }
+  DiskFaults& faults(int i) { return faults_[static_cast<std::size_t>(i)]; }
+  sim::Node& client_node() { return *client_node_; }
+  sim::Node& arbiter_node() { return *arbiter_node_; }
+  static std::string name(int i) { return std::string(1, static_cast<char>('A' + i)); }
+
+  // ---- processes ----
+  void start_all();  // formatted, with arbiter and client
+  void start_node(int i, bool format);
+  void start_arbiter();
+  void stop_node(int i);     // as by SIGTERM
+  void replace_disk(int i);  // while the node is down: an empty one
+  void client_main(std::function<Task<void>(Client&)> main, std::uint64_t attachment = 1);
+
+  // ---- views ----
+  Replica* replica(int i) { return replicas_[static_cast<std::size_t>(i)]; }
+  ReplicaStatus status(int i);
+  int primary();  // the node that serves; -1: none
+  Client* client() { return client_; }
+  std::vector<std::pair<int, ReplicaEvent>> events;
+  int count(EventKind kind, int node = -1) const;
+
+  // ---- waiting, in virtual time ----
+  bool run_until(const std::function<bool()>& done, Nanos at_most = 20 * kSecond);
+  bool wait_serving(Nanos at_most = 20 * kSecond);
+  bool wait_full(Nanos at_most = 20 * kSecond);  // a primary with all three in sync
+  void run_for(Nanos time) { world.run_for(time); }
+
+  // ---- I/O by the client's process, one at a time, waited for ----
+  Errc write(std::uint64_t block, std::uint64_t version);
+  Errc read(std::uint64_t block, std::uint64_t* version);
+
+  // All three copies of the volume are the same bytes.
+  ::testing::AssertionResult copies_equal();
+  static void fill(std::span<std::byte> block, std::uint64_t address, std::uint64_t version);
+  static std::uint64_t version_of(std::span<const std::byte> block, std::uint64_t address);  // ~0: not one write's data
+
+  static constexpr std::uint64_t kVolumeId = 0x5157;
+  ClientConfig client_config(std::uint64_t attachment) const;
+
+ private:
+  Task<void> node_main(Env& env, int i, bool format);
+  Options options_;
+  std::array<sim::Node*, kNodes> nodes_{};
+  std::array<sim::Disk*, kNodes> disks_{};
+  std::array<DiskFaults, kNodes> faults_{};
+  std::array<Replica*, kNodes> replicas_{};
+  std::array<Event*, kNodes> stops_{};
+  std::array<int, kNodes> disk_number_{};
+  sim::Node* arbiter_node_ = nullptr;
+  sim::Node* client_node_ = nullptr;
+  Client* client_ = nullptr;
+};
+
+}  // namespace resilver::replica

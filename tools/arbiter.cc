@@ -1,0 +1,92 @@
+#include "tools/arbiter.h"
+
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+#include <unistd.h>
+
+#include <boost/program_options.hpp>
+#include <cstdio>
+#include <string>
+
+#include "async/sync.h"
+#include "async/task_group.h"
+#include "replica/arbiter.h"
+#include "uring/real_env.h"
+
+namespace resilver::tools {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::size_t kArenaBytes = std::size_t{4} << 20;
+constexpr Nanos kLockTimeout = 5 * kSecond;
+
+Task<void> wait_for_signal(uring::StopSignal& signal, Event& stop) {
+  static_cast<void>(co_await signal.wait());
+  stop.set();
+}
+
+Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::string state_path, std::string address) {
+  auto state = co_await env.open_disk(state_path, env.scheduler().now() + kLockTimeout);
+  if (!state) co_return std::unexpected(state.error());
+  auto listener = env.tcp().listen_tcp(address);
+  if (!listener) co_return std::unexpected(listener.error());
+  std::printf("listening %s\n", (*listener)->address().c_str());
+  std::fflush(stdout);
+  Event stop(env.scheduler());
+  TaskGroup tasks(env.scheduler());
+  tasks.spawn(wait_for_signal(signal, stop));
+  Status served = co_await replica::serve_arbiter(env, **listener, **state, stop);
+  signal.close();
+  co_await tasks.join();
+  co_return served;
+}
+
+int fail_with(int code, const std::string& text) {
+  fmt::print(stderr, "resilver arbiter: {}\n", text);
+  return code;
+}
+
+}  // namespace
+
+int arbiter_main(int argc, char** argv) {
+  po::options_description options("Options");
+  options.add_options()("state", po::value<std::string>()->value_name("FILE"), "its durable record; made if missing")(
+      "listen", po::value<std::string>()->value_name("ADDRESS"), "loopback address; port 0: any free one")(
+      "help", "this text");
+  po::variables_map values;
+  try {
+    const auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    po::store(po::command_line_parser(argc, argv).options(options).style(style).run(), values);
+  } catch (const po::error& error) {
+    return fail_with(2, fmt::format("{}; see resilver arbiter --help", error.what()));
+  }
+  if (values.contains("help")) {
+    fmt::print("Usage: resilver arbiter --state FILE --listen ADDRESS\n\nKeeps {{epoch, primary, in-sync set}} of one"
+               " replicated volume: a durable compare-and-swap,\nasked only when something must change. Says"
+               " 'listening ADDRESS' and serves until SIGTERM.\n\n");
+    fmt::print("{}", fmt::streamed(options));
+    fmt::print("\nExample:\n  resilver arbiter --state arbiter.img --listen 127.0.0.1:7400\n");
+    return 0;
+  }
+  if (!values.contains("state") || !values.contains("listen")) {
+    return fail_with(2, "expected --state FILE and --listen ADDRESS");
+  }
+  const std::string path = values["state"].as<std::string>();
+  if (access(path.c_str(), F_OK) != 0) {
+    Status made = uring::create_image(path, replica::kArbiterStateBytes, uring::Allocation::zeroed);
+    if (!made) return fail_with(1, to_string(made.error()));
+  }
+  uring::RealOptions real;
+  real.arena_bytes = kArenaBytes;
+  auto env = uring::RealEnv::create(real);
+  if (!env) return fail_with(1, to_string(env.error()));
+  auto signal = uring::StopSignal::create((*env)->ring());
+  if (!signal) return fail_with(1, to_string(signal.error()));
+  const Status served =
+      (*env)->ring().run(run_arbiter(**env, **signal, path, values["listen"].as<std::string>()));
+  if (!served) return fail_with(1, to_string(served.error()));
+  return 0;
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,69 @@
+// resilver: one program, one file per subcommand. main() only chooses.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+#include <string_view>
+
+#include "base/version.h"
+#include "tools/arbiter.h"
+#include "tools/check.h"
+#include "tools/list.h"
+#include "tools/map.h"
+#include "tools/node.h"
+#include "tools/run.h"
+#include "tools/show.h"
+
+namespace resilver::tools {
+namespace {
+
+struct Subcommand {
+  std::string_view name;
+  int (*run)(int argc, char** argv);
+  std::string_view meaning;  // empty: not for people
+};
+
+constexpr std::array<Subcommand, 7> kSubcommands = {{
+    {"run", run_main, "run a scenario against every contender and print the table"},
+    {"list", list_main, "the scenarios that ship"},
+    {"show", show_main, "what a scenario says, in prose"},
+    {"check", check_main, "read a scenario file and say what is wrong with it"},
+    {"map", map_main, "where a byte of an array lives and what an I/O costs"},
+    {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a replicated volume"},
+    {"node", node_main, "one node of a contender; `run` starts them"},
+}};
+
+void print_help() {
+  fmt::print(
+      "resilver: a laboratory for redundancy. RAID repairs disks inside one server, replication\n"
+      "survives servers; scenarios run the same workload and failures against both.\n\n"
+      "Usage: resilver SUBCOMMAND [OPTIONS]     (resilver SUBCOMMAND --help tells more)\n\n");
+  for (const Subcommand& subcommand : kSubcommands) fmt::print("  {:<9}{}\n", subcommand.name, subcommand.meaning);
+  fmt::print("\nExample:\n  resilver run scenarios/disk-then-server.toml\n");
+}
+
+int main_(int argc, char** argv) {
+  if (argc < 2) {
+    fmt::print(stderr, "resilver: expected a subcommand (run, list, show, check, map, …); see resilver --help\n");
+    return 2;
+  }
+  const std::string_view name = argv[1];
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_help();
+    return 0;
+  }
+  if (name == "--version") {
+    fmt::print("resilver {}\n", kVersion);
+    return 0;
+  }
+  for (const Subcommand& subcommand : kSubcommands) {
+    if (subcommand.name == name) return subcommand.run(argc - 1, argv + 1);
+  }
+  fmt::print(stderr, "resilver: unknown subcommand '{}'; see resilver --help\n", name);
+  return 2;
+}
+
+}  // namespace
+}  // namespace resilver::tools
+
+int main(int argc, char** argv) { return resilver::tools::main_(argc, argv); }

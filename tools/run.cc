@@ -1,0 +1,247 @@
+#include "tools/run.h"
+
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/program_options.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "report/json.h"
+#include "report/progress.h"
+#include "report/table.h"
+#include "scenario/parse.h"
+#include "scenario/run.h"
+#include "tools/list.h"
+
+namespace resilver::tools {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr int kBadUsage = 2;
+constexpr int kInterrupted = 130;
+
+constexpr const char* kUsage =
+    "Usage: resilver run FILE [OPTIONS]\n\n"
+    "Runs a scenario (a file, or the name of one that ships: resilver list) against every contender and\n"
+    "prints what each kept, lost and paid. Virtual time needs no root, no disk and no io_uring.\n\n";
+
+constexpr const char* kExamples =
+    "\nExamples:\n"
+    "  resilver run disk-loss\n"
+    "  resilver run scenarios/disk-then-server.toml --time real --fill /usr/bin/git --out results\n"
+    "  resilver run disk-then-server --only raid5,replica3 --set workload.rate_iops=200 --seed 7\n\n"
+    "Exit: 0 every expectation holds, 1 one does not, 2 bad usage or file, 3 inconclusive, 130 interrupted.\n";
+
+struct Command {
+  std::string file;
+  scenario::ParseOptions parse;
+  scenario::RunOptions run;
+  std::string out_dir;
+  bool json = false;
+  bool quiet = false;
+  bool wide = false;
+};
+
+po::options_description make_options() {
+  po::options_description options("Options");
+  auto text = [](const char* name) { return po::value<std::string>()->value_name(name); };
+  auto add = options.add_options();
+  add("time", text("real|virtual")->default_value("virtual"), "on real processes and images, or simulated");
+  add("seed", text("N"), "instead of the scenario's own");
+  add("only", text("NAME,..."), "these contenders only");
+  add("set", po::value<std::vector<std::string>>()->value_name("KEY=VALUE"), "change a key of the scenario first");
+  add("fill", text("FILE"), "write this file to each contender's volume before");
+  add("out", text("DIR"), "write results.json there");
+  add("work", text("DIR"), "where images go (real time); default: a directory of its own in TMPDIR or /var/tmp");
+  add("json", "results as JSON on standard output instead of the table");
+  add("quiet", "no progress");
+  add("wide", "all contenders side by side, whatever the width");
+  add("keep", "leave images and logs (real time)");
+  add("strict-timing", "judge times also in real time");
+  add("help,h", "this text");
+  return options;
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', begin), text.size());
+    if (comma > begin) parts.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return parts;
+}
+
+// Nothing, and one line on standard error, if the values make no command.
+std::optional<Command> read_command(const po::variables_map& values) {
+  auto refuse = [](const std::string& why) {
+    fmt::print(stderr, "resilver run: {}; see resilver run --help\n", why);
+    return std::nullopt;
+  };
+  auto text = [&values](const char* name) {
+    return values.contains(name) ? values[name].as<std::string>() : std::string();
+  };
+  Command command;
+  if (!values.contains("file")) return refuse("expected a scenario file or the name of one that ships");
+  command.file = text("file");
+  const std::string time = text("time");
+  if (time != "real" && time != "virtual") return refuse("--time " + time + ": expected real or virtual");
+  command.parse.real = time == "real";
+  command.parse.only = split(text("only"));
+  if (values.contains("seed")) {
+    if (auto seed = parse_count(text("seed")); !seed) return refuse("--seed " + text("seed") + ": expected a number");
+    command.parse.set.emplace_back("seed", text("seed"));
+  }
+  if (values.contains("set")) {
+    for (const std::string& pair : values["set"].as<std::vector<std::string>>()) {
+      const std::size_t equals = pair.find('=');
+      if (equals == std::string::npos || equals == 0) return refuse("--set " + pair + ": expected KEY=VALUE");
+      command.parse.set.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
+    }
+  }
+  command.run.fill_path = text("fill");
+  command.run.work_dir = text("work");
+  command.run.keep = values.contains("keep");
+  command.run.strict_timing = values.contains("strict-timing");
+  command.out_dir = text("out");
+  command.json = values.contains("json");
+  command.quiet = values.contains("quiet");
+  command.wide = values.contains("wide");
+  return command;
+}
+
+// One line per contender: drawn over itself on a terminal, else a plain line per phase.
+class ProgressPrinter {
+ public:
+  ProgressPrinter() : terminal_(isatty(STDERR_FILENO) != 0) {}
+  ~ProgressPrinter() { end_line(); }
+
+  void show(const scenario::Progress& progress) {
+    const bool new_phase = progress.contender != contender_ || progress.phase != phase_;
+    if (!terminal_ && !new_phase) return;
+    if (progress.contender != contender_) end_line();
+    contender_ = progress.contender;
+    phase_ = progress.phase;
+    const std::string line = report::format_progress(
+        {progress.contender, progress.phase, progress.permille, progress.rate, progress.left});
+    if (terminal_) {
+      fmt::print(stderr, "\r{:<79}", line);
+      open_ = true;
+    } else {
+      fmt::print(stderr, "{}\n", line);
+    }
+    std::fflush(stderr);
+  }
+
+  void end_line() {
+    if (open_) fmt::print(stderr, "\n");
+    open_ = false;
+  }
+
+ private:
+  bool terminal_;
+  bool open_ = false;
+  std::string contender_;
+  std::string phase_;
+};
+
+// A reader never sees half a file.
+bool write_file(const std::string& path, const std::string& text) {
+  const std::string half = path + ".part";
+  {
+    std::ofstream file(half, std::ios::binary);
+    file << text << '\n';
+    file.flush();
+    if (!file) {
+      fmt::print(stderr, "resilver run: {}: {}\n", half, std::strerror(errno));
+      unlink(half.c_str());
+      return false;
+    }
+  }
+  return rename(half.c_str(), path.c_str()) == 0;
+}
+
+bool writable_directory(const std::string& directory) {
+  if (mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST) {
+    fmt::print(stderr, "resilver run: --out {}: {}\n", directory, std::strerror(errno));
+    return false;
+  }
+  if (access(directory.c_str(), W_OK | X_OK) != 0) {
+    fmt::print(stderr, "resilver run: --out {}: {}\n", directory, std::strerror(errno));
+    return false;
+  }
+  return true;
+}
+
+int run(Command& command) {
+  const auto parsed = scenario::load_scenario(find_scenario(command.file), command.parse);
+  if (!parsed) {
+    for (const auto& diagnostic : parsed.error()) fmt::print(stderr, "{}\n", to_string(diagnostic));
+    return kBadUsage;
+  }
+  if (!command.out_dir.empty() && !writable_directory(command.out_dir)) return kBadUsage;
+  ProgressPrinter printer;
+  if (!command.quiet) {
+    command.run.progress = [&printer](const scenario::Progress& progress) { printer.show(progress); };
+  }
+  const Result<scenario::RunResults> results =
+      parsed->real ? run_real(*parsed, command.run) : run_virtual(*parsed, command.run);
+  printer.end_line();
+  if (!results) {
+    fmt::print(stderr, "resilver run: {}\n", to_string(results.error()));
+    return results.error().code == Errc::cancelled ? kInterrupted : kBadUsage;
+  }
+  if (!command.out_dir.empty() && !write_file(command.out_dir + "/results.json", report::to_json(*results))) {
+    return kBadUsage;
+  }
+  if (command.json) {
+    fmt::print("{}\n", report::to_json(*results));
+  } else {
+    fmt::print("{}", report::format_report(*results, {command.wide}));
+  }
+  return exit_code(*results);
+}
+
+}  // namespace
+
+int run_main(int argc, char** argv) {
+  const po::options_description options = make_options();
+  po::options_description all;
+  all.add(options).add_options()("file", po::value<std::string>(), "");
+  po::positional_options_description positional;
+  positional.add("file", 1);
+  po::variables_map values;
+  try {
+    using namespace po::command_line_style;
+    po::store(po::command_line_parser(argc, argv)
+                  .options(all)
+                  .positional(positional)
+                  .style(unix_style & ~allow_guessing)
+                  .run(),
+              values);
+  } catch (const po::error& error) {
+    fmt::print(stderr, "resilver run: {}; see resilver run --help\n", error.what());
+    return kBadUsage;
+  }
+  if (values.contains("help")) {
+    fmt::print("{}", kUsage);
+    fmt::print("{}", fmt::streamed(options));
+    fmt::print("{}", kExamples);
+    return 0;
+  }
+  std::optional<Command> command = read_command(values);
+  if (!command) return kBadUsage;
+  return run(*command);
+}
+
+}  // namespace resilver::tools
