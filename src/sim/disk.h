@@ -7,8 +7,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -59,11 +59,12 @@ class Disk {
   std::unique_ptr<BlockDevice> open(NodeScheduler& scheduler);
   bool is_open() const noexcept { return handle_ != nullptr; }
 
-  // The process that has it open was killed: each write in flight happens, does not happen or happens in part; the others
-  // are forgotten. The handle is dead from now on.
-  void abandon() noexcept;
+  // The process of `scheduler` was killed. If it has the disk open, each write in flight happens, does not happen or happens
+  // in part, the other requests are forgotten, and the handle is dead. Requests and buffers must still be there.
+  void abandon(const NodeScheduler& scheduler) noexcept;
 
-  // Power is lost: as abandon(), then each write in the volatile cache is kept, lost or torn between sectors.
+  // Power is lost: each write in the volatile cache is kept, lost or torn between sectors. What is left is durable.
+  // Precondition: not open (abandoned first).
   void power_loss() noexcept;
 
   // ---- for tests and tools: the visible content, at once, beside all timing ----
@@ -74,24 +75,26 @@ class Disk {
  private:
   class Handle;
   struct Pending;
-  struct Cached {         // one 4096-byte page that a completed write replaced
-    std::uint64_t write;  // number of the write, to decide for it as a whole
+  struct Cached {         // one page that a completed write replaced
+    std::uint64_t write;  // number of the write: its fate is drawn once
     std::uint64_t page;
     SectorStore::Slot before;
     bool durable;  // FUA: kept in any case
   };
+  enum class Fate : std::uint8_t { kept, lost, torn };
 
   void submit(Handle& handle, IoRequest& request) noexcept;
   void finish(Pending& pending) noexcept;
-  Errc perform(Pending& pending) noexcept;
   void read(const IoRequest& request) noexcept;
   void overlay_in_flight(std::uint64_t page, std::byte* bytes) noexcept;
-  void write(const IoRequest& request, bool durable, bool torn) noexcept;
-  void change_page(std::uint64_t page, const std::byte* bytes, std::uint8_t sectors, std::uint64_t write, bool durable) noexcept;
-  void remember(const Cached& entry) noexcept;
-  void destage_until(std::uint64_t end) noexcept;
-  std::uint8_t fate() noexcept;  // which sectors of a page survive, drawn per write
-  Pending* take_pending();
+  void write(const IoRequest& request, Fate fate, bool durable) noexcept;
+  void change_page(std::uint64_t page, const std::byte* bytes, std::uint8_t sectors, bool durable);
+  void remember(std::uint64_t page, SectorStore::Slot before, bool durable);
+  void make_durable_until(std::uint64_t end) noexcept;
+  void settle(const Cached& entry, SectorStore::Slot after, Fate fate);
+  Fate draw_fate() noexcept { return static_cast<Fate>(random_.below(3)); }
+  std::uint8_t draw_sectors(Fate fate) noexcept;
+  Pending& take_pending();
   void give_back(Pending& pending) noexcept;
   Cached& cached(std::uint64_t index) noexcept { return cache_[index & (cache_.size() - 1)]; }
 
@@ -104,21 +107,20 @@ class Disk {
   SectorStore store_;
   DiskCounters counters_;
   std::uint64_t writes_started_ = 0;
-  std::uint64_t writes_performed_ = 0;
+  std::uint64_t write_number_ = 0;
 
-  // Ring in the order of completion; indexes only grow. A flush makes durable what is before its mark.
+  // Ring in the order of completion, a power of two; indexes only grow. A flush makes durable what is before its mark.
   std::vector<Cached> cache_;
-  std::uint64_t cache_limit_;
+  std::uint64_t cache_limit_;  // entries
   std::uint64_t cache_begin_ = 0;
   std::uint64_t cache_end_ = 0;
 
   Handle* handle_ = nullptr;
+  IntrusiveList<Pending> in_flight_;  // in the order of submission
   std::uint64_t in_flight_count_ = 0;
-  IntrusiveList<Pending> in_flight_;         // in the order of submission
   std::uint64_t writes_in_flight_ = 0;
   std::vector<std::unique_ptr<Pending>> pendings_;
   std::vector<Pending*> free_;
-  int fate_mode_ = 0;
 };
 
 }  // namespace resilver::sim

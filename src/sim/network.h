@@ -8,13 +8,14 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "env/link_model.h"
 #include "env/network.h"
 #include "sim/world.h"
 
 namespace resilver::sim {
+
+struct FabricState;
 
 struct LinkCounters {
   std::uint64_t messages = 0;  // handed to the link
@@ -61,19 +62,8 @@ class Fabric {
   void power_lost(Node& node);     // its sockets are gone without a word
   void power_restored(Node& node);  // what was sent to it meanwhile is answered by resets
 
-  // The inside, in network.cc.
-  struct Link;
-  struct Socket;
-  struct Pair;
-  struct Dial;
-  struct Implementation;
-
  private:
-  friend class SimNetwork;
-
-  Link& link_between(Node& from, Node& to);
-  Link& link_between(std::string_view from, std::string_view to);
-  std::unique_ptr<Implementation> implementation_;
+  std::unique_ptr<FabricState> state_;
 };
 
 }  // namespace resilver::sim

@@ -259,14 +259,10 @@ void Node::end_process(End how) {
     world_.network().process_ended(*this);
   }
   // Before the frames are gone: what becomes of the writes in flight is decided from their buffers.
-  for (const Slot& slot : disks_) {
-    if (how == End::power_loss) {
-      slot.disk->power_loss();
-    } else if (running()) {
-      slot.disk->abandon(incarnation_->env.scheduler());
-    }
-  }
   if (running()) world_.abandon_disks(incarnation_->env.scheduler());
+  if (how == End::power_loss) {
+    for (const Slot& slot : disks_) slot.disk->power_loss();
+  }
   frozen_ = false;
   auto ended = std::move(incarnation_);
 }
@@ -303,7 +299,7 @@ void Node::set_clock_rate(std::int32_t ppm) {
   clock_base_ = clock();
   world_base_ = world_.now();
   ppm_ = ppm;
-  if (running()) scheduler().clock_changed();
+  if (running()) scheduler().set_alarm();
 }
 
 Nanos Node::clock_at(Nanos world_time) const noexcept {
@@ -316,6 +312,7 @@ Nanos Node::world_time_of(Nanos clock) const noexcept {
   if (clock == kNever) return kNever;
   const Nanos passed = clock - clock_base_;
   if (passed <= 0) return world_base_;
+  if (passed > kNever / 4) return kNever;  // 73 years: so that nothing below overflows
   if (ppm_ == 0) return world_base_ + passed;
   const std::int64_t rate = kMillion + ppm_;
   return world_base_ + static_cast<Nanos>((static_cast<__int128>(passed) * kMillion + rate - 1) / rate);

@@ -180,13 +180,22 @@ void World::write_reached() noexcept {
 
 void World::drop_ready(NodeScheduler& scheduler, std::vector<Runnable*>* kept) noexcept {
   const auto drop = [&](std::vector<Ready>& ready, std::size_t from) {
-    const auto gone = std::stable_partition(ready.begin() + static_cast<std::ptrdiff_t>(from), ready.end(),
-                                            [&](const Ready& item) { return item.scheduler != &scheduler; });
-    for (auto item = gone; kept != nullptr && item != ready.end(); ++item) kept->push_back(item->item);
-    ready.erase(gone, ready.end());
+    std::size_t to = from;
+    for (std::size_t at = from; at < ready.size(); ++at) {
+      if (ready[at].scheduler != &scheduler) {
+        ready[to++] = ready[at];
+      } else if (kept != nullptr) {
+        kept->push_back(ready[at].item);
+      }
+    }
+    ready.resize(to);
   };
   drop(batch_, batch_at_);
   drop(next_, 0);
+}
+
+void World::abandon_disks(NodeScheduler& scheduler) noexcept {
+  for (const auto& disk : disks_) disk->abandon(scheduler);
 }
 
 // ---- trace -----------------------------------------------------------------------------------------------------------

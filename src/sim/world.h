@@ -148,6 +148,7 @@ class World {
   void post(NodeScheduler& scheduler, Runnable& item) { next_.push_back({&item, &scheduler}); }
   void drop_ready(NodeScheduler& scheduler, std::vector<Runnable*>* kept) noexcept;
   NodeScheduler* running() const noexcept { return running_; }  // whose code runs now; null between steps
+  void abandon_disks(NodeScheduler& scheduler) noexcept;  // those that its process, killed just now, has open
   std::uint32_t new_actor(std::string name);
   void trace(std::uint32_t actor, TraceOp op, std::uint64_t address, std::uint64_t length, Errc outcome);
   Random random_for(std::string_view purpose) const noexcept;  // by the seed and the purpose alone

@@ -105,16 +105,17 @@ OpHandle Oracle::begin_read(Nanos now, std::uint64_t offset, std::uint64_t lengt
 
 void Oracle::judge_tracked(const InFlight& op, BlockIndex block, BlockRead& read) {
   auto& sectors = track(block)->sectors;
+  const bool alone = oldest_inflight(block, &op) == kNoStep;
   const Seen& first = read.seen.front();
   const bool uniform =
       std::ranges::all_of(read.seen, [&](const Seen& s) { return s.good && s.version == first.version; });
   if (sectors.size() == 1 && uniform) {
-    read.is_stale.fill(!sectors.front().read(first.version, op.start, step_, epoch_));
+    read.is_stale.fill(!sectors.front().read(first.version, op.start, step_, epoch_, alone));
   } else {
     if (sectors.size() == 1) sectors.assign(kSectorsPerBlock, SectorRegister(sectors.front()));
     for (std::uint32_t i = 0; i < kSectorsPerBlock; ++i) {
       const Seen& seen = read.seen[i];
-      read.is_stale[i] = seen.good && !sectors[i].read(seen.version, op.start, step_, epoch_);
+      read.is_stale[i] = seen.good && !sectors[i].read(seen.version, op.start, step_, epoch_, alone);
     }
   }
   settle(block, &op);

@@ -105,7 +105,7 @@ bool SectorRegister::resolve(Version version, Step start, Step now, Epoch epoch)
   return true;
 }
 
-bool SectorRegister::read(Version version, Step start, Step now, Epoch epoch) {
+bool SectorRegister::read(Version version, Step start, Step now, Epoch epoch, bool alone) {
   Entry* entry = find(version);
   if (entry == nullptr) return lossy_ && resolve(version, start, now, epoch);
   const Step latest_start = std::max(entry->start, start);
@@ -116,6 +116,8 @@ bool SectorRegister::read(Version version, Step start, Step now, Epoch epoch) {
   if (entry->finish == kNoStep) {
     entry->finish = now;
     entry->epoch = epoch;
+  }
+  if (alone) {
     lossy_ = false;
     spanning_ = false;
   }

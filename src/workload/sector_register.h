@@ -46,7 +46,8 @@ class SectorRegister {
   void acknowledge_across_loss(Version version, Step loss);
 
   // A read that began at `start` (after the last power loss) returned `version`. False: stale, and nothing is changed.
-  bool read(Version version, Step start, Step now, Epoch epoch);
+  // `alone` as above: if another is in flight it may still return what came back after a power loss.
+  bool read(Version version, Step start, Step now, Epoch epoch, bool alone);
 
   // `oldest`: the earliest start of an operation on this sector that is still in flight, or kNoStep.
   // `durable_before`: completions in a lower epoch are durable.
