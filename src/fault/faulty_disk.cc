@@ -215,7 +215,8 @@ Task<Status> FaultyDisk::corrupt(BlockRange range, BufferPool& buffers, Random& 
     for (std::uint64_t sector = 0; sector < kBlockBytes; sector += kSectorBytes) {
       block.data()[sector + random.below(kSectorBytes)] ^= static_cast<std::byte>(random.between(1, 255));
     }
-    if (const Errc wrote = co_await Io::write(*inner_, at, block, true); wrote != Errc::ok) co_return resilver::fail(wrote);
+    if (const Errc wrote = co_await Io::write(*inner_, at, block, true); wrote != Errc::ok)
+      co_return resilver::fail(wrote);
   }
   if (!add(state_.corrupted, range)) co_return fail_limit();
   applied(FaultKind::corrupt);
@@ -276,8 +277,7 @@ void FaultyDisk::hit(FaultKind kind) noexcept {
 }
 
 void FaultyDisk::update_active() noexcept {
-  any_active_ =
-      state_.failed || state_.hung || state_.slow || !state_.latent.empty() || !state_.corrupted.empty();
+  any_active_ = state_.failed || state_.hung || state_.slow || !state_.latent.empty() || !state_.corrupted.empty();
 }
 
 }  // namespace resilver::fault

@@ -85,7 +85,9 @@ class FaultyDisk final : public BlockDevice {
   // Ends a fault; nothing happens if it is not active. `corrupt` cannot be cleared: only writes heal it.
   void clear(FaultKind kind);
   bool active(FaultKind kind) const noexcept;
-  const FaultCounters& counters(FaultKind kind) const noexcept { return state_.counters[static_cast<std::size_t>(kind)]; }
+  const FaultCounters& counters(FaultKind kind) const noexcept {
+    return state_.counters[static_cast<std::size_t>(kind)];
+  }
 
   // Fails the requests that hang (device_gone), so that a node can shut down. The fault stays active.
   void release();

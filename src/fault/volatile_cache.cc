@@ -198,11 +198,13 @@ bool VolatileCacheDisk::ready(const Waiting& head) {
   if (request.op == IoOp::flush) {
     if (!by_age_.empty() && by_age_.begin()->first <= head.sequence) return false;
     bool out = true;
-    write_backs_.for_each([&](const WriteBack& back) { out = out && (back.sequence == 0 || back.sequence > head.sequence); });
+    write_backs_.for_each(
+        [&](const WriteBack& back) { out = out && (back.sequence == 0 || back.sequence > head.sequence); });
     return out;
   }
   const bool through = goes_through(request);
-  for (auto at = entries_.lower_bound(first_block(request)); at != entries_.end() && at->first < end_block(request); ++at) {
+  for (auto at = entries_.lower_bound(first_block(request)); at != entries_.end() && at->first < end_block(request);
+       ++at) {
     if (at->second.writing || (!through && waits_for(head, at->second))) return false;
   }
   return true;
@@ -217,7 +219,8 @@ void VolatileCacheDisk::write_out_for(const Waiting& head) {
   if (request.op == IoOp::flush) {
     write_out_oldest(head.sequence);
   } else if (!goes_through(request)) {
-    for (auto at = entries_.lower_bound(first_block(request)); at != entries_.end() && at->first < end_block(request); ++at) {
+    for (auto at = entries_.lower_bound(first_block(request)); at != entries_.end() && at->first < end_block(request);
+         ++at) {
       if (waits_for(head, at->second)) write_out(at);
     }
   }

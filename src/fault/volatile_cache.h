@@ -37,14 +37,14 @@ class VolatileCacheDisk final : public BlockDevice {
   std::uint64_t withheld_bytes() const noexcept { return memory_.bytes_in_use(); }
 
  private:
-  struct Read;       // from the inner device, with cached blocks laid over it
-  struct WriteBack;  // a run of cached blocks on its way to the inner device
-  struct Through;    // the inner request of the head of waiting_
-  struct Entry {     // a block that differs from the inner device's
-    Buffer dirty;                       // newest content, if not on its way
-    std::uint64_t first_sequence = 0;   // oldest write in `dirty`
-    std::uint64_t last_sequence = 0;    // newest write in `dirty`
-    Buffer writing;                     // content on its way
+  struct Read;                         // from the inner device, with cached blocks laid over it
+  struct WriteBack;                    // a run of cached blocks on its way to the inner device
+  struct Through;                      // the inner request of the head of waiting_
+  struct Entry {                       // a block that differs from the inner device's
+    Buffer dirty;                      // newest content, if not on its way
+    std::uint64_t first_sequence = 0;  // oldest write in `dirty`
+    std::uint64_t last_sequence = 0;   // newest write in `dirty`
+    Buffer writing;                    // content on its way
   };
   using Entries = std::map<std::uint64_t, Entry>;  // by block number
   struct Waiting {
@@ -75,9 +75,9 @@ class VolatileCacheDisk final : public BlockDevice {
   std::uint64_t sequence_ = 0;  // of the last write taken in
   Entries entries_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> by_age_;  // (first_sequence, block) of what is dirty
-  std::deque<Waiting> waiting_;      // flushes, FUA writes, what goes through: the first one is being served
-  std::deque<IoRequest*> no_room_;   // writes, in their order
-  bool making_room_ = false;         // blocks are on their way out for no_room_
+  std::deque<Waiting> waiting_;     // flushes, FUA writes, what goes through: the first one is being served
+  std::deque<IoRequest*> no_room_;  // writes, in their order
+  bool making_room_ = false;        // blocks are on their way out for no_room_
   Errc broken_ = Errc::ok;
   std::unique_ptr<Through> through_;
   ProxyPool<Read> reads_;

@@ -24,7 +24,7 @@ namespace resilver::sim {
 class NodeScheduler;
 
 struct DiskOptions {
-  DiskParameters model = {};          // all zero: requests take no time (but complete later than submit())
+  DiskParameters model = {};  // all zero: requests take no time (but complete later than submit())
   std::uint64_t cache_bytes = std::uint64_t{64} << 20;  // volatile write cache, a multiple of 4096
 };
 
@@ -51,7 +51,9 @@ class Disk {
   const DiskCounters& counters() const noexcept { return counters_; }
   std::uint64_t writes_started() const noexcept { return writes_started_; }
   std::uint64_t in_flight() const noexcept { return in_flight_count_; }
-  std::uint64_t unflushed_blocks() const noexcept { return cache_end_ - cache_begin_; }  // entries of the volatile cache
+  std::uint64_t unflushed_blocks() const noexcept {
+    return cache_end_ - cache_begin_;
+  }  // entries of the volatile cache
   std::uint64_t memory_bytes() const noexcept { return store_.memory_bytes(); }
 
   // A device for the process of `scheduler`. One handle at a time (the lock of an image): null while another is open.
@@ -68,9 +70,9 @@ class Disk {
   void power_loss() noexcept;
 
   // ---- for tests and tools: the visible content, at once, beside all timing ----
-  void peek(std::uint64_t offset, std::span<std::byte> bytes) const;        // multiples of 4096
-  void poke(std::uint64_t offset, std::span<const std::byte> bytes);        // durable
-  std::uint64_t hash_content() const { return store_.hash(); }             // of the visible content
+  void peek(std::uint64_t offset, std::span<std::byte> bytes) const;  // multiples of 4096
+  void poke(std::uint64_t offset, std::span<const std::byte> bytes);  // durable
+  std::uint64_t hash_content() const { return store_.hash(); }        // of the visible content
 
  private:
   class Handle;

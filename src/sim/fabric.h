@@ -52,16 +52,16 @@ struct Socket : WorldEvent {  // the event: the next arrival
   Pair& pair;
   Socket* peer = nullptr;
   Node* node = nullptr;
-  Link* out = nullptr;            // what this end sends
-  Link* in = nullptr;             // what it receives
-  SimConnection* app = nullptr;   // null: not accepted yet, or gone
-  Dial* dial = nullptr;           // that waits for this socket
-  bool gone = false;              // this end was closed or its process is dead
-  bool ended = false;             // nothing more will arrive
-  bool stalled = false;           // arrivals wait for a cable or for power
-  std::deque<InFlight> wire;      // towards this end, in order
-  std::deque<InFlight> received;  // not read by the process yet
-  std::uint64_t window_used = 0;  // bytes on the wire or received, not acknowledged
+  Link* out = nullptr;               // what this end sends
+  Link* in = nullptr;                // what it receives
+  SimConnection* app = nullptr;      // null: not accepted yet, or gone
+  Dial* dial = nullptr;              // that waits for this socket
+  bool gone = false;                 // this end was closed or its process is dead
+  bool ended = false;                // nothing more will arrive
+  bool stalled = false;              // arrivals wait for a cable or for power
+  std::deque<InFlight> wire;         // towards this end, in order
+  std::deque<InFlight> received;     // not read by the process yet
+  std::uint64_t window_used = 0;     // bytes on the wire or received, not acknowledged
   std::uint64_t unacknowledged = 0;  // read here, but the acknowledgement cannot get back
 };
 
@@ -101,9 +101,9 @@ struct FabricState {
   // False: the fabric's memory is used up.
   bool send(Socket& from, Message&& message);
   void acknowledge(Socket& reader, std::uint64_t bytes) noexcept;
-  void deliver(Socket& to) noexcept;       // what has arrived
-  void send_end(Socket& to) noexcept;      // its peer has ended
-  void end_now(Socket& socket) noexcept;   // reset
+  void deliver(Socket& to) noexcept;      // what has arrived
+  void send_end(Socket& to) noexcept;     // its peer has ended
+  void end_now(Socket& socket) noexcept;  // reset
   void set_arrival(Socket& to) noexcept;
   void wake(Socket& socket) noexcept;
   // This end is no more; with `tell`, the peer learns it. May delete the pair.
@@ -117,7 +117,7 @@ struct FabricState {
   World& world;
   Random random;
   LinkParameters default_parameters{Fabric::kDefaultLatency, 0, 0};
-  BufferPool memory;  // of messages on their way
+  BufferPool memory;                                                               // of messages on their way
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::unique_ptr<Link>> links;  // by actors
   std::vector<std::unique_ptr<Pair>> pairs;
   std::vector<SimListener*> listeners;

@@ -11,7 +11,8 @@
 namespace resilver::sim {
 namespace {
 
-constexpr std::size_t kFabricMemory = std::size_t{1} << 30;  // address space; touched as far as messages are on their way
+constexpr std::size_t kFabricMemory = std::size_t{1}
+                                      << 30;  // address space; touched as far as messages are on their way
 constexpr Nanos kLoopbackLatency = 10 * kMicrosecond;
 
 }  // namespace
@@ -37,7 +38,8 @@ Link& FabricState::link(Node& from, Node& to) {
   auto& found = links[{from.actor(), to.actor()}];
   if (found == nullptr) {
     const LinkParameters parameters = &from == &to ? LinkParameters{kLoopbackLatency, 0, 0} : default_parameters;
-    found.reset(new Link{.from = from, .to = to, .parameters = parameters, .timer = LinkTimer(parameters), .counters = {}});
+    found.reset(
+        new Link{.from = from, .to = to, .parameters = parameters, .timer = LinkTimer(parameters), .counters = {}});
   }
   return *found;
 }

@@ -58,8 +58,8 @@ class Fabric {
 
   // ---- for Node ----
   std::unique_ptr<Network> make_network(Node& node);
-  void process_ended(Node& node);  // closes its sockets: peers see `closed` behind what still gets out
-  void power_lost(Node& node);     // its sockets are gone without a word
+  void process_ended(Node& node);   // closes its sockets: peers see `closed` behind what still gets out
+  void power_lost(Node& node);      // its sockets are gone without a word
   void power_restored(Node& node);  // what was sent to it meanwhile is answered by resets
 
  private:

@@ -38,7 +38,9 @@ class NodeScheduler final : public Scheduler {
     Nanos at;
     std::uint64_t sequence;
     Timer* timer;
-    bool before(const Entry& other) const noexcept { return at != other.at ? at < other.at : sequence < other.sequence; }
+    bool before(const Entry& other) const noexcept {
+      return at != other.at ? at < other.at : sequence < other.sequence;
+    }
   };
   struct Alarm : WorldEvent {
     explicit Alarm(NodeScheduler& s) noexcept : WorldEvent(&ring), scheduler(s) {}
@@ -61,15 +63,15 @@ class NodeScheduler final : public Scheduler {
   bool killed_ = false;
   bool frozen_ = false;
   std::uint64_t sequence_ = 0;
-  std::vector<Entry> timers_;     // binary heap
-  std::vector<Runnable*> held_;   // ready while frozen
-  Nanos alarm_at_ = kNever;       // world time
+  std::vector<Entry> timers_;    // binary heap
+  std::vector<Runnable*> held_;  // ready while frozen
+  Nanos alarm_at_ = kNever;      // world time
   Alarm alarm_;
 };
 
 struct NodeOptions {
   std::size_t memory_bytes = std::size_t{256} << 20;  // of the buffer pool; a multiple of 2 MiB, touched only when used
-  Nanos clock_offset = 0;                             // of the node's clock against the world's at the start of the world
+  Nanos clock_offset = 0;  // of the node's clock against the world's at the start of the world
 };
 
 class Node {
@@ -144,7 +146,7 @@ class Node {
   bool frozen_ = false;
   std::uint64_t incarnations_ = 0;
   std::int32_t ppm_ = 0;
-  Nanos clock_base_;           // the clock at world_base_
+  Nanos clock_base_;  // the clock at world_base_
   Nanos world_base_ = 0;
   std::unique_ptr<Incarnation> incarnation_;
 };

@@ -110,7 +110,8 @@ Stop World::step(Nanos deadline) {
     const Stop stop = next_batch(deadline);
     if (stop != Stop::condition || batch_at_ == batch_.size()) return stop;
   }
-  if (++steps_this_instant_ > options_.max_steps_per_instant) [[unlikely]] return Stop::livelock;
+  if (++steps_this_instant_ > options_.max_steps_per_instant) [[unlikely]]
+    return Stop::livelock;
   ++steps_;
   if (options_.permute_ready) {
     const std::size_t left = batch_.size() - batch_at_;
@@ -121,7 +122,8 @@ Stop World::step(Nanos deadline) {
   running_ = ready.scheduler;
   ready.item->run(*ready.item);
   running_ = nullptr;
-  if (!deferred_.empty()) [[unlikely]] run_deferred();
+  if (!deferred_.empty()) [[unlikely]]
+    run_deferred();
   return Stop::condition;
 }
 
@@ -149,10 +151,12 @@ void World::fire_due() {
   while (!heap_.empty() && heap_.front().at <= now_ && heap_.front().sequence < end) {
     WorldEvent& event = *heap_.front().event;
     remove_from_heap(0);
-    if (++steps_this_instant_ > options_.max_steps_per_instant) [[unlikely]] return;
+    if (++steps_this_instant_ > options_.max_steps_per_instant) [[unlikely]]
+      return;
     ++steps_;
     event.fire(event);
-    if (!deferred_.empty()) [[unlikely]] run_deferred();
+    if (!deferred_.empty()) [[unlikely]]
+      run_deferred();
   }
 }
 
@@ -202,10 +206,12 @@ void World::abandon_disks(NodeScheduler& scheduler) noexcept {
 
 void World::trace(std::uint32_t actor, TraceOp op, std::uint64_t address, std::uint64_t length, Errc outcome) {
   trace_hash_.add(static_cast<std::uint64_t>(now_));
-  trace_hash_.add((std::uint64_t{actor} << 16) | (static_cast<std::uint64_t>(op) << 8) | static_cast<std::uint64_t>(outcome));
+  trace_hash_.add((std::uint64_t{actor} << 16) | (static_cast<std::uint64_t>(op) << 8) |
+                  static_cast<std::uint64_t>(outcome));
   trace_hash_.add(address);
   trace_hash_.add(length);
-  if (trace_callback_) [[unlikely]] trace_callback_(TraceEvent{now_, actor, op, address, length, outcome});
+  if (trace_callback_) [[unlikely]]
+    trace_callback_(TraceEvent{now_, actor, op, address, length, outcome});
 }
 
 std::string World::to_string(const TraceEvent& event) const {

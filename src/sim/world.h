@@ -57,13 +57,26 @@ struct WorldEvent {
   static constexpr std::uint32_t kIdle = 0xffffffff;
 };
 
-enum class TraceOp : std::uint8_t { read, write, flush, discard, write_zeroes, deliver, start, exit, crash, power_loss, freeze, thaw };
+enum class TraceOp : std::uint8_t {
+  read,
+  write,
+  flush,
+  discard,
+  write_zeroes,
+  deliver,
+  start,
+  exit,
+  crash,
+  power_loss,
+  freeze,
+  thaw
+};
 const char* trace_op_name(TraceOp op) noexcept;
 
 // One line of the trace, the unit of the trace hash.
 struct TraceEvent {
   Nanos at = 0;
-  std::uint32_t actor = 0;    // a disk, or the node that receives; World::actor_name() names it
+  std::uint32_t actor = 0;  // a disk, or the node that receives; World::actor_name() names it
   TraceOp op = TraceOp::read;
   std::uint64_t address = 0;  // disks: byte offset; deliver: the actor that sent; nodes: number of the incarnation
   std::uint64_t length = 0;   // bytes
@@ -148,12 +161,13 @@ class World {
   void post(NodeScheduler& scheduler, Runnable& item) { next_.push_back({&item, &scheduler}); }
   void drop_ready(NodeScheduler& scheduler, std::vector<Runnable*>* kept) noexcept;
   NodeScheduler* running() const noexcept { return running_; }  // whose code runs now; null between steps
-  void abandon_disks(NodeScheduler& scheduler) noexcept;  // those that its process, killed just now, has open
+  void abandon_disks(NodeScheduler& scheduler) noexcept;        // those that its process, killed just now, has open
   std::uint32_t new_actor(std::string name);
   void trace(std::uint32_t actor, TraceOp op, std::uint64_t address, std::uint64_t length, Errc outcome);
   Random random_for(std::string_view purpose) const noexcept;  // by the seed and the purpose alone
   void count_write() noexcept {
-    if (++writes_started_ == stop_at_write_) [[unlikely]] write_reached();
+    if (++writes_started_ == stop_at_write_) [[unlikely]]
+      write_reached();
   }
 
  private:

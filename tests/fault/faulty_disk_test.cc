@@ -98,14 +98,16 @@ TEST(FaultyDisk, LatentErrorsHealWhenRewritten) {
 TEST(FaultyDisk, LatentRangesAreBounded) {
   with_disk([](Env& env, FaultyDisk& disk) -> Task<void> {
     FaultState state = disk.snapshot();
-    for (std::uint64_t i = 0; i < FaultyDisk::kMaxRanges; ++i) state.latent.push_back({i * 3 * kBlockBytes, kBlockBytes});
-    FaultyDisk full(env.scheduler(), co_await [](Env&) -> Task<std::unique_ptr<BlockDevice>> {
-      struct Large : BlockDevice {
-        std::uint64_t size_bytes() const noexcept override { return std::uint64_t{1} << 40; }
-        void submit(IoRequest&) noexcept override {}
-      };
-      co_return std::make_unique<Large>();
-    }(env));
+    for (std::uint64_t i = 0; i < FaultyDisk::kMaxRanges; ++i)
+      state.latent.push_back({i * 3 * kBlockBytes, kBlockBytes});
+    FaultyDisk full(
+        env.scheduler(), co_await [](Env&) -> Task<std::unique_ptr<BlockDevice>> {
+          struct Large : BlockDevice {
+            std::uint64_t size_bytes() const noexcept override { return std::uint64_t{1} << 40; }
+            void submit(IoRequest&) noexcept override {}
+          };
+          co_return std::make_unique<Large>();
+        }(env));
     full.restore(state);
     EXPECT_EQ(full.latent({1 * kBlockBytes, kBlockBytes}).error().code, Errc::limit);
     EXPECT_TRUE(full.latent({0, 3 * kBlockBytes}));  // takes the place of another one
@@ -199,8 +201,8 @@ TEST(FaultyDisk, AKillWithRequestsInAllHandsIsClean) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     Machine machine(seed, slow_disk());
     machine.node.start([](Env& env) -> Task<void> {
-      FaultyDisk disk(env.scheduler(),
-                      std::make_unique<PacedDisk>(env.scheduler(), co_await open(env), DiskParameters{.random_access = 3 * kMillisecond}));
+      FaultyDisk disk(env.scheduler(), std::make_unique<PacedDisk>(env.scheduler(), co_await open(env),
+                                                                   DiskParameters{.random_access = 3 * kMillisecond}));
       EXPECT_TRUE(disk.latent({0, kBlockBytes}));
       disk.slow({.factor_percent = 200});
       TaskGroup group(env.scheduler());
@@ -221,7 +223,8 @@ TEST(FaultyDisk, AKillWithRequestsInAllHandsIsClean) {
 TEST(PacedDisk, CompletesWhenTheModelSaysOrLater) {
   Machine machine(1, slow_disk());
   EXPECT_TRUE(machine.run([](Env& env) -> Task<void> {
-    PacedDisk disk(env.scheduler(), co_await open(env), {.random_access = 5 * kMillisecond, .sequential_access = 100 * kMicrosecond});
+    PacedDisk disk(env.scheduler(), co_await open(env),
+                   {.random_access = 5 * kMillisecond, .sequential_access = 100 * kMicrosecond});
     co_await put(env, disk, 100, 1);
     EXPECT_EQ(env.scheduler().now(), 5 * kMillisecond);
     EXPECT_EQ(disk.overruns(), 0u);

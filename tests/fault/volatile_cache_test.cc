@@ -85,7 +85,8 @@ TEST(VolatileCache, ZeroingAndLargeWritesGoThroughAndReplaceWhatWasCached) {
     EXPECT_EQ(disk.withheld_bytes(), kBlockBytes);
     std::vector<Buffer> parts(2, filled(env, 3, sim::kMiB));
     struct Large : IoRequest {
-      explicit Large(Event& e) : IoRequest([](Runnable& self) noexcept { static_cast<Large&>(self).done.set(); }), done(e) {}
+      explicit Large(Event& e)
+          : IoRequest([](Runnable& self) noexcept { static_cast<Large&>(self).done.set(); }), done(e) {}
       Event& done;
     };
     Event done(env.scheduler());

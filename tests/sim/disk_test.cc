@@ -37,7 +37,8 @@ TEST(Disk, SegmentsNeedNotEndAtPages) {
     const Buffer parts[] = {whole.slice(0, 4608), whole.slice(4608, 512), whole.slice(5120, 3 * kBlockBytes - 5120)};
     bool done = false;
     struct Request : IoRequest {
-      explicit Request(bool& d) : IoRequest([](Runnable& self) noexcept { static_cast<Request&>(self).flag = true; }), flag(d) {}
+      explicit Request(bool& d)
+          : IoRequest([](Runnable& self) noexcept { static_cast<Request&>(self).flag = true; }), flag(d) {}
       bool& flag;
     } write(done);
     write.op = IoOp::write;

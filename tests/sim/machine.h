@@ -24,7 +24,9 @@ inline constexpr std::uint64_t kMiB = 1 << 20;
 
 struct Machine {
   explicit Machine(std::uint64_t seed = 1, const DiskParameters& model = {}, std::uint64_t cache_bytes = 64 * kMiB)
-      : world(seed), disk(world.add_disk("disk", 16 * kMiB, {.model = model, .cache_bytes = cache_bytes})), node(world.add_node("A")) {
+      : world(seed),
+        disk(world.add_disk("disk", 16 * kMiB, {.model = model, .cache_bytes = cache_bytes})),
+        node(world.add_node("A")) {
     node.attach_disk("disk", disk);
   }
 
