@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kClassBytes = 128;
 constexpr std::size_t kClasses = 32;          // frames up to 4 KiB
-constexpr std::size_t kKeptPerClass = 1024;  // at most 1024 × 4 KiB of the largest class stay idle
+[[maybe_unused]] constexpr std::size_t kKeptPerClass = 1024;  // at most 1024 × 4 KiB of the largest class stay idle
 
 struct FreeFrame {
   FreeFrame* next;
@@ -42,7 +42,7 @@ struct FreeLists {
 thread_local FreeLists lists;
 #endif
 
-std::size_t class_of(std::size_t size) { return (size + kClassBytes - 1) / kClassBytes - 1; }
+[[maybe_unused]] std::size_t class_of(std::size_t size) { return (size + kClassBytes - 1) / kClassBytes - 1; }
 
 void* from_heap(std::size_t size) noexcept {
   void* memory = std::malloc(size);

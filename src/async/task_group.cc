@@ -20,10 +20,10 @@ struct TaskGroup::Driver {
     struct Final {
       bool await_ready() noexcept { return false; }
       void await_suspend(std::coroutine_handle<promise_type> self) noexcept {
-        TaskGroup* group = self.promise().group;
+        TaskGroup* owner = self.promise().group;
         self.promise().link.unlink();
         self.destroy();
-        group->finished();
+        owner->finished();
       }
       void await_resume() noexcept {}
     };

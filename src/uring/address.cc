@@ -16,7 +16,8 @@ namespace {
 constexpr int kBacklog = 128;
 
 std::unexpected<Error> bad_address(std::string_view text) {
-  return fail(Errc::bad_input, fmt::format("address '{}': expected ADDRESS:PORT, as in 127.0.0.1:4711 or [::1]:4711", text));
+  return fail(Errc::bad_input,
+              fmt::format("address '{}': expected ADDRESS:PORT, as in 127.0.0.1:4711 or [::1]:4711", text));
 }
 
 }  // namespace

@@ -156,8 +156,8 @@ void Image::Transfer::prepare_op(Op& op, io_uring_sqe& entry) noexcept {
     io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, &entry, target, self.piece, self.piece_count, offset);
   } else {
     const auto length = static_cast<unsigned>(self.piece->iov_len);
-    const int opcode = self.fixed ? (read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED)
-                                  : (read ? IORING_OP_READ : IORING_OP_WRITE);
+    const int opcode =
+        self.fixed ? (read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED) : (read ? IORING_OP_READ : IORING_OP_WRITE);
     io_uring_prep_rw(opcode, &entry, target, self.piece->iov_base, length, offset);
     if (self.fixed) entry.buf_index = 0;
   }
@@ -404,7 +404,8 @@ Result<std::uint64_t> size_of(int fd, const std::string& path) {
     return fail(Errc::bad_input, fmt::format("{}: neither a file nor a block device", path));
   }
   if (size == 0 || size % kBlockBytes != 0) {
-    return fail(Errc::bad_input, fmt::format("{}: its size, {} bytes, is not a multiple of {}", path, size, kBlockBytes));
+    return fail(Errc::bad_input,
+                fmt::format("{}: its size, {} bytes, is not a multiple of {}", path, size, kBlockBytes));
   }
   return size;
 }
@@ -440,7 +441,8 @@ Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, N
   }
   const auto size = size_of(file.fd, path);
   if (!size) co_return std::unexpected(size.error());
-  if (!direct) ring.notice("direct", fmt::format("{}: no O_DIRECT on this file system; going through the page cache", path));
+  if (!direct)
+    ring.notice("direct", fmt::format("{}: no O_DIRECT on this file system; going through the page cache", path));
   co_return std::unique_ptr<Image>(new Image(ring, std::move(path), file.release(), *size, direct));
 }
 

@@ -76,7 +76,7 @@ class Image final : public BlockDevice {
   std::uint64_t size_;
   bool direct_;
   bool zero_range_works_ = true;
-  int target_ = 0;         // slot in the ring's file table, or the fd
+  int target_ = 0;  // slot in the ring's file table, or the fd
   bool registered_ = false;
   std::vector<std::unique_ptr<Transfer>> transfers_;
   Transfer* free_transfer_ = nullptr;

@@ -34,7 +34,8 @@ int write_zeroes_to(int fd, std::uint64_t size) {
   static constexpr std::size_t kChunk = std::size_t{1} << 20;
   const std::vector<std::byte> zeroes(kChunk);
   for (std::uint64_t at = 0; at < size;) {
-    const ssize_t written = pwrite(fd, zeroes.data(), std::min<std::uint64_t>(kChunk, size - at), static_cast<off_t>(at));
+    const ssize_t written =
+        pwrite(fd, zeroes.data(), std::min<std::uint64_t>(kChunk, size - at), static_cast<off_t>(at));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return errno;
     if (written == 0) return ENOSPC;

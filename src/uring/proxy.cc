@@ -22,7 +22,7 @@ namespace {
 constexpr std::size_t kMinPiece = 4 * 1024;
 constexpr std::size_t kMaxPiece = 64 * 1024;
 constexpr std::uint64_t kPiecesPerSecond = 1000;  // a piece is what passes in a millisecond, within the limits above
-constexpr std::size_t kPieceCost = 256;           // of memory, beside its bytes: a million pieces of one byte are bounded too
+constexpr std::size_t kPieceCost = 256;  // of memory, beside its bytes: a million pieces of one byte are bounded too
 // Small, so that what the kernels hold of a connection counts little beside the link's own queue.
 constexpr int kSocketBuffer = 256 * 1024;
 constexpr Nanos kHangUpPoll = 50 * kMillisecond;
@@ -57,14 +57,11 @@ void set_small_buffers(int fd) noexcept {
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kSocketBuffer, sizeof kSocketBuffer);
 }
 
-// Sends a RST now; closing would not while the ring still holds the file. The lingering is for kernels that refuse.
+// Sends a RST now, which closing (with SO_LINGER) does only when the ring has let go of the file.
 void reset_socket(int fd) noexcept {
-  if (fd < 0) return;
-  const linger now_and_hard{1, 0};
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, &now_and_hard, sizeof now_and_hard);
   sockaddr nowhere{};
   nowhere.sa_family = AF_UNSPEC;
-  ::connect(fd, &nowhere, sizeof nowhere);
+  if (fd >= 0) ::connect(fd, &nowhere, sizeof nowhere);
 }
 
 bool hung_up(int fd) noexcept {
@@ -255,7 +252,8 @@ Task<void> Relay::write(Pump& pump) {
 // One send: short ones are gone on with by the loop above, which looks first whether the wire was dropped meanwhile.
 Task<void> Relay::send_front(Pump& pump) {
   const std::vector<std::byte>& bytes = pump.queue.front().bytes;
-  Wait wait = Wait::send(ring_, pump.to, bytes.data() + pump.front_sent, bytes.size() - pump.front_sent, MSG_NOSIGNAL, kNever);
+  Wait wait =
+      Wait::send(ring_, pump.to, bytes.data() + pump.front_sent, bytes.size() - pump.front_sent, MSG_NOSIGNAL, kNever);
   pump.sending = &wait;
   const int sent = co_await wait;
   pump.sending = nullptr;

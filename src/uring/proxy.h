@@ -42,7 +42,8 @@ class Proxy {
   virtual void set_target(std::string target) = 0;          // for connections accepted from now on
 
   // An unplugged cable: nothing more is delivered in this direction, not even that an end closed or died, and (once the
-  // buffers are full) nothing more is taken. Connections stay; new ones get no answer.
+  // buffers are full) nothing more is taken. Connections stay; new ones get no answer, also when only one direction is
+  // dropped, and those whose client gives up meanwhile never existed for the target.
   virtual void drop(Direction direction) noexcept = 0;
   // What was stalled flows again, as TCP would retransmit it. Nothing was lost.
   virtual void restore(Direction direction) noexcept = 0;

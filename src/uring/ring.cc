@@ -19,14 +19,12 @@
 namespace resilver::uring {
 namespace {
 
-constexpr int kReadyBatch = 256;                        // items run before new I/O goes to the kernel
+constexpr int kReadyBatch = 256;                              // items run before new I/O goes to the kernel
 constexpr std::size_t kMaxRegistered = std::size_t{1} << 30;  // the kernel's limit for one registered buffer
 
 int current_thread() noexcept { return static_cast<int>(syscall(SYS_gettid)); }
 
-bool earlier(const Timer& a, const Timer& b) noexcept {
-  return a.at != b.at ? a.at < b.at : a.sequence < b.sequence;
-}
+bool earlier(const Timer& a, const Timer& b) noexcept { return a.at != b.at ? a.at < b.at : a.sequence < b.sequence; }
 
 Error set_up_error(int error) {
   switch (error) {
@@ -36,18 +34,19 @@ Error set_up_error(int error) {
               "io_uring is forbidden here: set kernel.io_uring_disabled=0, or in a container allow the io_uring system "
               "calls (seccomp); --time virtual needs none"};
     case ENOSYS:
-      return {Errc::unsupported,
-              "io_uring is not in this kernel, or a container hides it: allow the io_uring system calls (seccomp) or use "
-              "Linux 6.1 or newer; --time virtual needs none"};
+      return {
+          Errc::unsupported,
+          "io_uring is not in this kernel, or a container hides it: allow the io_uring system calls (seccomp) or use "
+          "Linux 6.1 or newer; --time virtual needs none"};
     case EINVAL:
-      return {Errc::unsupported, "this kernel's io_uring is too old: use Linux 6.1 or newer; --time virtual needs none"};
+      return {Errc::unsupported,
+              "this kernel's io_uring is too old: use Linux 6.1 or newer; --time virtual needs none"};
     case ENOMEM:
-      return {Errc::limit, "no memory for an io_uring: raise the limit of locked memory (ulimit -l); --time virtual needs none"};
+      return {Errc::limit,
+              "no memory for an io_uring: raise the limit of locked memory (ulimit -l); --time virtual needs none"};
     case EMFILE:
-    case ENFILE:
-      return {Errc::limit, "no file descriptor for an io_uring: raise the limit of open files (ulimit -n)"};
-    default:
-      return {Errc::io, fmt::format("io_uring cannot be set up: {}", std::strerror(error))};
+    case ENFILE: return {Errc::limit, "no file descriptor for an io_uring: raise the limit of open files (ulimit -n)"};
+    default: return {Errc::io, fmt::format("io_uring cannot be set up: {}", std::strerror(error))};
   }
 }
 
@@ -96,9 +95,10 @@ void Ring::register_arena() {
   iovec vector{arena.data(), arena.size()};
   const int error = -io_uring_register_buffers(ring_.get(), &vector, 1);
   if (error != 0) {
-    notice("buffers", fmt::format("io_uring: {} MiB of buffers cannot be registered ({}); going on with unregistered ones{}",
-                                  arena.size() >> 20, std::strerror(error),
-                                  error == ENOMEM ? " (ulimit -l limits locked memory)" : ""));
+    notice("buffers",
+           fmt::format("io_uring: {} MiB of buffers cannot be registered ({}); going on with unregistered ones{}",
+                       arena.size() >> 20, std::strerror(error),
+                       error == ENOMEM ? " (ulimit -l limits locked memory)" : ""));
     return;
   }
   fixed_begin_ = reinterpret_cast<std::uintptr_t>(arena.data());
@@ -379,7 +379,8 @@ StopSignal::~StopSignal() {
 Task<int> StopSignal::wait() {
   while (!closed_) {
     signalfd_siginfo info;
-    if (::read(fd_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) co_return static_cast<int>(info.ssi_signo);
+    if (::read(fd_, &info, sizeof info) == static_cast<ssize_t>(sizeof info))
+      co_return static_cast<int>(info.ssi_signo);
     Wait poll = Wait::poll(ring_, fd_, POLLIN, kNever);
     waiting_ = &poll;
     co_await poll;

@@ -46,8 +46,8 @@ struct Op {
   Op& operator=(const Op&) = delete;
 
   const Kind* kind;
-  Op* next = nullptr;      // the ring's
-  bool queued = false;     // the ring's: waits for a place among those in flight
+  Op* next = nullptr;   // the ring's
+  bool queued = false;  // the ring's: waits for a place among those in flight
 };
 
 struct RingOptions {

@@ -19,12 +19,10 @@ Wait Wait::poll(Ring& ring, int fd, short events, Nanos deadline) noexcept {
 
 Wait Wait::recv(Ring& ring, int fd, void* to, std::size_t size, int flags, Nanos deadline) noexcept {
   const auto length = static_cast<std::uint32_t>(std::min<std::size_t>(size, 1u << 30));
-  return Wait(ring, fd,
-              {.opcode = IORING_OP_RECV,
-               .address = address_of(to),
-               .length = length,
-               .flags = static_cast<std::uint32_t>(flags)},
-              deadline);
+  return Wait(
+      ring, fd,
+      {.opcode = IORING_OP_RECV, .address = address_of(to), .length = length, .flags = static_cast<std::uint32_t>(flags)},
+      deadline);
 }
 
 Wait Wait::send(Ring& ring, int fd, const void* from, std::size_t size, int flags, Nanos deadline) noexcept {

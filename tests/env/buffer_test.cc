@@ -17,7 +17,8 @@ TEST(BufferPool, BlocksAreAlignedInsideTheArenaAndDisjoint) {
   EXPECT_EQ(arena.size(), kArena);
   std::vector<Buffer> buffers;
   std::set<const std::byte*> starts;
-  for (std::size_t size : {std::size_t{1}, std::size_t{4096}, std::size_t{4097}, std::size_t{65536}, std::size_t{100'000}}) {
+  for (std::size_t size :
+       {std::size_t{1}, std::size_t{4096}, std::size_t{4097}, std::size_t{65536}, std::size_t{100'000}}) {
     Buffer buffer = pool.allocate(size);
     ASSERT_TRUE(buffer);
     EXPECT_EQ(buffer.size(), size);

@@ -17,7 +17,8 @@ constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
 // A request of many segments.
 struct ListIo : IoRequest {
-  ListIo(BlockDevice& d, IoOp operation, std::uint64_t at, std::span<const Buffer> list) : IoRequest(&resume), device(d) {
+  ListIo(BlockDevice& d, IoOp operation, std::uint64_t at, std::span<const Buffer> list)
+      : IoRequest(&resume), device(d) {
     op = operation;
     offset = at;
     segments = list;
@@ -42,7 +43,9 @@ class ImageTest : public testing::Test {
     EXPECT_TRUE(made) << (made ? "" : to_string(made.error()));
     return path;
   }
-  Task<Result<std::unique_ptr<Image>>> open(std::string path) { return Image::open(rig_.ring(), path, rig_.in(kSecond)); }
+  Task<Result<std::unique_ptr<Image>>> open(std::string path) {
+    return Image::open(rig_.ring(), path, rig_.in(kSecond));
+  }
   Buffer buffer(std::size_t size, std::uint64_t seed) {
     Buffer made = rig_.env().buffers().allocate(size);
     EXPECT_TRUE(made);
@@ -287,7 +290,9 @@ TEST_F(ImageTest, AFileThatWasCutIsAnErrorNotALoop) {
 
 TEST_F(ImageTest, OpeningSaysWhatIsWrong) {
   rig_.run([&]() -> Task<void> {
-    const auto code = [](const Result<std::unique_ptr<Image>>& opened) { return opened ? Errc::ok : opened.error().code; };
+    const auto code = [](const Result<std::unique_ptr<Image>>& opened) {
+      return opened ? Errc::ok : opened.error().code;
+    };
     EXPECT_EQ(code(co_await open(scratch_.file("none"))), Errc::not_found);
     EXPECT_EQ(code(co_await open(scratch_.file(""))), Errc::bad_input);
     const std::string odd = make("odd", kMiB);

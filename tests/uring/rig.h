@@ -16,11 +16,11 @@
 #include "uring/real_env.h"
 
 // ASSERT_TRUE for coroutines.
-#define CO_ASSERT(condition)              \
-  do {                                    \
-    const bool co_holds = !!(condition);  \
-    EXPECT_TRUE(co_holds) << #condition;  \
-    if (!co_holds) co_return;             \
+#define CO_ASSERT(condition)             \
+  do {                                   \
+    const bool co_holds = !!(condition); \
+    EXPECT_TRUE(co_holds) << #condition; \
+    if (!co_holds) co_return;            \
   } while (false)
 
 namespace resilver::uring {

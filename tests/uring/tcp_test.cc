@@ -217,7 +217,9 @@ TEST_F(TcpTest, CloseEndsTheOwnReceiveToo) {
     auto accepted = co_await listener_->accept();
     CO_ASSERT(accepted);
     TaskGroup group(rig_.ring());
-    const auto receiver = [](Connection& on) -> Task<void> { EXPECT_EQ(code(co_await on.receive(kNever)), Errc::closed); };
+    const auto receiver = [](Connection& on) -> Task<void> {
+      EXPECT_EQ(code(co_await on.receive(kNever)), Errc::closed);
+    };
     group.spawn(receiver(**made));
     co_await sleep_for(rig_.ring(), 5 * kMillisecond);
     (*made)->close();

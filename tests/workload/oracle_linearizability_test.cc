@@ -158,7 +158,11 @@ History random_history(Random& random, const Shape& shape) {
       const int index = static_cast<int>(h.ops.size());
       h.events.push_back({index, true});
       h.ops.push_back(op);
-      if (op.call != Call::loss) open.push_back(index);
+      if (op.end == End::failed) {  // never submitted, so it ends at once
+        h.events.push_back({index, false});
+      } else if (op.call != Call::loss) {
+        open.push_back(index);
+      }
       continue;
     }
     if (open.empty()) continue;

@@ -1,0 +1,85 @@
+#include "raid/array.h"
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+namespace {
+
+template <typename T, typename E, std::size_t N>
+const char* pick(E value, const T (&names)[N]) noexcept {
+  const auto index = static_cast<std::size_t>(value);
+  return index < N ? names[index] : "?";
+}
+
+}  // namespace
+
+const char* name(Consistency consistency) noexcept {
+  static constexpr const char* kNames[] = {"none", "resync", "bitmap"};
+  return pick(consistency, kNames);
+}
+const char* name(MemberState state) noexcept {
+  static constexpr const char* kNames[] = {"in_sync", "rebuilding", "faulty", "spare", "missing"};
+  return pick(state, kNames);
+}
+const char* name(ArrayState state) noexcept {
+  static constexpr const char* kNames[] = {"clean", "active", "degraded", "failed"};
+  return pick(state, kNames);
+}
+const char* name(RecoveryKind kind) noexcept {
+  static constexpr const char* kNames[] = {"none", "rebuild", "resync", "scrub"};
+  return pick(kind, kNames);
+}
+const char* name(LimitedBy limit) noexcept {
+  static constexpr const char* kNames[] = {"nothing", "target writes", "survivor reads", "CPU", "set limit"};
+  return pick(limit, kNames);
+}
+const char* name(EventKind kind) noexcept {
+  static constexpr const char* kNames[] = {"member_failed",    "degraded",       "rebuild_started", "rebuild_progress",
+                                           "rebuild_finished", "resync_started", "resync_finished", "redundancy_full",
+                                           "array_failed",     "scrub_finished", "block_lost",      "block_healed",
+                                           "disk_added"};
+  return pick(kind, kNames);
+}
+
+std::optional<Consistency> consistency_from_name(std::string_view text) noexcept {
+  for (const auto consistency : {Consistency::none, Consistency::resync, Consistency::bitmap}) {
+    if (text == name(consistency)) return consistency;
+  }
+  return std::nullopt;
+}
+
+Array::Array(std::unique_ptr<Core> core) noexcept : core_(std::move(core)) {}
+Array::~Array() = default;
+
+Task<Result<std::unique_ptr<Array>>> Array::create(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                   ArrayConfig config, std::vector<MemberDisk> members,
+                                                   std::vector<MemberDisk> spares, bool assume_clean) {
+  auto core = co_await Core::create(scheduler, pool, random, std::move(config), std::move(members), std::move(spares),
+                                    assume_clean);
+  if (!core) co_return std::unexpected(core.error());
+  co_return std::unique_ptr<Array>(new Array(std::move(*core)));
+}
+
+Task<Result<std::unique_ptr<Array>>> Array::assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                     AssembleOptions options, std::vector<MemberDisk> disks) {
+  auto core = co_await Core::assemble(scheduler, pool, random, options, std::move(disks));
+  if (!core) co_return std::unexpected(core.error());
+  co_return std::unique_ptr<Array>(new Array(std::move(*core)));
+}
+
+std::uint64_t Array::size_bytes() const noexcept { return core_->geometry().capacity_bytes(); }
+void Array::submit(IoRequest& request) noexcept {
+  check_request(*this, request);
+  core_->submit(request);
+}
+Task<void> Array::stop() { return core_->stop(); }
+Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
+Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }
+Task<Status> Array::scrub(bool repair) { return core_->scrub(repair); }
+bool Array::redundancy_full() const noexcept { return core_->redundancy_full(); }
+const Geometry& Array::geometry() const noexcept { return core_->geometry(); }
+std::uint64_t Array::data_offset_bytes() const noexcept { return core_->data_offset_bytes(); }
+ArrayStatus Array::status() const { return core_->status(); }
+void Array::set_listener(ArrayListener* listener) noexcept { core_->set_listener(listener); }
+
+}  // namespace resilver::raid

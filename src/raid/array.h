@@ -1,0 +1,232 @@
+// The array: members become one block device that survives the loss of some of them. See geometry.h for the room's README
+// and docs for the rules; the numbers below ("rule 4") are those of docs/architecture.md, "RAID: what must hold".
+//
+// How it works. Reads of healthy members and all of RAID 0 go straight through: one pooled operation, one leaf I/O per
+// member, a countdown. Everything else is a coroutine per request and per stripe under a range lock over member offsets
+// (shared for reads, exclusive for writes and for the windows of rebuild, resync and scrub; first come, first served).
+// A slot that is being rebuilt counts as present below its watermark and as lost above it.
+//
+// What is on disk: md superblock 1.2 at sector 8, write-intent bitmap at sector 16, bad-block log behind it, data at
+// data_offset. A crash can leave stripes whose parity does not match; the superblock then says "dirty" and, with a bitmap,
+// the bits say where. A failed member is excluded by the roles in the others' superblocks, not by its own.
+//
+// Concurrency: one thread, the scheduler's. Every method may be called at any time before stop(); stop() once.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "async/task.h"
+#include "base/random.h"
+#include "base/time.h"
+#include "env/block_device.h"
+#include "raid/geometry.h"
+
+namespace resilver::raid {
+
+class Core;
+
+// What happens to parity after a crash: `none` is never looked after (RAID 0, or the caller's risk); `resync` checks the
+// whole array; `bitmap` checks the regions that a bit marks.
+enum class Consistency : std::uint8_t { none, resync, bitmap };
+
+// How the array runs; nothing of it is on disk.
+struct ArrayTuning {
+  std::uint32_t member_timeout_ms = 30'000;      // a member that has not answered by then is faulty
+  std::uint64_t speed_min = 1ull << 20;          // bytes/s per member written, while foreground I/O is busy
+  std::uint64_t speed_max = 0;                   // bytes/s per member written, never more; 0: no limit
+  std::uint64_t window_bytes = 128 * 1024;       // of each member, in rebuild, resync and scrub; 4096 .. 512 KiB
+  std::uint32_t window_depth = 4;                // windows in flight
+  std::uint32_t max_requests = 256;              // requests under way; more wait in a queue
+  std::uint64_t stripe_memory_bytes = 16 << 20;  // scratch memory of stripe operations; more wait
+  std::uint32_t idle_clean_ms = 200;             // after so long without a write the array is marked clean
+  std::uint32_t bitmap_sleep_ms = 5'000;         // idle bits are cleared this often
+  std::uint32_t checkpoint_ms = 1'000;           // a rebuild notes this often how far it is
+  std::uint32_t progress_event_ms = 1'000;       // between two rebuild_progress events
+};
+
+struct ArrayConfig {
+  Level level = Level::raid5;
+  std::optional<Layout> layout;  // default: md's
+  std::uint64_t chunk_bytes = 64 * 1024;
+  Consistency consistency = Consistency::resync;
+  std::uint32_t bitmap_chunk_bytes = 0;  // 0: the finest that fits, at least 64 KiB; else a power of two ≥ 4096
+  std::string name = "resilver";         // at most 32 bytes
+  ArrayTuning tuning;
+};
+
+// A disk as the array is given it. `name` tells disks apart in status, events and fail_member(). The device must outlive
+// the array, and complete every request before it goes (a device that hangs: when it is released), unless the scheduler was
+// killed.
+struct MemberDisk {
+  std::string name;
+  BlockDevice* device = nullptr;
+};
+
+enum class MemberState : std::uint8_t { in_sync, rebuilding, faulty, spare, missing };
+enum class ArrayState : std::uint8_t { clean, active, degraded, failed };  // active: being written (md's "dirty")
+enum class RecoveryKind : std::uint8_t { none, rebuild, resync, scrub };
+enum class LimitedBy : std::uint8_t { nothing, target_writes, survivor_reads, cpu, set_limit };
+enum class Cause : std::uint8_t { foreground, rebuild, resync, scrub, metadata };
+inline constexpr std::size_t kCauses = 5;
+
+const char* name(Consistency consistency) noexcept;
+const char* name(MemberState state) noexcept;
+const char* name(ArrayState state) noexcept;
+const char* name(RecoveryKind kind) noexcept;
+const char* name(LimitedBy limit) noexcept;
+std::optional<Consistency> consistency_from_name(std::string_view text) noexcept;
+
+struct IoCounters {  // of I/Os issued to members
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;  // write_zeroes too
+  std::uint64_t read_bytes = 0;
+  std::uint64_t write_bytes = 0;
+  std::uint64_t flushes = 0;
+};
+
+struct MemberStatus {
+  std::string name;                   // empty if missing
+  std::optional<std::uint32_t> slot;  // none for spares and for faulty disks that were replaced
+  MemberState state = MemberState::missing;
+  std::uint64_t rebuilt_bytes = 0;  // rebuilding: the watermark
+  IoCounters io;
+  std::uint64_t errors = 0;      // failed I/Os of any kind
+  std::uint64_t bad_blocks = 0;  // 4096-byte blocks in its bad-block log
+};
+
+struct RecoveryStatus {
+  RecoveryKind kind = RecoveryKind::none;
+  std::uint64_t done_bytes = 0;  // of each member
+  std::uint64_t total_bytes = 0;
+  std::uint64_t rate = 0;  // bytes/s of each member, over the last second or so
+  LimitedBy limited_by = LimitedBy::nothing;
+};
+
+// A 4096-byte row of a stripe whose redundancy does not match its data.
+struct Mismatch {
+  std::uint64_t stripe = 0;
+  std::uint64_t member_offset = 0;       // of the row, from the start of the data area
+  std::optional<std::uint32_t> slot;     // the one wrong member, if RAID 6 or a majority of three copies tells
+  std::optional<std::uint64_t> logical;  // its logical block, if it holds data
+};
+
+inline constexpr std::size_t kMaxListed = 256;  // mismatches and lost blocks that a status lists
+
+struct ArrayStatus {
+  Level level = Level::raid0;
+  ArrayState state = ArrayState::clean;
+  std::uint64_t events = 0;
+  std::vector<MemberStatus> members;  // slots in order, then spares, then replaced faulty disks
+  std::uint32_t redundancy_left = 0;  // further member failures survived right now, at the worst place
+  RecoveryStatus recovery;
+  RecoveryStatus last_recovery;            // the last one that ended: kind, bytes, mean rate, limit
+  std::uint64_t mismatch_sectors = 0;      // of the last scrub, as md counts: 8 for every mismatching row of 4096 bytes
+  std::vector<Mismatch> mismatches;        // the first kMaxListed of them
+  std::vector<std::uint64_t> lost_blocks;  // logical addresses known to be unreadable, ascending, at most kMaxListed
+  std::uint64_t healed_blocks = 0;
+  IoCounters io[kCauses];  // by Cause
+};
+
+enum class EventKind : std::uint8_t {
+  member_failed,
+  degraded,
+  rebuild_started,
+  rebuild_progress,
+  rebuild_finished,
+  resync_started,
+  resync_finished,
+  redundancy_full,
+  array_failed,
+  scrub_finished,
+  block_lost,
+  block_healed,
+  disk_added,
+};
+const char* name(EventKind kind) noexcept;
+
+struct ArrayEvent {
+  Nanos at = 0;
+  EventKind kind = EventKind::member_failed;
+  std::string member;       // the disk concerned, if one is
+  std::uint64_t value = 0;  // progress and finished: bytes done; block_*: logical address (kNoAddress: parity);
+                            // scrub_finished: mismatch_sectors; degraded: redundancy left
+  std::uint64_t total = 0;  // progress: bytes in all
+  Errc error = Errc::ok;    // member_failed: why
+};
+inline constexpr std::uint64_t kNoAddress = ~std::uint64_t{0};
+
+class ArrayListener {
+ public:
+  virtual ~ArrayListener() = default;
+  // Called from within the array: must not call back into it but for status().
+  virtual void on_event(const ArrayEvent& event) = 0;
+};
+
+struct AssembleOptions {
+  ArrayTuning tuning;
+  bool force = false;  // start a parity array that is dirty and degraded (rule 4): lost blocks may then be wrong
+};
+
+class Array final : public BlockDevice {
+ public:
+  // Writes superblocks (and whatever the disks held is gone) and starts. `members` in slot order; their usable size is that
+  // of the smallest. assume_clean: the members are known to be consistent (all zeroes); else a resync follows at once.
+  // `random` gives the UUIDs. Errors: invalid_argument (a shape that cannot be, a disk too small; one line), or the first
+  // disk's error.
+  static Task<Result<std::unique_ptr<Array>>> create(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                     ArrayConfig config, std::vector<MemberDisk> members,
+                                                     std::vector<MemberDisk> spares, bool assume_clean);
+
+  // Starts an array from disks in any order. The roles in the freshest superblock decide who is a member (rule 2); disks
+  // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
+  // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
+  // Errors: not_found (no superblock), bad_input (of two arrays), unavailable (too few members; dirty and degraded without
+  // force), corrupt, unsupported.
+  static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                       AssembleOptions options, std::vector<MemberDisk> disks);
+
+  // Precondition: stop() has ended, or the scheduler was killed. I/Os given up on a hung member may still be out: they live
+  // on by themselves and free their memory when the device completes them.
+  ~Array() override;
+
+  std::uint64_t size_bytes() const noexcept override;
+
+  // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost), limit (no buffers),
+  // closed (stopping); RAID 0 passes its member's error on. A failed request may have been done in part.
+  // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
+  void submit(IoRequest& request) noexcept override;
+
+  // Refuses new requests, ends those under way and all recovery, flushes and marks the array clean. Safe in any state.
+  Task<void> stop();
+
+  // Makes a member faulty as if it had failed; a spare is taken at once. Errors: not_found; unavailable (the array would
+  // not survive it).
+  Task<Status> fail_member(std::string disk_name);
+
+  // A new disk becomes a spare, and is taken at once if a slot has no disk. What it held is gone. Errors: exists (a disk of
+  // this name is in use), invalid_argument (too small), unsupported (RAID 0), or the disk's error.
+  Task<Status> add_disk(MemberDisk disk);
+
+  // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: the member that
+  // RAID 6 or a majority of copies names, else parity from data (the later copies from the first). Blocks that cannot be
+  // read are healed either way. Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), cancelled.
+  Task<Status> scrub(bool repair);
+
+  // No spare is needed any more: true when every slot is in sync and no resync is due.
+  bool redundancy_full() const noexcept;
+  const Geometry& geometry() const noexcept;
+  std::uint64_t data_offset_bytes() const noexcept;  // where data begins on every member
+  ArrayStatus status() const;
+  void set_listener(ArrayListener* listener) noexcept;  // null: none; must outlive the array or be taken back
+
+ private:
+  explicit Array(std::unique_ptr<Core> core) noexcept;
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace resilver::raid

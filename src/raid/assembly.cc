@@ -1,0 +1,275 @@
+// Making an array and starting one that is there.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+namespace {
+
+constexpr std::int32_t kBitmapOffsetSectors = 8;  // from the superblock: byte 8192
+constexpr std::uint32_t kFinestBitmapChunk = 64 << 10;
+
+Uuid random_uuid(Random& random) {
+  Uuid uuid;
+  for (std::size_t i = 0; i < uuid.size(); i += 8) {
+    const std::uint64_t word = random.next();
+    std::memcpy(uuid.data() + i, &word, 8);
+  }
+  return uuid;
+}
+
+std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value / unit * unit; }
+
+// What was read from one disk.
+struct Found {
+  MemberDisk disk;
+  Superblock super;
+};
+
+Task<Result<Superblock>> read_superblock(BufferPool& pool, BlockDevice& device) {
+  Buffer block = pool.allocate(kSuperblockBytes);
+  if (!block) co_return fail(Errc::limit, "no buffer");
+  if (device.size_bytes() < 3 * kSuperblockBytes) co_return fail(Errc::not_found, "too small for a superblock");
+  const Errc status = co_await Io::read(device, kSuperOffsetSectors * kSectorBytes, block);
+  if (status != Errc::ok) co_return fail(status, "the superblock cannot be read");
+  co_return decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
+                              device.size_bytes() / kSectorBytes);
+}
+
+}  // namespace
+
+Member& Core::new_member(const MemberDisk& disk) {
+  members_.push_back(std::make_unique<Member>());
+  Member& member = *members_.back();
+  member.name = disk.name;
+  member.device = disk.device;
+  member.super.dev_number = static_cast<std::uint32_t>(common_.roles.size());
+  common_.roles.push_back(kRoleSpare);
+  return member;
+}
+
+void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
+  member.data_offset = data_offset_bytes();
+  member.super.device_uuid = random_uuid(random_);
+  member.super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
+  member.super.bitmap_offset = kBitmapOffsetSectors;
+  const std::uint64_t bitmap_sectors = bitmap_space_sectors(device_bytes / kSectorBytes);
+  member.super.bblog_offset = kBitmapOffsetSectors + static_cast<std::int32_t>(bitmap_sectors);
+  member.super.bblog_size_sectors = kBadBlockLogBytes / kSectorBytes;
+}
+
+Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {
+  if (consistency_ != Consistency::bitmap) return {};
+  const std::uint64_t sync_sectors = geometry_.member_bytes() / kSectorBytes;
+  if (chunk_bytes == 0) {
+    auto chosen =
+        choose_bitmap_chunk(sync_sectors, bitmap_space_sectors(device_bytes / kSectorBytes), kFinestBitmapChunk);
+    if (!chosen) return std::unexpected(chosen.error());
+    chunk_bytes = *chosen;
+  }
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.member_bytes(), chunk_bytes);
+  return {};
+}
+
+Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                 ArrayConfig config, std::vector<MemberDisk> members,
+                                                 std::vector<MemberDisk> spares, bool assume_clean) {
+  std::uint64_t smallest = ~std::uint64_t{0};
+  for (const auto* list : {&members, &spares}) {
+    for (const MemberDisk& disk : *list) smallest = std::min(smallest, disk.device->size_bytes());
+  }
+  const bool mirror = config.level == Level::raid1;
+  const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);
+  const std::uint64_t data_offset = choose_data_offset(smallest / kSectorBytes, chunk_sectors);
+  if (members.empty() || smallest <= data_offset * kSectorBytes) {
+    co_return fail(Errc::invalid_argument, "the disks are too small for an array");
+  }
+  const std::uint64_t unit = mirror ? kRowBytes : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
+  const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
+  const auto geometry = Geometry::make(config.level, config.layout.value_or(default_layout(config.level)),
+                                       static_cast<std::uint32_t>(members.size()), config.chunk_bytes, usable);
+  if (!geometry) co_return std::unexpected(geometry.error());
+  if (config.name.size() > 32) co_return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
+
+  auto core = std::make_unique<Core>(scheduler, pool, random.fork(1), config.tuning, *geometry, config.consistency);
+  Superblock& common = core->common_;
+  common.set_uuid = random_uuid(core->random_);
+  common.set_name = config.name;
+  common.level = geometry->level();
+  common.layout = geometry->layout();
+  common.size_sectors = config.level == Level::raid0 ? 0 : usable / kSectorBytes;
+  common.chunk_sectors = chunk_sectors;
+  common.raid_disks = geometry->disks();
+  common.data_offset_sectors = data_offset;
+  common.bitmap_offset = kBitmapOffsetSectors;
+  for (std::size_t i = 0; i < members.size() + spares.size(); ++i) {
+    const bool is_member = i < members.size();
+    const MemberDisk& disk = is_member ? members[i] : spares[i - members.size()];
+    Member& member = core->new_member(disk);
+    core->place_metadata(member, disk.device->size_bytes());
+    if (!is_member) continue;
+    member.state = MemberState::in_sync;
+    member.slot = static_cast<std::uint32_t>(i);
+    core->slots_[i] = &member;
+    common.roles[member.super.dev_number] = static_cast<std::uint16_t>(i);
+  }
+  if (Status made = core->make_bitmap(smallest, config.bitmap_chunk_bytes); !made)
+    co_return std::unexpected(made.error());
+  core->resync_needed_ = !assume_clean && geometry->redundancy() > 0;
+  core->dirty_ = core->dirty_durable_ = core->resync_needed_;
+  if (core->bitmap_ && core->resync_needed_) {
+    core->bitmap_->set_all();
+    core->bitmap_->mark_all_for_resync();
+  }
+  for (auto& member : core->members_) {
+    if (core->bitmap_) co_await core->bitmap_->write_all(*member);
+    if (!co_await core->write_bad_log(*member)) co_return fail(Errc::io, member->name + ": cannot be written");
+  }
+  co_await core->commit();
+  if (core->failed_ || core->too_many_lost()) co_return fail(Errc::io, "too few disks can be written");
+  core->start();
+  co_return core;
+}
+
+// ---- assembling -----------------------------------------------------------------------------------------------------------
+
+Task<Status> Core::load_bad_log(Member& member) {
+  if ((member.super.feature_map & kFeatureBadBlocks) == 0) co_return Status{};
+  Buffer block = pool_.allocate(kBadBlockLogBytes);
+  if (!block) co_return fail(Errc::limit, "no buffer");
+  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
+  const Errc status = co_await Io::read(*member.device, static_cast<std::uint64_t>(sector) * kSectorBytes, block);
+  if (status != Errc::ok) co_return fail(status, member.name + ": the bad-block log cannot be read");
+  const auto ranges = decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes>(block.data(), kBadBlockLogBytes));
+  if (!ranges) co_return std::unexpected(ranges.error());
+  for (const BadRange& range : *ranges) {
+    const std::uint64_t begin = round_down(range.sector * kSectorBytes, kRowBytes);
+    for (std::uint64_t at = begin; at < (range.sector + range.sectors) * kSectorBytes; at += kRowBytes) {
+      if (at >= member.data_offset) member.bad.insert(at - member.data_offset);
+    }
+  }
+  co_return Status{};
+}
+
+Task<Status> Core::load_bitmap() {
+  for (Member* member : slots_) {
+    if (member == nullptr || member->state != MemberState::in_sync) continue;
+    std::vector<std::byte> image(bitmap_->size_on_disk());
+    for (std::size_t at = 0; at < image.size(); at += kBlockBytes) {
+      Buffer block = pool_.allocate(kBlockBytes);
+      if (!block) co_return fail(Errc::limit, "no buffer");
+      const Errc status = co_await Io::read(*member->device, Bitmap::device_offset(*member) + at, block);
+      if (status != Errc::ok) co_return fail(status, member->name + ": the bitmap cannot be read");
+      std::memcpy(image.data() + at, block.data(), std::min<std::size_t>(kBlockBytes, image.size() - at));
+    }
+    if (Status merged = bitmap_->merge(image); !merged) co_return merged;
+  }
+  co_return Status{};
+}
+
+static Task<Result<std::uint32_t>> read_bitmap_chunk(BufferPool& pool, const Superblock& super, BlockDevice& device) {
+  Buffer block = pool.allocate(kBlockBytes);
+  if (!block) co_return fail(Errc::limit, "no buffer");
+  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + super.bitmap_offset;
+  const Errc status = co_await Io::read(device, static_cast<std::uint64_t>(sector) * kSectorBytes, block);
+  if (status != Errc::ok) co_return fail(status, "the bitmap cannot be read");
+  const auto header =
+      decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(block.data(), kBitmapHeaderBytes));
+  if (!header) co_return std::unexpected(header.error());
+  co_return header->chunk_bytes;
+}
+
+Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                   AssembleOptions options, std::vector<MemberDisk> disks) {
+  std::vector<Found> found;
+  Error last{Errc::not_found, "no disk with a superblock"};
+  for (const MemberDisk& disk : disks) {
+    auto super = co_await read_superblock(pool, *disk.device);
+    if (super) {
+      found.push_back({disk, std::move(*super)});
+    } else {
+      last = Error{super.error().code, disk.name + ": " + super.error().what};
+    }
+  }
+  if (found.empty()) co_return std::unexpected(last);
+  const auto freshest = std::max_element(
+      found.begin(), found.end(), [](const Found& a, const Found& b) { return a.super.events < b.super.events; });
+  const Superblock fresh = freshest->super;
+  const auto geometry = geometry_of(fresh);
+  if (!geometry) co_return std::unexpected(geometry.error());
+  const bool has_bitmap = (fresh.feature_map & kFeatureBitmap) != 0;
+  const Consistency consistency = geometry->redundancy() == 0 ? Consistency::none
+                                  : has_bitmap                ? Consistency::bitmap
+                                                              : Consistency::resync;
+  auto core = std::make_unique<Core>(scheduler, pool, random.fork(1), options.tuning, *geometry, consistency);
+  core->common_ = fresh;
+  for (Found& each : found) {
+    if (each.super.set_uuid != fresh.set_uuid) {
+      co_return fail(Errc::bad_input, each.disk.name + ": a member of another array");
+    }
+    const std::uint16_t role =
+        each.super.dev_number < fresh.roles.size() ? fresh.roles[each.super.dev_number] : kRoleFaulty;
+    core->members_.push_back(std::make_unique<Member>());
+    Member& member = *core->members_.back();
+    member.name = each.disk.name;
+    member.device = each.disk.device;
+    member.super = each.super;
+    member.data_offset = each.super.data_offset_sectors * kSectorBytes;
+    member.state = MemberState::faulty;
+    if (role == kRoleSpare) member.state = MemberState::spare;
+    // A crash between two superblock writes leaves members one event behind; further behind is stale (rule 2).
+    const bool current = each.super.events + 1 >= fresh.events;
+    if (role >= core->slots_.size() || !current) continue;
+    member.slot = role;
+    member.state = MemberState::in_sync;
+    if ((each.super.feature_map & kFeatureRecoveryOffset) != 0) {
+      member.state = MemberState::rebuilding;
+      member.watermark = member.checkpoint = each.super.recovery_offset_sectors * kSectorBytes;
+    }
+    core->slots_[role] = &member;
+    if (Status loaded = co_await core->load_bad_log(member); !loaded) co_return std::unexpected(loaded.error());
+  }
+  // Whoever is missing now missed what follows.
+  for (auto& role : core->common_.roles) {
+    if (role < core->slots_.size() && core->slots_[role] == nullptr) role = kRoleFaulty;
+  }
+  if (core->too_many_lost()) {
+    co_return fail(
+        Errc::unavailable,
+        fmt::format("{} of {} members are there: too few for {}",
+                    std::count_if(core->slots_.begin(), core->slots_.end(),
+                                  [](const Member* m) { return m != nullptr && m->state == MemberState::in_sync; }),
+                    geometry->disks(), name(geometry->level())));
+  }
+  bool dirty = false;
+  for (const Found& each : found) {
+    dirty = dirty || (each.super.events + 1 >= fresh.events && each.super.resync_offset_sectors != kResyncDone);
+  }
+  const bool degraded = core->redundancy_left() < geometry->redundancy();
+  if (dirty && degraded && geometry->parity_disks() > 0 && !options.force) {
+    co_return fail(
+        Errc::unavailable,
+        "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
+  }
+  core->resync_needed_ = dirty && geometry->redundancy() > 0;
+  core->dirty_ = core->dirty_durable_ = core->resync_needed_;
+  if (has_bitmap) {
+    auto chunk = co_await read_bitmap_chunk(pool, fresh, *freshest->disk.device);
+    if (!chunk) co_return std::unexpected(chunk.error());
+    core->bitmap_ = std::make_unique<Bitmap>(*core, fresh.set_uuid, geometry->member_bytes(), *chunk);
+    if (Status loaded = co_await core->load_bitmap(); !loaded) co_return std::unexpected(loaded.error());
+    if (core->resync_needed_) core->bitmap_->mark_all_for_resync();
+  }
+  co_await core->commit();
+  core->start();
+  co_return core;
+}
+
+void Core::start() {
+  tasks_.spawn(manage());
+  tasks_.spawn(housekeeping());
+}
+
+}  // namespace resilver::raid

@@ -1,0 +1,63 @@
+#include "raid/batch.h"
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+
+Batch::Batch(Core& core, Cause cause) noexcept
+    : Runnable([](Runnable& self) noexcept { static_cast<Batch&>(self).waiting_.resume(); }),
+      core_(core),
+      scheduler_(core.scheduler()),
+      cause_(cause) {}
+
+Batch::~Batch() { CHECK(pending_ == 0 || scheduler_.killed(), "a batch must be awaited"); }
+
+void Batch::one(IoOp op, Member& member, std::uint64_t device_offset, const Buffer& buffer, bool fua, std::uint32_t tag) {
+  Leaf& leaf = core_.leaves().take();
+  leaf.buffers[leaf.count++] = buffer;
+  ++pending_;
+  core_.send(leaf, member, *this, op, device_offset, buffer.size(), fua, cause_, tag);
+}
+
+void Batch::read(Member& member, std::uint64_t offset, const Buffer& buffer, std::uint32_t tag) {
+  one(IoOp::read, member, member.data_offset + offset, buffer, false, tag);
+}
+
+void Batch::write(Member& member, std::uint64_t offset, const Buffer& buffer, bool fua, std::uint32_t tag) {
+  one(IoOp::write, member, member.data_offset + offset, buffer, fua, tag);
+}
+
+void Batch::write_raw(Member& member, std::uint64_t offset, const Buffer& buffer) {
+  one(IoOp::write, member, offset, buffer, true, 0);
+}
+
+void Batch::transfer(IoOp op, Member& member, std::uint64_t offset, const Payload& payload, std::uint64_t at,
+                     std::uint64_t length, bool fua, std::uint32_t tag) {
+  while (length > 0) {
+    Leaf& leaf = core_.leaves().take();
+    const std::uint64_t bytes = payload.gather(leaf, at, length);
+    ++pending_;
+    core_.send(leaf, member, *this, op, member.data_offset + offset, bytes, fua, cause_, tag);
+    offset += bytes;
+    at += bytes;
+    length -= bytes;
+  }
+}
+
+void Batch::write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua) {
+  ++pending_;
+  core_.send(core_.leaves().take(), member, *this, IoOp::write_zeroes, member.data_offset + offset, length, fua, cause_,
+             0);
+}
+
+void Batch::flush(Member& member) {
+  ++pending_;
+  core_.send(core_.leaves().take(), member, *this, IoOp::flush, 0, 0, false, cause_, 0);
+}
+
+void Batch::leaf_done(Leaf& leaf) noexcept {
+  if (leaf.status != Errc::ok) failures_.push_back({leaf.member, leaf.tag, leaf.op, leaf.status});
+  if (--pending_ == 0 && waiting_) scheduler_.post(*this);
+}
+
+}  // namespace resilver::raid

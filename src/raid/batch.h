@@ -1,0 +1,59 @@
+// Fan-out to members: leaves sent at once, one wake-up when the last is done. Lives in a coroutine frame.
+//
+//   Batch batch(core, Cause::foreground);
+//   batch.read(member, offset, buffer, tag);  ...
+//   co_await batch;
+//   for (const Batch::Failure& failure : batch.failures()) ...
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <vector>
+
+#include "raid/leaf.h"
+#include "raid/payload.h"
+
+namespace resilver::raid {
+
+class Core;
+
+class Batch final : LeafSink, Runnable {
+ public:
+  struct Failure {
+    Member* member;
+    std::uint32_t tag;
+    IoOp op;
+    Errc status;
+  };
+
+  Batch(Core& core, Cause cause) noexcept;
+  ~Batch();
+
+  // Offsets are in the member's data area, but for the *_raw ones: in the device.
+  void read(Member& member, std::uint64_t offset, const Buffer& buffer, std::uint32_t tag = 0);
+  void write(Member& member, std::uint64_t offset, const Buffer& buffer, bool fua, std::uint32_t tag = 0);
+  void write_raw(Member& member, std::uint64_t offset, const Buffer& buffer);
+  void transfer(IoOp op, Member& member, std::uint64_t offset, const Payload& payload, std::uint64_t at,
+                std::uint64_t length, bool fua, std::uint32_t tag = 0);
+  void write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua);
+  void flush(Member& member);
+
+  bool await_ready() const noexcept { return pending_ == 0; }
+  void await_suspend(std::coroutine_handle<> handle) noexcept { waiting_ = handle; }
+  void await_resume() const noexcept {}
+
+  const std::vector<Failure>& failures() const noexcept { return failures_; }
+
+ private:
+  void leaf_done(Leaf& leaf) noexcept override;
+  void one(IoOp op, Member& member, std::uint64_t device_offset, const Buffer& buffer, bool fua, std::uint32_t tag);
+
+  Core& core_;
+  Scheduler& scheduler_;
+  Cause cause_;
+  std::uint32_t pending_ = 0;
+  std::coroutine_handle<> waiting_;
+  std::vector<Failure> failures_;
+};
+
+}  // namespace resilver::raid

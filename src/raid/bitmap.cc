@@ -1,0 +1,230 @@
+#include "raid/bitmap.h"
+
+#include <algorithm>
+
+#include "base/planted_bug.h"
+#include "raid/core.h"
+
+namespace resilver::raid {
+
+Bitmap::Bitmap(Core& core, const Uuid& uuid, std::uint64_t member_bytes, std::uint32_t chunk_bytes)
+    : core_(core),
+      uuid_(uuid),
+      member_bytes_(member_bytes),
+      chunk_bytes_(chunk_bytes),
+      shift_(static_cast<std::uint32_t>(std::countr_zero(chunk_bytes))),
+      bits_(bitmap_bits(member_bytes / kSectorBytes, chunk_bytes)),
+      image_(bitmap_bytes(bits_)),
+      flags_(bits_),
+      writers_(bits_),
+      dirty_blocks_(image_.size() / kBlockBytes),
+      written_(core.scheduler()) {}
+
+std::uint64_t Bitmap::device_offset(const Member& member) noexcept {
+  return (kSuperOffsetSectors + static_cast<std::uint64_t>(member.super.bitmap_offset)) * kSectorBytes;
+}
+
+void Bitmap::set_bit(std::uint64_t bit) {
+  if ((flags_[bit] & kSet) == 0) ++set_count_;
+  flags_[bit] |= kSet;
+  set_bitmap_bit(image_, bit);
+  dirty_blocks_[bitmap_block_of(bit) / kBlockBytes] = true;
+}
+
+void Bitmap::clear_bit(std::uint64_t bit) {
+  flags_[bit] &= static_cast<std::uint8_t>(~(kSet | kDurable));
+  --set_count_;
+  clear_bitmap_bit(image_, bit);
+  dirty_blocks_[bitmap_block_of(bit) / kBlockBytes] = true;
+}
+
+bool Bitmap::durable(std::uint64_t from, std::uint64_t to) const noexcept {
+  for (std::uint64_t bit = bit_of(from); bit <= bit_of(to - 1); ++bit) {
+    if ((flags_[bit] & kDurable) == 0) return false;
+  }
+  return true;
+}
+
+bool Bitmap::begin(std::uint64_t from, std::uint64_t to) {
+  for (std::uint64_t bit = bit_of(from); bit <= bit_of(to - 1); ++bit) {
+    ++writers_[bit];
+    if ((flags_[bit] & kSet) == 0) {
+      set_bit(bit);
+      fresh_.push_back(bit);
+    }
+    flags_[bit] |= kTouched;
+  }
+  return durable(from, to);
+}
+
+Task<void> Bitmap::wait_durable(std::uint64_t from, std::uint64_t to) {
+  while (!durable(from, to) && !core_.failed()) {
+    if (writing_) {
+      co_await written_.wait();
+    } else {
+      co_await write_dirty_blocks();
+    }
+  }
+}
+
+void Bitmap::end(std::uint64_t from, std::uint64_t to) {
+  for (std::uint64_t bit = bit_of(from); bit <= bit_of(to - 1); ++bit) {
+    CHECK(writers_[bit] > 0);
+    --writers_[bit];
+    if (planted(PlantedBug::bitmap_cleared_early) && writers_[bit] == 0 && (flags_[bit] & kDurable) != 0)
+      clear_bit(bit);
+  }
+}
+
+// One update of all members for all bits that wait for it. Precondition: !writing_.
+Task<void> Bitmap::write_dirty_blocks() {
+  writing_ = true;
+  std::vector<std::uint64_t> fresh;
+  fresh.swap(fresh_);
+  {
+    Batch batch(core_, Cause::metadata);
+    for (std::size_t block = 0; block < dirty_blocks_.size(); ++block) {
+      if (!dirty_blocks_[block]) continue;
+      Buffer buffer = core_.pool().allocate(kBlockBytes);
+      if (!buffer) break;
+      dirty_blocks_[block] = false;
+      if (block == 0) encode_header();
+      std::memcpy(buffer.data(), image_.data() + block * kBlockBytes, kBlockBytes);
+      for (Member* member : core_.slots()) {
+        if (member != nullptr && member->live()) {
+          batch.write_raw(*member, device_offset(*member) + block * kBlockBytes, buffer);
+        }
+      }
+    }
+    co_await batch;
+    core_.judge(batch);
+  }
+  bool short_of_memory = false;
+  for (std::uint64_t bit : fresh) {
+    if ((flags_[bit] & kSet) == 0) continue;
+    if (dirty_blocks_[bitmap_block_of(bit) / kBlockBytes]) {  // not written, or changed since: with the next update
+      fresh_.push_back(bit);
+      short_of_memory = true;
+    } else {
+      flags_[bit] |= kDurable;
+    }
+  }
+  if (short_of_memory) co_await sleep_for(core_.scheduler(), kMillisecond);
+  writing_ = false;
+  written_.wake_all();
+}
+
+Task<void> Bitmap::sweep() {
+  if (!core_.redundancy_full()) co_return;
+  std::vector<std::uint64_t> idle;
+  for (std::uint64_t bit = 0; bit < bits_; ++bit) {
+    const std::uint8_t flags = flags_[bit];
+    flags_[bit] &= static_cast<std::uint8_t>(~kTouched);
+    if ((flags & kSet) != 0 && (flags & (kTouched | kMarked)) == 0 && writers_[bit] == 0) idle.push_back(bit);
+  }
+  if (idle.empty()) co_return;
+  if (co_await core_.flush_members(Cause::metadata) != Errc::ok || !core_.redundancy_full()) co_return;
+  bool cleared = false;
+  for (std::uint64_t bit : idle) {
+    if ((flags_[bit] & kTouched) != 0 || writers_[bit] != 0 || (flags_[bit] & kDurable) == 0) continue;
+    clear_bit(bit);
+    cleared = true;
+  }
+  if (!cleared) co_return;
+  events_cleared_ = core_.events();
+  while (writing_) co_await written_.wait();
+  co_await write_dirty_blocks();
+}
+
+void Bitmap::encode_header() {
+  BitmapHeader header;
+  header.uuid = uuid_;
+  header.events = core_.events();
+  header.events_cleared = events_cleared_;
+  header.sync_size_sectors = member_bytes_ / kSectorBytes;
+  header.chunk_bytes = chunk_bytes_;
+  encode_bitmap_header(header, std::span<std::byte, kBitmapHeaderBytes>(image_.data(), kBitmapHeaderBytes));
+}
+
+Status Bitmap::merge(std::span<const std::byte> image) {
+  auto header = decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(image.data(), kBitmapHeaderBytes));
+  if (!header) return std::unexpected(header.error());
+  if (header->uuid != uuid_ || header->chunk_bytes != chunk_bytes_ ||
+      header->sync_size_sectors != member_bytes_ / kSectorBytes) {
+    return fail(Errc::bad_input, "bitmap: it belongs to another array");
+  }
+  events_cleared_ = std::max(events_cleared_, header->events_cleared);
+  for (std::uint64_t bit = 0; bit < bits_; ++bit) {
+    if (!bitmap_bit(image, bit)) continue;
+    set_bit(bit);
+    fresh_.push_back(bit);
+  }
+  return {};
+}
+
+void Bitmap::set_all() {
+  for (std::uint64_t bit = 0; bit < bits_; ++bit) {
+    set_bit(bit);
+    fresh_.push_back(bit);
+  }
+}
+
+void Bitmap::mark_all_for_resync() {
+  marked_count_ = 0;
+  for (auto& flags : flags_) {
+    if ((flags & kSet) != 0) {
+      flags |= kMarked;
+      ++marked_count_;
+    }
+  }
+}
+
+std::uint64_t Bitmap::next_marked(std::uint64_t from) const noexcept {
+  for (std::uint64_t bit = bit_of(from); bit < bits_; ++bit) {
+    if ((flags_[bit] & kMarked) != 0) return std::max(from, bit << shift_);
+  }
+  return member_bytes_;
+}
+
+std::uint64_t Bitmap::region_end(std::uint64_t offset) const noexcept {
+  return std::min(member_bytes_, (bit_of(offset) + 1) << shift_);
+}
+
+void Bitmap::resynced() {
+  for (auto& flags : flags_) flags &= static_cast<std::uint8_t>(~kMarked);
+  marked_count_ = 0;
+}
+
+std::uint64_t Bitmap::marked_bytes() const noexcept { return std::min(member_bytes_, marked_count_ << shift_); }
+
+Buffer Bitmap::header_block() {
+  Buffer buffer = core_.pool().allocate(kBlockBytes);
+  if (!buffer) return buffer;
+  encode_header();
+  std::memcpy(buffer.data(), image_.data(), kBlockBytes);
+  return buffer;
+}
+
+Task<void> Bitmap::write_all(Member& member) {
+  while (writing_) co_await written_.wait();
+  writing_ = true;
+  encode_header();
+  {
+    Batch batch(core_, Cause::metadata);
+    for (std::size_t block = 0; block < dirty_blocks_.size(); ++block) {
+      Buffer buffer = core_.pool().allocate(kBlockBytes);
+      if (!buffer) {
+        dirty_blocks_[block] = true;  // with the next update
+        continue;
+      }
+      std::memcpy(buffer.data(), image_.data() + block * kBlockBytes, kBlockBytes);
+      batch.write_raw(member, device_offset(member) + block * kBlockBytes, buffer);
+    }
+    co_await batch;
+    core_.judge(batch);
+  }
+  writing_ = false;
+  written_.wake_all();
+}
+
+}  // namespace resilver::raid

@@ -1,0 +1,81 @@
+// The write-intent bitmap while the array runs: bits are durable on every live member before the writes they cover
+// (rule 1), concurrent setters share one update, and idle bits are cleared by sweep() after a flush, never while degraded.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "async/sync.h"
+#include "raid/bitmap_format.h"
+#include "raid/leaf.h"
+
+namespace resilver::raid {
+
+class Core;
+
+class Bitmap {
+ public:
+  // member_bytes: size of the data area that the bits cover.
+  Bitmap(Core& core, const Uuid& uuid, std::uint64_t member_bytes, std::uint32_t chunk_bytes);
+
+  // ---- before and after a write of [begin, end) of the data area ----
+  // True if all bits are durable already. Counts the write in either case: end() must follow.
+  bool begin(std::uint64_t from, std::uint64_t to);
+  // Waits until they are; returns early when the array has failed.
+  Task<void> wait_durable(std::uint64_t from, std::uint64_t to);
+  void end(std::uint64_t from, std::uint64_t to);
+
+  // Clears bits that were idle since the last sweep. Does nothing while degraded or before a resync has ended.
+  Task<void> sweep();
+  bool any_set() const noexcept { return set_count_ != 0; }
+
+  // ---- starting ----
+  // Takes over the bits that a member has on disk. Errors: not ours, or unreadable in form.
+  Status merge(std::span<const std::byte> image);
+  void mark_all_for_resync();  // every bit that is set: its region must be resynced
+  void set_all();
+  std::uint64_t next_marked(
+      std::uint64_t from) const noexcept;  // first offset >= from that needs a resync; member_bytes: none
+  std::uint64_t region_end(std::uint64_t offset) const noexcept;
+  void resynced();  // all marked regions are
+  std::uint64_t marked_bytes() const noexcept;
+
+  // Writes everything to one member (a new one). Header alone: with each superblock.
+  Task<void> write_all(Member& member);
+  Buffer header_block();  // block 0 as it is to be on disk; empty when out of memory
+  std::size_t size_on_disk() const noexcept { return image_.size(); }
+  std::uint32_t chunk_bytes() const noexcept { return chunk_bytes_; }
+  static std::uint64_t device_offset(const Member& member) noexcept;
+
+ private:
+  static constexpr std::uint8_t kSet = 1;      // in the image
+  static constexpr std::uint8_t kDurable = 2;  // and on all live members
+  static constexpr std::uint8_t kTouched = 4;  // since the last sweep
+  static constexpr std::uint8_t kMarked = 8;   // to be resynced
+
+  std::uint64_t bit_of(std::uint64_t offset) const noexcept { return offset >> shift_; }
+  bool durable(std::uint64_t from, std::uint64_t to) const noexcept;
+  void set_bit(std::uint64_t bit);
+  void clear_bit(std::uint64_t bit);
+  Task<void> write_dirty_blocks();
+  void encode_header();
+
+  Core& core_;
+  Uuid uuid_;
+  std::uint64_t member_bytes_;
+  std::uint32_t chunk_bytes_;
+  std::uint32_t shift_;
+  std::uint64_t bits_;
+  std::uint64_t events_cleared_ = 0;
+  std::vector<std::byte> image_;        // as on disk
+  std::vector<std::uint8_t> flags_;     // by bit
+  std::vector<std::uint32_t> writers_;  // by bit: writes under way
+  std::vector<bool> dirty_blocks_;
+  std::vector<std::uint64_t> fresh_;  // set, not yet on disk
+  std::uint64_t set_count_ = 0;
+  std::uint64_t marked_count_ = 0;
+  bool writing_ = false;
+  Event written_;
+};
+
+}  // namespace resilver::raid

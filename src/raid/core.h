@@ -1,0 +1,308 @@
+// The inside of an Array; array.h is its contract. One class, its functions by concern:
+//
+//   assembly.cc   creating and assembling        metadata.cc   superblocks, dirty flag, bad-block logs, housekeeping
+//   io.cc         requests in, straight paths    members.cc    leaves, failing members, spares, the watchdog, status
+//   stripe.cc     reads and writes of parity     row.cc        one 4096-byte row of a stripe, when something is unreadable
+//   mirror.cc     RAID 1                         recovery.cc   rebuild, resync and scrub by windows
+//
+// A *row* is the same 4096 bytes of every chunk of a stripe: the unit in which damage is told, healed and recorded.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "async/sync.h"
+#include "async/task_group.h"
+#include "raid/array.h"
+#include "raid/batch.h"
+#include "raid/bitmap.h"
+#include "raid/leaf.h"
+#include "raid/parity.h"
+#include "raid/payload.h"
+#include "raid/range_lock.h"
+
+namespace resilver::raid {
+
+inline constexpr std::uint64_t kBandBytes = 128 * 1024;  // a stripe operation works on so much of each chunk at a time
+inline constexpr std::uint64_t kRowBytes = 4096;
+
+// One request under way. On the straight paths it is the sink of its leaves; else a coroutine owns it.
+struct Op final : LeafSink, RangeLock::Entry {
+  Core* core = nullptr;
+  IoRequest* request = nullptr;
+  std::uint32_t pending = 0;
+  Errc error = Errc::ok;
+  Op* next_free = nullptr;
+  void leaf_done(Leaf& leaf) noexcept override;
+};
+
+// A part of a stripe: the range begin .. end of its chunks, at most kBandBytes.
+struct Band {
+  std::uint64_t stripe = 0;
+  std::uint64_t base = 0;  // of the stripe in the members' data areas
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::uint64_t size() const noexcept { return end - begin; }
+};
+
+// The bytes of a band that a request gives (or wants) for one column.
+struct Given {
+  std::uint64_t begin = 0;  // within the chunk
+  std::uint64_t end = 0;
+  std::uint64_t at = 0;  // offset in the request
+  std::uint64_t size() const noexcept { return end - begin; }
+};
+
+// Content of the columns of a band (or row), each from its begin on.
+struct Columns {
+  std::array<Buffer, kMaxDisks> buffer;
+  std::byte* at(std::uint32_t column) const noexcept { return buffer[column].data(); }
+};
+
+// One run of rebuild, resync or scrub over the members.
+struct Pass {
+  explicit Pass(Scheduler& scheduler) noexcept : turn(scheduler) {}
+  Mutex turn;  // windows ask for their locks in order: see worker()
+  RecoveryKind kind = RecoveryKind::none;
+  Cause cause = Cause::rebuild;
+  bool repair = false;        // resync, scrub: rewrite what does not match
+  bool only_marked = false;   // resync: regions that the bitmap marks
+  std::uint64_t next = 0;     // first byte (of the data area) that no window covers yet
+  std::uint64_t retired = 0;  // everything below is done
+  std::uint64_t total = 0;
+  std::uint64_t version = 0;  // membership when it began
+  bool stop = false;
+  std::deque<std::uint64_t> order;  // begins of the windows under way
+  Nanos started = 0;
+  Nanos next_allowed = 0;
+  Nanos next_progress = 0;
+  Nanos next_checkpoint = 0;
+  std::uint64_t processed = 0;
+  std::uint64_t mismatch_rows = 0;
+  std::vector<Mismatch> mismatches;
+  Nanos paced = 0, reading = 0, writing = 0;
+};
+
+class Core {
+ public:
+  Core(Scheduler& scheduler, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
+       Consistency consistency);
+  ~Core();
+
+  // ---- assembly.cc ----
+  static Task<Result<std::unique_ptr<Core>>> create(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                    ArrayConfig config, std::vector<MemberDisk> members,
+                                                    std::vector<MemberDisk> spares, bool assume_clean);
+  static Task<Result<std::unique_ptr<Core>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                      AssembleOptions options, std::vector<MemberDisk> disks);
+
+  // ---- io.cc ----
+  void submit(IoRequest& request) noexcept;
+  void straight_done(Op& op) noexcept;
+
+  // ---- members.cc ----
+  Task<Status> fail_member(std::string disk_name);
+  Task<Status> add_disk(MemberDisk disk);
+  void send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
+            bool fua, Cause cause, std::uint32_t tag) noexcept;
+  // Looks at what failed: makes members faulty. True if blocks could not be read on members that live on.
+  bool judge(const Batch& batch);
+  ArrayStatus status() const;
+  bool redundancy_full() const noexcept;
+
+  // ---- metadata.cc ----
+  Task<Errc> flush_members(Cause cause);
+  Task<void> stop();
+
+  // ---- recovery.cc ----
+  Task<Status> scrub(bool repair);
+
+  void set_listener(ArrayListener* listener) noexcept { listener_ = listener; }
+  Scheduler& scheduler() noexcept { return scheduler_; }
+  BufferPool& pool() noexcept { return pool_; }
+  LeafPool& leaves() noexcept { return *leaves_; }
+  const Geometry& geometry() const noexcept { return geometry_; }
+  bool failed() const noexcept { return failed_; }
+  std::uint64_t events() const noexcept { return common_.events; }
+  const std::vector<Member*>& slots() const noexcept { return slots_; }
+  std::uint64_t data_offset_bytes() const noexcept { return common_.data_offset_sectors * kSectorBytes; }
+
+ private:
+  // assembly.cc
+  Member& new_member(const MemberDisk& disk);
+  void place_metadata(Member& member, std::uint64_t device_bytes);
+  Status make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes);
+  Task<Status> load_bitmap();
+  Task<Status> load_bad_log(Member& member);
+  void start();
+
+  // io.cc
+  struct Rows {
+    std::uint64_t begin, end;
+  };
+  Rows rows_of(const IoRequest& request) const noexcept;
+  Op& take_op(IoRequest& request) noexcept;
+  void begin(Op& op) noexcept;
+  void finish(Op& op, Errc status) noexcept;
+  bool try_straight_read(Op& op) noexcept;
+  void launch_striped(Op& op) noexcept;
+  bool readable(std::uint32_t slot, std::uint64_t begin, std::uint64_t end) const noexcept;
+  Task<void> run_slow(Op& op);
+  Task<Errc> run_write(Op& op);
+  Task<Errc> run_flush();
+  Task<Errc> write_payload(const IoRequest& request, const Payload& payload);
+
+  // stripe.cc
+  struct Transfer {  // a request as its stripe parts see it
+    const Payload& payload;
+    std::uint64_t offset;
+    std::uint64_t length;
+    bool fua;
+  };
+  Task<Errc> for_each_band(const Transfer& transfer, bool write);
+  Task<void> band_task(const Transfer& transfer, bool write, Band band, Errc& status, Semaphore& depth);
+  Task<Errc> read_band(const Transfer& transfer, Band band);
+  Task<Errc> write_band(const Transfer& transfer, Band band);
+  Task<Errc> write_band_by_rows(const Transfer& transfer, Band band);
+  Given given(const Transfer& transfer, const Band& band, std::uint32_t column) const noexcept;
+  ColumnSet touched(const Transfer& transfer, const Band& band) const noexcept;
+  enum class Loaded : std::uint8_t { ok, again, damaged, impossible, no_memory };
+  Task<Loaded> load(const Band& band, ColumnSet reads, Columns& columns, Cause cause);
+  bool allocate(const Band& band, ColumnSet wanted, Columns& columns);
+  void recover(const Band& band, ColumnSet lost, ColumnSet wanted, Columns& columns);
+  void compute_parity(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns);
+  Task<bool> store(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns);
+  bool has_bad(const Band& band) const noexcept;
+
+  // row.cc
+  struct Row {
+    Columns columns;
+    ColumnSet known;       // read or recovered
+    ColumnSet lost;        // on members that are lost here
+    ColumnSet unreadable;  // on live members: read errors, or in the bad-block log
+  };
+  Task<Row> load_row(std::uint64_t stripe, std::uint64_t row, Cause cause);
+  Task<void> heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Cause cause);
+  void note_lost(std::uint64_t stripe, std::uint64_t row, ColumnSet columns);
+  std::uint64_t logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept;
+  Task<Errc> write_row(const Transfer& transfer, std::uint64_t stripe, std::uint64_t row);
+  Task<bool> add_bad(Member& member, std::uint64_t row_offset);
+  Task<void> clear_bad(std::uint64_t begin, std::uint64_t end, MemberSet members);
+
+  // mirror.cc
+  Task<Errc> read_mirror(const Transfer& transfer);
+  Task<Errc> read_mirror_row(const Transfer& transfer, std::uint64_t at);
+  Task<Errc> write_mirror(const Transfer& transfer);
+  Member* mirror_source(std::uint64_t begin, std::uint64_t end, MemberSet except) noexcept;
+  Task<bool> rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+
+  // members.cc
+  void mark_faulty(Member& member, Errc why);
+  MemberSet lost_for(std::uint64_t begin, std::uint64_t end) const noexcept;
+  Member* find(const std::string& disk_name) const noexcept;
+  std::uint32_t redundancy_left() const noexcept;
+  bool too_many_lost() const noexcept;
+  void emit(EventKind kind, std::string member = {}, std::uint64_t value = 0, std::uint64_t total = 0,
+            Errc error = Errc::ok);
+  void watch() noexcept;
+  void watchdog_fired() noexcept;
+
+  // metadata.cc
+  Task<void> commit() { return settle(++sb_wanted_); }
+  Task<void> settle(std::uint64_t wanted);
+  Task<void> write_superblocks();
+  Superblock superblock_for(const Member& member) const;
+  Task<bool> write_bad_log(Member& member);
+  Task<void> ensure_dirty();
+  Task<void> housekeeping();
+  Task<void> try_clean();
+
+  // recovery.cc
+  Task<void> manage();
+  Task<bool> take_spares();
+  Task<void> run_pass(Pass& pass);
+  Task<void> worker(Pass& pass);
+  Task<bool> process(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> rebuild_row(Pass& pass, std::uint64_t stripe, std::uint64_t row, MemberSet targets);
+  Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<void> check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
+  void record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot);
+  bool interrupted(const Pass& pass) const noexcept;
+  void retire(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<void> pace(Pass& pass, std::uint64_t bytes);
+  Task<void> checkpoint(Pass& pass);
+  Task<void> finish_rebuild();
+  Task<void> finish_resync();
+  LimitedBy limit_of(const Pass& pass) const noexcept;
+  RecoveryStatus recovery_of(const Pass& pass) const noexcept;
+  MemberSet targets() const noexcept;
+  bool foreground_busy() const noexcept;
+
+  struct Watchdog : Timer {
+    explicit Watchdog(Core& owner)
+        : Timer([](Runnable& self) noexcept { static_cast<Watchdog&>(self).core.watchdog_fired(); }), core(owner) {}
+    Core& core;
+    bool pending = false;  // armed, or expired and queued
+  };
+
+  Scheduler& scheduler_;
+  BufferPool& pool_;
+  Random random_;
+  ArrayTuning tuning_;
+  Geometry geometry_;
+  Consistency consistency_;
+  std::unique_ptr<ParityCode> code_;
+  Superblock common_;                             // what all members share; events; roles
+  std::vector<std::unique_ptr<Member>> members_;  // all disks ever given
+  std::vector<Member*> slots_;                    // null: missing
+  LeafPool* leaves_;
+  RangeLock locks_;
+  std::unique_ptr<Bitmap> bitmap_;
+  Buffer zeroes_;
+  Watchdog watchdog_;
+  ArrayListener* listener_ = nullptr;
+
+  std::vector<std::unique_ptr<Op>> ops_;
+  Op* free_ops_ = nullptr;
+  std::deque<IoRequest*> queued_;
+  std::uint32_t ops_in_use_ = 0;
+  Nanos last_foreground_ = -kHour;
+  Semaphore bands_;  // stripe operations under way, so that scratch memory is bounded
+
+  bool failed_ = false;
+  bool stopping_ = false;
+  bool dirty_ = false;          // superblocks are to say so
+  bool dirty_durable_ = false;  // and do
+  bool resync_needed_ = false;
+  std::uint64_t version_ = 0;  // of the membership: changes whenever a slot does
+  std::uint64_t sb_wanted_ = 0;
+  std::uint64_t sb_done_ = 0;
+  bool sb_busy_ = false;
+  std::uint64_t faults_settled_ = 0;  // sb_done_ must reach this before a write is acknowledged (rule 2)
+  std::uint64_t active_writes_ = 0;
+  Nanos last_write_ = 0;
+  std::uint32_t mirror_turn_ = 0;
+
+  std::set<std::uint64_t> lost_blocks_;
+  std::uint64_t healed_blocks_ = 0;
+  Pass* pass_ = nullptr;
+  bool scrub_waiting_ = false;
+  RecoveryStatus last_recovery_;
+  std::uint64_t mismatch_rows_ = 0;
+  std::vector<Mismatch> mismatches_;
+  IoCounters io_[kCauses];
+
+  Event sb_event_;
+  Event manager_event_;
+  Event house_event_;
+  Event pass_event_;
+  Event drained_;
+  TaskGroup tasks_;  // last: its frames use everything above
+};
+
+}  // namespace resilver::raid

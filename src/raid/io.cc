@@ -1,0 +1,237 @@
+// Requests in: the straight paths (all of RAID 0, reads of members that hold everything asked for), and the way to the others.
+#include <algorithm>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+
+void Op::leaf_done(Leaf& leaf) noexcept {
+  if (leaf.status != Errc::ok && error == Errc::ok) error = leaf.status;
+  if (--pending == 0) core->straight_done(*this);
+}
+
+Op& Core::take_op(IoRequest& request) noexcept {
+  if (free_ops_ == nullptr) {
+    ops_.push_back(std::make_unique<Op>());
+    ops_.back()->core = this;
+    free_ops_ = ops_.back().get();
+  }
+  Op& op = *free_ops_;
+  free_ops_ = op.next_free;
+  op.request = &request;
+  op.pending = 0;
+  op.error = Errc::ok;
+  ++ops_in_use_;
+  return op;
+}
+
+void Core::finish(Op& op, Errc status) noexcept {
+  if (op.granted) locks_.release(op);
+  IoRequest& request = *op.request;
+  op.request = nullptr;
+  op.next_free = free_ops_;
+  free_ops_ = &op;
+  --ops_in_use_;
+  request.complete(scheduler_, status);
+  if (!queued_.empty() && ops_in_use_ < tuning_.max_requests) {
+    IoRequest& next = *queued_.front();
+    queued_.pop_front();
+    begin(take_op(next));
+  }
+  if (ops_in_use_ == 0) drained_.wake_all();
+}
+
+void Core::submit(IoRequest& request) noexcept {
+  if (stopping_) {
+    request.complete(scheduler_, Errc::closed);
+    return;
+  }
+  if (ops_in_use_ >= tuning_.max_requests) {
+    queued_.push_back(&request);
+    return;
+  }
+  begin(take_op(request));
+}
+
+// The stripes that a request touches, as a range of the members' data areas: what it locks.
+Core::Rows Core::rows_of(const IoRequest& request) const noexcept {
+  if (geometry_.is_mirror()) return {request.offset, request.offset + request.length};
+  const std::uint64_t stripe_bytes = geometry_.stripe_data_bytes();
+  const std::uint64_t first = request.offset / stripe_bytes;
+  const std::uint64_t last = (request.offset + request.length - 1) / stripe_bytes;
+  return {geometry_.stripe_member_offset(first), geometry_.stripe_member_offset(last + 1)};
+}
+
+void Core::begin(Op& op) noexcept {
+  const IoRequest& request = *op.request;
+  last_foreground_ = scheduler_.now();
+  if (geometry_.redundancy() == 0) {
+    launch_striped(op);
+    return;
+  }
+  if (request.op == IoOp::flush) {
+    tasks_.spawn(run_slow(op));
+    return;
+  }
+  const Rows rows = rows_of(request);
+  op.begin = rows.begin;
+  op.end = rows.end;
+  op.exclusive = request.op != IoOp::read;
+  op.run = [](Runnable& self) noexcept {
+    Op& granted = static_cast<Op&>(self);
+    if (!granted.core->try_straight_read(granted)) granted.core->tasks_.spawn(granted.core->run_slow(granted));
+  };
+  if (locks_.acquire(op) && !try_straight_read(op)) tasks_.spawn(run_slow(op));
+}
+
+bool Core::readable(std::uint32_t slot, std::uint64_t from, std::uint64_t to) const noexcept {
+  const Member* member = slots_[slot];
+  return member != nullptr && member->holds(to) && !member->has_bad(from, to);
+}
+
+// A read of members that hold all of it: one leaf for each, no coroutine.
+bool Core::try_straight_read(Op& op) noexcept {
+  const IoRequest& request = *op.request;
+  if (request.op != IoOp::read || failed_) return false;
+  if (geometry_.is_mirror()) {
+    Member* source = mirror_source(request.offset, request.offset + request.length, {});
+    if (source == nullptr || request.segments.size() > Leaf::kMaxSegments) return false;
+    Leaf& leaf = leaves_->take();
+    Payload(request.segments).gather(leaf, 0, request.length);
+    op.pending = 1;
+    send(leaf, *source, op, IoOp::read, source->data_offset + request.offset, request.length, false, Cause::foreground,
+         0);
+    return true;
+  }
+  for (std::uint64_t at = request.offset; at < request.offset + request.length;) {
+    const Location place = geometry_.map(at);
+    const std::uint64_t bytes =
+        std::min(geometry_.chunk_bytes() - place.chunk_offset, request.offset + request.length - at);
+    if (!readable(place.member, place.member_offset, place.member_offset + bytes)) return false;
+    at += bytes;
+  }
+  launch_striped(op);
+  return true;
+}
+
+// Cuts a request at chunks; what lies next to each other on a member goes in one leaf.
+void Core::launch_striped(Op& op) noexcept {
+  const IoRequest& request = *op.request;
+  op.pending = 1;  // this function's own, so that nothing ends before all is sent
+  if (request.op == IoOp::flush) {
+    for (Member* member : slots_) {
+      if (!member->live()) continue;
+      ++op.pending;
+      send(leaves_->take(), *member, op, IoOp::flush, 0, 0, false, Cause::foreground, 0);
+    }
+  } else {
+    const bool moves = request.op == IoOp::read || request.op == IoOp::write;
+    const Payload payload = moves ? Payload(request.segments) : Payload::of_zeroes(zeroes_);
+    struct Run {
+      Leaf* leaf = nullptr;
+      std::uint64_t begin = 0;
+      std::uint64_t length = 0;
+    };
+    std::array<Run, kMaxDisks> runs{};
+    auto launch = [&](std::uint32_t slot) {
+      Run& run = runs[slot];
+      if (run.leaf == nullptr) return;
+      Member& member = *slots_[slot];
+      ++op.pending;
+      Leaf& leaf = *std::exchange(run.leaf, nullptr);
+      send(leaf, member, op, request.op == IoOp::discard ? IoOp::write_zeroes : request.op,
+           member.data_offset + run.begin, run.length, request.fua, Cause::foreground, 0);
+    };
+    for (std::uint64_t at = 0; at < request.length;) {
+      const Location place = geometry_.map(request.offset + at);
+      std::uint64_t bytes = std::min(geometry_.chunk_bytes() - place.chunk_offset, request.length - at);
+      if (!slots_[place.member]->live()) {
+        if (op.error == Errc::ok) op.error = Errc::device_gone;
+        at += bytes;
+        continue;
+      }
+      Run& run = runs[place.member];
+      if (run.leaf != nullptr && run.begin + run.length != place.member_offset) launch(place.member);
+      if (run.leaf == nullptr) {
+        run = {&leaves_->take(), place.member_offset, 0};
+      }
+      if (moves) {
+        const std::uint64_t taken = payload.gather(*run.leaf, at, bytes);
+        run.length += taken;
+        at += taken;
+        if (taken < bytes) launch(place.member);
+      } else {
+        run.length += bytes;
+        at += bytes;
+      }
+    }
+    for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) launch(slot);
+  }
+  if (--op.pending == 0) straight_done(op);
+}
+
+void Core::straight_done(Op& op) noexcept {
+  const bool striped_only = geometry_.redundancy() == 0;
+  if (op.error == Errc::ok || striped_only) {
+    // The first failure of a RAID 0 member is the array's; its other members go on.
+    if (op.error == Errc::device_gone || op.error == Errc::timeout) {
+      for (Member* member : slots_) {
+        if (member->live() && member->errors > 0 && !failed_) mark_faulty(*member, op.error);
+      }
+    }
+    finish(op, op.error);
+    return;
+  }
+  tasks_.spawn(run_slow(op));
+}
+
+// ---- with a coroutine ---------------------------------------------------------------------------------------------------
+
+Task<void> Core::run_slow(Op& op) {
+  const IoRequest& request = *op.request;
+  Errc status = Errc::ok;
+  switch (request.op) {
+    case IoOp::read: {
+      const Payload payload(request.segments);
+      const Transfer transfer{payload, request.offset, request.length, false};
+      status = failed_                 ? Errc::unavailable
+               : geometry_.is_mirror() ? co_await read_mirror(transfer)
+                                       : co_await for_each_band(transfer, false);
+      break;
+    }
+    case IoOp::flush: status = co_await run_flush(); break;
+    default: status = co_await run_write(op); break;
+  }
+  finish(op, status);
+}
+
+Task<Errc> Core::run_flush() {
+  if (failed_) co_return Errc::unavailable;
+  co_return co_await flush_members(Cause::foreground);
+}
+
+Task<Errc> Core::run_write(Op& op) {
+  const IoRequest& request = *op.request;
+  ++active_writes_;
+  co_await ensure_dirty();
+  if (bitmap_ && !bitmap_->begin(op.begin, std::min(op.end, geometry_.member_bytes()))) {
+    co_await bitmap_->wait_durable(op.begin, std::min(op.end, geometry_.member_bytes()));
+    house_event_.wake_all();
+  }
+  Errc status = failed_ ? Errc::unavailable : Errc::ok;
+  if (status == Errc::ok) {
+    const bool zeroes = request.op != IoOp::write;
+    const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);
+    const Transfer transfer{payload, request.offset, request.length, request.fua};
+    status = geometry_.is_mirror() ? co_await write_mirror(transfer) : co_await for_each_band(transfer, true);
+  }
+  // Rule 2: who missed this write is durably excluded before it is acknowledged.
+  if (!planted(PlantedBug::member_not_marked_faulty)) co_await settle(faults_settled_);
+  if (failed_) status = Errc::unavailable;
+  if (bitmap_) bitmap_->end(op.begin, std::min(op.end, geometry_.member_bytes()));
+  --active_writes_;
+  last_write_ = scheduler_.now();
+  co_return status;
+}
+
+}  // namespace resilver::raid

@@ -1,0 +1,271 @@
+// Leaves to members, members that fail, disks that come, and what the array says of itself.
+#include <algorithm>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+
+Core::Core(Scheduler& scheduler, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
+           Consistency consistency)
+    : scheduler_(scheduler),
+      pool_(pool),
+      random_(random),
+      tuning_(tuning),
+      geometry_(geometry),
+      consistency_(consistency),
+      slots_(geometry.disks(), nullptr),
+      leaves_(new LeafPool(scheduler)),
+      locks_(scheduler),
+      zeroes_(pool.allocate(kBandBytes)),
+      watchdog_(*this),
+      bands_(scheduler, std::max<std::size_t>(2, tuning.stripe_memory_bytes / (kBandBytes * (geometry.disks() + 1)))),
+      sb_event_(scheduler),
+      manager_event_(scheduler),
+      house_event_(scheduler),
+      pass_event_(scheduler),
+      drained_(scheduler),
+      tasks_(scheduler) {
+  if (geometry.parity_disks() > 0) code_ = std::make_unique<ParityCode>(geometry.data_disks(), geometry.parity_disks());
+  CHECK(zeroes_, "no memory for an array");
+  std::memset(zeroes_.data(), 0, zeroes_.size());
+}
+
+Core::~Core() {
+  if (!scheduler_.killed()) {
+    scheduler_.disarm(watchdog_);
+    CHECK(!watchdog_.pending || !watchdog_.armed());
+  }
+  leaves_->release();
+}
+
+void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
+                bool fua, Cause cause, std::uint32_t tag) noexcept {
+  leaf.op = op;
+  leaf.fua = fua;
+  leaf.offset = device_offset;
+  leaf.length = length;
+  leaf.segments = {leaf.buffers.data(), leaf.count};
+  leaf.status = Errc::ok;
+  leaf.tag = tag;
+  leaf.cause = cause;
+  leaf.member = &member;
+  leaf.sink = &sink;
+  leaf.started = scheduler_.now();
+  member.in_flight.push_back(leaf);
+  ++member.in_flight_count;
+  for (IoCounters* io : {&member.io, &io_[static_cast<std::size_t>(cause)]}) {
+    if (op == IoOp::read) {
+      ++io->reads;
+      io->read_bytes += length;
+    } else if (op == IoOp::flush) {
+      ++io->flushes;
+    } else {
+      ++io->writes;
+      io->write_bytes += length;
+    }
+  }
+  watch();
+  member.device->submit(leaf);
+}
+
+// ---- hung members -----------------------------------------------------------------------------------------------------
+
+void Core::watch() noexcept {
+  if (watchdog_.pending || scheduler_.killed()) return;
+  watchdog_.pending = true;
+  scheduler_.arm(watchdog_, scheduler_.now() + tuning_.member_timeout_ms * kMillisecond);
+}
+
+void Core::watchdog_fired() noexcept {
+  watchdog_.pending = false;
+  const Nanos timeout = tuning_.member_timeout_ms * kMillisecond;
+  const Nanos now = scheduler_.now();
+  Nanos next = kNever;
+  for (auto& owned : members_) {
+    Member& member = *owned;
+    if (member.in_flight.empty()) continue;
+    const Nanos due = member.in_flight.front().started + timeout;
+    if (due > now) {
+      next = std::min(next, due);
+      continue;
+    }
+    if (member.live()) mark_faulty(member, Errc::timeout);
+    // Nobody waits for these any more: they live on by themselves until the device gives them back.
+    std::vector<Leaf*> given_up;
+    member.in_flight.for_each([&](Leaf& leaf) { given_up.push_back(&leaf); });
+    for (Leaf* leaf : given_up) {
+      leaf->unlink();
+      --member.in_flight_count;
+      ++member.orphans;
+      ++member.errors;
+      LeafSink* sink = std::exchange(leaf->sink, nullptr);
+      leaf->status = Errc::timeout;
+      sink->leaf_done(*leaf);
+    }
+  }
+  if (next == kNever) return;
+  watchdog_.pending = true;
+  scheduler_.arm(watchdog_, next);
+}
+
+// ---- failing ------------------------------------------------------------------------------------------------------------
+
+bool Core::judge(const Batch& batch) {
+  bool damaged = false;
+  for (const Batch::Failure& failure : batch.failures()) {
+    if (!failure.member->live()) continue;
+    const bool blocks_only = failure.op == IoOp::read && failure.status != Errc::device_gone &&
+                             failure.status != Errc::timeout && failure.status != Errc::closed;
+    if (blocks_only) {
+      damaged = true;
+    } else {
+      mark_faulty(*failure.member, failure.status);
+    }
+  }
+  return damaged;
+}
+
+bool Core::too_many_lost() const noexcept {
+  std::uint32_t lost = 0;
+  for (const Member* member : slots_) lost += member == nullptr || member->state != MemberState::in_sync ? 1 : 0;
+  return lost > geometry_.redundancy();
+}
+
+void Core::mark_faulty(Member& member, Errc why) {
+  if (!member.live()) return;
+  const bool was_member = member.state == MemberState::in_sync;
+  member.state = MemberState::faulty;
+  common_.roles[member.super.dev_number] = kRoleFaulty;
+  ++version_;
+  faults_settled_ = ++sb_wanted_;
+  emit(EventKind::member_failed, member.name, 0, 0, why);
+  if (was_member) emit(EventKind::degraded, member.name, redundancy_left());
+  if (too_many_lost() && !failed_) {
+    failed_ = true;
+    emit(EventKind::array_failed, member.name);
+  }
+  manager_event_.wake_all();
+  pass_event_.wake_all();
+  house_event_.wake_all();
+}
+
+Task<Status> Core::fail_member(std::string disk_name) {
+  Member* member = find(disk_name);
+  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
+  if (member->state == MemberState::in_sync && redundancy_left() == 0) {
+    co_return fail(Errc::unavailable, disk_name + ": the array would not survive the loss of this member");
+  }
+  if (member->state == MemberState::spare) {
+    member->state = MemberState::faulty;
+    common_.roles[member->super.dev_number] = kRoleFaulty;
+    ++sb_wanted_;
+  } else {
+    mark_faulty(*member, Errc::ok);
+  }
+  co_await settle(sb_wanted_);
+  co_return Status{};
+}
+
+Task<Status> Core::add_disk(MemberDisk disk) {
+  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 takes no spares");
+  if (Member* old = find(disk.name); old != nullptr) {
+    if (old->state != MemberState::faulty) co_return fail(Errc::exists, disk.name + ": in use");
+    old->name += " (replaced)";
+  }
+  if (disk.device->size_bytes() < data_offset_bytes() + geometry_.member_bytes()) {
+    co_return fail(Errc::invalid_argument, disk.name + ": too small for this array");
+  }
+  Member& member = new_member(disk);
+  member.state = MemberState::spare;
+  place_metadata(member, disk.device->size_bytes());
+  common_.roles[member.super.dev_number] = kRoleSpare;
+  emit(EventKind::disk_added, member.name);
+  co_await commit();
+  manager_event_.wake_all();
+  if (member.state == MemberState::faulty) co_return fail(Errc::io, disk.name + ": cannot be written");
+  co_return Status{};
+}
+
+// ---- what is there ------------------------------------------------------------------------------------------------------
+
+Member* Core::find(const std::string& disk_name) const noexcept {
+  for (const auto& member : members_) {
+    if (member->name == disk_name) return member.get();
+  }
+  return nullptr;
+}
+
+MemberSet Core::lost_for(std::uint64_t, std::uint64_t end) const noexcept {
+  MemberSet lost;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr || !slots_[slot]->holds(end)) lost.add(slot);
+  }
+  return lost;
+}
+
+std::uint32_t Core::redundancy_left() const noexcept {
+  std::uint32_t lost = 0;
+  for (const Member* member : slots_) lost += member == nullptr || member->state != MemberState::in_sync ? 1 : 0;
+  return lost >= geometry_.redundancy() ? 0 : geometry_.redundancy() - lost;
+}
+
+bool Core::redundancy_full() const noexcept {
+  if (failed_ || resync_needed_) return false;
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const Member* member) { return member != nullptr && member->state == MemberState::in_sync; });
+}
+
+void Core::emit(EventKind kind, std::string member, std::uint64_t value, std::uint64_t total, Errc error) {
+  if (listener_ == nullptr) return;
+  listener_->on_event({scheduler_.now(), kind, std::move(member), value, total, error});
+}
+
+static MemberStatus status_of(const Member& member) {
+  MemberStatus status;
+  status.name = member.name;
+  status.slot = member.slot;
+  status.state = member.state;
+  status.rebuilt_bytes = member.state == MemberState::rebuilding ? member.watermark : 0;
+  status.io = member.io;
+  status.errors = member.errors;
+  status.bad_blocks = member.bad.size();
+  return status;
+}
+
+ArrayStatus Core::status() const {
+  ArrayStatus status;
+  status.level = geometry_.level();
+  status.events = common_.events;
+  bool degraded = false;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr) {
+      status.members.push_back({});
+      status.members.back().slot = slot;
+    } else {
+      status.members.push_back(status_of(*slots_[slot]));
+    }
+    degraded = degraded || status.members.back().state != MemberState::in_sync;
+  }
+  for (const auto& member : members_) {
+    const bool in_slot = member->slot && slots_[*member->slot] == member.get();
+    if (!in_slot) status.members.push_back(status_of(*member));
+  }
+  status.state = failed_    ? ArrayState::failed
+                 : degraded ? ArrayState::degraded
+                 : dirty_   ? ArrayState::active
+                            : ArrayState::clean;
+  status.redundancy_left = failed_ ? 0 : redundancy_left();
+  if (pass_ != nullptr) status.recovery = recovery_of(*pass_);
+  status.last_recovery = last_recovery_;
+  status.mismatch_sectors = mismatch_rows_ * (kRowBytes / kSectorBytes);
+  status.mismatches = mismatches_;
+  for (const std::uint64_t block : lost_blocks_) {
+    if (status.lost_blocks.size() == kMaxListed) break;
+    status.lost_blocks.push_back(block);
+  }
+  status.healed_blocks = healed_blocks_;
+  std::copy(std::begin(io_), std::end(io_), std::begin(status.io));
+  return status;
+}
+
+}  // namespace resilver::raid

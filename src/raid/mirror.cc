@@ -1,0 +1,209 @@
+// RAID 1: every member holds everything.
+#include <algorithm>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+
+// A member that holds the range. While a resync is due the same one answers for all (rule 8); else the one where the last
+// read ended just before, or the next in turn.
+Member* Core::mirror_source(std::uint64_t begin, std::uint64_t end, MemberSet except) noexcept {
+  Member* first = nullptr;
+  Member* turn = nullptr;
+  const auto count = static_cast<std::uint32_t>(slots_.size());
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (except.contains(i) || !readable(i, begin, end)) continue;
+    Member* member = slots_[i];
+    if (first == nullptr) first = member;
+    if (member->next_sequential == begin && !resync_needed_) turn = member;
+  }
+  if (first == nullptr || resync_needed_) return first;
+  for (std::uint32_t i = 0; i < count && turn == nullptr; ++i) {
+    const std::uint32_t slot = (mirror_turn_ + i) % count;
+    if (!except.contains(slot) && readable(slot, begin, end)) {
+      turn = slots_[slot];
+      mirror_turn_ = slot + 1;
+    }
+  }
+  turn->next_sequential = end;
+  return turn;
+}
+
+Task<Errc> Core::read_mirror(const Transfer& transfer) {
+  for (std::uint64_t at = 0; at < transfer.length; at += kRowBytes) {
+    const Errc status = co_await read_mirror_row(transfer, at);
+    if (status != Errc::ok) co_return status;
+  }
+  co_return Errc::ok;
+}
+
+// Tries one copy after the other; what could not be read is rewritten from the one that could.
+Task<Errc> Core::read_mirror_row(const Transfer& transfer, std::uint64_t at) {
+  const std::uint64_t begin = transfer.offset + at;
+  const std::uint64_t end = begin + kRowBytes;
+  Buffer block = pool_.allocate(kRowBytes);
+  if (!block) co_return Errc::limit;
+  MemberSet bad;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] != nullptr && slots_[slot]->has_bad(begin, end)) bad.add(slot);
+  }
+  while (!failed_) {
+    Member* source = mirror_source(begin, end, bad);
+    if (source == nullptr) {
+      note_lost(begin / geometry_.chunk_bytes(), begin % geometry_.chunk_bytes(), ColumnSet{0});
+      co_return Errc::medium;
+    }
+    Batch batch(*this, Cause::foreground);
+    batch.read(*source, begin, block);
+    co_await batch;
+    judge(batch);
+    if (batch.failures().empty()) break;
+    if (source->live()) bad.add(*source->slot);
+  }
+  if (failed_) co_return Errc::unavailable;
+  transfer.payload.copy_from(block.data(), at, kRowBytes);
+  if (bad.empty()) co_return Errc::ok;
+  Batch batch(*this, Cause::foreground);
+  for (const std::uint32_t slot : bad) {
+    if (slots_[slot]->holds(end)) batch.write(*slots_[slot], begin, block, true);
+  }
+  co_await batch;
+  judge(batch);
+  co_await clear_bad(begin, end, bad);
+  healed_blocks_ += bad.count();
+  emit(EventKind::block_healed, {}, begin);
+  co_await settle(faults_settled_);
+  co_return Errc::ok;
+}
+
+// Pieces end at multiples of kBandBytes, so none is on both sides of a watermark.
+Task<Errc> Core::write_mirror(const Transfer& transfer) {
+  Batch batch(*this, Cause::foreground);
+  MemberSet written;
+  for (std::uint64_t at = 0; at < transfer.length;) {
+    const std::uint64_t begin = transfer.offset + at;
+    const std::uint64_t bytes = std::min(transfer.length - at, kBandBytes - begin % kBandBytes);
+    for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+      Member* member = slots_[slot];
+      if (member == nullptr || !member->holds(begin + bytes)) continue;
+      batch.transfer(IoOp::write, *member, begin, transfer.payload, at, bytes, transfer.fua);
+      written.add(slot);
+    }
+    at += bytes;
+  }
+  co_await batch;
+  judge(batch);
+  co_await clear_bad(transfer.offset, transfer.offset + transfer.length, written);
+  if (!lost_blocks_.empty()) {
+    for (std::uint64_t at = 0; at < transfer.length; at += kRowBytes) lost_blocks_.erase(transfer.offset + at);
+  }
+  co_return failed_ ? Errc::unavailable : Errc::ok;
+}
+
+// ---- windows ----------------------------------------------------------------------------------------------------------------
+
+// Copies row by row only where the window as a whole cannot be read.
+Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+  const Nanos started = scheduler_.now();
+  Buffer data = pool_.allocate(end - begin);
+  while (!data) {
+    co_await sleep_for(scheduler_, kMillisecond);
+    data = pool_.allocate(end - begin);
+  }
+  Member* source = mirror_source(begin, end, {});
+  bool whole = false;
+  if (source != nullptr) {
+    Batch batch(*this, pass.cause);
+    batch.read(*source, begin, data);
+    co_await batch;
+    judge(batch);
+    whole = batch.failures().empty();
+  }
+  pass.reading += scheduler_.now() - started;
+  if (interrupted(pass)) co_return false;
+  if (!whole) {
+    for (std::uint64_t at = begin; at < end; at += kRowBytes) {
+      const Payload payload({&data, 1});
+      const Transfer one{payload, begin, end - begin, false};
+      const Errc status = co_await read_mirror_row(one, at - begin);
+      if (interrupted(pass)) co_return false;
+      if (status == Errc::ok) continue;
+      std::memset(data.data() + (at - begin), 0, kRowBytes);
+      for (const std::uint32_t slot : targets()) {
+        if (!co_await add_bad(*slots_[slot], at)) co_return false;
+      }
+    }
+  }
+  const Nanos write_started = scheduler_.now();
+  Batch batch(*this, pass.cause);
+  for (const std::uint32_t slot : targets()) batch.write(*slots_[slot], begin, data, false);
+  co_await batch;
+  judge(batch);
+  pass.writing += scheduler_.now() - write_started;
+  co_return !interrupted(pass);
+}
+
+// Resync: the source's copy goes to the others. Scrub: counts, and with three copies a majority names the odd one.
+Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+  const auto count = static_cast<std::uint32_t>(slots_.size());
+  std::array<Buffer, kMaxDisks> copies;
+  MemberSet live;
+  for (std::uint32_t slot = 0; slot < count; ++slot) {
+    if (!readable(slot, begin, end)) continue;
+    copies[slot] = pool_.allocate(end - begin);
+    if (copies[slot]) live.add(slot);
+  }
+  {
+    Batch batch(*this, pass.cause);
+    for (const std::uint32_t slot : live) batch.read(*slots_[slot], begin, copies[slot], slot);
+    co_await batch;
+    judge(batch);
+    if (interrupted(pass)) co_return false;
+    if (!batch.failures().empty()) {
+      // Reading heals what can be healed; then the window is looked at again.
+      const Buffer data = pool_.allocate(end - begin);
+      const Payload payload({&data, 1});
+      const Transfer all{payload, begin, end - begin, false};
+      for (std::uint64_t at = 0; data && at < end - begin; at += kRowBytes) co_await read_mirror_row(all, at);
+      co_return !interrupted(pass);
+    }
+  }
+  if (live.count() < 2) co_return true;
+  for (std::uint64_t at = 0; at < end - begin; at += kRowBytes) {
+    std::uint32_t good = live.lowest();
+    MemberSet odd;
+    for (const std::uint32_t slot : live) {
+      if (std::memcmp(copies[slot].data() + at, copies[good].data() + at, kRowBytes) != 0) odd.add(slot);
+    }
+    if (odd.empty()) continue;
+    std::optional<std::uint32_t> wrong;
+    if (live.count() >= 3 && odd.count() == 1) wrong = odd.lowest();
+    if (live.count() >= 3 && odd.count() == live.count() - 1) {
+      const std::uint32_t other = odd.lowest();
+      bool all_same = true;
+      for (const std::uint32_t slot : odd) {
+        all_same = all_same && std::memcmp(copies[slot].data() + at, copies[other].data() + at, kRowBytes) == 0;
+      }
+      if (all_same) {
+        wrong = good;
+        good = other;
+        odd = MemberSet{*wrong};
+      }
+    }
+    if (pass.kind == RecoveryKind::scrub) {
+      const std::uint64_t row = begin + at;
+      record_mismatch(pass, row / geometry_.chunk_bytes(), row % geometry_.chunk_bytes(), wrong);
+    }
+    if (!pass.repair) continue;
+    Batch batch(*this, pass.cause);
+    for (const std::uint32_t slot : odd) {
+      batch.write(*slots_[slot], begin + at, copies[good].slice(at, kRowBytes), false);
+    }
+    co_await batch;
+    judge(batch);
+    if (interrupted(pass)) co_return false;
+  }
+  co_return true;
+}
+
+}  // namespace resilver::raid

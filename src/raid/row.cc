@@ -1,0 +1,123 @@
+// One row: the same 4096 bytes of every chunk of a stripe, when something in it cannot be read.
+#include <algorithm>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+
+std::uint64_t Core::logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept {
+  if (geometry_.is_mirror()) return geometry_.stripe_member_offset(stripe) + row;
+  return stripe * geometry_.stripe_data_bytes() + column * geometry_.chunk_bytes() + row;
+}
+
+void Core::note_lost(std::uint64_t stripe, std::uint64_t row, ColumnSet columns) {
+  for (const std::uint32_t column : columns) {
+    const bool data = column < geometry_.data_disks();
+    const std::uint64_t logical = data ? logical_of(stripe, column, row) : kNoAddress;
+    if (data && !lost_blocks_.insert(logical).second) continue;
+    emit(EventKind::block_lost, {}, logical);
+  }
+}
+
+// Reads everything that can be read of a row and computes what redundancy gives; rewrites what was unreadable on live
+// members. Precondition: the row is locked.
+Task<Core::Row> Core::load_row(std::uint64_t stripe, std::uint64_t row, Cause cause) {
+  Row found;
+  const std::uint64_t at = geometry_.stripe_member_offset(stripe) + row;
+  const Band band{stripe, geometry_.stripe_member_offset(stripe), row, row + kRowBytes};
+  if (!allocate(band, ColumnSet::first(geometry_.columns()), found.columns)) co_return found;
+  {
+    Batch batch(*this, cause);
+    for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
+      Member* member = slots_[geometry_.member_of(stripe, column)];
+      if (member == nullptr || !member->holds(at + kRowBytes)) {
+        found.lost.add(column);
+      } else if (member->has_bad(at, at + kRowBytes)) {
+        found.unreadable.add(column);
+      } else {
+        found.known.add(column);
+        batch.read(*member, at, found.columns.buffer[column], column);
+      }
+    }
+    co_await batch;
+    judge(batch);
+    for (const Batch::Failure& failure : batch.failures()) {
+      found.known.remove(failure.tag);
+      (failure.member->live() ? found.unreadable : found.lost).add(failure.tag);
+    }
+  }
+  const ColumnSet missing = found.lost | found.unreadable;
+  if (missing.empty()) co_return found;
+  if (missing.count() > geometry_.parity_disks()) {
+    note_lost(stripe, row, missing);
+    co_return found;
+  }
+  recover(band, missing, missing, found.columns);
+  found.known = ColumnSet::first(geometry_.columns());
+  if (!found.unreadable.empty()) co_await heal_row(found, stripe, at, cause);
+  co_return found;
+}
+
+Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Cause cause) {
+  MemberSet healed;
+  {
+    Batch batch(*this, cause);
+    for (const std::uint32_t column : row.unreadable) {
+      const std::uint32_t slot = geometry_.member_of(stripe, column);
+      if (!slots_[slot]->live()) continue;
+      batch.write(*slots_[slot], at, row.columns.buffer[column], true, column);
+      healed.add(slot);
+    }
+    co_await batch;
+    judge(batch);  // a rewrite that fails makes the member faulty
+  }
+  co_await clear_bad(at, at + kRowBytes, healed);
+  for (const std::uint32_t column : row.unreadable) {
+    ++healed_blocks_;
+    const bool data = column < geometry_.data_disks();
+    const std::uint64_t in_chunk = at - geometry_.stripe_member_offset(stripe);
+    emit(EventKind::block_healed, {}, data ? logical_of(stripe, column, in_chunk) : kNoAddress);
+  }
+  row.unreadable = {};
+}
+
+// Writes what a request gives of one row, over unreadable blocks too: what is given anew need not be read.
+Task<Errc> Core::write_row(const Transfer& transfer, std::uint64_t stripe, std::uint64_t row) {
+  const std::uint64_t base = geometry_.stripe_member_offset(stripe);
+  const std::uint64_t at = base + row;
+  const Band band{stripe, base, row, row + kRowBytes};
+  const ColumnSet fresh = touched(transfer, band);
+  if (fresh.empty()) co_return Errc::ok;
+  Row found = co_await load_row(stripe, row, Cause::foreground);
+  if (failed_) co_return Errc::unavailable;
+  for (const std::uint32_t column : fresh) {
+    if (!found.columns.buffer[column]) co_return Errc::limit;
+    transfer.payload.copy_to(found.columns.at(column), given(transfer, band, column).at, kRowBytes);
+    found.known.add(column);
+  }
+  const ColumnSet data = geometry_.all_data();
+  if (!(data - found.known).empty()) co_return Errc::medium;  // parity would be made of what nobody knows
+  std::array<const std::byte*, kMaxDisks> bytes{};
+  for (const std::uint32_t column : data) bytes[column] = found.columns.at(column);
+  std::byte* q = geometry_.parity_disks() > 1 ? found.columns.at(geometry_.q_column()) : nullptr;
+  code_->generate(std::span(bytes.data(), geometry_.data_disks()), found.columns.at(geometry_.p_column()), q, kRowBytes);
+  MemberSet written;
+  {
+    Batch batch(*this, Cause::foreground);
+    for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
+      const std::uint32_t slot = geometry_.member_of(stripe, column);
+      const bool parity = column >= geometry_.data_disks();
+      if (!parity && !fresh.contains(column)) continue;
+      if (slots_[slot] == nullptr || !slots_[slot]->holds(at + kRowBytes)) continue;
+      batch.write(*slots_[slot], at, found.columns.buffer[column], transfer.fua, column);
+      written.add(slot);
+    }
+    co_await batch;
+    judge(batch);
+  }
+  co_await clear_bad(at, at + kRowBytes, written);
+  for (const std::uint32_t column : fresh) lost_blocks_.erase(logical_of(stripe, column, row));
+  co_return failed_ ? Errc::unavailable : Errc::ok;
+}
+
+}  // namespace resilver::raid

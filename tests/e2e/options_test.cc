@@ -1,0 +1,175 @@
+// What the program says and does by its options.
+#include <nlohmann/json.hpp>
+
+#include "tests/e2e/small.h"
+
+namespace resilver::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+class Options : public SmallTest {
+ protected:
+  Json run_json(std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {"run", file_, "--quiet", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ended ended = run_program(words);
+    EXPECT_EQ(ended.code, 0) << ended.all();
+    EXPECT_EQ(ended.err, "");
+    Json json = Json::parse(ended.out, nullptr, false);
+    EXPECT_FALSE(json.is_discarded()) << ended.out.substr(0, 500);
+    return json;
+  }
+};
+
+TEST(Usage, HelpOfEverySubcommandShowsAnExample) {
+  const Ended whole = run_program({"--help"});
+  EXPECT_EQ(whole.code, 0);
+  for (const std::string name : {"run", "list", "show", "check", "map", "arbiter", "node"}) {
+    EXPECT_NE(whole.out.find("  " + name + " "), std::string::npos) << name;
+    const Ended ended = run_program({name, "--help"});
+    EXPECT_EQ(ended.code, 0) << ended.all();
+    EXPECT_EQ(ended.err, "");
+    EXPECT_NE(ended.out.find("Usage: resilver " + name), std::string::npos) << ended.out;
+    EXPECT_NE(ended.out.find("Example"), std::string::npos) << ended.out;
+    EXPECT_NE(ended.out.find("\n  resilver " + name), std::string::npos) << ended.out;
+  }
+}
+
+TEST(Usage, MistakesGetOneLine) {
+  expect_refusal(run_program({}), "expected a subcommand");
+  expect_refusal(run_program({"rnu"}), "unknown subcommand 'rnu'");
+  for (const std::string name : {"run", "list", "show", "check", "map", "arbiter", "node"}) {
+    expect_refusal(run_program({name, "--nonsense"}), "--nonsense");
+  }
+  for (const std::string name : {"run", "show", "check", "arbiter", "node"}) {
+    expect_refusal(run_program({name}), "expected");
+  }
+  expect_refusal(run_program({"run", "disk-loss", "node-loss"}), "resilver run: ");
+  expect_refusal(run_program({"run", "disk-loss", "--time", "later"}), "--time later: expected real or virtual");
+}
+
+TEST(Usage, ListNamesWhatShipsAndShowTellsIt) {
+  const Ended list = run_program({"list"});
+  EXPECT_EQ(list.code, 0) << list.all();
+  for (const auto& entry : fs::directory_iterator("scenarios")) {
+    const std::string name = entry.path().stem();
+    EXPECT_NE(list.out.find(name + " "), std::string::npos) << name;
+    const Ended show = run_program({"show", name});
+    EXPECT_EQ(show.code, 0) << show.all();
+    EXPECT_NE(show.out.find("What is expected"), std::string::npos) << show.out;
+    EXPECT_EQ(run_program({"check", name}).code, 0);
+  }
+}
+
+TEST_F(Options, JsonHasASchemaAndWhatTheRunWas) {
+  write_scenario();
+  const Json json = run_json();
+  EXPECT_GE(json.at("schema").get<int>(), 1);
+  EXPECT_EQ(json.at("exit_code"), 0);
+  EXPECT_EQ(json.at("run").at("world"), "virtual");
+  EXPECT_EQ(json.at("run").at("seed"), 1);
+  EXPECT_EQ(json.at("run").at("volume_bytes"), 16 << 20);
+  EXPECT_EQ(json.at("run").at("trace_hash").get<std::string>().size(), 16u);
+  EXPECT_TRUE(json.at("run").at("versions").contains("resilver"));
+  ASSERT_EQ(json.at("contenders").size(), 2u);
+  for (const Json& contender : json.at("contenders")) {
+    EXPECT_TRUE(contender.at("inconclusive").is_null());
+    EXPECT_GE(contender.at("per_second").at("read_iops").size(), 2u);
+    EXPECT_GT(contender.at("oracle").at("requests").get<int>(), 100);
+    const Json& during = contender.at("whole").at("phases").at("during");
+    EXPECT_FALSE(during.at("read_latency").at("buckets").empty());
+    EXPECT_EQ(contender.at("events").at(0).at("state"), "applied");
+  }
+  EXPECT_EQ(json.at("expectations").at(0).at("outcome"), "passed");
+}
+
+TEST_F(Options, SameSeedSameTraceAndOtherSeedOtherTrace) {
+  write_scenario();
+  const auto trace = [this](const std::string& seed) {
+    const Json json = run_json({"--seed", seed});
+    EXPECT_EQ(json.at("run").at("seed"), std::stoi(seed));
+    return json.at("run").at("trace_hash").get<std::string>();
+  };
+  const std::string first = trace("7");
+  EXPECT_EQ(first, trace("7"));
+  EXPECT_NE(first, trace("8"));
+}
+
+TEST_F(Options, OnlyAndSetChangeWhatRuns) {
+  write_scenario();
+  const Json json = run_json({"--only", "solo", "--set", "volume=8MiB", "--set", "workload.rate_iops=50"});
+  ASSERT_EQ(json.at("contenders").size(), 1u);
+  EXPECT_EQ(json.at("contenders").at(0).at("name"), "solo");
+  EXPECT_EQ(json.at("run").at("volume_bytes"), 8 << 20);
+  EXPECT_LE(json.at("contenders").at(0).at("per_second").at("read_iops").at(0).get<int>(), 50);
+}
+
+TEST_F(Options, TableGoesToStandardOutputAndProgressDoesNot) {
+  write_scenario();
+  const Ended loud = run_program({"run", file_});
+  const Ended quiet = run_program({"run", file_, "--quiet"});
+  EXPECT_EQ(loud.code, 0) << loud.all();
+  EXPECT_EQ(loud.out, quiet.out);
+  EXPECT_NE(loud.out.find("EXPECTATIONS"), std::string::npos) << loud.out;
+  EXPECT_NE(loud.err.find("solo"), std::string::npos) << loud.err;
+  EXPECT_EQ(loud.err.find('\r'), std::string::npos) << "no terminal: plain lines";
+  EXPECT_EQ(quiet.err, "");
+}
+
+TEST_F(Options, OutHoldsTheSameResultsAndNothingElse) {
+  write_scenario();
+  const std::string out = directory_ / "out";
+  const Json json = run_json({"--out", out});
+  EXPECT_EQ(Json::parse(read_text(out + "/results.json")), json);
+  EXPECT_EQ(std::distance(fs::directory_iterator(out), fs::directory_iterator()), 1);
+}
+
+TEST_F(Options, ResultsThatCannotBeWrittenLeaveTheOldOnes) {
+  write_scenario();
+  const std::string out = directory_ / "out";
+  fs::create_directory(out);
+  write_text(out + "/results.json", "older");
+  fs::create_symlink("/dev/full", out + "/results.json.part");
+  expect_refusal(run_program({"run", file_, "--quiet", "--out", out}), "No space left on device");
+  EXPECT_EQ(read_text(out + "/results.json"), "older");
+}
+
+TEST_F(Options, FillIsWrittenAndReadBack) {
+  write_scenario();
+  const std::string fill = directory_ / "fill";
+  write_text(fill, std::string((3 << 20) + 5, 'x'));
+  const auto judged = [](const Json& json) {
+    return json.at("contenders").at(0).at("oracle").at("bytes_read_back").get<std::int64_t>();
+  };
+  const std::int64_t without = judged(run_json({"--set", "workload.rate_iops=1"}));
+  EXPECT_GE(judged(run_json({"--set", "workload.rate_iops=1", "--fill", fill})), without + (2 << 20));
+}
+
+TEST_F(Options, ExpectationThatDoesNotHoldExitsWith1) {
+  write_scenario(with("lost_writes == 0", "lost_writes > 0"));
+  const Ended ended = run_program({"run", file_, "--quiet"});
+  EXPECT_EQ(ended.code, 1) << ended.all();
+  EXPECT_NE(ended.out.find("0 hold, 1 fail"), std::string::npos) << ended.out;
+}
+
+TEST_F(Options, FaultThatHitsNothingIsInconclusive) {
+  std::string text = with("disks = 1, chunk", "disks = 1, spares = 1, chunk");
+  text =
+      with("do = \"node.crash\"\ntarget = \"@serving\"", "do = \"disk.slow\"\nfactor = 10\ntarget = \"A.disk1\"", text);
+  write_scenario(text);
+  const Ended ended = run_program({"run", file_, "--quiet", "--only", "solo"});
+  EXPECT_EQ(ended.code, 3) << ended.all();
+  EXPECT_NE(ended.out.find("hit nothing"), std::string::npos) << ended.out;
+}
+
+TEST_F(Options, ExpectationThatIsAboutNothingIsInconclusive) {
+  write_scenario(with("lost_writes == 0", "repair_time <= 1s"));  // no disk needs a repair
+  const Ended ended = run_program({"run", file_, "--quiet"});
+  EXPECT_EQ(ended.code, 3) << ended.all();
+  EXPECT_NE(ended.out.find("nothing to judge"), std::string::npos) << ended.out;
+}
+
+}  // namespace
+}  // namespace resilver::test
