@@ -66,6 +66,7 @@ class ContenderRun final : public ClientHooks {
   }
   void note_power_loss() override { oracle_->note_power_loss(scheduler_.now()); }
   void note_event(std::size_t index) override;
+  void forget_event(std::size_t index) override;
 
  private:
   // What the client had counted when an event was applied.
@@ -289,6 +290,10 @@ void ContenderRun::note_event(std::size_t index) {
   // An event while another one's repair still runs ends that one's `during`; its `after` is then empty.
   if (phases_.size() % 2 == 0) next_phase();
   next_phase();
+}
+
+void ContenderRun::forget_event(std::size_t index) {
+  std::erase_if(marks_, [index](const Mark& mark) { return mark.event == index; });
 }
 
 // Ends the phase `during` when redundancy is full again, and tells how far the run is.

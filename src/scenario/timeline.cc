@@ -158,6 +158,7 @@ Task<bool> Timeline::apply(std::size_t index, Random& random) {
   }
   if (!any) {
     if (record.result.note.empty()) record.result.note = "nobody to apply it to";
+    if (record.result.times == 0) hooks_.forget_event(index);
     co_return false;
   }
   record.result.state = EventState::applied;

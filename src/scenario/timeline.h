@@ -28,6 +28,8 @@ class ClientHooks {
   virtual void note_power_loss() = 0;
   // An event was applied: measures of the next phase begin.
   virtual void note_event(std::size_t index) = 0;
+  // It could not be applied after all.
+  virtual void forget_event(std::size_t index) = 0;
 };
 
 // What became of one event in this contender. `totals` are the fleet's at the moment of application.

@@ -184,6 +184,8 @@ void draw_events(Random& random, const ContenderSpec& contender, Scenario& scena
       when_full(event);
     }
     scenario.events.push_back(event);
+    // Until its time-out a hung member looks whole: what came next could meet an array that is degraded and dirty.
+    if (event.verb == Verb::disk_hang) break;
   }
 }
 
