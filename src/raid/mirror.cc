@@ -176,9 +176,12 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
       if (std::memcmp(copies[slot].data() + at, copies[good].data() + at, kRowBytes) != 0) odd.add(slot);
     }
     if (odd.empty()) continue;
+    // A resync never asks the majority: until it has passed, all reads were answered by the first copy, so that is the one
+    // that counts.
+    const bool may_vote = pass.kind == RecoveryKind::scrub && live.count() >= 3;
     std::optional<std::uint32_t> wrong;
-    if (live.count() >= 3 && odd.count() == 1) wrong = odd.lowest();
-    if (live.count() >= 3 && odd.count() == live.count() - 1) {
+    if (may_vote && odd.count() == 1) wrong = odd.lowest();
+    if (may_vote && odd.count() == live.count() - 1) {
       const std::uint32_t other = odd.lowest();
       bool all_same = true;
       for (const std::uint32_t slot : odd) {

@@ -27,7 +27,7 @@ void Prober::start(Kind kind) {
   if (outstanding >= kMaxOutstanding) return;
   for (std::uint64_t tries = 0; tries < kBlocks; ++tries) {
     const std::uint64_t offset = begin_ + next_block_ * kBlockBytes;
-    next_block_ = (next_block_ + 1) % kBlocks;
+    next_block_ = (next_block_ + kStride) % kBlocks;
     if (oracle_.conflicts(offset, kBlockBytes, kind == Kind::write)) continue;
     ++outstanding;
     requests_.spawn(ask(kind, offset));
