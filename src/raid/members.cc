@@ -80,10 +80,13 @@ void Core::watchdog_fired() noexcept {
   watchdog_.pending = false;
   const Nanos timeout = tuning_.member_timeout_ms * kMillisecond;
   const Nanos now = scheduler_.now();
+  // Late: this process did not run (it was stopped), so its members had no chance to answer. They get their time anew.
+  const bool slept = now - watchdog_.at > timeout / 4;
   Nanos next = kNever;
   for (auto& owned : members_) {
     Member& member = *owned;
     if (member.in_flight.empty()) continue;
+    if (slept) member.in_flight.for_each([now](Leaf& leaf) { leaf.started = now; });
     const Nanos due = member.in_flight.front().started + timeout;
     if (due > now) {
       next = std::min(next, due);

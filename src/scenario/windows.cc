@@ -9,14 +9,13 @@ namespace {
 
 std::uint64_t since(std::uint64_t before, std::uint64_t after) { return after - before; }
 
-// Calls visit(state, from, to) for each stretch of [begin, end) in which the state did not change; a change at the very end
-// makes a stretch of no length.
+// Calls visit(state, from, to) for each stretch of [begin, end) in which the state did not change.
 template <typename Visit>
 void for_each_stretch(const std::vector<FleetState>& changes, Nanos begin, Nanos end, Visit&& visit) {
   for (std::size_t i = 0; i < changes.size(); ++i) {
     const Nanos from = std::max(changes[i].at, begin);
     const Nanos to = std::min(i + 1 < changes.size() ? changes[i + 1].at : end, end);
-    if (from < to || (from == to && to == end)) visit(changes[i], from, to);
+    if (from < to) visit(changes[i], from, to);
   }
 }
 
