@@ -52,8 +52,8 @@ int fail_with(int code, const std::string& text) {
 int arbiter_main(int argc, char** argv) {
   po::options_description options("Options");
   options.add_options()("state", po::value<std::string>()->value_name("FILE"), "its durable record; made if missing")(
-      "listen", po::value<std::string>()->value_name("ADDRESS"), "loopback address; port 0: any free one")(
-      "help", "this text");
+      "listen", po::value<std::string>()->value_name("ADDRESS"), "loopback address; port 0: any free one")("help",
+                                                                                                           "this text");
   po::variables_map values;
   try {
     const auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
@@ -62,9 +62,10 @@ int arbiter_main(int argc, char** argv) {
     return fail_with(2, fmt::format("{}; see resilver arbiter --help", error.what()));
   }
   if (values.contains("help")) {
-    fmt::print("Usage: resilver arbiter --state FILE --listen ADDRESS\n\nKeeps {{epoch, primary, in-sync set}} of one"
-               " replicated volume: a durable compare-and-swap,\nasked only when something must change. Says"
-               " 'listening ADDRESS' and serves until SIGTERM.\n\n");
+    fmt::print(
+        "Usage: resilver arbiter --state FILE --listen ADDRESS\n\nKeeps {{epoch, primary, in-sync set}} of one"
+        " replicated volume: a durable compare-and-swap,\nasked only when something must change. Says"
+        " 'listening ADDRESS' and serves until SIGTERM.\n\n");
     fmt::print("{}", fmt::streamed(options));
     fmt::print("\nExample:\n  resilver arbiter --state arbiter.img --listen 127.0.0.1:7400\n");
     return 0;
@@ -83,8 +84,7 @@ int arbiter_main(int argc, char** argv) {
   if (!env) return fail_with(1, to_string(env.error()));
   auto signal = uring::StopSignal::create((*env)->ring());
   if (!signal) return fail_with(1, to_string(signal.error()));
-  const Status served =
-      (*env)->ring().run(run_arbiter(**env, **signal, path, values["listen"].as<std::string>()));
+  const Status served = (*env)->ring().run(run_arbiter(**env, **signal, path, values["listen"].as<std::string>()));
   if (!served) return fail_with(1, to_string(served.error()));
   return 0;
 }

@@ -105,8 +105,9 @@ int node_main(int argc, char** argv) {
     return fail_with(2, fmt::format("{}; see resilver node --help", error.what()));
   }
   if (values.contains("help")) {
-    fmt::print("Usage: resilver node --config FILE\n\nOne node of a contender: its disks, array and replica. Started by"
-               " resilver run; ends with it.\n\nExample:\n  resilver node --config work/raid5-A.json\n");
+    fmt::print(
+        "Usage: resilver node --config FILE\n\nOne node of a contender: its disks, array and replica. Started by"
+        " resilver run; ends with it.\n\nExample:\n  resilver node --config work/raid5-A.json\n");
     return 0;
   }
   if (!values.contains("config")) return fail_with(2, "expected --config FILE");

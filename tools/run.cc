@@ -132,8 +132,8 @@ class ProgressPrinter {
     if (progress.contender != contender_) end_line();
     contender_ = progress.contender;
     phase_ = progress.phase;
-    const std::string line = report::format_progress(
-        {progress.contender, progress.phase, progress.permille, progress.rate, progress.left});
+    const std::string line =
+        report::format_progress({progress.contender, progress.phase, progress.permille, progress.rate, progress.left});
     if (terminal_) {
       fmt::print(stderr, "\r{:<79}", line);
       open_ = true;
@@ -223,12 +223,9 @@ int run_main(int argc, char** argv) {
   po::variables_map values;
   try {
     using namespace po::command_line_style;
-    po::store(po::command_line_parser(argc, argv)
-                  .options(all)
-                  .positional(positional)
-                  .style(unix_style & ~allow_guessing)
-                  .run(),
-              values);
+    po::store(
+        po::command_line_parser(argc, argv).options(all).positional(positional).style(unix_style & ~allow_guessing).run(),
+        values);
   } catch (const po::error& error) {
     fmt::print(stderr, "resilver run: {}; see resilver run --help\n", error.what());
     return kBadUsage;

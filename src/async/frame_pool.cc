@@ -16,7 +16,7 @@ namespace {
 #endif
 
 constexpr std::size_t kClassBytes = 128;
-constexpr std::size_t kClasses = 32;          // frames up to 4 KiB
+constexpr std::size_t kClasses = 32;                          // frames up to 4 KiB
 [[maybe_unused]] constexpr std::size_t kKeptPerClass = 1024;  // at most 1024 × 4 KiB of the largest class stay idle
 
 struct FreeFrame {

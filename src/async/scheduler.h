@@ -31,8 +31,8 @@ struct Runnable {
 struct Timer : Runnable {
   using Runnable::Runnable;
 
-  Nanos at = 0;                    // the scheduler's, as are the others
-  std::uint64_t sequence = 0;      // ties are broken by the order of arming
+  Nanos at = 0;                // the scheduler's, as are the others
+  std::uint64_t sequence = 0;  // ties are broken by the order of arming
   std::uint32_t heap_index = kIdle;
   static constexpr std::uint32_t kIdle = 0xffffffff;
   bool armed() const noexcept { return heap_index != kIdle; }

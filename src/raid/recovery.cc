@@ -176,7 +176,7 @@ Task<void> Core::pace(Pass& pass, std::uint64_t bytes) {
   while (scheduler_.now() < at && !interrupted(pass)) co_await pass_event_.wait_until(at);
 }
 
-// ---- rebuild ----------------------------------------------------------------------------------------------------------------
+// ---- rebuild ------------------------------------------------------------------------------------------------------------
 
 Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   const MemberSet to = targets();
@@ -275,7 +275,7 @@ Task<void> Core::finish_rebuild() {
   if (redundancy_full()) emit(EventKind::redundancy_full);
 }
 
-// ---- resync and scrub -------------------------------------------------------------------------------------------------------
+// ---- resync and scrub ---------------------------------------------------------------------------------------------------
 
 Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   for (std::uint64_t at = begin; at < end;) {
@@ -393,7 +393,7 @@ Task<Status> Core::scrub(bool repair) {
   co_return Status{};
 }
 
-// ---- telling ------------------------------------------------------------------------------------------------------------------
+// ---- telling ------------------------------------------------------------------------------------------------------------
 
 LimitedBy Core::limit_of(const Pass& pass) const noexcept {
   const Nanos most = std::max({pass.paced, pass.reading, pass.writing});

@@ -38,8 +38,7 @@ Error system_error(const char* what) { return Error{Errc::io, fmt::format("{}: {
 Child::Child(uring::Ring& ring, int pidfd, int output, std::string log_path)
     : ring_(ring), pidfd_(pidfd), output_(output), log_path_(std::move(log_path)) {}
 
-Result<std::unique_ptr<Child>> Child::start(uring::Ring& ring, std::vector<std::string> arguments,
-                                            std::string log_path) {
+Result<std::unique_ptr<Child>> Child::start(uring::Ring& ring, std::vector<std::string> arguments, std::string log_path) {
   std::vector<char*> argv;
   std::string name = "resilver";
   argv.push_back(name.data());

@@ -16,9 +16,9 @@ namespace resilver::scenario {
 
 // One disk of a node as its program opens it.
 struct NodeDisk {
-  std::string path;      // of the image; the disk's name in the simulator
-  bool blank = false;    // never used by an array of this node before (a spare, a replacement)
-  std::string faults;    // faults that outlive the process, as NodeReport gave them
+  std::string path;    // of the image; the disk's name in the simulator
+  bool blank = false;  // never used by an array of this node before (a spare, a replacement)
+  std::string faults;  // faults that outlive the process, as NodeReport gave them
 };
 
 struct PeerAddress {
@@ -32,30 +32,30 @@ struct NodeConfig {
   std::vector<NodeDisk> disks;
   std::uint64_t volume_bytes = 0;
   RebuildSpec rebuild;
-  bool paced = false;           // hold each disk to `pace` (the simulator's disks keep to it by themselves)
+  bool paced = false;  // hold each disk to `pace` (the simulator's disks keep to it by themselves)
   DiskParameters pace;
-  bool withhold_writes = false; // a volatile cache in the process, so that SIGKILL loses what was not flushed
+  bool withhold_writes = false;  // a volatile cache in the process, so that SIGKILL loses what was not flushed
   std::optional<ReplicateSpec> replicate;
-  std::uint32_t self = 0;       // index into `nodes`
-  std::vector<PeerAddress> nodes;    // all nodes of the contender, this one among them: where its peers reach it
-  std::string arbiter;          // its address; empty if not replicated
-  std::string listen;           // where clients and peers come in
-  std::string control;          // where the runner comes in; empty in the simulator
-  bool format = false;          // make a new array and a new replica
+  std::uint32_t self = 0;          // index into `nodes`
+  std::vector<PeerAddress> nodes;  // all nodes of the contender, this one among them: where its peers reach it
+  std::string arbiter;             // its address; empty if not replicated
+  std::string listen;              // where clients and peers come in
+  std::string control;             // where the runner comes in; empty in the simulator
+  bool format = false;             // make a new array and a new replica
   std::uint64_t seed = 1;
-  std::string host;             // real world: the runner's process id; the node ends with it
+  std::string host;  // real world: the runner's process id; the node ends with it
 };
 
 // A fault, or the end of one, at one disk; a scrub of the array; a new disk in a slot.
 struct NodeCommand {
   Verb verb = Verb::disk_fail;
-  bool clear = false;           // end the fault instead
-  std::uint32_t disk = 0;       // index into NodeConfig::disks
+  bool clear = false;      // end the fault instead
+  std::uint32_t disk = 0;  // index into NodeConfig::disks
   VerbArguments arguments;
-  std::string path;             // disk_replace: the new medium
-  std::uint64_t used_begin = 0; // latent, corrupt: the volume's range to choose places in
+  std::string path;              // disk_replace: the new medium
+  std::uint64_t used_begin = 0;  // latent, corrupt: the volume's range to choose places in
   std::uint64_t used_end = 0;
-  std::uint64_t seed = 1;       // latent, corrupt: chooses the places
+  std::uint64_t seed = 1;  // latent, corrupt: chooses the places
 };
 
 // Bytes that an array moved for one reason.
@@ -68,39 +68,39 @@ enum class DiskRole : std::uint8_t { member, rebuilding, spare, faulty, unused }
 
 struct DiskReport {
   DiskRole role = DiskRole::unused;
-  std::uint64_t hits = 0;                // I/Os that felt the latest fault here
-  std::optional<Nanos> first_hit;        // when, on the node's clock
-  std::string faults;                    // what must be put back after a restart
+  std::uint64_t hits = 0;          // I/Os that felt the latest fault here
+  std::optional<Nanos> first_hit;  // when, on the node's clock
+  std::string faults;              // what must be put back after a restart
 };
 
 // The state of a node program, complete each time; cheap enough to ask for every 10 ms.
 struct NodeReport {
-  bool assembled = false;                // the array runs
-  std::string trouble;                   // why it does not, or what the node program gave up
+  bool assembled = false;  // the array runs
+  std::string trouble;     // why it does not, or what the node program gave up
   // The array.
   bool array_failed = false;
-  std::uint32_t redundancy_left = 0;     // further disks this array may lose
-  bool recovering = false;               // a rebuild or a resync runs
-  std::uint64_t recovery_done = 0;       // bytes per member
+  std::uint32_t redundancy_left = 0;  // further disks this array may lose
+  bool recovering = false;            // a rebuild or a resync runs
+  std::uint64_t recovery_done = 0;    // bytes per member
   std::uint64_t recovery_total = 0;
   std::string limited_by;
-  std::uint64_t restored_bytes = 0;      // put on members by rebuilds so far
+  std::uint64_t restored_bytes = 0;  // put on members by rebuilds so far
   Moved foreground;
-  Moved repair;                          // rebuild and resync
+  Moved repair;  // rebuild and resync
   Moved scrubbed;
   std::uint64_t scrubs_finished = 0;
-  std::uint64_t mismatches = 0;          // found by scrubs so far
+  std::uint64_t mismatches = 0;  // found by scrubs so far
   std::uint64_t mismatches_named = 0;
-  std::uint64_t unavailable_bytes = 0;   // of the volume, unreadable now
+  std::uint64_t unavailable_bytes = 0;  // of the volume, unreadable now
   // The replica.
   bool serving = false;
   std::uint64_t epoch = 0;
-  std::vector<std::uint32_t> in_sync;    // indices of nodes, as this node believes; authoritative where it serves
-  std::int32_t resync_peer = -1;         // index of the node that this one brings up to date; -1: none
+  std::vector<std::uint32_t> in_sync;  // indices of nodes, as this node believes; authoritative where it serves
+  std::int32_t resync_peer = -1;       // index of the node that this one brings up to date; -1: none
   std::uint64_t resync_done = 0;
   std::uint64_t resync_total = 0;
-  std::string resync_why;                // bitmap, full
-  std::uint64_t copied_bytes = 0;        // between nodes by resync, reconciliation and healing so far
+  std::string resync_why;          // bitmap, full
+  std::uint64_t copied_bytes = 0;  // between nodes by resync, reconciliation and healing so far
   std::uint64_t healed_blocks = 0;
   std::vector<DiskReport> disks;
 };

@@ -12,8 +12,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DiskParameters, random_access, sequential_acc
 
 namespace scenario {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeSpec, name, raid, disks, spares, chunk_bytes, layout, consistency,
-                                   member_timeout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeSpec, name, raid, disks, spares, chunk_bytes, layout, consistency, member_timeout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeDisk, path, blank, faults)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PeerAddress, name, address)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RebuildSpec, speed_min, speed_max)
@@ -113,9 +112,7 @@ std::string to_json(const NodeReport& report) { return Json(report).dump(); }
 Result<NodeConfig> node_config_from_json(std::string_view text) {
   return parse<NodeConfig>(text, "node configuration");
 }
-Result<NodeCommand> node_command_from_json(std::string_view text) {
-  return parse<NodeCommand>(text, "node command");
-}
+Result<NodeCommand> node_command_from_json(std::string_view text) { return parse<NodeCommand>(text, "node command"); }
 Result<NodeReport> node_report_from_json(std::string_view text) { return parse<NodeReport>(text, "node report"); }
 
 }  // namespace scenario

@@ -56,7 +56,8 @@ std::string fault_text(const fault::FaultState& state) {
   std::string text;
   if (state.failed) text += " fail";
   if (state.hung) text += " hang";
-  if (state.slow) text += fmt::format(" slow={},{},{}", state.slow->factor_percent, state.slow->add, state.slow->bandwidth);
+  if (state.slow)
+    text += fmt::format(" slow={},{},{}", state.slow->factor_percent, state.slow->add, state.slow->bandwidth);
   text += ranges_text("latent", state.latent);
   text += ranges_text("corrupt", state.corrupted);
   if (!text.empty()) text.erase(0, 1);

@@ -13,8 +13,8 @@
 namespace resilver::scenario {
 namespace {
 
-constexpr Nanos kOpenTimeout = 10 * kSecond;           // a predecessor's ring may hold the lock for a while
-constexpr Nanos kWatchInterval = 20 * kMillisecond;    // of an array that may have to be made anew
+constexpr Nanos kOpenTimeout = 10 * kSecond;         // a predecessor's ring may hold the lock for a while
+constexpr Nanos kWatchInterval = 20 * kMillisecond;  // of an array that may have to be made anew
 constexpr std::size_t kMaxOrders = 64;
 constexpr std::uint64_t kCacheBytes = std::uint64_t{16} << 20;
 constexpr std::uint64_t kVolumeId = 1;
@@ -182,8 +182,9 @@ Task<Status> NodeProgram::open_replica(bool format) {
   replica::ReplicaConfig config = replica_config_of(config_);
   const std::uint64_t needed = config.volume_bytes + replica::Replica::metadata_bytes(config.intent_bits);
   if (array_->size_bytes() < needed) {
-    co_return fail(Errc::invalid_argument, fmt::format("the array of {} bytes cannot hold the volume and its metadata ({} bytes)",
-                                                       array_->size_bytes(), needed));
+    co_return fail(Errc::invalid_argument,
+                   fmt::format("the array of {} bytes cannot hold the volume and its metadata ({} bytes)",
+                               array_->size_bytes(), needed));
   }
   config.blank_devices = config_.format;
   auto opened = co_await replica::Replica::open(env_, std::move(config), *array_, format);

@@ -106,8 +106,8 @@ std::vector<std::uint64_t> NodeProgram::choose_places(const NodeCommand& command
   if (!member) return places;
   const std::uint64_t stripe_data = geometry.stripe_data_bytes();
   const std::uint64_t begin = command.used_begin / stripe_data * geometry.chunk_bytes();
-  const std::uint64_t end = std::min(geometry.member_bytes(),
-                                     (command.used_end + stripe_data - 1) / stripe_data * geometry.chunk_bytes());
+  const std::uint64_t end =
+      std::min(geometry.member_bytes(), (command.used_end + stripe_data - 1) / stripe_data * geometry.chunk_bytes());
   const std::uint64_t size = std::max<std::uint64_t>(command.arguments.size_bytes, kBlockBytes);
   Random random(command.seed);
   constexpr std::uint32_t kTriesPerPlace = 64;
@@ -116,9 +116,8 @@ std::vector<std::uint64_t> NodeProgram::choose_places(const NodeCommand& command
     const std::uint64_t at = begin + random.below((end - begin - size) / kBlockBytes + 1) * kBlockBytes;
     if (!fits(geometry.at(*member, at), command.arguments.where, command)) continue;
     const std::uint64_t offset = array_->data_offset_bytes() + at;
-    const bool taken = std::any_of(places.begin(), places.end(), [&](std::uint64_t other) {
-      return offset < other + size && other < offset + size;
-    });
+    const bool taken = std::any_of(places.begin(), places.end(),
+                                   [&](std::uint64_t other) { return offset < other + size && other < offset + size; });
     if (!taken) places.push_back(offset);
   }
   std::sort(places.begin(), places.end());

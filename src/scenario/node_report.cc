@@ -59,8 +59,8 @@ void NodeProgram::report_array(NodeReport& report) const {
   report.assembled = replica_ != nullptr;
   report.array_failed = status.state == raid::ArrayState::failed;
   report.redundancy_left = status.redundancy_left;
-  report.recovering = status.recovery.kind == raid::RecoveryKind::rebuild ||
-                      status.recovery.kind == raid::RecoveryKind::resync;
+  report.recovering =
+      status.recovery.kind == raid::RecoveryKind::rebuild || status.recovery.kind == raid::RecoveryKind::resync;
   if (report.recovering) {
     report.recovery_done = status.recovery.done_bytes;
     report.recovery_total = status.recovery.total_bytes;

@@ -10,13 +10,15 @@
 namespace resilver::scenario {
 
 struct NodeProgram::Slot {
-  std::string name;                         // "disk0"; a replacement gets a name of its own
-  std::unique_ptr<fault::FaultyDisk> disk;  // the outermost wrapper
-  bool blank = false;                       // has never been in the array
+  std::string name;                                  // "disk0"; a replacement gets a name of its own
+  std::unique_ptr<fault::FaultyDisk> disk;           // the outermost wrapper
+  bool blank = false;                                // has never been in the array
   fault::FaultKind latest = fault::FaultKind::fail;  // the fault whose hits are reported
   std::uint64_t hits_before = 0;                     // counted before it was applied
 
-  bool healthy() const { return disk && !disk->active(fault::FaultKind::fail) && !disk->active(fault::FaultKind::hang); }
+  bool healthy() const {
+    return disk && !disk->active(fault::FaultKind::fail) && !disk->active(fault::FaultKind::hang);
+  }
   raid::MemberDisk member() { return {name, disk.get()}; }
 };
 

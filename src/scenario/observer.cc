@@ -28,8 +28,7 @@ Redundancy FleetState::redundancy() const noexcept {
 
 bool FleetState::same_course(const FleetState& other) const noexcept {
   return serving == other.serving && in_sync == other.in_sync && disks_left == other.disks_left &&
-         nodes_left == other.nodes_left && full == other.full &&
-         (rebuild_permille < 0) == (other.rebuild_permille < 0);
+         nodes_left == other.nodes_left && full == other.full && (rebuild_permille < 0) == (other.rebuild_permille < 0);
 }
 
 Observer::Observer(Fleet& fleet, const ContenderSpec& contender)

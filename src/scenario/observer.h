@@ -36,7 +36,7 @@ struct FleetTotals {
   std::uint64_t restored = 0;
   Moved repair;
   Moved foreground;
-  std::uint64_t link = 0;         // resync and healing between nodes
+  std::uint64_t link = 0;  // resync and healing between nodes
   std::uint64_t scrubs = 0;
   std::uint64_t mismatches = 0;
   std::uint64_t mismatches_named = 0;
@@ -72,8 +72,8 @@ class Observer {
 
  private:
   struct NodeView {
-    NodeReport last;                 // the latest answer of an assembled node
-    bool up = false;                 // answered at the latest sample
+    NodeReport last;  // the latest answer of an assembled node
+    bool up = false;  // answered at the latest sample
     bool unreachable = false;
     bool faulted = false;
     std::string trouble;

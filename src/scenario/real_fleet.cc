@@ -52,7 +52,8 @@ RealFleet::~RealFleet() = default;
 
 std::uint64_t RealFleet::image_bytes(const Scenario& scenario, const ContenderSpec& contender) {
   std::uint64_t replacements = 0;
-  for (const Event& event : scenario.events) replacements += event.verb == Verb::disk_replace ? event.targets.size() : 0;
+  for (const Event& event : scenario.events)
+    replacements += event.verb == Verb::disk_replace ? event.targets.size() : 0;
   std::uint64_t bytes = kArbiterStateBytes;
   for (const NodeSpec& node : contender.nodes) {
     bytes += disk_size_bytes(scenario, contender, node) * (node.disks + node.spares + replacements);
@@ -347,7 +348,8 @@ std::uint64_t RealFleet::link_transfers(LinkEnd from, LinkEnd to) const noexcept
 std::vector<PeerAddress> RealFleet::client_addresses() const {
   std::vector<PeerAddress> addresses(machines_.size());
   for (const Link& link : links_) {
-    if (same(link.from, kClient)) addresses[link.to.node] = {contender_.nodes[link.to.node].name, link.proxy->address()};
+    if (same(link.from, kClient))
+      addresses[link.to.node] = {contender_.nodes[link.to.node].name, link.proxy->address()};
   }
   return addresses;
 }

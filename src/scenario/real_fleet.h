@@ -16,8 +16,8 @@
 namespace resilver::scenario {
 
 struct RealFleetOptions {
-  std::string work_dir;     // exists; the fleet makes its files in it
-  bool keep = false;        // leave images and logs where they are
+  std::string work_dir;  // exists; the fleet makes its files in it
+  bool keep = false;     // leave images and logs where they are
 };
 
 class RealFleet final : public Fleet {

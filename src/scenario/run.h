@@ -16,21 +16,21 @@ namespace resilver::scenario {
 // How far a contender is, for a line of progress.
 struct Progress {
   std::string contender;
-  std::size_t index = 0;      // of this contender, from 0
+  std::size_t index = 0;  // of this contender, from 0
   std::size_t contenders = 1;
-  std::string phase;          // "preparing", "filling", "running", "disk dies", "settling", "reading back"
+  std::string phase;  // "preparing", "filling", "running", "disk dies", "settling", "reading back"
   std::uint32_t permille = 0;
-  std::uint64_t rate = 0;     // bytes per second of what the client moves now
-  Nanos left = 0;             // about
+  std::uint64_t rate = 0;  // bytes per second of what the client moves now
+  Nanos left = 0;          // about
 };
 using ProgressSink = std::function<void(const Progress&)>;
 
 struct RunOptions {
-  std::string fill_path;   // empty: nothing is filled in
-  std::string work_dir;    // real world: where images go; empty: a directory of its own under TMPDIR or /var/tmp
-  bool keep = false;       // real world: leave images and logs
+  std::string fill_path;  // empty: nothing is filled in
+  std::string work_dir;   // real world: where images go; empty: a directory of its own under TMPDIR or /var/tmp
+  bool keep = false;      // real world: leave images and logs
   bool strict_timing = false;
-  ProgressSink progress;   // may be empty
+  ProgressSink progress;  // may be empty
 };
 
 // One contender on the machines of `fleet`, which it creates and destroys. Cut short when `interrupt` is set. What went

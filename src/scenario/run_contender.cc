@@ -151,7 +151,8 @@ Task<Status> ContenderRun::prepare() {
   for (std::uint32_t n = 0; n < addresses.size(); ++n) config.nodes.push_back({n, addresses[n].address});
   config.op_timeout_ms = static_cast<std::uint64_t>(scenario_.workload.retry / kMillisecond);
   if (contender_.replicate) {
-    config.detect_ms = std::max<std::uint64_t>(50, static_cast<std::uint64_t>(contender_.replicate->detect / kMillisecond));
+    config.detect_ms =
+        std::max<std::uint64_t>(50, static_cast<std::uint64_t>(contender_.replicate->detect / kMillisecond));
   }
   Env& env = fleet_.client();
   const Nanos deadline = scheduler_.now() + kAttachTimeout;
@@ -159,13 +160,14 @@ Task<Status> ContenderRun::prepare() {
     auto attached = co_await replica::Client::attach(scheduler_, env.buffers(), env.network(), config);
     if (attached) client_ = std::move(*attached);
     if (!client_ && (scheduler_.now() > deadline || interrupt_.is_set())) {
-      co_return fail(Errc::unavailable, "the volume was not healthy before the first fault: " + to_string(attached.error()) +
-                                            (observer_.trouble().empty() ? "" : "; " + observer_.trouble()));
+      co_return fail(Errc::unavailable,
+                     "the volume was not healthy before the first fault: " + to_string(attached.error()) +
+                         (observer_.trouble().empty() ? "" : "; " + observer_.trouble()));
     }
   }
   if (client_->size_bytes() < scenario_.volume_bytes) {
-    co_return fail(Errc::bad_input, fmt::format("the volume has {} bytes instead of {}", client_->size_bytes(),
-                                                scenario_.volume_bytes));
+    co_return fail(Errc::bad_input,
+                   fmt::format("the volume has {} bytes instead of {}", client_->size_bytes(), scenario_.volume_bytes));
   }
   if (Status healthy = co_await wait_healthy(); !healthy) co_return healthy;
   co_return co_await fill();
@@ -193,8 +195,7 @@ Task<Status> ContenderRun::fill() {
   workload::OracleConfig oracle;
   oracle.volume_id = kVolumeId;
   oracle.volume_bytes = scenario_.volume_bytes;
-  oracle.durability =
-      contender_.replicate ? workload::Durability::on_ack : workload::Durability::on_flush;
+  oracle.durability = contender_.replicate ? workload::Durability::on_ack : workload::Durability::on_flush;
   oracle.fill_bytes = fill_bytes_;
   oracle.max_inflight = load.max_inflight + 4 * workload::Prober::kMaxOutstanding;
   oracle_ = std::make_unique<workload::Oracle>(oracle);
@@ -232,7 +233,8 @@ Task<Status> ContenderRun::measure() {
   totals_at_start_ = observer_.totals();
   start_ = scheduler_.now();
   load_end_ = start_ + scenario_.length;
-  const std::uint64_t used_end = std::min(scenario_.volume_bytes, scenario_.workload.offset + scenario_.workload.size_bytes);
+  const std::uint64_t used_end =
+      std::min(scenario_.volume_bytes, scenario_.workload.offset + scenario_.workload.size_bytes);
   Timeline timeline(fleet_, observer_, *this, scenario_, contender_, 0, std::max(used_end, fill_bytes_));
   TaskGroup playing(scheduler_);
   TaskGroup load(scheduler_);

@@ -14,7 +14,7 @@ namespace resilver::scenario {
 
 Result<std::uint64_t> check_fill(const Scenario& scenario, const std::string& path) {
   if (path.empty()) return 0;
-  struct stat file {};
+  struct stat file{};
   if (stat(path.c_str(), &file) != 0) {
     return fail(Errc::bad_input, fmt::format("--fill {}: {}", path, std::strerror(errno)));
   }
@@ -23,9 +23,8 @@ Result<std::uint64_t> check_fill(const Scenario& scenario, const std::string& pa
   // What the fill leaves must hold the workload's range and the prober's.
   const std::uint64_t most = scenario.volume_bytes / 2;
   if (bytes > most) {
-    return fail(Errc::bad_input,
-                fmt::format("--fill {}: {} do not fit: at most half of the volume of {}", path, format_size(bytes),
-                            format_size(scenario.volume_bytes)));
+    return fail(Errc::bad_input, fmt::format("--fill {}: {} do not fit: at most half of the volume of {}", path,
+                                             format_size(bytes), format_size(scenario.volume_bytes)));
   }
   return bytes;
 }
@@ -41,8 +40,8 @@ RunHeader make_header(const Scenario& scenario) {
   header.modelled_volume_bytes = scenario.modelled_volume_bytes;
   header.fair = scenario.fair == Fairness::same_disk ? "same-disk" : "same-usable";
   header.disk_model = scenario.disk.model;
-  header.link = fmt::format("{}, {}", format_bit_rate(scenario.client_link.bandwidth),
-                            format_duration(scenario.client_link.rtt));
+  header.link =
+      fmt::format("{}, {}", format_bit_rate(scenario.client_link.bandwidth), format_duration(scenario.client_link.rtt));
   header.length = scenario.length;
   header.versions.emplace_back("resilver", kVersion);
   header.versions.emplace_back("compiler", __VERSION__);

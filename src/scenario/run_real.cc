@@ -32,7 +32,8 @@ class WorkDir {
     const char* tmp = std::getenv("TMPDIR");
     std::string path = fmt::format("{}/resilver.XXXXXX", tmp != nullptr && *tmp != 0 ? tmp : "/var/tmp");
     if (mkdtemp(path.data()) == nullptr) {
-      return fail(Errc::permission, fmt::format("{}: {}; choose another place with --work DIR", path, std::strerror(errno)));
+      return fail(Errc::permission,
+                  fmt::format("{}: {}; choose another place with --work DIR", path, std::strerror(errno)));
     }
     return WorkDir(path, !options.keep);
   }
@@ -48,7 +49,6 @@ class WorkDir {
   std::string path_;
   bool remove_;
 };
-
 
 // Can images be opened around the page cache here? Measured with a small image, which is removed again.
 Task<Result<bool>> direct_io_works(uring::RealEnv& env, const std::string& directory) {

@@ -28,8 +28,7 @@ sim::Disk& SimFleet::add_disk(Machine& machine, const NodeSpec& spec, const std:
   sim::DiskOptions options;
   options.model = disk_parameters(scenario_.disk);
   options.cache_bytes = scenario_.disk.cache_bytes.value_or(kDefaultCacheBytes);
-  sim::Disk& disk =
-      world_.add_disk(spec.name + "." + name, disk_size_bytes(scenario_, contender_, spec), options);
+  sim::Disk& disk = world_.add_disk(spec.name + "." + name, disk_size_bytes(scenario_, contender_, spec), options);
   machine.node->attach_disk(name, disk);
   return disk;
 }

@@ -67,10 +67,10 @@ std::string why_not_repaired(const FleetState& last, const ContenderSpec& conten
   if (last.rebuild_permille >= 0) return fmt::format("still at {} %", last.rebuild_permille / 10);
   for (std::uint32_t n = 0; n < contender.nodes.size(); ++n) {
     const auto& disks = observer.report(n).disks;
-    const bool faulty = std::any_of(disks.begin(), disks.end(),
-                                    [](const DiskReport& disk) { return disk.role == DiskRole::faulty; });
-    const bool spare = std::any_of(disks.begin(), disks.end(),
-                                   [](const DiskReport& disk) { return disk.role == DiskRole::spare; });
+    const bool faulty =
+        std::any_of(disks.begin(), disks.end(), [](const DiskReport& disk) { return disk.role == DiskRole::faulty; });
+    const bool spare =
+        std::any_of(disks.begin(), disks.end(), [](const DiskReport& disk) { return disk.role == DiskRole::spare; });
     if (faulty && !spare) return "no spare";
   }
   if (last.in_sync < contender.nodes.size()) return "a node is away";

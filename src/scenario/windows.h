@@ -13,10 +13,10 @@ namespace resilver::scenario {
 // One stretch, on the clock of the client machine.
 struct Window {
   Nanos begin = 0;
-  Nanos end = 0;            // of the workload in it
-  Nanos repair_end = 0;     // repairs are followed until here
-  FleetTotals before;       // at `begin`
-  FleetTotals after;        // at `repair_end`
+  Nanos end = 0;         // of the workload in it
+  Nanos repair_end = 0;  // repairs are followed until here
+  FleetTotals before;    // at `begin`
+  FleetTotals after;     // at `repair_end`
 };
 
 // Redundancy: repair of disks if `of_disks`, else of nodes; exposed times; bytes moved; failovers and scrubs.

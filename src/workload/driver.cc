@@ -156,8 +156,8 @@ Task<Status> Driver::fill(FillSource source, std::uint64_t offset, std::uint64_t
   TaskGroup pieces(scheduler_);
   Errc first = Errc::ok;
   struct Piece {
-    static Task<void> write(Driver& driver, FillSource& source, std::uint64_t base, std::uint64_t at, std::uint64_t length,
-                            Errc& first, Semaphore& depth) {
+    static Task<void> write(Driver& driver, FillSource& source, std::uint64_t base, std::uint64_t at,
+                            std::uint64_t length, Errc& first, Semaphore& depth) {
       co_await driver.fill_piece(source, base, at, length, first);
       depth.release();
     }

@@ -6,8 +6,7 @@
 
 namespace resilver::workload {
 
-Generator::Generator(const LoadSpec& spec)
-    : spec_(spec), places_(0), random_(spec.seed), detour_(random_.fork(1)) {
+Generator::Generator(const LoadSpec& spec) : spec_(spec), places_(0), random_(spec.seed), detour_(random_.fork(1)) {
   CHECK(spec.bs >= kBlockBytes && spec.bs <= BufferPool::kMaxBlock && spec.bs % kBlockBytes == 0);
   CHECK(spec.begin % kBlockBytes == 0 && spec.end >= spec.begin + spec.bs);
   CHECK(spec.rwmixread <= 100 && spec.rate_iops > 0);

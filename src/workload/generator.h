@@ -13,12 +13,12 @@ enum class Rw : std::uint8_t { read, write, randread, randwrite, rw, randrw };
 
 struct LoadSpec {
   Rw rw = Rw::randrw;
-  std::uint32_t rwmixread = 50;      // percent of reads for rw and randrw, 0..100
-  std::uint64_t bs = 4096;           // bytes per request, a multiple of 4096, at most 1 MiB
-  std::uint64_t begin = 0;           // range used, bytes, multiples of 4096; [begin, end) holds at least one bs
+  std::uint32_t rwmixread = 50;  // percent of reads for rw and randrw, 0..100
+  std::uint64_t bs = 4096;       // bytes per request, a multiple of 4096, at most 1 MiB
+  std::uint64_t begin = 0;       // range used, bytes, multiples of 4096; [begin, end) holds at least one bs
   std::uint64_t end = 0;
-  std::uint64_t rate_iops = 1000;    // intended starts per second, reads and writes together; > 0
-  std::uint64_t flush_every = 0;     // a flush after every so many writes; 0: none
+  std::uint64_t rate_iops = 1000;  // intended starts per second, reads and writes together; > 0
+  std::uint64_t flush_every = 0;   // a flush after every so many writes; 0: none
   std::uint64_t seed = 1;
 };
 
@@ -49,11 +49,13 @@ class Generator {
   void set_rate(std::uint64_t iops) noexcept;
 
  private:
-  bool random() const noexcept { return spec_.rw == Rw::randread || spec_.rw == Rw::randwrite || spec_.rw == Rw::randrw; }
+  bool random() const noexcept {
+    return spec_.rw == Rw::randread || spec_.rw == Rw::randwrite || spec_.rw == Rw::randrw;
+  }
   bool pick_read() noexcept;
 
   LoadSpec spec_;
-  std::uint64_t places_;          // of size bs in the range
+  std::uint64_t places_;  // of size bs in the range
   Random random_;
   Random detour_;
   std::uint64_t cursor_[2] = {};  // sequential kinds: next place to read, to write

@@ -59,7 +59,8 @@ OpHandle Oracle::open(Nanos now, Kind kind, std::uint64_t offset, std::uint64_t 
     op.last = block_of(offset + length - 1);
   }
   const OpHandle handle{slot};
-  if (history_ != nullptr) tell(HistoryType::invoke, handle, now, kind == Kind::write ? std::to_string(version) : std::string());
+  if (history_ != nullptr)
+    tell(HistoryType::invoke, handle, now, kind == Kind::write ? std::to_string(version) : std::string());
   return handle;
 }
 
@@ -281,7 +282,8 @@ void Oracle::end_flush(OpHandle handle, Nanos now, Errc error) {
   // A flush across a power loss may have been sent again after it: it proves nothing about what was there before.
   if (error == Errc::ok && op.start > last_loss()) durable_before_ = std::max(durable_before_, op.epoch);
   if (history_ != nullptr) {
-    tell(error == Errc::ok ? HistoryType::ok : HistoryType::info, handle, now, {}, error == Errc::ok ? "" : errc_name(error));
+    tell(error == Errc::ok ? HistoryType::ok : HistoryType::info, handle, now, {},
+         error == Errc::ok ? "" : errc_name(error));
     if (error != Errc::ok) processes_[handle.slot] = processes_used_++;
   }
   close(handle);

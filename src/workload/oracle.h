@@ -65,20 +65,20 @@ struct OpHandle {
 };
 
 struct OracleCounts {
-  std::uint64_t requests = 0;         // ended
+  std::uint64_t requests = 0;  // ended
   std::uint64_t unknown_writes = 0;
-  std::uint64_t failed_reads = 0;     // no answer or no service: timeout, closed, not_primary, …
-  std::uint64_t unreadable_reads = 0; // the volume said that the data cannot be read
+  std::uint64_t failed_reads = 0;      // no answer or no service: timeout, closed, not_primary, …
+  std::uint64_t unreadable_reads = 0;  // the volume said that the data cannot be read
   std::uint64_t stale_reads = 0;
   std::uint64_t corrupt_reads = 0;
   std::uint64_t lost_writes = 0;
-  std::uint64_t stale_sectors = 0;       // answers times sectors, as are the next
+  std::uint64_t stale_sectors = 0;  // answers times sectors, as are the next
   std::uint64_t corrupt_sectors = 0;
-  std::uint64_t bytes_read_back = 0;     // in the final reading
-  std::uint64_t lost_sectors = 0;        // final reading: older than acknowledged
-  std::uint64_t unreadable_bytes = 0;    // final reading: unreadable
-  std::uint64_t damaged_sectors = 0;     // final reading: hold what begin_damage() wrote
-  std::uint64_t waived_blocks = 0;       // no longer judged for staleness: more was open than max_tracked_blocks
+  std::uint64_t bytes_read_back = 0;   // in the final reading
+  std::uint64_t lost_sectors = 0;      // final reading: older than acknowledged
+  std::uint64_t unreadable_bytes = 0;  // final reading: unreadable
+  std::uint64_t damaged_sectors = 0;   // final reading: hold what begin_damage() wrote
+  std::uint64_t waived_blocks = 0;     // no longer judged for staleness: more was open than max_tracked_blocks
 };
 
 // What became of one read: for the caller's own statistics.
@@ -172,7 +172,9 @@ class Oracle {
   void settle(BlockIndex block, const InFlight* except);
   void catch_up(Tracked& block);
   bool power_was_lost(const BlockCell& cell) const noexcept;
-  Epoch durable_before() const noexcept { return config_.durability == Durability::on_ack ? ~Epoch{0} : durable_before_; }
+  Epoch durable_before() const noexcept {
+    return config_.durability == Durability::on_ack ? ~Epoch{0} : durable_before_;
+  }
   Step last_loss() const noexcept { return losses_.empty() ? 0 : losses_.back().step; }
 
   void acknowledge(const InFlight& op, BlockIndex block);

@@ -135,7 +135,8 @@ void Oracle::judge_block(const InFlight& op, BlockIndex block, const std::byte* 
     if (track(block) != nullptr) judge_tracked(op, block, read);
     return;
   }
-  for (std::uint32_t i = 0; i < kSectorsPerBlock; ++i) read.is_stale[i] = read.seen[i].good && read.seen[i].version != base;
+  for (std::uint32_t i = 0; i < kSectorsPerBlock; ++i)
+    read.is_stale[i] = read.seen[i].good && read.seen[i].version != base;
 }
 
 ReadVerdict Oracle::end_read(OpHandle handle, Nanos now, std::span<const std::byte> data) {
@@ -225,7 +226,8 @@ Oracle::Run Oracle::next_written(std::uint64_t offset, std::uint64_t max_bytes) 
   constexpr std::uint64_t kGroupBytes = BlockTable::kGroupBlocks * kBlockBytes;
   CHECK(final_ && max_bytes >= kGroupBytes);
   // Up: the end of the last run may be the end of the volume, in the middle of a group.
-  auto at = std::ranges::lower_bound(final_groups_, static_cast<std::uint32_t>((offset + kGroupBytes - 1) / kGroupBytes));
+  auto at =
+      std::ranges::lower_bound(final_groups_, static_cast<std::uint32_t>((offset + kGroupBytes - 1) / kGroupBytes));
   if (at == final_groups_.end()) return {};
   const std::uint64_t begin = *at * kGroupBytes;
   std::uint64_t end = begin;

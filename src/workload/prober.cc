@@ -56,8 +56,8 @@ Task<void> Prober::ask(Kind kind, std::uint64_t offset) {
     const OpHandle handle = oracle_.begin_write(scheduler_.now(), offset, kBlockBytes);
     oracle_.encode(handle, buffer.bytes());
     status = co_await Io::write(device_, offset, buffer);
-    oracle_.end_write(handle, scheduler_.now(),
-                      status == Errc::ok ? WriteOutcome::acknowledged : WriteOutcome::unknown, status);
+    oracle_.end_write(handle, scheduler_.now(), status == Errc::ok ? WriteOutcome::acknowledged : WriteOutcome::unknown,
+                      status);
   }
   --outstanding;
   if (status == Errc::ok && ended_ == 0) answered(kind);

@@ -47,7 +47,8 @@ class Prober {
   };
   static constexpr std::size_t kMaxIntervals = 100'000;
   static constexpr std::uint64_t kBlocks = kRegionBytes / kBlockBytes;
-  static constexpr std::uint64_t kStride = 61;  // blocks: one question after the other goes to other chunks, so other disks
+  static constexpr std::uint64_t kStride =
+      81;  // blocks: one question after the other goes to other disks, whatever the chunk
 
   Task<void> ask(Kind kind, std::uint64_t offset);
   void start(Kind kind);

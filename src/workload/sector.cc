@@ -52,14 +52,7 @@ const char* sector_state_name(SectorState state) noexcept {
 }
 
 void encode_sector(const SectorId& id, std::byte* out) noexcept {
-  Record record{kMagic,
-                0,
-                id.volume,
-                id.sector,
-                id.version,
-                static_cast<std::uint32_t>(id.kind),
-                id.operation,
-                {}};
+  Record record{kMagic, 0, id.volume, id.sector, id.version, static_cast<std::uint32_t>(id.kind), id.operation, {}};
   std::uint64_t state = id.volume ^ (id.sector << 24) ^ id.version;
   for (auto& word : record.mixed) word = splitmix64(state);
   record.checksum = checksum(record);

@@ -71,9 +71,9 @@ class SectorRegister {
  private:
   struct Entry {
     Version version;
-    Epoch epoch;   // at completion
-    Step start;    // S
-    Step finish;   // F, kNoStep while not complete
+    Epoch epoch;  // at completion
+    Step start;   // S
+    Step finish;  // F, kNoStep while not complete
     bool superseded = false;
     bool operator==(const Entry&) const = default;
   };

@@ -73,8 +73,8 @@ TEST(Swarm, RandomScenarios) {
     const std::string wrong = complaint(run(seed, Kind::any));
     if (wrong.empty()) continue;
     ++failed;
-    ADD_FAILURE() << "seed " << seed << ": " << wrong << "\n" << story(seed, Kind::any)
-                  << "\nreplay: make swarm N=1 SEED=" << seed;
+    ADD_FAILURE() << "seed " << seed << ": " << wrong << "\n"
+                  << story(seed, Kind::any) << "\nreplay: make swarm N=1 SEED=" << seed;
     if (failed == 10) break;
   }
 }

@@ -22,9 +22,9 @@ enum class End { ok, unknown, failed };
 struct Op {
   Call call = Call::write;
   End end = End::ok;
-  std::uint32_t version = 0;      // written
-  std::uint32_t value[2] = {};    // read: of the first and of the second half of the block
-  int begin = 0, finish = 0;      // positions in the order of events; unknown: no longer in flight, may still happen
+  std::uint32_t version = 0;    // written
+  std::uint32_t value[2] = {};  // read: of the first and of the second half of the block
+  int begin = 0, finish = 0;    // positions in the order of events; unknown: no longer in flight, may still happen
 };
 
 struct Event {
@@ -143,7 +143,10 @@ History random_history(Random& random, const Shape& shape) {
     if (static_cast<int>(h.ops.size()) < wanted && open.size() < 3 && random.percent(55)) {
       Op op;
       const auto dice = random.below(100);
-      op.call = shape.power && dice < 12 ? Call::loss : shape.power && dice < 28 ? Call::flush : dice < 62 ? Call::read : Call::write;
+      op.call = shape.power && dice < 12   ? Call::loss
+                : shape.power && dice < 28 ? Call::flush
+                : dice < 62                ? Call::read
+                                           : Call::write;
       if (!shape.overlapping && op.call == Call::read && writes_open()) continue;
       if (!shape.overlapping && op.call == Call::write) {
         bool busy = false;
@@ -220,7 +223,9 @@ class Player {
 
  private:
   static WriteOutcome outcome(End end) {
-    return end == End::ok ? WriteOutcome::acknowledged : end == End::unknown ? WriteOutcome::unknown : WriteOutcome::failed;
+    return end == End::ok        ? WriteOutcome::acknowledged
+           : end == End::unknown ? WriteOutcome::unknown
+                                 : WriteOutcome::failed;
   }
   std::span<const std::byte> data(const Op& op) {
     for (std::uint64_t i = 0; i < 8; ++i) {
