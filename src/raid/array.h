@@ -209,7 +209,7 @@ class Array final : public BlockDevice {
   Task<Status> fail_member(std::string disk_name);
 
   // A new disk becomes a spare, and is taken at once if a slot has no disk. What it held is gone. Errors: exists (a disk of
-  // this name is in use), invalid_argument (too small), unsupported (RAID 0), or the disk's error.
+  // this name is in use), busy (I/O that was given up on is still out), invalid_argument (too small), unsupported (RAID 0), or the disk's error.
   Task<Status> add_disk(MemberDisk disk);
 
   // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: the member that

@@ -110,8 +110,7 @@ Task<void> Bitmap::write_dirty_blocks() {
     }
   }
   if (short_of_memory) co_await sleep_for(core_.scheduler(), kMillisecond);
-  writing_ = false;
-  written_.wake_all();
+  give_turn();
 }
 
 Task<void> Bitmap::sweep() {
@@ -126,7 +125,7 @@ Task<void> Bitmap::sweep() {
   if (co_await core_.flush_members(Cause::metadata) != Errc::ok || !core_.redundancy_full()) co_return;
   bool cleared = false;
   for (std::uint64_t bit : idle) {
-    if ((flags_[bit] & kTouched) != 0 || writers_[bit] != 0 || (flags_[bit] & kDurable) == 0) continue;
+    if ((flags_[bit] & kTouched) != 0 || writers_[bit] != 0 || (flags_[bit] & kSet) == 0) continue;
     clear_bit(bit);
     cleared = true;
   }
@@ -197,17 +196,23 @@ void Bitmap::resynced() {
 
 std::uint64_t Bitmap::marked_bytes() const noexcept { return std::min(member_bytes_, marked_count_ << shift_); }
 
-Buffer Bitmap::header_block() {
-  Buffer buffer = core_.pool().allocate(kBlockBytes);
-  if (!buffer) return buffer;
+void Bitmap::copy_header(const Buffer& block) {
   encode_header();
-  std::memcpy(buffer.data(), image_.data(), kBlockBytes);
-  return buffer;
+  std::memcpy(block.data(), image_.data(), kBlockBytes);
+}
+
+Task<void> Bitmap::take_turn() {
+  while (writing_) co_await written_.wait();
+  writing_ = true;
+}
+
+void Bitmap::give_turn() {
+  writing_ = false;
+  written_.wake_all();
 }
 
 Task<void> Bitmap::write_all(Member& member) {
-  while (writing_) co_await written_.wait();
-  writing_ = true;
+  co_await take_turn();
   encode_header();
   {
     Batch batch(core_, Cause::metadata);
@@ -223,8 +228,7 @@ Task<void> Bitmap::write_all(Member& member) {
     co_await batch;
     core_.judge(batch);
   }
-  writing_ = false;
-  written_.wake_all();
+  give_turn();
 }
 
 }  // namespace resilver::raid

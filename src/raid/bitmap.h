@@ -42,7 +42,10 @@ class Bitmap {
 
   // Writes everything to one member (a new one). Header alone: with each superblock.
   Task<void> write_all(Member& member);
-  Buffer header_block();  // block 0 as it is to be on disk; empty when out of memory
+  // Block 0 as it is to be on disk. Precondition: the turn was taken, and is given back when the block has been written.
+  void copy_header(const Buffer& block);
+  Task<void> take_turn();  // two writes of one block must never be in flight together
+  void give_turn();
   std::size_t size_on_disk() const noexcept { return image_.size(); }
   std::uint32_t chunk_bytes() const noexcept { return chunk_bytes_; }
   static std::uint64_t device_offset(const Member& member) noexcept;

@@ -34,7 +34,8 @@ struct Op final : LeafSink, RangeLock::Entry {
   Core* core = nullptr;
   IoRequest* request = nullptr;
   std::uint32_t pending = 0;
-  Errc error = Errc::ok;
+  Errc error = Errc::ok;       // the first
+  Member* culprit = nullptr;  // whose it is
   Op* next_free = nullptr;
   void leaf_done(Leaf& leaf) noexcept override;
 };
@@ -297,6 +298,7 @@ class Core {
   std::vector<Mismatch> mismatches_;
   IoCounters io_[kCauses];
 
+  Mutex bad_log_turn_;
   Event sb_event_;
   Event manager_event_;
   Event house_event_;

@@ -80,23 +80,25 @@ Task<Errc> Core::read_mirror_row(const Transfer& transfer, std::uint64_t at) {
 Task<Errc> Core::write_mirror(const Transfer& transfer) {
   Batch batch(*this, Cause::foreground);
   MemberSet written;
+  // What heals a bad block is durable before the log forgets the block.
+  const std::uint64_t end = transfer.offset + transfer.length;
+  const bool heals = std::any_of(slots_.begin(), slots_.end(), [&](const Member* member) {
+    return member != nullptr && member->has_bad(transfer.offset, end);
+  });
   for (std::uint64_t at = 0; at < transfer.length;) {
     const std::uint64_t begin = transfer.offset + at;
     const std::uint64_t bytes = std::min(transfer.length - at, kBandBytes - begin % kBandBytes);
     for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
       Member* member = slots_[slot];
       if (member == nullptr || !member->holds(begin + bytes)) continue;
-      batch.transfer(IoOp::write, *member, begin, transfer.payload, at, bytes, transfer.fua);
+      batch.transfer(IoOp::write, *member, begin, transfer.payload, at, bytes, transfer.fua || heals);
       written.add(slot);
     }
     at += bytes;
   }
   co_await batch;
   judge(batch);
-  co_await clear_bad(transfer.offset, transfer.offset + transfer.length, written);
-  if (!lost_blocks_.empty()) {
-    for (std::uint64_t at = 0; at < transfer.length; at += kRowBytes) lost_blocks_.erase(transfer.offset + at);
-  }
+  co_await clear_bad(transfer.offset, end, written);
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }
 

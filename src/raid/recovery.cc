@@ -117,7 +117,10 @@ Task<void> Core::worker(Pass& pass) {
   while (!interrupted(pass)) {
     co_await pass.turn.acquire();
     std::optional<SemaphoreGuard> turn(pass.turn);
-    if (pass.only_marked) pass.next = bitmap_->next_marked(pass.next) / kBandBytes * kBandBytes;
+    if (pass.only_marked && pass.next < pass.total) {
+      const std::uint64_t marked = bitmap_->next_marked(pass.next);
+      pass.next = marked < pass.total ? std::max(pass.next, marked / kBandBytes * kBandBytes) : pass.total;
+    }
     if (pass.next >= pass.total) co_return;
     const std::uint64_t begin = pass.next;
     const std::uint64_t end = std::min(begin + kBandBytes, pass.total);

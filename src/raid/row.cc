@@ -116,7 +116,6 @@ Task<Errc> Core::write_row(const Transfer& transfer, std::uint64_t stripe, std::
     judge(batch);
   }
   co_await clear_bad(at, at + kRowBytes, written);
-  for (const std::uint32_t column : fresh) lost_blocks_.erase(logical_of(stripe, column, row));
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }
 
