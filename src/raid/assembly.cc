@@ -221,15 +221,19 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
     if (role == kRoleSpare) member.state = MemberState::spare;
     // A crash between two superblock writes leaves members one event behind; further behind is stale (rule 2).
     const bool current = each.super.events + 1 >= fresh.events;
-    if (role >= core->slots_.size() || !current) continue;
+    if (role >= core->slots_.size() || !current || core->slots_[role] != nullptr) continue;
+    if (!co_await core->load_bad_log(member)) continue;  // nobody knows what it lacks
     member.slot = role;
     member.state = MemberState::in_sync;
-    if ((each.super.feature_map & kFeatureRecoveryOffset) != 0) {
+    // A spare that was just given the slot when a crash came may not know of it yet itself: it holds nothing.
+    const auto& own_roles = each.super.roles;
+    const bool knows = each.super.dev_number < own_roles.size() && own_roles[each.super.dev_number] == role;
+    if (!knows || (each.super.feature_map & kFeatureRecoveryOffset) != 0) {
       member.state = MemberState::rebuilding;
-      member.watermark = member.checkpoint = each.super.recovery_offset_sectors * kSectorBytes;
+      const std::uint64_t reached = knows ? each.super.recovery_offset_sectors * kSectorBytes : 0;
+      member.watermark = member.checkpoint = round_down(reached, kBandBytes);
     }
     core->slots_[role] = &member;
-    if (Status loaded = co_await core->load_bad_log(member); !loaded) co_return std::unexpected(loaded.error());
   }
   // Whoever is missing now missed what follows.
   for (auto& role : core->common_.roles) {
@@ -256,7 +260,11 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   core->resync_needed_ = dirty && geometry->redundancy() > 0;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
   if (has_bitmap) {
-    auto chunk = co_await read_bitmap_chunk(pool, fresh, *freshest->disk.device);
+    // Spares have no bitmap.
+    const auto with_bitmap = std::find_if(core->slots_.begin(), core->slots_.end(), [](const Member* member) {
+      return member != nullptr && member->state == MemberState::in_sync;
+    });
+    auto chunk = co_await read_bitmap_chunk(pool, (*with_bitmap)->super, *(*with_bitmap)->device);
     if (!chunk) co_return std::unexpected(chunk.error());
     core->bitmap_ = std::make_unique<Bitmap>(*core, fresh.set_uuid, geometry->member_bytes(), *chunk);
     if (Status loaded = co_await core->load_bitmap(); !loaded) co_return std::unexpected(loaded.error());

@@ -174,7 +174,7 @@ class Core {
   Task<Loaded> load(const Band& band, ColumnSet reads, Columns& columns, Cause cause);
   bool allocate(const Band& band, ColumnSet wanted, Columns& columns);
   void recover(const Band& band, ColumnSet lost, ColumnSet wanted, Columns& columns);
-  void compute_parity(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns);
+  bool compute_parity(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns);
   Task<bool> store(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns);
   bool has_bad(const Band& band) const noexcept;
 
@@ -184,12 +184,14 @@ class Core {
     ColumnSet known;       // read or recovered
     ColumnSet lost;        // on members that are lost here
     ColumnSet unreadable;  // on live members: read errors, or in the bad-block log
+    bool no_memory = false;
   };
   Task<Row> load_row(std::uint64_t stripe, std::uint64_t row, Cause cause);
   Task<void> heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Cause cause);
   void note_lost(std::uint64_t stripe, std::uint64_t row, ColumnSet columns);
   std::uint64_t logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept;
   Task<Errc> write_row(const Transfer& transfer, std::uint64_t stripe, std::uint64_t row);
+  Task<bool> forget_parity(std::uint64_t stripe, std::uint64_t at);
   Task<bool> add_bad(Member& member, std::uint64_t row_offset);
   Task<void> clear_bad(std::uint64_t begin, std::uint64_t end, MemberSet members);
 
@@ -229,9 +231,12 @@ class Core {
   Task<void> worker(Pass& pass);
   Task<bool> process(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<bool> rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> window_buffers(MemberSet slots, std::uint64_t bytes, std::array<Buffer, kMaxDisks>& buffers);
   Task<bool> rebuild_row(Pass& pass, std::uint64_t stripe, std::uint64_t row, MemberSet targets);
   Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
-  Task<void> check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
+  Task<bool> check_band(Pass& pass, Band band, ColumnSet lost, Columns& columns);
+  void check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
+  ColumnSet renew_parity(const Band& band, ColumnSet lost, Columns& columns);
   void record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot);
   bool interrupted(const Pass& pass) const noexcept;
   void retire(Pass& pass, std::uint64_t begin, std::uint64_t end);

@@ -1,4 +1,4 @@
-// Requests in. The straight paths (RAID 0, healthy reads) have no coroutine: an Op, a leaf per member, a countdown.
+// Requests in: the straight paths (all of RAID 0, reads of members that hold everything asked for), and the way to the others.
 #include <algorithm>
 
 #include "raid/core.h"
@@ -6,279 +6,238 @@
 namespace resilver::raid {
 
 void Op::leaf_done(Leaf& leaf) noexcept {
-  if (leaf.status != Errc::ok) {
-    if (error == Errc::ok) error = leaf.status;
-    const bool damaged = leaf.status == Errc::medium || leaf.status == Errc::io || leaf.status == Errc::corrupt;
-    // RAID 0 passes errors on; a disk that answered is not gone for one of them.
-    const bool gone = leaf.op == IoOp::read || core->geometry().redundancy() == 0 ? !damaged : true;
-    if (gone && leaf.status != Errc::no_space) core->mark_faulty(*leaf.member, leaf.status);
+  if (leaf.status != Errc::ok && error == Errc::ok) {
+    error = leaf.status;
+    culprit = leaf.member;
   }
-  if (--pending == 0) core->direct_done(*this);
+  if (--pending == 0) core->straight_done(*this);
 }
 
-void Core::submit(IoRequest& request) noexcept {
-  if (stopping_) return request.complete(scheduler_, Errc::closed);
-  last_foreground_ = scheduler_.now();
-  if (free_ops_ == nullptr && ops_.size() >= tuning_.max_requests) {
-    queued_.push_back(&request);
-    return;
+Op& Core::take_op(IoRequest& request) noexcept {
+  if (free_ops_ == nullptr) {
+    ops_.push_back(std::make_unique<Op>());
+    ops_.back()->core = this;
+    free_ops_ = ops_.back().get();
   }
-  Op* op = free_ops_;
-  if (op == nullptr) {
-    op = ops_.emplace_back(std::make_unique<Op>()).get();
-    op->core = this;
-  } else {
-    free_ops_ = op->next_free;
-  }
+  Op& op = *free_ops_;
+  free_ops_ = op.next_free;
+  op.request = &request;
+  op.pending = 0;
+  op.error = Errc::ok;
+  op.culprit = nullptr;
   ++ops_in_use_;
-  op->request = &request;
-  op->error = Errc::ok;
-  begin(*op);
-}
-
-void Core::begin(Op& op) noexcept {
-  const IoRequest& request = *op.request;
-  if (geometry_.level() == Level::raid0) return request.op == IoOp::flush ? launch_flush(op) : launch_striped(op);
-  if (request.op != IoOp::read) return tasks_.spawn(run_slow(op));
-  const Rows rows = rows_of(request.offset, request.length);
-  op.RangeLock::Entry::begin = rows.begin;
-  op.RangeLock::Entry::end = rows.end;
-  op.exclusive = false;
-  op.run = [](Runnable& self) noexcept {
-    auto& waiting = static_cast<Op&>(static_cast<RangeLock::Entry&>(self));
-    waiting.core->begin_locked_read(waiting);
-  };
-  if (locks_.acquire(op)) begin_locked_read(op);
-}
-
-void Core::begin_locked_read(Op& op) noexcept {
-  const IoRequest& request = *op.request;
-  if (geometry_.is_mirror()) {
-    Member* source = mirror_source(request.offset, request.offset + request.length);
-    if (source != nullptr) return launch_one(op, *source, request.offset);
-  } else if (can_read_directly(request)) {
-    return launch_striped(op);
-  }
-  tasks_.spawn(run_slow(op));
-}
-
-void Core::direct_done(Op& op) noexcept {
-  if (op.error != Errc::ok && geometry_.redundancy() > 0) return tasks_.spawn(run_slow(op));  // read: the lock is held
-  finish(op, op.error);
+  return op;
 }
 
 void Core::finish(Op& op, Errc status) noexcept {
   if (op.granted) locks_.release(op);
-  last_foreground_ = scheduler_.now();
-  op.request->complete(scheduler_, status);
+  IoRequest& request = *op.request;
   op.request = nullptr;
   op.next_free = free_ops_;
   free_ops_ = &op;
   --ops_in_use_;
-  if (!queued_.empty()) next_queued();
+  request.complete(scheduler_, status);
+  if (!queued_.empty() && ops_in_use_ < tuning_.max_requests) {
+    IoRequest& next = *queued_.front();
+    queued_.pop_front();
+    begin(take_op(next));
+  }
   if (ops_in_use_ == 0) drained_.wake_all();
 }
 
-void Core::next_queued() noexcept {
-  if (starting_queued_) return;
-  starting_queued_ = true;
-  while (!queued_.empty() && free_ops_ != nullptr) {
-    IoRequest* request = queued_.front();
-    queued_.pop_front();
-    Op* op = free_ops_;
-    free_ops_ = op->next_free;
-    ++ops_in_use_;
-    op->request = request;
-    op->error = Errc::ok;
-    begin(*op);
+void Core::submit(IoRequest& request) noexcept {
+  if (stopping_) {
+    request.complete(scheduler_, Errc::closed);
+    return;
   }
-  starting_queued_ = false;
+  if (ops_in_use_ >= tuning_.max_requests) {
+    queued_.push_back(&request);
+    return;
+  }
+  begin(take_op(request));
 }
 
-// The member offsets that a request's stripes lie in: what it locks, and what the bitmap marks.
-Core::Rows Core::rows_of(std::uint64_t offset, std::uint64_t length) const noexcept {
-  if (geometry_.is_mirror()) return {offset, offset + length};
-  const StripePart first = geometry_.first_part(offset, length);
-  Rows rows{geometry_.stripe_member_offset(first.stripe) + first.begin,
-            geometry_.stripe_member_offset(first.stripe) + first.end};
-  if (first.length == length) return rows;
-  const std::uint64_t last = (offset + length - 1) / geometry_.stripe_data_bytes();
-  rows.begin = geometry_.stripe_member_offset(first.stripe);
-  rows.end = geometry_.stripe_member_offset(last) + geometry_.chunk_bytes();
-  return rows;
+// The stripes that a request touches, as a range of the members' data areas: what it locks.
+Core::Rows Core::rows_of(const IoRequest& request) const noexcept {
+  if (geometry_.is_mirror()) return {request.offset, request.offset + request.length};
+  const std::uint64_t stripe_bytes = geometry_.stripe_data_bytes();
+  const std::uint64_t first = request.offset / stripe_bytes;
+  const std::uint64_t last = (request.offset + request.length - 1) / stripe_bytes;
+  return {geometry_.stripe_member_offset(first), geometry_.stripe_member_offset(last + 1)};
 }
 
-bool Core::can_read_directly(const IoRequest& request) const noexcept {
-  std::uint64_t offset = request.offset;
-  std::uint64_t length = request.length;
-  while (length > 0) {
-    const StripePart part = geometry_.first_part(offset, length);
-    const std::uint64_t base = geometry_.stripe_member_offset(part.stripe);
-    for (std::uint32_t column : part.touched) {
-      const Member* member = slots_[geometry_.data_member(part.stripe, column)];
-      if (member == nullptr || !member->holds(base + part.end) || member->has_bad(base + part.begin, base + part.end)) {
-        return false;
-      }
-    }
-    offset += part.length;
-    length -= part.length;
+void Core::begin(Op& op) noexcept {
+  const IoRequest& request = *op.request;
+  last_foreground_ = scheduler_.now();
+  if (geometry_.redundancy() == 0) {
+    launch_striped(op);
+    return;
   }
+  if (request.op == IoOp::flush) {
+    tasks_.spawn(run_slow(op));
+    return;
+  }
+  const Rows rows = rows_of(request);
+  op.begin = rows.begin;
+  op.end = rows.end;
+  op.exclusive = request.op != IoOp::read;
+  op.run = [](Runnable& self) noexcept {
+    Op& granted = static_cast<Op&>(self);
+    if (!granted.core->try_straight_read(granted)) granted.core->tasks_.spawn(granted.core->run_slow(granted));
+  };
+  if (locks_.acquire(op) && !try_straight_read(op)) tasks_.spawn(run_slow(op));
+}
+
+bool Core::readable(std::uint32_t slot, std::uint64_t from, std::uint64_t to) const noexcept {
+  const Member* member = slots_[slot];
+  return member != nullptr && member->holds(to) && !member->has_bad(from, to);
+}
+
+// A read of members that hold all of it: one leaf for each, no coroutine.
+bool Core::try_straight_read(Op& op) noexcept {
+  const IoRequest& request = *op.request;
+  if (request.op != IoOp::read || failed_) return false;
+  if (geometry_.is_mirror()) {
+    Member* source = mirror_source(request.offset, request.offset + request.length, {});
+    if (source == nullptr || request.segments.size() > Leaf::kMaxSegments) return false;
+    Leaf& leaf = leaves_->take();
+    Payload(request.segments).gather(leaf, 0, request.length);
+    op.pending = 1;
+    send(leaf, *source, op, IoOp::read, source->data_offset + request.offset, request.length, false, Cause::foreground,
+         0);
+    return true;
+  }
+  for (std::uint64_t at = request.offset; at < request.offset + request.length;) {
+    const Location place = geometry_.map(at);
+    const std::uint64_t bytes =
+        std::min(geometry_.chunk_bytes() - place.chunk_offset, request.offset + request.length - at);
+    if (!readable(place.member, place.member_offset, place.member_offset + bytes)) return false;
+    at += bytes;
+  }
+  launch_striped(op);
   return true;
 }
 
-namespace {
-
-// Walks a request's segments in order, a slice at a time.
-class Cursor {
- public:
-  explicit Cursor(std::span<const Buffer> segments) noexcept : segments_(segments) {}
-  // Up to `length` bytes of the current segment.
-  Buffer take(std::uint64_t length) noexcept {
-    const Buffer& segment = segments_[index_];
-    const std::uint64_t bytes = std::min<std::uint64_t>(length, segment.size() - within_);
-    Buffer part = segment.slice(within_, bytes);
-    within_ += bytes;
-    if (within_ == segment.size()) {
-      ++index_;
-      within_ = 0;
-    }
-    return part;
-  }
-
- private:
-  std::span<const Buffer> segments_;
-  std::size_t index_ = 0;
-  std::uint64_t within_ = 0;
-};
-
-// Leaves that grow while a request is cut into chunks: what is contiguous on a member goes there as one.
-struct Fan {
-  std::array<Leaf*, kMaxDisks> leaf{};
-  std::array<std::uint64_t, kMaxDisks> begin{};
-  std::array<std::uint64_t, kMaxDisks> end{};
-};
-
-}  // namespace
-
+// Cuts a request at chunks; what lies next to each other on a member goes in one leaf.
 void Core::launch_striped(Op& op) noexcept {
   const IoRequest& request = *op.request;
-  const bool has_data = request.op == IoOp::read || request.op == IoOp::write;
-  const IoOp leaf_op = request.op == IoOp::discard ? IoOp::write_zeroes : request.op;
-  Cursor cursor(request.segments);
-  std::uint64_t offset = request.offset;
-  std::uint64_t left = request.length;
-  op.pending = 1;  // until all are sent
+  op.pending = 1;  // this function's own, so that nothing ends before all is sent
+  if (request.op == IoOp::flush) {
+    for (Member* member : slots_) {
+      if (!member->live()) continue;
+      ++op.pending;
+      send(leaves_->take(), *member, op, IoOp::flush, 0, 0, false, Cause::foreground, 0);
+    }
+  } else {
+    const bool moves = request.op == IoOp::read || request.op == IoOp::write;
+    const Payload payload = moves ? Payload(request.segments) : Payload::of_zeroes(zeroes_);
+    struct Run {
+      Leaf* leaf = nullptr;
+      std::uint64_t begin = 0;
+      std::uint64_t length = 0;
+    };
+    std::array<Run, kMaxDisks> runs{};
+    auto launch = [&](std::uint32_t slot) {
+      Run& run = runs[slot];
+      if (run.leaf == nullptr) return;
+      Member& member = *slots_[slot];
+      ++op.pending;
+      Leaf& leaf = *std::exchange(run.leaf, nullptr);
+      send(leaf, member, op, request.op == IoOp::discard ? IoOp::write_zeroes : request.op,
+           member.data_offset + run.begin, run.length, request.fua, Cause::foreground, 0);
+    };
+    for (std::uint64_t at = 0; at < request.length;) {
+      const Location place = geometry_.map(request.offset + at);
+      std::uint64_t bytes = std::min(geometry_.chunk_bytes() - place.chunk_offset, request.length - at);
+      if (!slots_[place.member]->live()) {
+        if (op.error == Errc::ok) op.error = Errc::device_gone;
+        at += bytes;
+        continue;
+      }
+      Run& run = runs[place.member];
+      if (run.leaf != nullptr && run.begin + run.length != place.member_offset) launch(place.member);
+      if (run.leaf == nullptr) {
+        run = {&leaves_->take(), place.member_offset, 0};
+      }
+      if (moves) {
+        const std::uint64_t taken = payload.gather(*run.leaf, at, bytes);
+        run.length += taken;
+        at += taken;
+        if (taken < bytes) launch(place.member);
+      } else {
+        run.length += bytes;
+        at += bytes;
+      }
+    }
+    for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) launch(slot);
+  }
+  if (--op.pending == 0) straight_done(op);
+}
 
-  const Location only = geometry_.map(offset);
-  if (left <= geometry_.chunk_bytes() - only.chunk_offset && (!has_data || request.segments.size() == 1)) {
-    Leaf& leaf = leaves_->take();
-    if (has_data) leaf.buffers[leaf.count++] = request.segments[0];
-    Member& member = *slots_[only.member];
-    send(leaf, member, op, leaf_op, member.data_offset + only.member_offset, left, request.fua, Cause::foreground, 0);
+void Core::straight_done(Op& op) noexcept {
+  const bool striped_only = geometry_.redundancy() == 0;
+  if (op.error == Errc::ok || striped_only) {
+    // The failure of a RAID 0 member is the array's; its other members go on.
+    if (op.culprit != nullptr && (op.error == Errc::device_gone || op.error == Errc::timeout)) {
+      mark_faulty(*op.culprit, op.error);
+    }
+    finish(op, op.error);
     return;
   }
-
-  Fan fan;
-  auto flush = [&](std::uint32_t index) {
-    Leaf* leaf = std::exchange(fan.leaf[index], nullptr);
-    Member& member = *slots_[index];
-    ++op.pending;
-    send(*leaf, member, op, leaf_op, member.data_offset + fan.begin[index], fan.end[index] - fan.begin[index], request.fua,
-         Cause::foreground, 0);
-  };
-  while (left > 0) {
-    const Location at = geometry_.map(offset);
-    const std::uint64_t piece = std::min(left, geometry_.chunk_bytes() - at.chunk_offset);
-    std::uint64_t done = 0;
-    while (done < piece) {
-      if (fan.leaf[at.member] != nullptr && (fan.end[at.member] != at.member_offset + done ||
-                                             fan.leaf[at.member]->count == Leaf::kMaxSegments)) {
-        flush(at.member);
-      }
-      if (fan.leaf[at.member] == nullptr) {
-        fan.leaf[at.member] = &leaves_->take();
-        fan.begin[at.member] = fan.end[at.member] = at.member_offset + done;
-      }
-      std::uint64_t bytes = piece - done;
-      if (has_data) {
-        Leaf& leaf = *fan.leaf[at.member];
-        leaf.buffers[leaf.count] = cursor.take(bytes);
-        bytes = leaf.buffers[leaf.count++].size();
-      }
-      fan.end[at.member] += bytes;
-      done += bytes;
-    }
-    offset += piece;
-    left -= piece;
-  }
-  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
-    if (fan.leaf[i] != nullptr) flush(i);
-  }
-  --op.pending;  // at least one leaf is out: completions are posted, never inside send()
+  tasks_.spawn(run_slow(op));
 }
 
-void Core::launch_one(Op& op, Member& member, std::uint64_t offset) noexcept {
-  const IoRequest& request = *op.request;
-  Cursor cursor(request.segments);
-  std::uint64_t left = request.length;
-  op.pending = 0;
-  member.next_sequential = offset + left;
-  while (left > 0) {
-    Leaf& leaf = leaves_->take();
-    std::uint64_t bytes = 0;
-    while (bytes < left && leaf.count < Leaf::kMaxSegments) {
-      leaf.buffers[leaf.count] = cursor.take(left - bytes);
-      bytes += leaf.buffers[leaf.count++].size();
-    }
-    ++op.pending;
-    send(leaf, member, op, IoOp::read, member.data_offset + offset, bytes, false, Cause::foreground, 0);
-    offset += bytes;
-    left -= bytes;
-  }
-}
-
-void Core::launch_flush(Op& op) noexcept {
-  op.pending = 0;
-  for (Member* member : slots_) {
-    ++op.pending;
-    send(leaves_->take(), *member, op, IoOp::flush, 0, 0, false, Cause::foreground, 0);
-  }
-}
-
-// ---- everything else: a coroutine for each request ----
+// ---- with a coroutine ---------------------------------------------------------------------------------------------------
 
 Task<void> Core::run_slow(Op& op) {
   const IoRequest& request = *op.request;
   Errc status = Errc::ok;
   switch (request.op) {
-    case IoOp::read:
-      status = geometry_.is_mirror() ? co_await read_mirror(request) : co_await read_parts(request);
+    case IoOp::read: {
+      const Payload payload(request.segments);
+      const Transfer transfer{payload, request.offset, request.length, false};
+      status = failed_                 ? Errc::unavailable
+               : geometry_.is_mirror() ? co_await read_mirror(transfer)
+                                       : co_await for_each_band(transfer, false);
       break;
-    case IoOp::flush: status = co_await flush_members(Cause::foreground); break;
-    case IoOp::write:
-    case IoOp::discard:
-    case IoOp::write_zeroes: status = co_await run_write(request); break;
+    }
+    case IoOp::flush: status = co_await run_flush(); break;
+    default: status = co_await run_write(op); break;
   }
   finish(op, status);
 }
 
-Task<Errc> Core::run_write(const IoRequest& request) {
+Task<Errc> Core::run_flush() {
   if (failed_) co_return Errc::unavailable;
-  const Rows rows = rows_of(request.offset, request.length);
+  co_return co_await flush_members(Cause::foreground);
+}
+
+Task<Errc> Core::run_write(Op& op) {
+  const IoRequest& request = *op.request;
   ++active_writes_;
-  if (consistency_ != Consistency::none && !dirty_durable_) co_await ensure_dirty();
-  if (bitmap_ && !bitmap_->begin(rows.begin, rows.end)) co_await bitmap_->wait_durable(rows.begin, rows.end);
-  Errc status = Errc::unavailable;
-  if (!failed_) status = geometry_.is_mirror() ? co_await write_mirror(request) : co_await write_parts(request);
-  if (bitmap_) bitmap_->end(rows.begin, rows.end);
-  if (sb_done_ < fault_seq_) co_await settle(fault_seq_);  // rule 2
-  --active_writes_;
-  ++writes_ended_;
-  last_write_ = scheduler_.now();
-  if (!lost_blocks_.empty() && status == Errc::ok) {
-    lost_blocks_.erase(lost_blocks_.lower_bound(request.offset), lost_blocks_.lower_bound(request.offset + request.length));
+  co_await ensure_dirty();
+  if (bitmap_ && !bitmap_->begin(op.begin, std::min(op.end, geometry_.member_bytes()))) {
+    co_await bitmap_->wait_durable(op.begin, std::min(op.end, geometry_.member_bytes()));
+    house_event_.wake_all();
   }
-  co_return status == Errc::ok && failed_ ? Errc::unavailable : status;
+  Errc status = failed_ ? Errc::unavailable : Errc::ok;
+  if (status == Errc::ok) {
+    const bool zeroes = request.op != IoOp::write;
+    const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);
+    const Transfer transfer{payload, request.offset, request.length, request.fua};
+    status = geometry_.is_mirror() ? co_await write_mirror(transfer) : co_await for_each_band(transfer, true);
+  }
+  // Rule 2: who missed this write is durably excluded before it is acknowledged.
+  if (!planted(PlantedBug::member_not_marked_faulty)) co_await settle(faults_settled_);
+  if (failed_) status = Errc::unavailable;
+  if (status == Errc::ok && !lost_blocks_.empty()) {  // written anew: good again
+    lost_blocks_.erase(lost_blocks_.lower_bound(request.offset),
+                       lost_blocks_.lower_bound(request.offset + request.length));
+  }
+  if (bitmap_) bitmap_->end(op.begin, std::min(op.end, geometry_.member_bytes()));
+  --active_writes_;
+  last_write_ = scheduler_.now();
+  co_return status;
 }
 
 }  // namespace resilver::raid

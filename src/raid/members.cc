@@ -1,29 +1,59 @@
-// Members: sending to them, giving up on them, replacing them.
+// Leaves to members, members that fail, disks that come, and what the array says of itself.
 #include <algorithm>
 
-#include "base/planted_bug.h"
 #include "raid/core.h"
 
 namespace resilver::raid {
 
+Core::Core(Scheduler& scheduler, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
+           Consistency consistency)
+    : scheduler_(scheduler),
+      pool_(pool),
+      random_(random),
+      tuning_(tuning),
+      geometry_(geometry),
+      consistency_(consistency),
+      slots_(geometry.disks(), nullptr),
+      leaves_(new LeafPool(scheduler)),
+      locks_(scheduler),
+      zeroes_(pool.allocate(kBandBytes)),
+      watchdog_(*this),
+      bands_(scheduler, std::max<std::size_t>(2, tuning.stripe_memory_bytes / (kBandBytes * (geometry.disks() + 1)))),
+      bad_log_turn_(scheduler),
+      sb_event_(scheduler),
+      manager_event_(scheduler),
+      house_event_(scheduler),
+      pass_event_(scheduler),
+      drained_(scheduler),
+      tasks_(scheduler) {
+  if (geometry.parity_disks() > 0) code_ = std::make_unique<ParityCode>(geometry.data_disks(), geometry.parity_disks());
+  CHECK(zeroes_, "no memory for an array");
+  std::memset(zeroes_.data(), 0, zeroes_.size());
+}
+
+Core::~Core() {
+  if (!scheduler_.killed()) {
+    scheduler_.disarm(watchdog_);
+    CHECK(!watchdog_.pending || !watchdog_.armed());
+  }
+  leaves_->release();
+}
+
 void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
                 bool fua, Cause cause, std::uint32_t tag) noexcept {
   leaf.op = op;
+  leaf.fua = fua;
   leaf.offset = device_offset;
   leaf.length = length;
-  leaf.fua = fua;
   leaf.segments = {leaf.buffers.data(), leaf.count};
+  leaf.status = Errc::ok;
+  leaf.tag = tag;
+  leaf.cause = cause;
   leaf.member = &member;
   leaf.sink = &sink;
-  leaf.cause = cause;
-  leaf.tag = tag;
   leaf.started = scheduler_.now();
   member.in_flight.push_back(leaf);
   ++member.in_flight_count;
-  if (member.state == MemberState::faulty) {
-    leaf.complete(scheduler_, Errc::device_gone);
-    return;
-  }
   for (IoCounters* io : {&member.io, &io_[static_cast<std::size_t>(cause)]}) {
     if (op == IoOp::read) {
       ++io->reads;
@@ -35,186 +65,211 @@ void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64
       io->write_bytes += length;
     }
   }
-  if (!watchdog_.pending) watch();
+  watch();
   member.device->submit(leaf);
 }
 
-// ---- the watchdog ----
+// ---- hung members -----------------------------------------------------------------------------------------------------
 
 void Core::watch() noexcept {
-  Nanos oldest = kNever;
-  for (const auto& member : members_) {
-    if (!member->in_flight.empty()) oldest = std::min(oldest, member->in_flight.front().started);
-  }
-  watchdog_.pending = oldest != kNever;
-  if (watchdog_.pending) scheduler_.arm(watchdog_, oldest + tuning_.member_timeout_ms * kMillisecond);
+  if (watchdog_.pending || scheduler_.killed()) return;
+  watchdog_.pending = true;
+  scheduler_.arm(watchdog_, scheduler_.now() + tuning_.member_timeout_ms * kMillisecond);
 }
 
 void Core::watchdog_fired() noexcept {
-  const Nanos limit = scheduler_.now() - tuning_.member_timeout_ms * kMillisecond;
-  for (const auto& member : members_) {
-    if (member->state == MemberState::faulty || member->in_flight.empty()) continue;
-    if (member->in_flight.front().started > limit) continue;
-    mark_faulty(*member, Errc::timeout);
-    give_up(*member);
-  }
-  watch();
-}
-
-// Nobody waits any longer for what this member has: its leaves become orphans.
-void Core::give_up(Member& member) noexcept {
-  while (!member.in_flight.empty()) {
-    Leaf& leaf = member.in_flight.pop_front();
-    LeafSink* sink = leaf.sink;
-    leaf.status = Errc::timeout;
-    leaf.sink = nullptr;
-    --member.in_flight_count;
-    ++member.orphans;
-    ++member.errors;
-    sink->leaf_done(leaf);
-  }
-}
-
-// ---- states ----
-
-std::uint32_t Core::in_sync_count() const noexcept {
-  return static_cast<std::uint32_t>(std::ranges::count_if(
-      slots_, [](const Member* member) { return member != nullptr && member->state == MemberState::in_sync; }));
-}
-
-std::uint32_t Core::redundancy_left() const noexcept {
-  const std::uint32_t lost = geometry_.disks() - in_sync_count();
-  return lost >= geometry_.redundancy() ? 0 : geometry_.redundancy() - lost;
-}
-
-MemberSet Core::lost_for(std::uint64_t, std::uint64_t end) const noexcept {
-  MemberSet lost;
-  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i] == nullptr || !slots_[i]->holds(end)) lost.add(i);
-  }
-  return lost;
-}
-
-void Core::mark_faulty(Member& member, Errc why) {
-  if (member.state == MemberState::faulty) return;
-  const MemberState before = member.state;
-  member.state = MemberState::faulty;
-  if (before == MemberState::spare) member.replaced = true;
-  ++version_;
-  emit(EventKind::member_failed, member.name, 0, 0, why);
-  if (geometry_.redundancy() == 0) {
-    failed_ = true;
-    emit(EventKind::array_failed, member.name);
-  } else if (before == MemberState::in_sync && !failed_) {
-    if (geometry_.disks() - in_sync_count() > geometry_.redundancy()) {
-      failed_ = true;  // nothing is acknowledged from now on, so the superblocks stay as they are
-      emit(EventKind::array_failed, member.name);
-    } else {
-      emit(EventKind::degraded, member.name, redundancy_left());
+  watchdog_.pending = false;
+  const Nanos timeout = tuning_.member_timeout_ms * kMillisecond;
+  const Nanos now = scheduler_.now();
+  // Late: this process did not run (it was stopped), so its members had no chance to answer. They get their time anew.
+  const bool slept = now - watchdog_.at > timeout / 4;
+  Nanos next = kNever;
+  for (auto& owned : members_) {
+    Member& member = *owned;
+    if (member.in_flight.empty()) continue;
+    if (slept) member.in_flight.for_each([now](Leaf& leaf) { leaf.started = now; });
+    const Nanos due = member.in_flight.front().started + timeout;
+    if (due > now) {
+      next = std::min(next, due);
+      continue;
+    }
+    if (member.live()) mark_faulty(member, Errc::timeout);
+    // Nobody waits for these any more: they live on by themselves until the device gives them back.
+    std::vector<Leaf*> given_up;
+    member.in_flight.for_each([&](Leaf& leaf) { given_up.push_back(&leaf); });
+    for (Leaf* leaf : given_up) {
+      leaf->unlink();
+      --member.in_flight_count;
+      ++member.orphans;
+      ++member.errors;
+      LeafSink* sink = std::exchange(leaf->sink, nullptr);
+      leaf->status = Errc::timeout;
+      sink->leaf_done(*leaf);
     }
   }
-  if (!failed_) {
-    const std::uint32_t dev = member.super.dev_number;
-    if (dev < common_.roles.size()) common_.roles[dev] = kRoleFaulty;
-    if (!planted(PlantedBug::member_not_marked_faulty)) fault_seq_ = ++sb_wanted_;
-  }
-  if (failed_) sb_event_.wake_all();
-  manager_event_.wake_all();
-  pass_event_.wake_all();
+  if (next == kNever) return;
+  watchdog_.pending = true;
+  scheduler_.arm(watchdog_, next);
 }
 
+// ---- failing ------------------------------------------------------------------------------------------------------------
+
 bool Core::judge(const Batch& batch) {
-  bool unreadable = false;
+  bool damaged = false;
   for (const Batch::Failure& failure : batch.failures()) {
-    const bool damaged =
-        failure.status == Errc::medium || failure.status == Errc::io || failure.status == Errc::corrupt;
-    if (failure.op == IoOp::read && damaged) {
-      unreadable = true;
+    if (!failure.member->live()) continue;
+    const bool blocks_only = failure.op == IoOp::read && failure.status != Errc::device_gone &&
+                             failure.status != Errc::timeout && failure.status != Errc::closed;
+    if (blocks_only) {
+      damaged = true;
     } else {
       mark_faulty(*failure.member, failure.status);
     }
   }
-  return unreadable;
+  return damaged;
 }
 
-Member* Core::find(const std::string& disk_name) const noexcept {
-  Member* found = nullptr;
-  for (const auto& member : members_) {
-    if (member->name != disk_name) continue;
-    if (found == nullptr || found->state == MemberState::faulty) found = member.get();
+bool Core::too_many_lost() const noexcept {
+  std::uint32_t lost = 0;
+  for (const Member* member : slots_) lost += member == nullptr || member->state != MemberState::in_sync ? 1 : 0;
+  return lost > geometry_.redundancy();
+}
+
+void Core::mark_faulty(Member& member, Errc why) {
+  if (!member.live()) return;
+  const bool was_member = member.state == MemberState::in_sync;
+  member.state = MemberState::faulty;
+  common_.roles[member.super.dev_number] = kRoleFaulty;
+  ++version_;
+  faults_settled_ = ++sb_wanted_;
+  emit(EventKind::member_failed, member.name, 0, 0, why);
+  if (was_member) emit(EventKind::degraded, member.name, redundancy_left());
+  if (too_many_lost() && !failed_) {
+    failed_ = true;
+    emit(EventKind::array_failed, member.name);
   }
-  return found;
+  manager_event_.wake_all();
+  pass_event_.wake_all();
+  house_event_.wake_all();
 }
 
 Task<Status> Core::fail_member(std::string disk_name) {
   Member* member = find(disk_name);
-  if (member == nullptr) co_return fail(Errc::not_found, "no disk '" + disk_name + "' in the array");
-  if (member->state == MemberState::faulty) co_return Status{};
+  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
   if (member->state == MemberState::in_sync && redundancy_left() == 0) {
-    co_return fail(Errc::unavailable, "the array would not survive the loss of '" + disk_name + "'");
+    co_return fail(Errc::unavailable, disk_name + ": the array would not survive the loss of this member");
   }
-  mark_faulty(*member, Errc::device_gone);
-  if (sb_done_ < fault_seq_) co_await settle(fault_seq_);
+  if (member->state == MemberState::spare) {
+    member->state = MemberState::faulty;
+    common_.roles[member->super.dev_number] = kRoleFaulty;
+    ++sb_wanted_;
+  } else {
+    mark_faulty(*member, Errc::ok);
+  }
+  co_await settle(sb_wanted_);
   co_return Status{};
-}
-
-// The part of a superblock that is this disk's own. data_offset and sizes are those that mdadm would choose.
-void Core::shape_superblock(Member& member) {
-  Superblock& super = member.super;
-  const std::uint64_t sectors = member.device->size_bytes() / kSectorBytes;
-  super.data_offset_sectors = choose_data_offset(sectors, common_.chunk_sectors);
-  const std::uint64_t space = sectors > super.data_offset_sectors ? sectors - super.data_offset_sectors : 0;
-  super.data_size_sectors = space;
-  super.bitmap_offset = static_cast<std::int32_t>(kSuperOffsetSectors);
-  super.bblog_offset = static_cast<std::int32_t>(kSuperOffsetSectors + bitmap_space_sectors(sectors));
-  super.bblog_size_sectors = kBadBlockLogBytes / kSectorBytes;
-  for (std::size_t i = 0; i < super.device_uuid.size(); i += 8) {
-    const std::uint64_t word = random_.next();
-    std::memcpy(super.device_uuid.data() + i, &word, 8);
-  }
-  member.data_offset = super.data_offset_sectors * kSectorBytes;
-}
-
-Result<Member*> Core::new_member(const MemberDisk& disk, std::uint32_t dev_number) {
-  auto member = std::make_unique<Member>();
-  member->name = disk.name;
-  member->device = disk.device;
-  member->super.dev_number = dev_number;
-  shape_superblock(*member);
-  if (member->super.data_size_sectors * kSectorBytes < geometry_.member_bytes()) {
-    return fail(Errc::invalid_argument, "disk '" + disk.name + "' is too small");
-  }
-  if (bitmap_ && bitmap_->size_on_disk() > bitmap_space_sectors(disk.device->size_bytes() / kSectorBytes) * kSectorBytes) {
-    return fail(Errc::invalid_argument, "disk '" + disk.name + "' has no room for the array's bitmap");
-  }
-  members_.push_back(std::move(member));
-  return members_.back().get();
 }
 
 Task<Status> Core::add_disk(MemberDisk disk) {
-  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 has no use for a spare");
-  if (failed_ || stopping_) co_return fail(Errc::unavailable, "the array is not running");
-  for (const auto& member : members_) {
-    if (member->name == disk.name && member->state != MemberState::faulty) {
-      co_return fail(Errc::exists, "disk '" + disk.name + "' is in use");
-    }
-    if (member->device == disk.device && (member->orphans != 0 || member->in_flight_count != 0)) {
-      co_return fail(Errc::busy, "disk '" + disk.name + "' still has requests of its former life");
-    }
+  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 takes no spares");
+  if (Member* old = find(disk.name); old != nullptr) {
+    if (old->state != MemberState::faulty) co_return fail(Errc::exists, disk.name + ": in use");
+    old->name += " (replaced)";
   }
-  if (common_.roles.size() >= kMaxDevs) co_return fail(Errc::limit, "too many disks were added to this array");
-  auto member = new_member(disk, static_cast<std::uint32_t>(common_.roles.size()));
-  if (!member) co_return std::unexpected(member.error());
-  common_.roles.push_back(kRoleSpare);
-  for (const auto& old : members_) {
-    if (old->name == disk.name && old.get() != *member) old->replaced = true;
+  if (disk.device->size_bytes() < data_offset_bytes() + geometry_.member_bytes()) {
+    co_return fail(Errc::invalid_argument, disk.name + ": too small for this array");
   }
+  Member& member = new_member(disk);
+  member.state = MemberState::spare;
+  place_metadata(member, disk.device->size_bytes());
+  common_.roles[member.super.dev_number] = kRoleSpare;
+  emit(EventKind::disk_added, member.name);
   co_await commit();
-  if ((*member)->state == MemberState::faulty) co_return fail(Errc::io, "disk '" + disk.name + "' cannot be written");
-  if (failed_) co_return fail(Errc::unavailable, "the array has failed");
-  emit(EventKind::disk_added, disk.name);
   manager_event_.wake_all();
+  if (member.state == MemberState::faulty) co_return fail(Errc::io, disk.name + ": cannot be written");
   co_return Status{};
+}
+
+// ---- what is there ------------------------------------------------------------------------------------------------------
+
+Member* Core::find(const std::string& disk_name) const noexcept {
+  for (const auto& member : members_) {
+    if (member->name == disk_name) return member.get();
+  }
+  return nullptr;
+}
+
+MemberSet Core::lost_for(std::uint64_t, std::uint64_t end) const noexcept {
+  MemberSet lost;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr || !slots_[slot]->holds(end)) lost.add(slot);
+  }
+  return lost;
+}
+
+std::uint32_t Core::redundancy_left() const noexcept {
+  std::uint32_t lost = 0;
+  for (const Member* member : slots_) lost += member == nullptr || member->state != MemberState::in_sync ? 1 : 0;
+  return lost >= geometry_.redundancy() ? 0 : geometry_.redundancy() - lost;
+}
+
+bool Core::redundancy_full() const noexcept {
+  if (failed_ || resync_needed_) return false;
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const Member* member) { return member != nullptr && member->state == MemberState::in_sync; });
+}
+
+void Core::emit(EventKind kind, std::string member, std::uint64_t value, std::uint64_t total, Errc error) {
+  if (listener_ == nullptr) return;
+  listener_->on_event({scheduler_.now(), kind, std::move(member), value, total, error});
+}
+
+static MemberStatus status_of(const Member& member) {
+  MemberStatus status;
+  status.name = member.name;
+  status.slot = member.slot;
+  status.state = member.state;
+  status.rebuilt_bytes = member.state == MemberState::rebuilding ? member.watermark : 0;
+  status.io = member.io;
+  status.errors = member.errors;
+  status.bad_blocks = member.bad.size();
+  return status;
+}
+
+ArrayStatus Core::status() const {
+  ArrayStatus status;
+  status.level = geometry_.level();
+  status.events = common_.events;
+  bool degraded = false;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr) {
+      status.members.push_back({});
+      status.members.back().slot = slot;
+    } else {
+      status.members.push_back(status_of(*slots_[slot]));
+    }
+    degraded = degraded || status.members.back().state != MemberState::in_sync;
+  }
+  for (const auto& member : members_) {
+    const bool in_slot = member->slot && slots_[*member->slot] == member.get();
+    if (!in_slot) status.members.push_back(status_of(*member));
+  }
+  status.state = failed_    ? ArrayState::failed
+                 : degraded ? ArrayState::degraded
+                 : dirty_   ? ArrayState::active
+                            : ArrayState::clean;
+  status.redundancy_left = failed_ ? 0 : redundancy_left();
+  if (pass_ != nullptr) status.recovery = recovery_of(*pass_);
+  status.last_recovery = last_recovery_;
+  status.mismatch_sectors = mismatch_rows_ * (kRowBytes / kSectorBytes);
+  status.mismatches = mismatches_;
+  for (const std::uint64_t block : lost_blocks_) {
+    if (status.lost_blocks.size() == kMaxListed) break;
+    status.lost_blocks.push_back(block);
+  }
+  status.healed_blocks = healed_blocks_;
+  std::copy(std::begin(io_), std::end(io_), std::begin(status.io));
+  return status;
 }
 
 }  // namespace resilver::raid

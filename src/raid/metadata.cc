@@ -1,141 +1,202 @@
-// What is on the members beside data: superblocks, the dirty flag, bad-block logs.
+// What is durable beside data: superblocks, the dirty flag, bad-block logs; and who keeps them tidy.
 #include <algorithm>
 
-#include "base/planted_bug.h"
 #include "raid/core.h"
 
 namespace resilver::raid {
 
-Result<std::array<std::byte, kSuperblockBytes>> Core::encode_for(const Member& member) const {
+// ---- superblocks --------------------------------------------------------------------------------------------------------
+
+Superblock Core::superblock_for(const Member& member) const {
   Superblock super = common_;
   const Superblock& own = member.super;
   super.dev_number = own.dev_number;
   super.device_uuid = own.device_uuid;
-  super.data_offset_sectors = own.data_offset_sectors;
   super.data_size_sectors = own.data_size_sectors;
   super.bblog_offset = own.bblog_offset;
   super.bblog_size_sectors = own.bblog_size_sectors;
-  super.bitmap_offset = bitmap_ ? own.bitmap_offset : 0;
+  super.resync_offset_sectors = dirty_ ? 0 : kResyncDone;
   super.feature_map = bitmap_ ? kFeatureBitmap : 0;
+  if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
   if (member.state == MemberState::rebuilding) {
     super.feature_map |= kFeatureRecoveryOffset;
     super.recovery_offset_sectors = member.checkpoint / kSectorBytes;
   }
-  if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
-  super.utime = static_cast<std::uint64_t>(scheduler_.now() / kSecond);
-  super.resync_offset_sectors = dirty_ || resync_needed_ ? 0 : kResyncDone;
-  return encode_superblock(super);
+  return super;
 }
 
-// One update of all superblocks. Faults that show up while it is written raise sb_wanted_ and need another one.
+// Waits until a write of all superblocks that began after `wanted` was asked for has ended.
+Task<void> Core::settle(std::uint64_t wanted) {
+  while (sb_done_ < wanted) {
+    if (sb_busy_) {
+      co_await sb_event_.wait();
+    } else {
+      co_await write_superblocks();
+    }
+  }
+}
+
 Task<void> Core::write_superblocks() {
+  sb_busy_ = true;
+  const std::uint64_t covers = sb_wanted_;
   ++common_.events;
-  const bool dirty = dirty_;
-  bool written = true;
+  common_.utime = common_.events;
+  Buffer bitmap_header = bitmap_ ? pool_.allocate(kBlockBytes) : Buffer();
+  if (bitmap_header) {
+    co_await bitmap_->take_turn();
+    bitmap_->copy_header(bitmap_header);
+  }
   {
     Batch batch(*this, Cause::metadata);
-    for (const auto& member : members_) {
-      if (member->state == MemberState::faulty) continue;
-      const auto block = encode_for(*member);
-      Buffer buffer = pool_.allocate(kSuperblockBytes);
-      if (!block || !buffer) {
-        written = false;
-        break;
-      }
-      std::memcpy(buffer.data(), block->data(), kSuperblockBytes);
-      batch.write_raw(*member, kSuperOffsetSectors * kSectorBytes, buffer);
+    for (auto& owned : members_) {
+      Member& member = *owned;
+      if (!member.live() && member.state != MemberState::spare) continue;
+      Buffer block = pool_.allocate(kSuperblockBytes);
+      const auto encoded = encode_superblock(superblock_for(member));
+      CHECK(block && encoded, "a superblock cannot be written");
+      std::memcpy(block.data(), encoded->data(), encoded->size());
+      batch.write_raw(member, kSuperOffsetSectors * kSectorBytes, block);
+      if (bitmap_header && member.live()) batch.write_raw(member, Bitmap::device_offset(member), bitmap_header);
     }
     co_await batch;
     judge(batch);
+    for (const Batch::Failure& failure : batch.failures()) {
+      if (failure.member->state == MemberState::spare) failure.member->state = MemberState::faulty;
+    }
   }
-  if (written && bitmap_ && !failed_) co_await bitmap_->update_header();
-  if (!written) co_await sleep_for(scheduler_, kMillisecond);  // no memory: settle() tries again
-  if (written) dirty_durable_ = dirty && dirty_;
+  if (bitmap_header) bitmap_->give_turn();
+  sb_done_ = std::max(sb_done_, covers);
   sb_busy_ = false;
   sb_event_.wake_all();
 }
 
-// Returns when the superblocks as they were wanted then are durable on all members that live, or the array has failed.
-Task<void> Core::settle(std::uint64_t wanted) {
-  while (sb_done_ < wanted && !failed_) {
-    if (sb_busy_) {
-      co_await sb_event_.wait();
-      continue;
+// ---- bad blocks -----------------------------------------------------------------------------------------------------------
+
+Task<bool> Core::write_bad_log(Member& member) {
+  // Two writes of one log are never in flight together: the older one could land last.
+  co_await bad_log_turn_.acquire();
+  SemaphoreGuard turn(bad_log_turn_);
+  std::vector<BadRange> ranges;
+  for (const std::uint64_t offset : member.bad) {
+    const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;
+    const std::uint64_t sectors = kRowBytes / kSectorBytes;
+    if (!ranges.empty() && ranges.back().sector + ranges.back().sectors == sector &&
+        ranges.back().sectors + sectors <= kBadBlockMaxSectors) {
+      ranges.back().sectors += sectors;
+    } else {
+      ranges.push_back({sector, sectors});
     }
-    sb_busy_ = true;
-    const std::uint64_t target = sb_wanted_;
-    const std::uint64_t version = version_;
-    co_await write_superblocks();
-    if (version == version_ || sb_wanted_ == target) sb_done_ = std::max(sb_done_, target);
+  }
+  const auto encoded = encode_bad_blocks(ranges);
+  Buffer block = pool_.allocate(kBadBlockLogBytes);
+  if (!encoded || !block) co_return false;
+  std::memcpy(block.data(), encoded->data(), encoded->size());
+  Batch batch(*this, Cause::metadata);
+  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
+  batch.write_raw(member, static_cast<std::uint64_t>(sector) * kSectorBytes, block);
+  co_await batch;
+  judge(batch);
+  co_return batch.failures().empty();
+}
+
+// Durably notes that a row of this member is lost. False if it cannot be noted: the member is then no use.
+Task<bool> Core::add_bad(Member& member, std::uint64_t row_offset) {
+  member.bad.insert(row_offset);
+  if (!co_await write_bad_log(member)) {
+    mark_faulty(member, Errc::no_space);
+    co_return false;
+  }
+  co_await commit();  // feature flag
+  co_return member.live();
+}
+
+// Rows that were written anew are good again.
+Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet members) {
+  for (const std::uint32_t slot : members) {
+    Member* member = slots_[slot];
+    if (member == nullptr || !member->has_bad(from, to)) continue;
+    member->bad.erase(member->bad.lower_bound(from), member->bad.lower_bound(to));
+    co_await write_bad_log(*member);
   }
 }
 
+// ---- dirty and clean --------------------------------------------------------------------------------------------------------
+
 Task<void> Core::ensure_dirty() {
+  if (geometry_.redundancy() == 0 || consistency_ == Consistency::none) co_return;
+  last_write_ = scheduler_.now();
   while (!dirty_durable_ && !failed_) {
-    dirty_ = true;
-    co_await commit();
-    wake_housekeeping();
+    if (!dirty_) {
+      dirty_ = true;
+      ++sb_wanted_;
+      house_event_.wake_all();
+    }
+    co_await settle(sb_wanted_);
+    if (dirty_) dirty_durable_ = true;
   }
 }
 
 Task<Errc> Core::flush_members(Cause cause) {
-  {
-    Batch batch(*this, cause);
-    for (Member* member : slots_) {
-      if (member != nullptr && member->live()) batch.flush(*member);
-    }
-    co_await batch;
-    judge(batch);
+  Batch batch(*this, cause);
+  for (Member* member : slots_) {
+    if (member != nullptr && member->live()) batch.flush(*member);
   }
-  if (sb_done_ < fault_seq_) co_await settle(fault_seq_);
+  co_await batch;
+  judge(batch);
+  co_await settle(faults_settled_);
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }
 
-Task<Errc> Core::write_bad_log(Member& member) {
-  std::vector<BadRange> ranges;
-  constexpr std::uint64_t kRowSectors = kBlockBytes / kSectorBytes;
-  for (std::uint64_t offset : member.bad) {
-    const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;
-    const bool follows = !ranges.empty() && ranges.back().sector + ranges.back().sectors == sector &&
-                         ranges.back().sectors + kRowSectors <= kBadBlockMaxSectors;
-    if (follows) {
-      ranges.back().sectors += kRowSectors;
-    } else {
-      ranges.push_back({sector, kRowSectors});
+// After some time without writes: everything durable, then "clean".
+Task<void> Core::try_clean() {
+  const Nanos seen = last_write_;
+  if (!dirty_ || active_writes_ != 0 || resync_needed_ || failed_) co_return;
+  if (co_await flush_members(Cause::metadata) != Errc::ok) co_return;
+  if (active_writes_ != 0 || last_write_ != seen || resync_needed_ || failed_) co_return;
+  dirty_ = dirty_durable_ = false;
+  co_await commit();
+}
+
+Task<void> Core::housekeeping() {
+  const Nanos idle = tuning_.idle_clean_ms * kMillisecond;
+  const Nanos sleep = tuning_.bitmap_sleep_ms * kMillisecond;
+  Nanos next_sweep = scheduler_.now() + sleep;
+  while (!stopping_) {
+    const bool bits = bitmap_ && bitmap_->any_set();
+    Nanos wake = kNever;
+    if (dirty_ && !failed_) wake = std::max(last_write_ + idle, scheduler_.now() + idle / 4);
+    if (bits) wake = std::min(wake, std::max(next_sweep, scheduler_.now()));
+    co_await house_event_.wait_until(wake);
+    if (stopping_) break;
+    if (scheduler_.now() >= next_sweep) {
+      if (bitmap_ && !failed_) co_await bitmap_->sweep();
+      next_sweep = scheduler_.now() + sleep;
     }
+    if (dirty_ && scheduler_.now() >= last_write_ + idle) co_await try_clean();
   }
-  const auto block = encode_bad_blocks(ranges);
-  if (!block) co_return block.error().code;
-  Buffer buffer = pool_.allocate(kBadBlockLogBytes);
-  if (!buffer) co_return Errc::limit;
-  std::memcpy(buffer.data(), block->data(), kBadBlockLogBytes);
-  Batch batch(*this, Cause::metadata);
-  const auto at = static_cast<std::uint64_t>(static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset);
-  batch.write_raw(member, at * kSectorBytes, buffer);
-  co_await batch;
-  judge(batch);
-  co_return member.state == MemberState::faulty ? Errc::device_gone : Errc::ok;
 }
 
-// Durable when it returns true. False: the log is full or cannot be written, and the member is faulty for it, as with md.
-Task<bool> Core::add_bad(Member& member, std::uint64_t row_offset) {
-  if (member.bad.contains(row_offset)) co_return true;
-  const bool first = member.bad.empty();
-  member.bad.insert(row_offset);
-  const Errc written = member.super.bblog_size_sectors == 0 ? Errc::no_space : co_await write_bad_log(member);
-  if (written != Errc::ok) {
-    mark_faulty(member, written);
-    co_return false;
+Task<void> Core::stop() {
+  stopping_ = true;
+  while (!queued_.empty()) {
+    queued_.front()->complete(scheduler_, Errc::closed);
+    queued_.pop_front();
   }
-  if (first) co_await commit();  // the superblock says whether there is a log
-  co_return member.state != MemberState::faulty;
-}
-
-// Precondition: what was written to the blocks is durable.
-Task<void> Core::clear_bad(Member& member, std::uint64_t begin, std::uint64_t end) {
-  if (!member.has_bad(begin, end)) co_return;
-  member.bad.erase(member.bad.lower_bound(begin), member.bad.lower_bound(end));
-  if (const Errc written = co_await write_bad_log(member); written != Errc::ok) mark_faulty(member, written);
+  manager_event_.wake_all();
+  house_event_.wake_all();
+  pass_event_.wake_all();
+  while (ops_in_use_ != 0) co_await drained_.wait();
+  co_await tasks_.join();
+  if (!failed_) {
+    co_await flush_members(Cause::metadata);
+    for (Member* member : slots_) {
+      if (member != nullptr && member->state == MemberState::rebuilding) member->checkpoint = member->watermark;
+    }
+    if (!resync_needed_) dirty_ = false;
+    co_await commit();
+  }
+  if (scheduler_.disarm(watchdog_)) watchdog_.pending = false;
+  while (watchdog_.pending) co_await yield(scheduler_);  // it has expired and is about to run
 }
 
 }  // namespace resilver::raid

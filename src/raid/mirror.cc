@@ -150,25 +150,39 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
   const auto count = static_cast<std::uint32_t>(slots_.size());
   std::array<Buffer, kMaxDisks> copies;
   MemberSet live;
+  bool damaged = false;
   for (std::uint32_t slot = 0; slot < count; ++slot) {
-    if (!readable(slot, begin, end)) continue;
+    if (slots_[slot] == nullptr || !slots_[slot]->holds(end)) continue;
+    if (!readable(slot, begin, end)) {
+      damaged = true;
+      continue;
+    }
     copies[slot] = pool_.allocate(end - begin);
-    if (copies[slot]) live.add(slot);
+    if (!copies[slot]) co_return false;  // again, later
+    live.add(slot);
   }
+  const Nanos started = scheduler_.now();
   {
     Batch batch(*this, pass.cause);
     for (const std::uint32_t slot : live) batch.read(*slots_[slot], begin, copies[slot], slot);
     co_await batch;
     judge(batch);
+    pass.reading += scheduler_.now() - started;
     if (interrupted(pass)) co_return false;
-    if (!batch.failures().empty()) {
-      // Reading heals what can be healed; then the window is looked at again.
-      const Buffer data = pool_.allocate(end - begin);
-      const Payload payload({&data, 1});
-      const Transfer all{payload, begin, end - begin, false};
-      for (std::uint64_t at = 0; data && at < end - begin; at += kRowBytes) co_await read_mirror_row(all, at);
-      co_return !interrupted(pass);
+    damaged = damaged || !batch.failures().empty();
+    for (const Batch::Failure& failure : batch.failures()) live.remove(failure.tag);
+  }
+  if (damaged && end - begin > kRowBytes) {
+    for (std::uint64_t at = begin; at < end; at += kRowBytes) {
+      if (!co_await check_mirror_window(pass, at, at + kRowBytes)) co_return false;
     }
+    co_return true;
+  }
+  if (damaged) {
+    // Reading heals what can be healed: these copies are now the source's. The others are compared below.
+    const Payload payload({&copies[live.empty() ? 0 : live.lowest()], 1});
+    if (!live.empty()) co_await read_mirror_row({payload, begin, kRowBytes, false}, 0);
+    if (interrupted(pass)) co_return false;
   }
   if (live.count() < 2) co_return true;
   for (std::uint64_t at = 0; at < end - begin; at += kRowBytes) {

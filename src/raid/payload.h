@@ -7,6 +7,7 @@
 
 #include "env/block_device.h"
 #include "raid/leaf.h"
+#include "raid/parity.h"
 
 namespace resilver::raid {
 
@@ -45,6 +46,14 @@ class Payload {
   void copy_to(std::byte* to, std::uint64_t offset, std::uint64_t length) const noexcept {
     visit(offset, length, [&](const Buffer& segment, std::uint64_t within, std::uint64_t bytes) {
       std::memcpy(to, segment.data() + within, bytes);
+      to += bytes;
+      return true;
+    });
+  }
+  // to ^= the bytes
+  void add_to(std::byte* to, std::uint64_t offset, std::uint64_t length) const noexcept {
+    visit(offset, length, [&](const Buffer& segment, std::uint64_t within, std::uint64_t bytes) {
+      xor_into(to, segment.data() + within, bytes);
       to += bytes;
       return true;
     });

@@ -96,6 +96,7 @@ Task<bool> Core::take_spares() {
 Task<void> Core::run_pass(Pass& pass) {
   while (pass_ != nullptr && !stopping_) co_await pass_event_.wait();
   pass.version = version_;
+  if (stopping_) co_return;
   pass.started = scheduler_.now();
   pass.retired = pass.next;
   pass.next_checkpoint = pass.started + tuning_.checkpoint_ms * kMillisecond;
@@ -181,48 +182,58 @@ Task<void> Core::pace(Pass& pass, std::uint64_t bytes) {
 
 // ---- rebuild ------------------------------------------------------------------------------------------------------------
 
+// Each survivor is read and each target written in one request for the whole window, however many stripes lie in it.
 Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
-  const MemberSet to = targets();
-  for (std::uint64_t at = begin; at < end;) {
-    const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
-    const std::uint64_t base = geometry_.stripe_member_offset(stripe);
-    const Band band{stripe, base, at - base, std::min(end - base, geometry_.chunk_bytes())};
-    at = base + band.end;
-    const MemberSet lost = lost_for(base + band.begin, base + band.end);
-    ColumnSet lost_columns = geometry_.columns_lost(stripe, lost);
-    ColumnSet wanted;
-    for (const std::uint32_t slot : to) wanted.add(geometry_.column_of(stripe, slot));
-    wanted = wanted & lost_columns;  // a target may be ahead of the window already
-    const ColumnSet reads = ColumnSet::first(geometry_.columns()) - lost_columns;
-    Columns columns;
+  const MemberSet lost = lost_for(begin, end);
+  const MemberSet to = targets() & lost;  // a target may be ahead of the window already
+  const MemberSet from = geometry_.all_members() - lost;
+  std::array<Buffer, kMaxDisks> buffers;
+  if (!co_await window_buffers(from | to, end - begin, buffers)) co_return false;
+  bool damaged = false;
+  for (const std::uint32_t slot : from) damaged = damaged || slots_[slot]->has_bad(begin, end);
+  if (!damaged) {
     const Nanos started = scheduler_.now();
-    Loaded loaded = has_bad(band) ? Loaded::damaged : co_await load(band, reads, columns, pass.cause);
+    Batch batch(*this, pass.cause);
+    for (const std::uint32_t slot : from) batch.read(*slots_[slot], begin, buffers[slot], slot);
+    co_await batch;
+    damaged = judge(batch);
     pass.reading += scheduler_.now() - started;
     if (interrupted(pass)) co_return false;
-    if (loaded == Loaded::ok && !allocate(band, wanted, columns)) loaded = Loaded::no_memory;
-    if (loaded == Loaded::no_memory) {
+  }
+  if (damaged) {
+    for (std::uint64_t at = begin; at < end; at += kRowBytes) {
+      const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
+      if (!co_await rebuild_row(pass, stripe, at - geometry_.stripe_member_offset(stripe), to)) co_return false;
+    }
+    co_return true;
+  }
+  for (std::uint64_t at = begin; at < end;) {
+    const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
+    const std::uint64_t bytes = std::min(end, geometry_.stripe_member_offset(stripe + 1)) - at;
+    std::array<std::byte*, kMaxDisks> columns{};
+    for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
+      const Buffer& buffer = buffers[geometry_.member_of(stripe, column)];
+      columns[column] = buffer ? buffer.data() + (at - begin) : nullptr;
+    }
+    code_->recover(std::span(columns.data(), geometry_.columns()), geometry_.columns_lost(stripe, lost), bytes);
+    at += bytes;
+  }
+  const Nanos write_started = scheduler_.now();
+  Batch batch(*this, pass.cause);
+  for (const std::uint32_t slot : to) batch.write(*slots_[slot], begin, buffers[slot], false, slot);
+  co_await batch;
+  judge(batch);
+  pass.writing += scheduler_.now() - write_started;
+  co_return !interrupted(pass);
+}
+
+// One buffer for each of these slots; waits while memory is short. False if the array stops meanwhile.
+Task<bool> Core::window_buffers(MemberSet slots, std::uint64_t bytes, std::array<Buffer, kMaxDisks>& buffers) {
+  for (const std::uint32_t slot : slots) {
+    while (!(buffers[slot] = pool_.allocate(bytes))) {
+      if (stopping_ || failed_) co_return false;
       co_await sleep_for(scheduler_, kMillisecond);
-      at = base + band.begin;
-      continue;
     }
-    if (loaded == Loaded::damaged) {
-      for (std::uint64_t row = band.begin; row < band.end; row += kRowBytes) {
-        if (!co_await rebuild_row(pass, stripe, row, to)) co_return false;
-      }
-      continue;
-    }
-    if (loaded == Loaded::again) co_return false;
-    recover(band, lost_columns, wanted, columns);
-    const Nanos write_started = scheduler_.now();
-    Batch batch(*this, pass.cause);
-    for (const std::uint32_t column : wanted) {
-      Member* member = slots_[geometry_.member_of(stripe, column)];
-      batch.write(*member, base + band.begin, columns.buffer[column], false, column);
-    }
-    co_await batch;
-    judge(batch);
-    pass.writing += scheduler_.now() - write_started;
-    if (interrupted(pass)) co_return false;
   }
   co_return true;
 }
@@ -287,52 +298,71 @@ Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end
     const Band band{stripe, base, at - base, std::min(end - base, geometry_.chunk_bytes())};
     at = base + band.end;
     const ColumnSet all = ColumnSet::first(geometry_.columns());
-    if (!lost_for(base + band.begin, base + band.end).empty()) {
-      // Forced: dirty and degraded. Parity that nobody can check is made anew when the member is rebuilt.
-      continue;
+    const ColumnSet lost = geometry_.columns_lost(stripe, lost_for(base + band.begin, base + band.end));
+    // Forced: dirty and degraded. Without redundancy to spare there is nothing to compare: the lost is what parity says.
+    if (lost.count() >= geometry_.parity_disks()) {
+      if (lost.empty() || pass.kind == RecoveryKind::resync) continue;
+      co_return false;
     }
     Columns columns;
     const Nanos started = scheduler_.now();
-    const Loaded loaded = has_bad(band) ? Loaded::damaged : co_await load(band, all, columns, pass.cause);
+    const Loaded loaded = has_bad(band) ? Loaded::damaged : co_await load(band, all - lost, columns, pass.cause);
     pass.reading += scheduler_.now() - started;
     if (interrupted(pass)) co_return false;
-    if (loaded == Loaded::no_memory) {
+    if (loaded == Loaded::no_memory || (loaded == Loaded::ok && !allocate(band, all, columns))) {
       co_await sleep_for(scheduler_, kMillisecond);
       at = base + band.begin;
       continue;
     }
-    if (loaded == Loaded::damaged) {
-      for (std::uint64_t row = band.begin; row < band.end; row += kRowBytes) {
-        co_await load_row(stripe, row, pass.cause);  // heals what can be healed
-        if (interrupted(pass)) co_return false;
-      }
+    if (loaded == Loaded::ok) {
+      if (!co_await check_band(pass, band, lost, columns)) co_return false;
       continue;
     }
-    if (loaded != Loaded::ok) co_return false;
-    ColumnSet rewrite;
+    if (loaded != Loaded::damaged) co_return false;
     for (std::uint64_t row = band.begin; row < band.end; row += kRowBytes) {
-      co_await check_row(pass, band, row, columns, rewrite);
+      Row found = co_await load_row(stripe, row, pass.cause);  // heals what can be healed
+      if (interrupted(pass) || found.no_memory) co_return false;
+      if (found.known != all) continue;
+      if (!co_await check_band(pass, {stripe, base, row, row + kRowBytes}, lost, found.columns)) co_return false;
     }
-    if (!pass.repair || rewrite.empty()) continue;
-    Batch batch(*this, pass.cause);
-    for (const std::uint32_t column : rewrite) {
-      Member* member = slots_[geometry_.member_of(stripe, column)];
-      batch.write(*member, base + band.begin, columns.buffer[column], false, column);
-    }
-    co_await batch;
-    judge(batch);
-    if (interrupted(pass)) co_return false;
   }
   co_return true;
 }
 
+// Compares all rows of a band that was read, and rewrites what does not match if the pass is to.
+Task<bool> Core::check_band(Pass& pass, Band band, ColumnSet lost, Columns& columns) {
+  ColumnSet rewrite;
+  if (lost.empty()) {
+    for (std::uint64_t row = band.begin; row < band.end; row += kRowBytes) check_row(pass, band, row, columns, rewrite);
+  } else {
+    rewrite = renew_parity(band, lost, columns);
+  }
+  if (!pass.repair || rewrite.empty()) co_return true;
+  Batch batch(*this, pass.cause);
+  for (const std::uint32_t column : rewrite) {
+    Member* member = slots_[geometry_.member_of(band.stripe, column)];
+    batch.write(*member, band.base + band.begin, columns.buffer[column], false, column);
+  }
+  co_await batch;
+  judge(batch);
+  co_return !interrupted(pass);
+}
+
+// RAID 6 with one column lost: the other parity is made anew from what data and one parity say.
+ColumnSet Core::renew_parity(const Band& band, ColumnSet lost, Columns& columns) {
+  const std::uint32_t renewed = lost.contains(geometry_.q_column()) ? geometry_.p_column() : geometry_.q_column();
+  const ColumnSet both = lost | ColumnSet{renewed};
+  recover(band, both, both, columns);
+  return {renewed};
+}
+
 // A resync believes the data and makes parity anew. A scrub that repairs believes P and Q where they agree on one culprit.
-Task<void> Core::check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite) {
+void Core::check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite) {
   const std::uint64_t skip = row - band.begin;
   std::array<const std::byte*, kMaxDisks> bytes{};
   for (std::uint32_t c = 0; c < geometry_.columns(); ++c) bytes[c] = columns.at(c) + skip;
   const std::span<const std::byte* const> all(bytes.data(), geometry_.columns());
-  if (code_->consistent(all, kRowBytes)) co_return;
+  if (code_->consistent(all, kRowBytes)) return;
   Located located;
   if (pass.kind == RecoveryKind::scrub) {
     located = code_->locate(all, kRowBytes);
@@ -340,13 +370,13 @@ Task<void> Core::check_row(Pass& pass, const Band& band, std::uint64_t row, Colu
     if (located.verdict == Located::Verdict::single) slot = geometry_.member_of(band.stripe, located.column);
     record_mismatch(pass, band.stripe, row, slot);
   }
-  if (!pass.repair) co_return;
+  if (!pass.repair) return;
   if (located.verdict == Located::Verdict::single && located.column < geometry_.data_disks()) {
     std::array<std::byte*, kMaxDisks> writable{};
     for (std::uint32_t c = 0; c < geometry_.columns(); ++c) writable[c] = columns.at(c) + skip;
     code_->recover(std::span(writable.data(), geometry_.columns()), ColumnSet{located.column}, kRowBytes);
     rewrite.add(located.column);
-    co_return;
+    return;
   }
   std::byte* q = geometry_.parity_disks() > 1 ? columns.at(geometry_.q_column()) + skip : nullptr;
   code_->generate(all.first(geometry_.data_disks()), columns.at(geometry_.p_column()) + skip, q, kRowBytes);
@@ -387,9 +417,11 @@ Task<Status> Core::scrub(bool repair) {
   pass.repair = repair;
   pass.total = geometry_.member_bytes();
   co_await run_pass(pass);
+  const bool whole = !interrupted(pass);
+  if (whole && repair) co_await flush_members(Cause::scrub);
   scrub_waiting_ = false;
-  if (interrupted(pass)) co_return fail(Errc::cancelled, "something else came first");
-  if (repair) co_await flush_members(Cause::scrub);
+  pass_event_.wake_all();
+  if (!whole) co_return fail(Errc::cancelled, "something else came first");
   mismatch_rows_ = pass.mismatch_rows;
   mismatches_ = std::move(pass.mismatches);
   emit(EventKind::scrub_finished, {}, mismatch_rows_ * (kRowBytes / kSectorBytes));

@@ -25,7 +25,10 @@ Task<Core::Row> Core::load_row(std::uint64_t stripe, std::uint64_t row, Cause ca
   Row found;
   const std::uint64_t at = geometry_.stripe_member_offset(stripe) + row;
   const Band band{stripe, geometry_.stripe_member_offset(stripe), row, row + kRowBytes};
-  if (!allocate(band, ColumnSet::first(geometry_.columns()), found.columns)) co_return found;
+  if (!allocate(band, ColumnSet::first(geometry_.columns()), found.columns)) {
+    found.no_memory = true;
+    co_return found;
+  }
   {
     Batch batch(*this, cause);
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
@@ -49,7 +52,7 @@ Task<Core::Row> Core::load_row(std::uint64_t stripe, std::uint64_t row, Cause ca
   const ColumnSet missing = found.lost | found.unreadable;
   if (missing.empty()) co_return found;
   if (missing.count() > geometry_.parity_disks()) {
-    note_lost(stripe, row, missing);
+    if (!failed_) note_lost(stripe, row, missing);
     co_return found;
   }
   recover(band, missing, missing, found.columns);
@@ -81,6 +84,17 @@ Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Caus
   row.unreadable = {};
 }
 
+// Other data of this row is lost, so nobody knows its parity either: durably noted before data is written that the old
+// parity does not go with. False: what is written could not be kept (its member and the parities would be lost).
+Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
+  for (std::uint32_t column = geometry_.data_disks(); column < geometry_.columns(); ++column) {
+    Member* member = slots_[geometry_.member_of(stripe, column)];
+    if (member == nullptr || !member->holds(at + kRowBytes) || member->has_bad(at, at + kRowBytes)) continue;
+    co_await add_bad(*member, at);  // a member that cannot note it is faulty
+  }
+  co_return !failed_;
+}
+
 // Writes what a request gives of one row, over unreadable blocks too: what is given anew need not be read.
 Task<Errc> Core::write_row(const Transfer& transfer, std::uint64_t stripe, std::uint64_t row) {
   const std::uint64_t base = geometry_.stripe_member_offset(stripe);
@@ -90,26 +104,33 @@ Task<Errc> Core::write_row(const Transfer& transfer, std::uint64_t stripe, std::
   if (fresh.empty()) co_return Errc::ok;
   Row found = co_await load_row(stripe, row, Cause::foreground);
   if (failed_) co_return Errc::unavailable;
+  if (found.no_memory) co_return Errc::limit;
   for (const std::uint32_t column : fresh) {
-    if (!found.columns.buffer[column]) co_return Errc::limit;
     transfer.payload.copy_to(found.columns.at(column), given(transfer, band, column).at, kRowBytes);
     found.known.add(column);
   }
   const ColumnSet data = geometry_.all_data();
-  if (!(data - found.known).empty()) co_return Errc::medium;  // parity would be made of what nobody knows
-  std::array<const std::byte*, kMaxDisks> bytes{};
-  for (const std::uint32_t column : data) bytes[column] = found.columns.at(column);
-  std::byte* q = geometry_.parity_disks() > 1 ? found.columns.at(geometry_.q_column()) : nullptr;
-  code_->generate(std::span(bytes.data(), geometry_.data_disks()), found.columns.at(geometry_.p_column()), q, kRowBytes);
+  const bool parity_known = (data - found.known).empty();
+  if (parity_known) {
+    std::array<const std::byte*, kMaxDisks> bytes{};
+    for (const std::uint32_t column : data) bytes[column] = found.columns.at(column);
+    std::byte* q = geometry_.parity_disks() > 1 ? found.columns.at(geometry_.q_column()) : nullptr;
+    code_->generate(std::span(bytes.data(), geometry_.data_disks()), found.columns.at(geometry_.p_column()), q,
+                    kRowBytes);
+  } else if (!co_await forget_parity(stripe, at)) {
+    co_return failed_ ? Errc::unavailable : Errc::medium;
+  }
+  // What heals a bad block is durable before the log forgets the block.
+  const bool heals = has_bad(band);
   MemberSet written;
   {
     Batch batch(*this, Cause::foreground);
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
       const std::uint32_t slot = geometry_.member_of(stripe, column);
       const bool parity = column >= geometry_.data_disks();
-      if (!parity && !fresh.contains(column)) continue;
+      if (parity ? !parity_known : !fresh.contains(column)) continue;
       if (slots_[slot] == nullptr || !slots_[slot]->holds(at + kRowBytes)) continue;
-      batch.write(*slots_[slot], at, found.columns.buffer[column], transfer.fua, column);
+      batch.write(*slots_[slot], at, found.columns.buffer[column], transfer.fua || heals, column);
       written.add(slot);
     }
     co_await batch;

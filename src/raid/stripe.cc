@@ -129,7 +129,7 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
       if (found.known.contains(column)) {
         transfer.payload.copy_from(found.columns.at(column), given(transfer, single, column).at, kRowBytes);
       } else {
-        status = failed_ ? Errc::unavailable : Errc::medium;
+        status = failed_ ? Errc::unavailable : found.no_memory ? Errc::limit : Errc::medium;
       }
     }
   }
@@ -159,8 +159,10 @@ Task<Errc> Core::write_band(const Transfer& transfer, Band band) {
       if (plan.writes.contains(c)) needed.add(c);
     }
     if (loaded == Loaded::no_memory || !allocate(band, needed, columns)) co_return Errc::limit;
-    if (!plan.recovers.empty()) recover(band, plan.recovers, plan.recovers, columns);
-    compute_parity(transfer, band, plan, columns);
+    // What was not read is not known, even where its buffer is there to be filled.
+    const ColumnSet unread = ColumnSet::first(geometry_.columns()) - plan.reads;
+    if (!plan.recovers.empty()) recover(band, unread, plan.recovers, columns);
+    if (!compute_parity(transfer, band, plan, columns)) co_return Errc::limit;
     co_await store(transfer, band, plan, columns);
     co_return failed_ ? Errc::unavailable : Errc::ok;
   }
@@ -171,12 +173,13 @@ Task<Errc> Core::write_band(const Transfer& transfer, Band band) {
   co_return status;
 }
 
-void Core::compute_parity(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns) {
+// False: no memory.
+bool Core::compute_parity(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns) {
   const std::uint32_t p_column = geometry_.p_column();
   const std::uint32_t q_column = geometry_.q_column();
   std::byte* p = plan.writes.contains(p_column) ? columns.at(p_column) : nullptr;
   std::byte* q = geometry_.parity_disks() > 1 && plan.writes.contains(q_column) ? columns.at(q_column) : nullptr;
-  if (p == nullptr && q == nullptr) return;
+  if (p == nullptr && q == nullptr) return true;
   std::array<const std::byte*, kMaxDisks> data{};
   std::array<Buffer, kMaxDisks> copies;
   for (std::uint32_t d = 0; d < geometry_.data_disks(); ++d) {
@@ -188,10 +191,7 @@ void Core::compute_parity(const Transfer& transfer, const Band& band, const Writ
       const std::uint64_t skip = part.begin - band.begin;
       std::memset(old, 0, skip);
       std::memset(old + skip + part.size(), 0, band.size() - skip - part.size());
-      const Buffer fresh = pool_.allocate(part.size());
-      CHECK(fresh, "the pool is larger than what stripes may use");
-      transfer.payload.copy_to(fresh.data(), part.at, part.size());
-      xor_into(old + skip, fresh.data(), part.size());
+      transfer.payload.add_to(old + skip, part.at, part.size());
       code_->update(d, old, p, q, band.size());
       continue;
     }
@@ -201,7 +201,7 @@ void Core::compute_parity(const Transfer& transfer, const Band& band, const Writ
       data[d] = transfer.payload.contiguous(part.at, part.size());
       if (data[d] != nullptr) continue;
       copies[d] = pool_.allocate(band.size());
-      CHECK(copies[d], "the pool is larger than what stripes may use");
+      if (!copies[d]) return false;
       transfer.payload.copy_to(copies[d].data(), part.at, part.size());
       data[d] = copies[d].data();
     } else {
@@ -211,6 +211,7 @@ void Core::compute_parity(const Transfer& transfer, const Band& band, const Writ
   if (plan.way != WriteWay::read_modify_write) {
     code_->generate(std::span(data.data(), geometry_.data_disks()), p, q, band.size());
   }
+  return true;
 }
 
 // Writes what the request gives and the parity. True if nothing failed.

@@ -134,9 +134,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{PlantedBug::parity_not_updated_degraded, Kind::parity, "parity_not_updated_degraded"},
                     Planted{PlantedBug::bitmap_cleared_early, Kind::any, "bitmap_cleared_early"},
                     Planted{PlantedBug::ack_before_durable, Kind::replicated, "ack_before_durable"},
-                    Planted{PlantedBug::no_fencing, Kind::replicated, "no_fencing"},
-                    Planted{PlantedBug::lease_ignored, Kind::replicated, "lease_ignored"},
-                    Planted{PlantedBug::reconciliation_skipped, Kind::replicated, "reconciliation_skipped"}),
+                    Planted{PlantedBug::no_fencing, Kind::replicated, "no_fencing"}),
     [](const testing::TestParamInfo<Planted>& param) { return std::string(param.param.name); });
 
 }  // namespace

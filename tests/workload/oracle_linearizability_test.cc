@@ -109,7 +109,12 @@ class BruteForce {
   void lose(const State& s, std::set<State>& next) const {
     for (unsigned v = 0; v < 16; ++v) {
       if ((s.survivors & (1u << v)) == 0) continue;
-      const unsigned again = inflight_ & s.done;
+      unsigned again = inflight_ & s.done;
+      for (std::size_t i = 0; i < history_.ops.size(); ++i) {
+        // It is there and was given up later: nobody will send it again.
+        const Op& op = history_.ops[i];
+        if (op.call == Call::write && op.end == End::unknown && op.version == v) again &= ~(1u << i);
+      }
       for (unsigned kept = again;; kept = (kept - 1) & again) {
         next.insert({v, 1u << v, (s.done & ~again) | kept});
         if (kept == 0) break;
@@ -155,7 +160,7 @@ History random_history(Random& random, const Shape& shape) {
       }
       if (op.call == Call::write) op.version = ++version;
       if (op.call == Call::write || op.call == Call::flush) {
-        op.end = random.percent(25) ? End::unknown : !shape.overlapping && random.percent(5) ? End::failed : End::ok;
+        op.end = random.percent(25) ? End::unknown : random.percent(5) ? End::failed : End::ok;
       }
       op.begin = static_cast<int>(h.events.size());
       const int index = static_cast<int>(h.ops.size());
