@@ -198,6 +198,7 @@ class Core {
   // mirror.cc
   Task<Errc> read_mirror(const Transfer& transfer);
   Task<Errc> read_mirror_row(const Transfer& transfer, std::uint64_t at);
+  Task<void> heal_copies(std::uint64_t begin, Buffer block, MemberSet bad, Cause cause);
   Task<Errc> write_mirror(const Transfer& transfer);
   Member* mirror_source(std::uint64_t begin, std::uint64_t end, MemberSet except) noexcept;
   Task<bool> rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);

@@ -78,21 +78,15 @@ void Core::watch() noexcept {
 }
 
 void Core::watchdog_fired() noexcept {
-  watchdog_.pending = false;
+  // pending stays set: what is sent from here on must not arm the timer, which is armed below.
   const Nanos timeout = tuning_.member_timeout_ms * kMillisecond;
   const Nanos now = scheduler_.now();
   // Late: this process did not run (it was stopped), so its members had no chance to answer. They get their time anew.
   const bool slept = now - watchdog_.at > timeout / 4;
-  Nanos next = kNever;
   for (auto& owned : members_) {
     Member& member = *owned;
-    if (member.in_flight.empty()) continue;
     if (slept) member.in_flight.for_each([now](Leaf& leaf) { leaf.started = now; });
-    const Nanos due = member.in_flight.front().started + timeout;
-    if (due > now) {
-      next = std::min(next, due);
-      continue;
-    }
+    if (member.in_flight.empty() || member.in_flight.front().started + timeout > now) continue;
     if (member.live()) mark_faulty(member, Errc::timeout);
     // Nobody waits for these any more: they live on by themselves until the device gives them back.
     std::vector<Leaf*> given_up;
@@ -107,9 +101,12 @@ void Core::watchdog_fired() noexcept {
       sink->leaf_done(*leaf);
     }
   }
-  if (next == kNever) return;
-  watchdog_.pending = true;
-  scheduler_.arm(watchdog_, next);
+  Nanos next = kNever;
+  for (const auto& member : members_) {
+    if (!member->in_flight.empty()) next = std::min(next, member->in_flight.front().started + timeout);
+  }
+  watchdog_.pending = next != kNever;
+  if (watchdog_.pending) scheduler_.arm(watchdog_, next);
 }
 
 // ---- failing ------------------------------------------------------------------------------------------------------------
@@ -174,6 +171,8 @@ Task<Status> Core::add_disk(MemberDisk disk) {
   if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 takes no spares");
   if (Member* old = find(disk.name); old != nullptr) {
     if (old->state != MemberState::faulty) co_return fail(Errc::exists, disk.name + ": in use");
+    // A write that was given up on would land on the new member.
+    if (old->orphans + old->in_flight_count != 0) co_return fail(Errc::busy, disk.name + ": I/O to it is still out");
     old->name += " (replaced)";
   }
   if (disk.device->size_bytes() < data_offset_bytes() + geometry_.member_bytes()) {

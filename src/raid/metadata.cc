@@ -16,6 +16,7 @@ Superblock Core::superblock_for(const Member& member) const {
   super.bblog_offset = own.bblog_offset;
   super.bblog_size_sectors = own.bblog_size_sectors;
   super.resync_offset_sectors = dirty_ ? 0 : kResyncDone;
+  super.recovery_offset_sectors = 0;
   super.feature_map = bitmap_ ? kFeatureBitmap : 0;
   if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
   if (member.state == MemberState::rebuilding) {
@@ -38,25 +39,32 @@ Task<void> Core::settle(std::uint64_t wanted) {
 
 Task<void> Core::write_superblocks() {
   sb_busy_ = true;
+  if (bitmap_) co_await bitmap_->take_turn();  // the header shares its block with bits
+  // Memory first: what is written is to be of one moment.
+  std::vector<Buffer> blocks;
+  while (blocks.size() < members_.size() + 1) {
+    Buffer block = pool_.allocate(kSuperblockBytes);
+    if (block) {
+      blocks.push_back(std::move(block));
+    } else {
+      co_await sleep_for(scheduler_, kMillisecond);
+    }
+  }
   const std::uint64_t covers = sb_wanted_;
   ++common_.events;
   common_.utime = common_.events;
-  Buffer bitmap_header = bitmap_ ? pool_.allocate(kBlockBytes) : Buffer();
-  if (bitmap_header) {
-    co_await bitmap_->take_turn();
-    bitmap_->copy_header(bitmap_header);
-  }
   {
     Batch batch(*this, Cause::metadata);
-    for (auto& owned : members_) {
-      Member& member = *owned;
+    const Buffer& bitmap_header = blocks.back();
+    if (bitmap_) bitmap_->copy_header(bitmap_header);
+    for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
+      Member& member = *members_[i];
       if (!member.live() && member.state != MemberState::spare) continue;
-      Buffer block = pool_.allocate(kSuperblockBytes);
       const auto encoded = encode_superblock(superblock_for(member));
-      CHECK(block && encoded, "a superblock cannot be written");
-      std::memcpy(block.data(), encoded->data(), encoded->size());
-      batch.write_raw(member, kSuperOffsetSectors * kSectorBytes, block);
-      if (bitmap_header && member.live()) batch.write_raw(member, Bitmap::device_offset(member), bitmap_header);
+      CHECK(encoded, "a superblock cannot be written");
+      std::memcpy(blocks[i].data(), encoded->data(), encoded->size());
+      batch.write_raw(member, kSuperOffsetSectors * kSectorBytes, blocks[i]);
+      if (bitmap_ && member.live()) batch.write_raw(member, Bitmap::device_offset(member), bitmap_header);
     }
     co_await batch;
     judge(batch);
@@ -64,7 +72,7 @@ Task<void> Core::write_superblocks() {
       if (failure.member->state == MemberState::spare) failure.member->state = MemberState::faulty;
     }
   }
-  if (bitmap_header) bitmap_->give_turn();
+  if (bitmap_) bitmap_->give_turn();
   sb_done_ = std::max(sb_done_, covers);
   sb_busy_ = false;
   sb_event_.wake_all();
@@ -76,6 +84,11 @@ Task<bool> Core::write_bad_log(Member& member) {
   // Two writes of one log are never in flight together: the older one could land last.
   co_await bad_log_turn_.acquire();
   SemaphoreGuard turn(bad_log_turn_);
+  Buffer block = pool_.allocate(kBadBlockLogBytes);
+  while (!block) {
+    co_await sleep_for(scheduler_, kMillisecond);
+    block = pool_.allocate(kBadBlockLogBytes);
+  }
   std::vector<BadRange> ranges;
   for (const std::uint64_t offset : member.bad) {
     const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;
@@ -88,8 +101,7 @@ Task<bool> Core::write_bad_log(Member& member) {
     }
   }
   const auto encoded = encode_bad_blocks(ranges);
-  Buffer block = pool_.allocate(kBadBlockLogBytes);
-  if (!encoded || !block) co_return false;
+  if (!encoded) co_return false;
   std::memcpy(block.data(), encoded->data(), encoded->size());
   Batch batch(*this, Cause::metadata);
   const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
@@ -114,7 +126,7 @@ Task<bool> Core::add_bad(Member& member, std::uint64_t row_offset) {
 Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet members) {
   for (const std::uint32_t slot : members) {
     Member* member = slots_[slot];
-    if (member == nullptr || !member->has_bad(from, to)) continue;
+    if (member == nullptr || !member->live() || !member->has_bad(from, to)) continue;
     member->bad.erase(member->bad.lower_bound(from), member->bad.lower_bound(to));
     co_await write_bad_log(*member);
   }
@@ -164,7 +176,7 @@ Task<void> Core::housekeeping() {
   while (!stopping_) {
     const bool bits = bitmap_ && bitmap_->any_set();
     Nanos wake = kNever;
-    if (dirty_ && !failed_) wake = std::max(last_write_ + idle, scheduler_.now() + idle / 4);
+    if (dirty_ && !failed_) wake = std::max(last_write_ + idle, scheduler_.now() + std::max(idle / 4, kMillisecond));
     if (bits) wake = std::min(wake, std::max(next_sweep, scheduler_.now()));
     co_await house_event_.wait_until(wake);
     if (stopping_) break;
@@ -187,6 +199,7 @@ Task<void> Core::stop() {
   pass_event_.wake_all();
   while (ops_in_use_ != 0) co_await drained_.wait();
   co_await tasks_.join();
+  while (scrub_waiting_) co_await pass_event_.wait();
   if (!failed_) {
     co_await flush_members(Cause::metadata);
     for (Member* member : slots_) {

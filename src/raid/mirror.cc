@@ -63,17 +63,26 @@ Task<Errc> Core::read_mirror_row(const Transfer& transfer, std::uint64_t at) {
   if (failed_) co_return Errc::unavailable;
   transfer.payload.copy_from(block.data(), at, kRowBytes);
   if (bad.empty()) co_return Errc::ok;
-  Batch batch(*this, Cause::foreground);
+  co_await heal_copies(begin, block, bad, Cause::foreground);
+  co_await settle(faults_settled_);
+  co_return Errc::ok;
+}
+
+// Rewrites one row of copies that could not be read.
+Task<void> Core::heal_copies(std::uint64_t begin, Buffer block, MemberSet bad, Cause cause) {
+  const std::uint64_t end = begin + kRowBytes;
+  MemberSet healed;
+  Batch batch(*this, cause);
   for (const std::uint32_t slot : bad) {
-    if (slots_[slot]->holds(end)) batch.write(*slots_[slot], begin, block, true);
+    if (!slots_[slot]->holds(end)) continue;
+    batch.write(*slots_[slot], begin, block, true);
+    healed.add(slot);
   }
   co_await batch;
   judge(batch);
-  co_await clear_bad(begin, end, bad);
-  healed_blocks_ += bad.count();
-  emit(EventKind::block_healed, {}, begin);
-  co_await settle(faults_settled_);
-  co_return Errc::ok;
+  co_await clear_bad(begin, end, healed);
+  healed_blocks_ += healed.count();
+  if (!healed.empty()) emit(EventKind::block_healed, {}, begin);
 }
 
 // Pieces end at multiples of kBandBytes, so none is on both sides of a watermark.
@@ -150,17 +159,12 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
   const auto count = static_cast<std::uint32_t>(slots_.size());
   std::array<Buffer, kMaxDisks> copies;
   MemberSet live;
-  bool damaged = false;
+  MemberSet unreadable;
   for (std::uint32_t slot = 0; slot < count; ++slot) {
     if (slots_[slot] == nullptr || !slots_[slot]->holds(end)) continue;
-    if (!readable(slot, begin, end)) {
-      damaged = true;
-      continue;
-    }
-    copies[slot] = pool_.allocate(end - begin);
-    if (!copies[slot]) co_return false;  // again, later
-    live.add(slot);
+    (readable(slot, begin, end) ? live : unreadable).add(slot);
   }
+  if (!co_await window_buffers(live, end - begin, copies)) co_return false;
   const Nanos started = scheduler_.now();
   {
     Batch batch(*this, pass.cause);
@@ -169,19 +173,19 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
     judge(batch);
     pass.reading += scheduler_.now() - started;
     if (interrupted(pass)) co_return false;
-    damaged = damaged || !batch.failures().empty();
-    for (const Batch::Failure& failure : batch.failures()) live.remove(failure.tag);
+    for (const Batch::Failure& failure : batch.failures()) {
+      live.remove(failure.tag);
+      unreadable.add(failure.tag);
+    }
   }
-  if (damaged && end - begin > kRowBytes) {
+  if (!unreadable.empty() && end - begin > kRowBytes) {
     for (std::uint64_t at = begin; at < end; at += kRowBytes) {
       if (!co_await check_mirror_window(pass, at, at + kRowBytes)) co_return false;
     }
     co_return true;
   }
-  if (damaged) {
-    // Reading heals what can be healed: these copies are now the source's. The others are compared below.
-    const Payload payload({&copies[live.empty() ? 0 : live.lowest()], 1});
-    if (!live.empty()) co_await read_mirror_row({payload, begin, kRowBytes, false}, 0);
+  if (!unreadable.empty() && !live.empty()) {
+    co_await heal_copies(begin, copies[live.lowest()], unreadable, pass.cause);
     if (interrupted(pass)) co_return false;
   }
   if (live.count() < 2) co_return true;

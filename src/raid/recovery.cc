@@ -300,10 +300,7 @@ Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end
     const ColumnSet all = ColumnSet::first(geometry_.columns());
     const ColumnSet lost = geometry_.columns_lost(stripe, lost_for(base + band.begin, base + band.end));
     // Forced: dirty and degraded. Without redundancy to spare there is nothing to compare: the lost is what parity says.
-    if (lost.count() >= geometry_.parity_disks()) {
-      if (lost.empty() || pass.kind == RecoveryKind::resync) continue;
-      co_return false;
-    }
+    if (lost.count() >= geometry_.parity_disks()) continue;
     Columns columns;
     const Nanos started = scheduler_.now();
     const Loaded loaded = has_bad(band) ? Loaded::damaged : co_await load(band, all - lost, columns, pass.cause);

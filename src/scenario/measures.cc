@@ -307,8 +307,12 @@ Value value_of(const ContenderResult& contender, MeasureId measure, std::string_
 
 Value ResultsSource::value(std::string_view contender, MeasureId measure, std::string_view event,
                            std::optional<Phase> phase) const {
-  for (const auto& candidate : results_.contenders)
-    if (candidate.name == contender) return value_of(candidate, measure, event, phase);
+  for (const auto& candidate : results_.contenders) {
+    if (candidate.name != contender) continue;
+    // Of a contender that never ran nothing holds.
+    if (!candidate.inconclusive.empty() && candidate.ran_for == 0) break;
+    return value_of(candidate, measure, event, phase);
+  }
   return Value::absent();
 }
 

@@ -67,8 +67,8 @@ Task<Status> RealFleet::create() {
     const std::uint64_t size = disk_size_bytes(scenario_, contender_, spec);
     for (std::uint32_t d = 0; d < spec.disks + spec.spares; ++d) {
       const std::string file = path(fmt::format("{}-{}.disk{}.img", contender_.name, spec.name, d));
-      files_.push_back(file);
       if (Status made = uring::create_image(file, size, uring::Allocation::preallocated); !made) co_return made;
+      files_.push_back(file);  // only what we made is ours to remove
       machines_[n].disks.push_back({file, true, {}});
     }
   }
@@ -88,10 +88,10 @@ Task<Status> RealFleet::create() {
 
 Task<Status> RealFleet::start_arbiter() {
   const std::string state = path(contender_.name + "-arbiter.img");
-  files_.push_back(state);
   if (Status made = uring::create_image(state, kArbiterStateBytes, uring::Allocation::preallocated); !made) {
     co_return made;
   }
+  files_.push_back(state);
   const std::string log = path(contender_.name + "-arbiter.log");
   files_.push_back(log);
   auto child = Child::start(env_.ring(), {"arbiter", "--state", state, "--listen", "127.0.0.1:0"}, log);
@@ -181,7 +181,10 @@ Task<Status> RealFleet::start(std::uint32_t node) {
   for (const std::string& file : {config_path, log_path}) {
     if (std::find(files_.begin(), files_.end(), file) == files_.end()) files_.push_back(file);
   }
-  std::ofstream(config_path) << to_json(config_of(node));
+  std::ofstream config(config_path);
+  config << to_json(config_of(node)) << std::flush;
+  if (!config) co_return fail(Errc::io, config_path + ": cannot be written");
+  config.close();
   auto child = Child::start(env_.ring(), {"node", "--config", config_path}, log_path);
   if (!child) co_return std::unexpected(child.error());
   machine.child = std::move(*child);
@@ -306,9 +309,9 @@ Task<Status> RealFleet::replace_disk(std::uint32_t node, std::uint32_t disk) {
   const NodeSpec& spec = contender_.nodes[node];
   const std::string file =
       path(fmt::format("{}-{}.disk{}.new{}.img", contender_.name, spec.name, disk, ++machine.replaced));
-  files_.push_back(file);
   const std::uint64_t size = disk_size_bytes(scenario_, contender_, spec);
   if (Status made = uring::create_image(file, size, uring::Allocation::preallocated); !made) co_return made;
+  files_.push_back(file);
   machine.disks[disk] = {file, true, {}};
   if (disk < machine.faults.size()) machine.faults[disk].clear();
   if (!running(node)) co_return Status{};

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,7 +24,10 @@ class WorkDir {
  public:
   static Result<WorkDir> make(const RunOptions& options) {
     if (!options.work_dir.empty()) {
-      if (access(options.work_dir.c_str(), W_OK | X_OK) != 0) {
+      struct stat directory {};
+      const bool there = stat(options.work_dir.c_str(), &directory) == 0;
+      if (there && !S_ISDIR(directory.st_mode)) errno = ENOTDIR;
+      if (!there || !S_ISDIR(directory.st_mode) || access(options.work_dir.c_str(), W_OK | X_OK) != 0) {
         return fail(errno == ENOENT ? Errc::not_found : Errc::permission,
                     fmt::format("--work {}: {}", options.work_dir, std::strerror(errno)));
       }

@@ -88,6 +88,7 @@ NodeConfig SimFleet::config_of(std::uint32_t node, bool format) const {
 
 Status SimFleet::start_process(std::uint32_t node, bool format) {
   Machine& machine = machines_[node];
+  machine.trouble.clear();
   machine.node->start([this, node, config = config_of(node, format)](Env& env) -> Task<void> {
     // The closure lives as long as this frame does: both belong to the machine's process.
     NodeProgram program(env, config);
@@ -97,7 +98,7 @@ Status SimFleet::start_process(std::uint32_t node, bool format) {
     const std::string address = config.listen;
     Status ended = co_await program.run([&env, address] { return env.network().listen(address); }, stop);
     mine.program = nullptr;
-    CHECK(ended, "a simulated node program ends only when it is told to");
+    if (!ended) mine.trouble = to_string(ended.error());
   });
   for (NodeDisk& disk : machine.disks) disk.blank = false;
   return {};
@@ -106,7 +107,8 @@ Status SimFleet::start_process(std::uint32_t node, bool format) {
 Task<Status> SimFleet::start(std::uint32_t node) { co_return start_process(node, false); }
 
 bool SimFleet::running(std::uint32_t node) const noexcept {
-  return machines_[node].node != nullptr && machines_[node].node->running();
+  const Machine& machine = machines_[node];
+  return machine.node != nullptr && (machine.node->running() || !machine.trouble.empty());
 }
 
 // What is wrong with the disks stays wrong when the process has gone.
@@ -151,7 +153,12 @@ Task<Status> SimFleet::thaw(std::uint32_t node) {
 
 Task<Result<NodeReport>> SimFleet::report(std::uint32_t node) {
   const Machine& machine = machines_[node];
-  if (machine.program == nullptr || machine.node->frozen()) co_return fail(Errc::unavailable);
+  if (machine.program == nullptr || machine.node->frozen()) {
+    if (machine.trouble.empty()) co_return fail(Errc::unavailable);
+    NodeReport report;
+    report.trouble = machine.trouble;
+    co_return report;
+  }
   co_return machine.program->report();
 }
 

@@ -154,7 +154,7 @@ class Ring final : public Scheduler {
   std::vector<std::string> noticed_;
 };
 
-// SIGINT and SIGTERM as something to wait for; they no longer end the process while this lives. One per process, made
+// SIGINT, SIGTERM and SIGHUP as something to wait for; they no longer end the process while this lives. One per process, made
 // before any child is started (children get the old mask back by reset_signals_in_child()).
 class StopSignal {
  public:

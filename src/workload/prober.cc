@@ -86,7 +86,7 @@ Prober::Outage Prober::outage(Nanos from, Nanos to) const {
     if (begin >= end) continue;
     outage.total += end - begin;
     covered = end;
-    if (interval.end == kNever && to >= ended_) outage.never_ended = true;
+    if (interval.end == kNever && to + kTolerance >= ended_) outage.never_ended = true;
   }
   return outage;
 }

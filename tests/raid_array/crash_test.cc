@@ -64,6 +64,7 @@ Task<void> workload(Env& env, Rig& rig, Case which, std::uint64_t seed, Ledger*&
     if (random.percent(15)) co_await lab.sleep(30 * kMillisecond);
   }
   co_await lab.sleep(kSecond);
+  co_await lab.finish();
 }
 
 bool sector_is(const std::byte* sector, std::uint64_t address, std::uint64_t version) {
@@ -104,10 +105,7 @@ void crash_at_every_write(Case which, std::uint64_t step) {
     });
     rig.world.run_while([&] { return !killed && rig.node.running(); }, kHour);
     std::unique_ptr<Ledger> ledger(made);
-    if (!killed) {
-      rig.world.stop_at_write(0, {});
-      rig.node.crash();
-    }
+    rig.world.stop_at_write(0, {});  // the workload may have ended before
     ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
       Lab lab(env, rig);
       co_await lab.open();
@@ -126,12 +124,12 @@ void crash_at_every_write(Case which, std::uint64_t step) {
   }
 }
 
-TEST(Crash, Raid1WithResync) { crash_at_every_write({Level::raid1, 3, Consistency::resync, false}, 3); }
-TEST(Crash, Raid1WithBitmap) { crash_at_every_write({Level::raid1, 2, Consistency::bitmap, false}, 3); }
-TEST(Crash, Raid5WithResync) { crash_at_every_write({Level::raid5, 4, Consistency::resync, false}, 3); }
-TEST(Crash, Raid5WithBitmap) { crash_at_every_write({Level::raid5, 4, Consistency::bitmap, false}, 3); }
-TEST(Crash, Raid6WithResync) { crash_at_every_write({Level::raid6, 5, Consistency::resync, false}, 3); }
-TEST(Crash, Raid6WithBitmap) { crash_at_every_write({Level::raid6, 5, Consistency::bitmap, false}, 3); }
+TEST(Crash, Raid1WithResync) { crash_at_every_write({Level::raid1, 3, Consistency::resync, false}, 1); }
+TEST(Crash, Raid1WithBitmap) { crash_at_every_write({Level::raid1, 2, Consistency::bitmap, false}, 1); }
+TEST(Crash, Raid5WithResync) { crash_at_every_write({Level::raid5, 4, Consistency::resync, false}, 1); }
+TEST(Crash, Raid5WithBitmap) { crash_at_every_write({Level::raid5, 4, Consistency::bitmap, false}, 1); }
+TEST(Crash, Raid6WithResync) { crash_at_every_write({Level::raid6, 5, Consistency::resync, false}, 1); }
+TEST(Crash, Raid6WithBitmap) { crash_at_every_write({Level::raid6, 5, Consistency::bitmap, false}, 1); }
 TEST(PowerLoss, Raid1WithResync) { crash_at_every_write({Level::raid1, 3, Consistency::resync, true}, 1); }
 TEST(PowerLoss, Raid1WithBitmap) { crash_at_every_write({Level::raid1, 2, Consistency::bitmap, true}, 1); }
 TEST(PowerLoss, Raid5WithResync) { crash_at_every_write({Level::raid5, 4, Consistency::resync, true}, 1); }

@@ -175,6 +175,57 @@ TEST(Failover, AFrozenPrimaryServesNothingStaleWhenItThaws) {
   EXPECT_TRUE(cluster.copies_equal());
 }
 
+// The primary A freezes and B takes over, alone in the set; about when A thaws B freezes. A may not serve then, however long
+// it waits; B thaws and serves, and A is resynced. The third node is away throughout, so that nobody else can help.
+TEST(Failover, TwoFreezesThatMeetEndInServiceAndTwoEqualCopies) {
+  for (const Nanos overlap : {-kMillisecond, Nanos{0}, 5 * kMillisecond, 150 * kMillisecond}) {
+    Cluster cluster(1819);
+    cluster.start_all();
+    ASSERT_TRUE(cluster.wait_full());
+    cluster.node(2).crash();
+    ASSERT_TRUE(cluster.run_until([&] { return cluster.status(0).in_sync.count() == 2; }, kSecond));
+    bool finish = false;
+    int failures = 0, rounds = 0;
+    cluster.client_main([&](Client& client) -> Task<void> {
+      while (!finish) {
+        const auto version = static_cast<std::uint64_t>(rounds + 1);
+        co_await write_range(client, cluster.client_node().env(), 0, 16, version, failures);
+        ++rounds;
+      }
+    });
+    cluster.run_for(30 * kMillisecond);
+    cluster.node(0).freeze();
+    ASSERT_TRUE(cluster.run_until([&] { return cluster.primary() == 1; }, kSecond));
+    cluster.run_for(50 * kMillisecond);
+    if (overlap < 0) {
+      cluster.node(0).thaw();
+      cluster.run_for(-overlap);
+      cluster.node(1).freeze();
+    } else {
+      cluster.node(1).freeze();
+      cluster.run_for(overlap);
+      cluster.node(0).thaw();
+    }
+    const bool alone = cluster.status(1).in_sync == NodeSet::of(1);
+    cluster.run_for(400 * kMillisecond);
+    if (alone) EXPECT_EQ(cluster.primary(), -1) << "A lacks what B acknowledged, overlap " << overlap;
+    cluster.node(1).thaw();
+    EXPECT_TRUE(cluster.run_until(
+        [&] { return cluster.primary() >= 0 && cluster.status(cluster.primary()).in_sync.count() == 2; }, 5 * kSecond))
+        << "overlap " << overlap;
+    const int before = rounds;
+    cluster.run_for(100 * kMillisecond);
+    EXPECT_GT(rounds, before) << "overlap " << overlap;
+    finish = true;
+    ASSERT_TRUE(cluster.run_until([&] { return !cluster.client_node().running(); }, 5 * kSecond));
+    EXPECT_EQ(failures, 0);
+    for (std::uint64_t block = 0; block < 16; ++block) {
+      EXPECT_EQ(version_on_disk(cluster, 0, block), static_cast<std::uint64_t>(rounds)) << "overlap " << overlap;
+      EXPECT_EQ(version_on_disk(cluster, 1, block), static_cast<std::uint64_t>(rounds)) << "overlap " << overlap;
+    }
+  }
+}
+
 TEST(Failover, APrimaryCutOffFromItsPeersStopsServing) {
   Cluster cluster(8);
   cluster.start_all();

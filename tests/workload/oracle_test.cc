@@ -24,8 +24,9 @@ struct Volume {
   explicit Volume(const OracleConfig& c = config(), History* history = nullptr)
       : oracle(c, history), bytes(c.volume_bytes) {}
 
-  std::vector<std::byte> write(std::uint64_t offset, std::uint64_t length, WriteOutcome outcome = WriteOutcome::acknowledged,
-                               bool apply = true, SectorKind kind = SectorKind::data) {
+  std::vector<std::byte> write(std::uint64_t offset, std::uint64_t length,
+                               WriteOutcome outcome = WriteOutcome::acknowledged, bool apply = true,
+                               SectorKind kind = SectorKind::data) {
     const OpHandle op = oracle.begin_write(++now, offset, length, kind);
     std::vector<std::byte> data(length);
     oracle.encode(op, data);
@@ -227,6 +228,31 @@ TEST(Oracle, OnFlushOlderThanDurableIsLost) {
   EXPECT_EQ(v.counts().lost_writes, 1u);
 }
 
+TEST(Oracle, OnFlushWhatIsDurableIsKnownAlsoWhereAWriteIsOpen) {
+  Volume v(config(Durability::on_flush));
+  const auto ancient = v.write(0, 4096);
+  v.write(0, 4096, WriteOutcome::unknown, false);  // keeps the block tracked
+  const auto durable = v.write(0, 4096);
+  v.flush();
+  EXPECT_TRUE(v.read(0, 4096).good());
+  v.write(0, 4096);
+  v.oracle.note_power_loss(1);
+  v.put(0, durable);
+  EXPECT_TRUE(v.read(0, 4096).good());
+
+  v.write(0, 4096);
+  v.flush();
+  EXPECT_TRUE(v.read(0, 4096).good());
+  v.write(0, 4096);
+  v.oracle.note_power_loss(2);
+  v.put(0, durable);
+  EXPECT_TRUE(v.read(0, 4096).stale);
+  v.put(0, ancient);
+  EXPECT_TRUE(v.read(0, 4096).stale);
+  std::fill_n(v.bytes.begin(), 4096, std::byte{0});
+  EXPECT_TRUE(v.read(0, 4096).stale);
+}
+
 TEST(Oracle, AFlushThatFailedOrBeganEarlierCoversNothing) {
   Volume v(config(Durability::on_flush));
   const OpHandle early = v.oracle.begin_flush(1);
@@ -246,7 +272,7 @@ TEST(Oracle, TheFillIsKnownByItsBytesWhateverTheyAre) {
   Volume v(c);
   std::vector<std::byte> file(c.fill_bytes);
   for (std::size_t i = 0; i < file.size(); ++i) file[i] = static_cast<std::byte>(i * 7 + i / 256);
-  std::fill_n(file.begin() + 1024, 4096, std::byte{0});                        // a hole
+  std::fill_n(file.begin() + 1024, 4096, std::byte{0});                         // a hole
   encode_sector({42, 8 + 12, 9, SectorKind::data, 1}, file.data() + 12 * 512);  // looks like ours
   for (std::uint64_t at = 0; at < file.size(); at += kFillChunkBytes) {
     const auto piece = std::span(file).subspan(at, std::min(kFillChunkBytes, file.size() - at));
@@ -314,7 +340,8 @@ TEST(RangeList, IsTheUnionOfWhatWasAdded) {
   for (int i = 0; i < 60; ++i) {
     const std::uint64_t begin = random.below(390), end = begin + 1 + random.below(8);
     list.add(begin, end);
-    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(begin), expected.begin() + static_cast<std::ptrdiff_t>(end), true);
+    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(begin),
+              expected.begin() + static_cast<std::ptrdiff_t>(end), true);
     std::vector<bool> got(400);
     for (const Range& r : list.ranges()) {
       for (std::uint64_t at = r.begin; at < r.end; ++at) got[at] = true;
@@ -352,19 +379,20 @@ TEST(History, TellsEveryOperationInJepsensForm) {
     v.write(4096, 4096, WriteOutcome::unknown, false);
     v.read(0, 8192);
   }
-  EXPECT_EQ(lines.text,
-            R"({"type":"invoke","process":0,"f":"write","op":1,"time":1,"offset":4096,"length":4096,"value":1})"
-            "\n"
-            R"({"type":"ok","process":0,"f":"write","op":1,"time":2,"offset":4096,"length":4096,"value":1})"
-            "\n"
-            R"({"type":"invoke","process":0,"f":"write","op":2,"time":3,"offset":4096,"length":4096,"value":2})"
-            "\n"
-            R"({"type":"info","process":0,"f":"write","op":2,"time":4,"offset":4096,"length":4096,"value":2,"error":"timeout"})"
-            "\n"
-            R"({"type":"invoke","process":1,"f":"read","op":3,"time":5,"offset":0,"length":8192})"
-            "\n"
-            R"({"type":"ok","process":1,"f":"read","op":3,"time":6,"offset":0,"length":8192,"value":[[0,8],[1,8]]})"
-            "\n");
+  EXPECT_EQ(
+      lines.text,
+      R"({"type":"invoke","process":0,"f":"write","op":1,"time":1,"offset":4096,"length":4096,"value":1})"
+      "\n"
+      R"({"type":"ok","process":0,"f":"write","op":1,"time":2,"offset":4096,"length":4096,"value":1})"
+      "\n"
+      R"({"type":"invoke","process":0,"f":"write","op":2,"time":3,"offset":4096,"length":4096,"value":2})"
+      "\n"
+      R"({"type":"info","process":0,"f":"write","op":2,"time":4,"offset":4096,"length":4096,"value":2,"error":"timeout"})"
+      "\n"
+      R"({"type":"invoke","process":1,"f":"read","op":3,"time":5,"offset":0,"length":8192})"
+      "\n"
+      R"({"type":"ok","process":1,"f":"read","op":3,"time":6,"offset":0,"length":8192,"value":[[0,8],[1,8]]})"
+      "\n");
 }
 
 }  // namespace

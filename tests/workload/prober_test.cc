@@ -64,7 +64,8 @@ TEST(Prober, AStandStillIsMeasuredToAPeriod) {
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
     Probing p(seed);
     p.run(
-        10 * kSecond, 3 * kSecond, [&p] { p.device.freeze(true); }, 4500 * kMillisecond, [&p] { p.device.freeze(false); });
+        10 * kSecond, 3 * kSecond, [&p] { p.device.freeze(true); }, 4500 * kMillisecond,
+        [&p] { p.device.freeze(false); });
     const auto outage = p.prober.outage(0, 10 * kSecond);
     EXPECT_NEAR(static_cast<double>(outage.total), 1.5e9, 2e7);
     EXPECT_FALSE(outage.never_ended);
@@ -82,7 +83,9 @@ TEST(Prober, NoWritesIsAnOutageAsMuchAsNoReads) {
     Probing p;
     p.run(
         5 * kSecond, 2 * kSecond,
-        [&] { p.device.verdict = [broken](const IoRequest& r) { return r.op == broken ? Errc::unavailable : Errc::ok; }; },
+        [&] {
+          p.device.verdict = [broken](const IoRequest& r) { return r.op == broken ? Errc::unavailable : Errc::ok; };
+        },
         3 * kSecond, [&] { p.device.verdict = nullptr; });
     EXPECT_NEAR(static_cast<double>(p.prober.outage(0, 5 * kSecond).total), 1e9, 2e7);
   }
@@ -90,8 +93,7 @@ TEST(Prober, NoWritesIsAnOutageAsMuchAsNoReads) {
 
 TEST(Prober, AnOutageThatNeverEndsIsDown) {
   Probing p;
-  p.run(
-      5 * kSecond, 2 * kSecond, [&p] { p.device.freeze(true); }, kNever, [&p] { p.device.freeze(false); });
+  p.run(5 * kSecond, 2 * kSecond, [&p] { p.device.freeze(true); }, kNever, [&p] { p.device.freeze(false); });
   const auto outage = p.prober.outage(0, 5 * kSecond);
   EXPECT_TRUE(outage.never_ended);
   EXPECT_NEAR(static_cast<double>(outage.total), 3e9, 2e7);
