@@ -34,7 +34,7 @@ struct Op final : LeafSink, RangeLock::Entry {
   Core* core = nullptr;
   IoRequest* request = nullptr;
   std::uint32_t pending = 0;
-  Errc error = Errc::ok;       // the first
+  Errc error = Errc::ok;      // the first
   Member* culprit = nullptr;  // whose it is
   Op* next_free = nullptr;
   void leaf_done(Leaf& leaf) noexcept override;

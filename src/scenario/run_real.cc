@@ -24,7 +24,7 @@ class WorkDir {
  public:
   static Result<WorkDir> make(const RunOptions& options) {
     if (!options.work_dir.empty()) {
-      struct stat directory {};
+      struct stat directory{};
       const bool there = stat(options.work_dir.c_str(), &directory) == 0;
       if (there && !S_ISDIR(directory.st_mode)) errno = ENOTDIR;
       if (!there || !S_ISDIR(directory.st_mode) || access(options.work_dir.c_str(), W_OK | X_OK) != 0) {

@@ -44,7 +44,7 @@ class SimFleet final : public Fleet {
     NodeProgram* program = nullptr;  // of the running process; it lives in the process's main frame
     std::vector<NodeDisk> disks;
     std::uint32_t replaced = 0;
-    std::string trouble;             // why its program ended by itself
+    std::string trouble;  // why its program ended by itself
   };
 
   Status start_process(std::uint32_t node, bool format);

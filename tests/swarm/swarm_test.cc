@@ -128,14 +128,14 @@ TEST_P(SwarmFinds, ThePlantedBug) {
   FAIL() << GetParam().name << " was not found by " << kSeeds << " seeds";
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Bugs, SwarmFinds,
-    testing::Values(Planted{PlantedBug::no_range_lock, Kind::parity, "no_range_lock"},
-                    Planted{PlantedBug::parity_not_updated_degraded, Kind::parity, "parity_not_updated_degraded"},
-                    Planted{PlantedBug::bitmap_cleared_early, Kind::any, "bitmap_cleared_early"},
-                    Planted{PlantedBug::ack_before_durable, Kind::replicated, "ack_before_durable"},
-                    Planted{PlantedBug::no_fencing, Kind::replicated, "no_fencing"}),
-    [](const testing::TestParamInfo<Planted>& param) { return std::string(param.param.name); });
+INSTANTIATE_TEST_SUITE_P(Bugs, SwarmFinds,
+                         testing::Values(Planted{PlantedBug::no_range_lock, Kind::parity, "no_range_lock"},
+                                         Planted{PlantedBug::parity_not_updated_degraded, Kind::parity,
+                                                 "parity_not_updated_degraded"},
+                                         Planted{PlantedBug::bitmap_cleared_early, Kind::any, "bitmap_cleared_early"},
+                                         Planted{PlantedBug::ack_before_durable, Kind::replicated, "ack_before_durable"},
+                                         Planted{PlantedBug::no_fencing, Kind::replicated, "no_fencing"}),
+                         [](const testing::TestParamInfo<Planted>& param) { return std::string(param.param.name); });
 
 }  // namespace
 }  // namespace resilver::swarm
