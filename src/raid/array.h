@@ -39,7 +39,6 @@ struct ArrayTuning {
   std::uint32_t member_timeout_ms = 30'000;      // a member that has not answered by then is faulty
   std::uint64_t speed_min = 1ull << 20;          // bytes/s per member written, while foreground I/O is busy
   std::uint64_t speed_max = 0;                   // bytes/s per member written, never more; 0: no limit
-  std::uint64_t window_bytes = 128 * 1024;       // of each member, in rebuild, resync and scrub; 4096 .. 512 KiB
   std::uint32_t window_depth = 4;                // windows in flight
   std::uint32_t max_requests = 256;              // requests under way; more wait in a queue
   std::uint64_t stripe_memory_bytes = 16 << 20;  // scratch memory of stripe operations; more wait
@@ -209,7 +208,8 @@ class Array final : public BlockDevice {
   Task<Status> fail_member(std::string disk_name);
 
   // A new disk becomes a spare, and is taken at once if a slot has no disk. What it held is gone. Errors: exists (a disk of
-  // this name is in use), busy (I/O that was given up on is still out), invalid_argument (too small), unsupported (RAID 0), or the disk's error.
+  // this name is in use), busy (I/O that was given up on is still out), invalid_argument (too small), unsupported
+  // (RAID 0), or the disk's error.
   Task<Status> add_disk(MemberDisk disk);
 
   // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: the member that

@@ -154,17 +154,18 @@ Task<Status> Core::load_bad_log(Member& member) {
 }
 
 Task<Status> Core::load_bitmap() {
+  // All members have the same bits; if one's cannot be read, any bit could have been set there: everything may differ.
   for (Member* member : slots_) {
     if (member == nullptr || member->state != MemberState::in_sync) continue;
     std::vector<std::byte> image(bitmap_->size_on_disk());
-    for (std::size_t at = 0; at < image.size(); at += kBlockBytes) {
+    bool readable = true;
+    for (std::size_t at = 0; at < image.size() && readable; at += kBlockBytes) {
       Buffer block = pool_.allocate(kBlockBytes);
       if (!block) co_return fail(Errc::limit, "no buffer");
-      const Errc status = co_await Io::read(*member->device, Bitmap::device_offset(*member) + at, block);
-      if (status != Errc::ok) co_return fail(status, member->name + ": the bitmap cannot be read");
+      readable = co_await Io::read(*member->device, Bitmap::device_offset(*member) + at, block) == Errc::ok;
       std::memcpy(image.data() + at, block.data(), std::min<std::size_t>(kBlockBytes, image.size() - at));
     }
-    if (Status merged = bitmap_->merge(image); !merged) co_return merged;
+    if (!readable || !bitmap_->merge(image)) bitmap_->set_all();
   }
   co_return Status{};
 }
@@ -258,13 +259,14 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
         "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
   }
   core->resync_needed_ = dirty && geometry->redundancy() > 0;
+  core->forced_ = dirty && degraded && options.force;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
   if (has_bitmap) {
-    // Spares have no bitmap.
-    const auto with_bitmap = std::find_if(core->slots_.begin(), core->slots_.end(), [](const Member* member) {
-      return member != nullptr && member->state == MemberState::in_sync;
-    });
-    auto chunk = co_await read_bitmap_chunk(pool, (*with_bitmap)->super, *(*with_bitmap)->device);
+    Result<std::uint32_t> chunk = fail(Errc::corrupt, "no member has a bitmap");
+    for (const Member* member : core->slots_) {  // spares have none
+      if (chunk || member == nullptr || member->state != MemberState::in_sync) continue;
+      chunk = co_await read_bitmap_chunk(pool, member->super, *member->device);
+    }
     if (!chunk) co_return std::unexpected(chunk.error());
     core->bitmap_ = std::make_unique<Bitmap>(*core, fresh.set_uuid, geometry->member_bytes(), *chunk);
     if (Status loaded = co_await core->load_bitmap(); !loaded) co_return std::unexpected(loaded.error());

@@ -81,12 +81,16 @@ Task<void> Bitmap::write_dirty_blocks() {
   writing_ = true;
   std::vector<std::uint64_t> fresh;
   fresh.swap(fresh_);
+  bool short_of_memory = false;
   {
     Batch batch(core_, Cause::metadata);
     for (std::size_t block = 0; block < dirty_blocks_.size(); ++block) {
       if (!dirty_blocks_[block]) continue;
       Buffer buffer = core_.pool().allocate(kBlockBytes);
-      if (!buffer) break;
+      if (!buffer) {
+        short_of_memory = true;
+        break;
+      }
       dirty_blocks_[block] = false;
       if (block == 0) encode_header();
       std::memcpy(buffer.data(), image_.data() + block * kBlockBytes, kBlockBytes);
@@ -99,12 +103,11 @@ Task<void> Bitmap::write_dirty_blocks() {
     co_await batch;
     core_.judge(batch);
   }
-  bool short_of_memory = false;
   for (std::uint64_t bit : fresh) {
     if ((flags_[bit] & kSet) == 0) continue;
-    if (dirty_blocks_[bitmap_block_of(bit) / kBlockBytes]) {  // not written, or changed since: with the next update
+    // A block that is dirty again was written with this bit all the same, unless memory was short.
+    if (short_of_memory && dirty_blocks_[bitmap_block_of(bit) / kBlockBytes]) {
       fresh_.push_back(bit);
-      short_of_memory = true;
     } else {
       flags_[bit] |= kDurable;
     }

@@ -278,6 +278,7 @@ class Core {
   Op* free_ops_ = nullptr;
   std::deque<IoRequest*> queued_;
   std::uint32_t ops_in_use_ = 0;
+  bool starting_queued_ = false;
   Nanos last_foreground_ = -kHour;
   Semaphore bands_;  // stripe operations under way, so that scratch memory is bounded
 
@@ -286,6 +287,7 @@ class Core {
   bool dirty_ = false;          // superblocks are to say so
   bool dirty_durable_ = false;  // and do
   bool resync_needed_ = false;
+  bool forced_ = false;        // started dirty and degraded: parity is taken for right
   std::uint64_t version_ = 0;  // of the membership: changes whenever a slot does
   std::uint64_t sb_wanted_ = 0;
   std::uint64_t sb_done_ = 0;

@@ -37,10 +37,15 @@ void Core::finish(Op& op, Errc status) noexcept {
   free_ops_ = &op;
   --ops_in_use_;
   request.complete(scheduler_, status);
-  if (!queued_.empty() && ops_in_use_ < tuning_.max_requests) {
-    IoRequest& next = *queued_.front();
-    queued_.pop_front();
-    begin(take_op(next));
+  // begin() may end a request at once and come back here: a loop, not a recursion as deep as the queue is long.
+  if (!starting_queued_) {
+    starting_queued_ = true;
+    while (!queued_.empty() && ops_in_use_ < tuning_.max_requests) {
+      IoRequest& next = *queued_.front();
+      queued_.pop_front();
+      begin(take_op(next));
+    }
+    starting_queued_ = false;
   }
   if (ops_in_use_ == 0) drained_.wake_all();
 }

@@ -201,11 +201,11 @@ Task<void> Core::stop() {
   co_await tasks_.join();
   while (scrub_waiting_) co_await pass_event_.wait();
   if (!failed_) {
-    co_await flush_members(Cause::metadata);
+    const bool flushed = co_await flush_members(Cause::metadata) == Errc::ok;
     for (Member* member : slots_) {
       if (member != nullptr && member->state == MemberState::rebuilding) member->checkpoint = member->watermark;
     }
-    if (!resync_needed_) dirty_ = false;
+    if (!resync_needed_ && flushed) dirty_ = false;
     co_await commit();
   }
   if (scheduler_.disarm(watchdog_)) watchdog_.pending = false;

@@ -5,6 +5,8 @@
 
 namespace resilver::raid {
 
+static constexpr std::uint64_t kMirrorBatch = 4 << 20;  // of a long request (write_zeroes) so much at a time
+
 // A member that holds the range. While a resync is due the same one answers for all (rule 8); else the one where the last
 // read ended just before, or the next in turn.
 Member* Core::mirror_source(std::uint64_t begin, std::uint64_t end, MemberSet except) noexcept {
@@ -87,26 +89,28 @@ Task<void> Core::heal_copies(std::uint64_t begin, Buffer block, MemberSet bad, C
 
 // Pieces end at multiples of kBandBytes, so none is on both sides of a watermark.
 Task<Errc> Core::write_mirror(const Transfer& transfer) {
-  Batch batch(*this, Cause::foreground);
   MemberSet written;
   // What heals a bad block is durable before the log forgets the block.
   const std::uint64_t end = transfer.offset + transfer.length;
   const bool heals = std::any_of(slots_.begin(), slots_.end(), [&](const Member* member) {
     return member != nullptr && member->has_bad(transfer.offset, end);
   });
-  for (std::uint64_t at = 0; at < transfer.length;) {
-    const std::uint64_t begin = transfer.offset + at;
-    const std::uint64_t bytes = std::min(transfer.length - at, kBandBytes - begin % kBandBytes);
-    for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-      Member* member = slots_[slot];
-      if (member == nullptr || !member->holds(begin + bytes)) continue;
-      batch.transfer(IoOp::write, *member, begin, transfer.payload, at, bytes, transfer.fua || heals);
-      written.add(slot);
+  for (std::uint64_t at = 0; at < transfer.length && !failed_;) {
+    Batch batch(*this, Cause::foreground);
+    for (const std::uint64_t stop = at + kMirrorBatch; at < transfer.length && at < stop;) {
+      const std::uint64_t begin = transfer.offset + at;
+      const std::uint64_t bytes = std::min(transfer.length - at, kBandBytes - begin % kBandBytes);
+      for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+        Member* member = slots_[slot];
+        if (member == nullptr || !member->holds(begin + bytes)) continue;
+        batch.transfer(IoOp::write, *member, begin, transfer.payload, at, bytes, transfer.fua || heals);
+        written.add(slot);
+      }
+      at += bytes;
     }
-    at += bytes;
+    co_await batch;
+    judge(batch);
   }
-  co_await batch;
-  judge(batch);
   co_await clear_bad(transfer.offset, end, written);
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }

@@ -45,7 +45,8 @@ Task<void> Core::manage() {
       for (const std::uint32_t slot : targets()) pass.next = std::min(pass.next, slots_[slot]->watermark);
       pass.next = pass.next / kBandBytes * kBandBytes;
       emit(EventKind::rebuild_started, slots_[targets().lowest()]->name, pass.next, pass.total);
-    } else if (resync_needed_) {
+    } else if (resync_needed_ && (geometry_.is_mirror() || forced_ || redundancy_left() == geometry_.redundancy())) {
+      // With a member lost nothing can be compared: the array stays dirty until it is whole again (rule 4).
       pass.kind = RecoveryKind::resync;
       pass.cause = Cause::resync;
       pass.repair = true;

@@ -85,7 +85,7 @@ Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Caus
 }
 
 // Other data of this row is lost, so nobody knows its parity either: durably noted before data is written that the old
-// parity does not go with. False: what is written could not be kept (its member and the parities would be lost).
+// parity does not go with. False: the array has failed.
 Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
   for (std::uint32_t column = geometry_.data_disks(); column < geometry_.columns(); ++column) {
     Member* member = slots_[geometry_.member_of(stripe, column)];
@@ -117,8 +117,10 @@ Task<Errc> Core::write_row(const Transfer& transfer, std::uint64_t stripe, std::
     std::byte* q = geometry_.parity_disks() > 1 ? found.columns.at(geometry_.q_column()) : nullptr;
     code_->generate(std::span(bytes.data(), geometry_.data_disks()), found.columns.at(geometry_.p_column()), q,
                     kRowBytes);
-  } else if (!co_await forget_parity(stripe, at)) {
-    co_return failed_ ? Errc::unavailable : Errc::medium;
+  } else {
+    // What is for a lost member could only live on in parity, which nobody can compute.
+    if (!(fresh & found.lost).empty()) co_return Errc::medium;
+    if (!co_await forget_parity(stripe, at)) co_return Errc::unavailable;
   }
   // What heals a bad block is durable before the log forgets the block.
   const bool heals = has_bad(band);

@@ -7,7 +7,8 @@
 namespace resilver::raid {
 namespace {
 
-constexpr int kMaxAttempts = 64;  // each needs another member to fail, or another rebuild to begin
+constexpr std::size_t kBandsPerRequest = 64;  // tasks at a time, however long the request is
+constexpr int kMaxAttempts = 64;              // each needs another member to fail, or another rebuild to begin
 
 }  // namespace
 
@@ -36,7 +37,7 @@ bool Core::has_bad(const Band& band) const noexcept {
 // Runs all bands of a request; more than one at a time.
 Task<Errc> Core::for_each_band(const Transfer& transfer, bool write) {
   Errc status = Errc::ok;
-  Semaphore depth(scheduler_, 1u << 20);
+  Semaphore depth(scheduler_, kBandsPerRequest);
   TaskGroup bands(scheduler_);
   std::uint64_t logical = transfer.offset;
   std::uint64_t left = transfer.length;
@@ -45,6 +46,7 @@ Task<Errc> Core::for_each_band(const Transfer& transfer, bool write) {
     for (std::uint64_t begin = part.begin; begin < part.end;) {
       const std::uint64_t end = std::min(part.end, begin / kBandBytes * kBandBytes + kBandBytes);
       const Band band{part.stripe, geometry_.stripe_member_offset(part.stripe), begin, end};
+      co_await depth.acquire();
       if (part.length == transfer.length && end == part.end && begin == part.begin) {
         co_await band_task(transfer, write, band, status, depth);
       } else {
@@ -59,7 +61,8 @@ Task<Errc> Core::for_each_band(const Transfer& transfer, bool write) {
   co_return status;
 }
 
-Task<void> Core::band_task(const Transfer& transfer, bool write, Band band, Errc& status, Semaphore&) {
+Task<void> Core::band_task(const Transfer& transfer, bool write, Band band, Errc& status, Semaphore& depth) {
+  SemaphoreGuard one(depth);
   co_await bands_.acquire();
   SemaphoreGuard guard(bands_);
   const Errc outcome = write ? co_await write_band(transfer, band) : co_await read_band(transfer, band);

@@ -51,7 +51,6 @@ Task<void> rebuild(uring::RealEnv& env, const bench::RebuildWork& work) {
   raid::ArrayConfig config;
   config.level = work.raid6 ? raid::Level::raid6 : raid::Level::raid5;
   config.chunk_bytes = bench::kChunk;
-  config.tuning.window_bytes = bench::kWindow;
   config.tuning.window_depth = bench::kDepth;
   UntilFull listener(env.scheduler());  // outlives the array
   auto created = co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, members, {}, true);

@@ -165,7 +165,7 @@ TEST(Scrub, CountsNamesAndRepairsCorruption) {
   }
 }
 
-// ---- what a write costs ------------------------------------------------------------------------------------------------------
+// ---- what a write costs ----------------------------------------------------------------------------------------------
 
 TEST(Cost, WritesReadAndWriteWhatThePlanSays) {
   for (const Level level : {Level::raid4, Level::raid5, Level::raid6}) {
