@@ -62,6 +62,7 @@ po::options_description make_options() {
   add("set", po::value<std::vector<std::string>>()->value_name("KEY=VALUE"), "change a key of the scenario first");
   add("fill", text("FILE"), "write this file to each contender's volume before");
   add("out", text("DIR"), "write results.json there");
+  add("history", "also write the client's history there, one JSON line per event in Jepsen's form");
   add("work", text("DIR"), "where images go (real time); default: a directory of its own in TMPDIR or /var/tmp");
   add("json", "results as JSON on standard output instead of the table");
   add("quiet", "no progress");
@@ -114,6 +115,10 @@ std::optional<Command> read_command(const po::variables_map& values) {
   command.run.keep = values.contains("keep");
   command.run.strict_timing = values.contains("strict-timing");
   command.out_dir = text("out");
+  if (values.contains("history")) {
+    if (command.out_dir.empty()) return refuse("--history goes with --out DIR");
+    command.run.history_dir = command.out_dir;
+  }
   command.json = values.contains("json");
   command.quiet = values.contains("quiet");
   command.wide = values.contains("wide");

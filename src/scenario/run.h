@@ -30,6 +30,7 @@ struct RunOptions {
   std::string work_dir;   // real world: where images go; empty: a directory of its own under TMPDIR or /var/tmp
   bool keep = false;      // real world: leave images and logs
   bool strict_timing = false;
+  std::string history_dir;  // exists; history-CONTENDER.jsonl is written there; empty: none
   ProgressSink progress;  // may be empty
 };
 

@@ -13,6 +13,7 @@
 #include "scenario/timeline.h"
 #include "scenario/windows.h"
 #include "workload/driver.h"
+#include "workload/history.h"
 #include "workload/oracle.h"
 #include "workload/prober.h"
 
@@ -27,6 +28,20 @@ constexpr Nanos kSettlePoll = 20 * kMillisecond;
 
 struct FileClose {
   void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
+using File = std::unique_ptr<std::FILE, FileClose>;
+
+// Keeps the lines of the client's history; a file that cannot be written ends the history, not the run.
+class FileSink final : public workload::HistorySink {
+ public:
+  explicit FileSink(const std::string& path) : file_(std::fopen(path.c_str(), "wb")) {}
+  void write(std::string_view lines) noexcept override {
+    if (file_ && std::fwrite(lines.data(), 1, lines.size(), file_.get()) != lines.size()) file_.reset();
+  }
+
+ private:
+  File file_;
 };
 
 // Everything of one run; lives in the frame of run_contender.
@@ -108,6 +123,8 @@ class ContenderRun final : public ClientHooks {
   TaskGroup background_;
   ContenderResult result_;
   std::unique_ptr<replica::Client> client_;
+  std::unique_ptr<FileSink> history_file_;
+  std::unique_ptr<workload::History> history_;
   std::unique_ptr<workload::Oracle> oracle_;
   std::unique_ptr<workload::Driver> driver_;
   std::unique_ptr<workload::Prober> prober_;
@@ -198,7 +215,12 @@ Task<Status> ContenderRun::fill() {
   oracle.durability = contender_.replicate ? workload::Durability::on_ack : workload::Durability::on_flush;
   oracle.fill_bytes = fill_bytes_;
   oracle.max_inflight = load.max_inflight + 4 * workload::Prober::kMaxOutstanding;
-  oracle_ = std::make_unique<workload::Oracle>(oracle);
+  if (!options_.history_dir.empty()) {
+    history_file_ =
+        std::make_unique<FileSink>(fmt::format("{}/history-{}.jsonl", options_.history_dir, contender_.name));
+    history_ = std::make_unique<workload::History>(*history_file_);
+  }
+  oracle_ = std::make_unique<workload::Oracle>(oracle, history_.get());
 
   workload::LoadSpec spec;
   spec.rw = static_cast<workload::Rw>(load.rw);
@@ -217,7 +239,7 @@ Task<Status> ContenderRun::fill() {
   if (fill_bytes_ == 0) co_return Status{};
 
   phase_ = "filling";
-  std::unique_ptr<std::FILE, FileClose> file(std::fopen(options_.fill_path.c_str(), "rb"));
+  const File file(std::fopen(options_.fill_path.c_str(), "rb"));
   if (!file) co_return fail(Errc::bad_input, "--fill " + options_.fill_path + ": cannot be read");
   auto source = [&file](std::uint64_t offset, std::span<std::byte> into) -> std::size_t {
     if (std::fseek(file.get(), static_cast<long>(offset), SEEK_SET) != 0) return 0;
