@@ -31,7 +31,7 @@ struct RunOptions {
   bool keep = false;      // real world: leave images and logs
   bool strict_timing = false;
   std::string history_dir;  // exists; history-CONTENDER.jsonl is written there; empty: none
-  ProgressSink progress;  // may be empty
+  ProgressSink progress;    // may be empty
 };
 
 // One contender on the machines of `fleet`, which it creates and destroys. Cut short when `interrupt` is set. What went
