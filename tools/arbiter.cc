@@ -11,6 +11,7 @@
 #include "async/sync.h"
 #include "async/task_group.h"
 #include "replica/arbiter.h"
+#include "tools/options.h"
 #include "uring/real_env.h"
 
 namespace resilver::tools {
@@ -55,12 +56,7 @@ int arbiter_main(int argc, char** argv) {
       "listen", po::value<std::string>()->value_name("ADDRESS"), "loopback address; port 0: any free one")("help",
                                                                                                            "this text");
   po::variables_map values;
-  try {
-    const auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    po::store(po::command_line_parser(argc, argv).options(options).style(style).run(), values);
-  } catch (const po::error& error) {
-    return fail_with(2, fmt::format("{}; see resilver arbiter --help", error.what()));
-  }
+  if (!read_options(argc, argv, options, {}, values)) return 2;
   if (values.contains("help")) {
     fmt::print(
         "Usage: resilver arbiter --state FILE --listen ADDRESS\n\nKeeps {{epoch, primary, in-sync set}} of one"

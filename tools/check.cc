@@ -9,6 +9,7 @@
 
 #include "scenario/parse.h"
 #include "tools/list.h"
+#include "tools/options.h"
 
 namespace resilver::tools {
 
@@ -46,15 +47,7 @@ int check_main(int argc, char** argv) {
   po::positional_options_description positional;
   positional.add("file", -1);
   po::variables_map values;
-  try {
-    using namespace po::command_line_style;
-    po::store(
-        po::command_line_parser(argc, argv).options(options).positional(positional).style(unix_style & ~allow_guessing).run(),
-        values);
-  } catch (const po::error& error) {
-    fmt::print(stderr, "resilver check: {}; see resilver check --help\n", error.what());
-    return 2;
-  }
+  if (!read_options(argc, argv, options, positional, values)) return 2;
   if (values.count("help")) {
     fmt::print("{}  --set KEY=VALUE   change a key first, as in run\n", kHelp);
     return 0;

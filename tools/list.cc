@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "scenario/parse.h"
+#include "tools/options.h"
 
 namespace resilver::tools {
 
@@ -74,15 +75,7 @@ int list_main(int argc, char** argv) {
   po::options_description options("Options");
   options.add_options()("help,h", "this text");
   po::variables_map values;
-  try {
-    using namespace po::command_line_style;
-    po::store(
-        po::command_line_parser(argc, argv).options(options).positional({}).style(unix_style & ~allow_guessing).run(),
-        values);
-  } catch (const po::error& error) {
-    fmt::print(stderr, "resilver list: {}; see resilver list --help\n", error.what());
-    return 2;
-  }
+  if (!read_options(argc, argv, options, {}, values)) return 2;
   if (values.count("help")) {
     fmt::print(
         "Usage: resilver list\n\nThe scenarios that ship, with their titles, from $RESILVER_SCENARIOS, ./scenarios or "

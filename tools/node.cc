@@ -11,6 +11,7 @@
 
 #include "scenario/control_json.h"
 #include "scenario/node.h"
+#include "tools/options.h"
 #include "uring/real_env.h"
 
 namespace resilver::tools {
@@ -98,12 +99,7 @@ int node_main(int argc, char** argv) {
   po::options_description options("Options");
   options.add_options()("config", po::value<std::string>(), "file that `resilver run` wrote")("help", "this text");
   po::variables_map values;
-  try {
-    const auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    po::store(po::command_line_parser(argc, argv).options(options).style(style).run(), values);
-  } catch (const po::error& error) {
-    return fail_with(2, fmt::format("{}; see resilver node --help", error.what()));
-  }
+  if (!read_options(argc, argv, options, {}, values)) return 2;
   if (values.contains("help")) {
     fmt::print(
         "Usage: resilver node --config FILE\n\nOne node of a contender: its disks, array and replica. Started by"

@@ -21,6 +21,7 @@
 #include "scenario/parse.h"
 #include "scenario/run.h"
 #include "tools/list.h"
+#include "tools/options.h"
 
 namespace resilver::tools {
 namespace {
@@ -226,15 +227,7 @@ int run_main(int argc, char** argv) {
   po::positional_options_description positional;
   positional.add("file", 1);
   po::variables_map values;
-  try {
-    using namespace po::command_line_style;
-    po::store(
-        po::command_line_parser(argc, argv).options(all).positional(positional).style(unix_style & ~allow_guessing).run(),
-        values);
-  } catch (const po::error& error) {
-    fmt::print(stderr, "resilver run: {}; see resilver run --help\n", error.what());
-    return kBadUsage;
-  }
+  if (!read_options(argc, argv, all, positional, values)) return kBadUsage;
   if (values.contains("help")) {
     fmt::print("{}", kUsage);
     fmt::print("{}", fmt::streamed(options));

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "scenario/parse.h"
 #include "tools/list.h"
+#include "tools/options.h"
 
 namespace resilver::tools {
 
@@ -112,15 +113,7 @@ int show_main(int argc, char** argv) {
   po::positional_options_description positional;
   positional.add("scenario", 1);
   po::variables_map values;
-  try {
-    using namespace po::command_line_style;
-    po::store(
-        po::command_line_parser(argc, argv).options(options).positional(positional).style(unix_style & ~allow_guessing).run(),
-        values);
-  } catch (const po::error& error) {
-    fmt::print(stderr, "resilver show: {}; see resilver show --help\n", error.what());
-    return 2;
-  }
+  if (!read_options(argc, argv, options, positional, values)) return 2;
   if (values.count("help")) {
     fmt::print(
         "Usage: resilver show SCENARIO\n\nWhat a scenario says, in prose. SCENARIO is a file or the name of one that "

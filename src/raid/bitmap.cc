@@ -172,12 +172,8 @@ void Bitmap::set_all() {
 }
 
 void Bitmap::mark_all_for_resync() {
-  marked_count_ = 0;
   for (auto& flags : flags_) {
-    if ((flags & kSet) != 0) {
-      flags |= kMarked;
-      ++marked_count_;
-    }
+    if ((flags & kSet) != 0) flags |= kMarked;
   }
 }
 
@@ -188,16 +184,9 @@ std::uint64_t Bitmap::next_marked(std::uint64_t from) const noexcept {
   return member_bytes_;
 }
 
-std::uint64_t Bitmap::region_end(std::uint64_t offset) const noexcept {
-  return std::min(member_bytes_, (bit_of(offset) + 1) << shift_);
-}
-
 void Bitmap::resynced() {
   for (auto& flags : flags_) flags &= static_cast<std::uint8_t>(~kMarked);
-  marked_count_ = 0;
 }
-
-std::uint64_t Bitmap::marked_bytes() const noexcept { return std::min(member_bytes_, marked_count_ << shift_); }
 
 void Bitmap::copy_header(const Buffer& block) {
   encode_header();

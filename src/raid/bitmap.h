@@ -36,9 +36,7 @@ class Bitmap {
   void set_all();
   std::uint64_t next_marked(
       std::uint64_t from) const noexcept;  // first offset >= from that needs a resync; member_bytes: none
-  std::uint64_t region_end(std::uint64_t offset) const noexcept;
-  void resynced();  // all marked regions are
-  std::uint64_t marked_bytes() const noexcept;
+  void resynced();                         // all marked regions are
 
   // Writes everything to one member (a new one). Header alone: with each superblock.
   Task<void> write_all(Member& member);
@@ -76,7 +74,6 @@ class Bitmap {
   std::vector<bool> dirty_blocks_;
   std::vector<std::uint64_t> fresh_;  // set, not yet on disk
   std::uint64_t set_count_ = 0;
-  std::uint64_t marked_count_ = 0;
   bool writing_ = false;
   Event written_;
 };

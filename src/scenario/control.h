@@ -43,7 +43,6 @@ struct NodeConfig {
   std::string control;             // where the runner comes in; empty in the simulator
   bool format = false;             // make a new array and a new replica
   std::uint64_t seed = 1;
-  std::string host;  // real world: the runner's process id; the node ends with it
 };
 
 // A fault, or the end of one, at one disk; a scrub of the array; a new disk in a slot.
@@ -87,7 +86,6 @@ struct NodeReport {
   std::uint64_t restored_bytes = 0;  // put on members by rebuilds so far
   Moved foreground;
   Moved repair;  // rebuild and resync
-  Moved scrubbed;
   std::uint64_t scrubs_finished = 0;
   std::uint64_t mismatches = 0;  // found by scrubs so far
   std::uint64_t mismatches_named = 0;
@@ -99,9 +97,7 @@ struct NodeReport {
   std::int32_t resync_peer = -1;       // index of the node that this one brings up to date; -1: none
   std::uint64_t resync_done = 0;
   std::uint64_t resync_total = 0;
-  std::string resync_why;          // bitmap, full
   std::uint64_t copied_bytes = 0;  // between nodes by resync, reconciliation and healing so far
-  std::uint64_t healed_blocks = 0;
   std::vector<DiskReport> disks;
 };
 

@@ -50,9 +50,8 @@ static void from_json(const Json& json, DiskReport& disk) {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeReport, assembled, trouble, array_failed, redundancy_left, recovering,
                                    recovery_done, recovery_total, limited_by, restored_bytes, foreground, repair,
-                                   scrubbed, scrubs_finished, mismatches, mismatches_named, unavailable_bytes, serving,
-                                   epoch, in_sync, resync_peer, resync_done, resync_total, resync_why, copied_bytes,
-                                   healed_blocks, disks)
+                                   scrubs_finished, mismatches, mismatches_named, unavailable_bytes, serving, epoch,
+                                   in_sync, resync_peer, resync_done, resync_total, copied_bytes, disks)
 
 static void to_json(Json& json, const NodeConfig& config) {
   json = Json{{"spec", config.spec},
@@ -68,8 +67,7 @@ static void to_json(Json& json, const NodeConfig& config) {
               {"listen", config.listen},
               {"control", config.control},
               {"format", config.format},
-              {"seed", config.seed},
-              {"host", config.host}};
+              {"seed", config.seed}};
   put_optional(json, "replicate", config.replicate);
 }
 
@@ -88,7 +86,6 @@ static void from_json(const Json& json, NodeConfig& config) {
   json.at("control").get_to(config.control);
   json.at("format").get_to(config.format);
   json.at("seed").get_to(config.seed);
-  json.at("host").get_to(config.host);
   get_optional(json, "replicate", config.replicate);
 }
 

@@ -71,7 +71,6 @@ void NodeProgram::report_array(NodeReport& report) const {
   add(report.foreground, io(status, raid::Cause::metadata));
   add(report.repair, io(status, raid::Cause::rebuild));
   add(report.repair, io(status, raid::Cause::resync));
-  add(report.scrubbed, io(status, raid::Cause::scrub));
   report.unavailable_bytes = status.lost_blocks.size() * kBlockBytes;
   std::uint64_t faulty = 0;
   for (const raid::MemberStatus& member : status.members) {
@@ -94,14 +93,12 @@ void NodeProgram::report_replica(NodeReport& report) const {
     if (status.in_sync.contains(i)) report.in_sync.push_back(i);
   }
   report.copied_bytes = status.resync_bytes + status.heal_bytes;
-  report.healed_blocks = status.reads_healed;
   report.array_failed = report.array_failed || status.device_failed;
   for (const replica::PeerStatus& peer : status.peers) {
     if (!peer.resyncing) continue;
     report.resync_peer = static_cast<std::int32_t>(peer.id);
     report.resync_done = peer.resync_done_bytes;
     report.resync_total = peer.resync_total_bytes;
-    report.resync_why = replica::resync_why_name(peer.why);
   }
 }
 

@@ -67,8 +67,7 @@ Task<Status> RealFleet::create() {
     const std::uint64_t size = disk_size_bytes(scenario_, contender_, spec);
     for (std::uint32_t d = 0; d < spec.disks + spec.spares; ++d) {
       const std::string file = path(fmt::format("{}-{}.disk{}.img", contender_.name, spec.name, d));
-      if (Status made = uring::create_image(file, size, uring::Allocation::preallocated); !made) co_return made;
-      files_.push_back(file);  // only what we made is ours to remove
+      if (Status made = make_image(file, size); !made) co_return made;
       machines_[n].disks.push_back({file, true, {}});
     }
   }
@@ -86,12 +85,16 @@ Task<Status> RealFleet::create() {
   co_return Status{};
 }
 
+// What was there before is not ours: neither used nor removed.
+Status RealFleet::make_image(const std::string& file, std::uint64_t size) {
+  Status made = uring::create_image(file, size, uring::Allocation::preallocated);
+  if (made) files_.push_back(file);
+  return made;
+}
+
 Task<Status> RealFleet::start_arbiter() {
   const std::string state = path(contender_.name + "-arbiter.img");
-  if (Status made = uring::create_image(state, kArbiterStateBytes, uring::Allocation::preallocated); !made) {
-    co_return made;
-  }
-  files_.push_back(state);
+  if (Status made = make_image(state, kArbiterStateBytes); !made) co_return made;
   const std::string log = path(contender_.name + "-arbiter.log");
   files_.push_back(log);
   auto child = Child::start(env_.ring(), {"arbiter", "--state", state, "--listen", "127.0.0.1:0"}, log);
@@ -310,8 +313,7 @@ Task<Status> RealFleet::replace_disk(std::uint32_t node, std::uint32_t disk) {
   const std::string file =
       path(fmt::format("{}-{}.disk{}.new{}.img", contender_.name, spec.name, disk, ++machine.replaced));
   const std::uint64_t size = disk_size_bytes(scenario_, contender_, spec);
-  if (Status made = uring::create_image(file, size, uring::Allocation::preallocated); !made) co_return made;
-  files_.push_back(file);
+  if (Status made = make_image(file, size); !made) co_return made;
   machine.disks[disk] = {file, true, {}};
   if (disk < machine.faults.size()) machine.faults[disk].clear();
   if (!running(node)) co_return Status{};

@@ -63,6 +63,7 @@ class RealFleet final : public Fleet {
     LinkParameters parameters;
   };
 
+  Status make_image(const std::string& file, std::uint64_t size);
   Task<Status> start_arbiter();
   Task<Status> wait_until_listening(std::uint32_t node);
   Status make_link(LinkEnd from, LinkEnd to, const LinkSpec& spec);
