@@ -14,11 +14,12 @@ const char* pick(E value, const T (&names)[N]) noexcept {
 }  // namespace
 
 const char* name(Consistency consistency) noexcept {
-  static constexpr const char* kNames[] = {"none", "resync", "bitmap"};
+  static constexpr const char* kNames[] = {"none", "resync", "bitmap", "journal"};
   return pick(consistency, kNames);
 }
 const char* name(MemberState state) noexcept {
-  static constexpr const char* kNames[] = {"in_sync", "rebuilding", "faulty", "spare", "missing"};
+  static constexpr const char* kNames[] = {"in_sync", "rebuilding", "replacement", "faulty",
+                                           "spare",   "journal",    "missing"};
   return pick(state, kNames);
 }
 const char* name(ArrayState state) noexcept {
@@ -26,7 +27,7 @@ const char* name(ArrayState state) noexcept {
   return pick(state, kNames);
 }
 const char* name(RecoveryKind kind) noexcept {
-  static constexpr const char* kNames[] = {"none", "rebuild", "resync", "scrub"};
+  static constexpr const char* kNames[] = {"none", "rebuild", "resync", "scrub", "replace"};
   return pick(kind, kNames);
 }
 const char* name(LimitedBy limit) noexcept {
@@ -37,12 +38,12 @@ const char* name(EventKind kind) noexcept {
   static constexpr const char* kNames[] = {"member_failed",    "degraded",       "rebuild_started", "rebuild_progress",
                                            "rebuild_finished", "resync_started", "resync_finished", "redundancy_full",
                                            "array_failed",     "scrub_finished", "block_lost",      "block_healed",
-                                           "disk_added"};
+                                           "disk_added",       "member_slow"};
   return pick(kind, kNames);
 }
 
 std::optional<Consistency> consistency_from_name(std::string_view text) noexcept {
-  for (const auto consistency : {Consistency::none, Consistency::resync, Consistency::bitmap}) {
+  for (const auto consistency : {Consistency::none, Consistency::resync, Consistency::bitmap, Consistency::journal}) {
     if (text == name(consistency)) return consistency;
   }
   return std::nullopt;
@@ -52,17 +53,16 @@ Array::Array(std::unique_ptr<Core> core) noexcept : core_(std::move(core)) {}
 Array::~Array() = default;
 
 Task<Result<std::unique_ptr<Array>>> Array::create(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                   ArrayConfig config, std::vector<MemberDisk> members,
-                                                   std::vector<MemberDisk> spares, bool assume_clean) {
-  auto core = co_await Core::create(scheduler, pool, random, std::move(config), std::move(members), std::move(spares),
-                                    assume_clean);
+                                                   ArrayConfig config, ArrayDisks disks, bool assume_clean) {
+  auto core = co_await Core::create(scheduler, pool, random, std::move(config), std::move(disks), assume_clean);
   if (!core) co_return std::unexpected(core.error());
   co_return std::unique_ptr<Array>(new Array(std::move(*core)));
 }
 
 Task<Result<std::unique_ptr<Array>>> Array::assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                     AssembleOptions options, std::vector<MemberDisk> disks) {
-  auto core = co_await Core::assemble(scheduler, pool, random, options, std::move(disks));
+                                                     AssembleOptions options, std::vector<MemberDisk> disks,
+                                                     AssemblyReport* report) {
+  auto core = co_await Core::assemble(scheduler, pool, random, options, std::move(disks), report);
   if (!core) co_return std::unexpected(core.error());
   co_return std::unique_ptr<Array>(new Array(std::move(*core)));
 }
@@ -75,7 +75,7 @@ void Array::submit(IoRequest& request) noexcept {
 Task<void> Array::stop() { return core_->stop(); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
 Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }
-Task<Status> Array::scrub(bool repair) { return core_->scrub(repair); }
+Task<Status> Array::scrub(ScrubOptions options) { return core_->scrub(options); }
 bool Array::redundancy_full() const noexcept { return core_->redundancy_full(); }
 const Geometry& Array::geometry() const noexcept { return core_->geometry(); }
 std::uint64_t Array::data_offset_bytes() const noexcept { return core_->data_offset_bytes(); }

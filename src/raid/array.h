@@ -31,8 +31,9 @@ namespace resilver::raid {
 class Core;
 
 // What happens to parity after a crash: `none` is never looked after (RAID 0, or the caller's risk); `resync` checks the
-// whole array; `bitmap` checks the regions that a bit marks.
-enum class Consistency : std::uint8_t { none, resync, bitmap };
+// whole array; `bitmap` checks the regions that a bit marks; `journal` (RAID 4, 5, 6) replays what a journal disk holds, so
+// that parity matches the data even when members are lost before or in the crash (md's raid5-cache, write-through).
+enum class Consistency : std::uint8_t { none, resync, bitmap, journal };
 
 // How the array runs; nothing of it is on disk.
 struct ArrayTuning {
@@ -46,6 +47,9 @@ struct ArrayTuning {
   std::uint32_t bitmap_sleep_ms = 5'000;         // idle bits are cleared this often
   std::uint32_t checkpoint_ms = 1'000;           // a rebuild notes this often how far it is
   std::uint32_t progress_event_ms = 1'000;       // between two rebuild_progress events
+  std::uint32_t slow_member_ms = 0;              // a member whose I/Os take longer than this on average ...
+  std::uint32_t slow_member_after_ms = 10'000;   // ... for so long is faulty, if the array survives it; 0 above: never
+  bool hold_recovery = false;  // nothing is rebuilt or resynced: for commands that only change members
 };
 
 struct ArrayConfig {
@@ -66,9 +70,17 @@ struct MemberDisk {
   BlockDevice* device = nullptr;
 };
 
-enum class MemberState : std::uint8_t { in_sync, rebuilding, faulty, spare, missing };
+// The disks of a new array. `journal` exactly if the consistency policy is journal.
+struct ArrayDisks {
+  std::vector<MemberDisk> members;  // in slot order
+  std::vector<MemberDisk> spares;
+  std::optional<MemberDisk> journal;
+};
+
+// replacement: takes a slot over from a member that still works, and is copied from it.
+enum class MemberState : std::uint8_t { in_sync, rebuilding, replacement, faulty, spare, journal, missing };
 enum class ArrayState : std::uint8_t { clean, active, degraded, failed };  // active: being written (md's "dirty")
-enum class RecoveryKind : std::uint8_t { none, rebuild, resync, scrub };
+enum class RecoveryKind : std::uint8_t { none, rebuild, resync, scrub, replace };
 enum class LimitedBy : std::uint8_t { nothing, target_writes, survivor_reads, cpu, set_limit };
 enum class Cause : std::uint8_t { foreground, rebuild, resync, scrub, metadata };
 inline constexpr std::size_t kCauses = 5;
@@ -145,6 +157,7 @@ enum class EventKind : std::uint8_t {
   block_lost,
   block_healed,
   disk_added,
+  member_slow,  // its I/Os are slower than ArrayTuning allows: value is the mean latency in microseconds
 };
 const char* name(EventKind kind) noexcept;
 
@@ -169,6 +182,40 @@ class ArrayListener {
 struct AssembleOptions {
   ArrayTuning tuning;
   bool force = false;  // start a parity array that is dirty and degraded (rule 4): lost blocks may then be wrong
+  // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A dirty
+  // array reads as it lies there.
+  bool read_only = false;
+};
+
+// What assemble() made of a disk that it was given.
+enum class DiskVerdict : std::uint8_t {
+  member,       // current, in `slot`
+  rebuilding,   // current, its rebuild goes on
+  replacement,  // current, is to take `slot` over
+  spare,
+  journal,
+  stale,        // of this array, but it missed writes: its events are behind
+  faulty,       // of this array; the others hold it for faulty
+  duplicate,    // another disk given claims the same place (the same device UUID, or the same slot)
+  other_array,  // of another array
+  unusable,     // no superblock, or one that cannot be used: `why`
+};
+const char* name(DiskVerdict verdict) noexcept;
+
+struct DiskFound {
+  std::string name;
+  DiskVerdict verdict = DiskVerdict::unusable;
+  std::optional<std::uint32_t> slot;
+  std::uint64_t events = 0;
+  std::string why;  // unusable: one line that names the field; else empty
+};
+using AssemblyReport = std::vector<DiskFound>;  // in the order in which the disks were given
+
+struct ScrubOptions {
+  bool repair = false;
+  // RAID 6: rewrite the one block that P and Q agree on being wrong, and name it. Without it, and always when the array was
+  // not shut down cleanly before, a repair computes parity from the data, as md does.
+  bool locate = false;
 };
 
 class Array final : public BlockDevice {
@@ -178,16 +225,16 @@ class Array final : public BlockDevice {
   // `random` gives the UUIDs. Errors: invalid_argument (a shape that cannot be, a disk too small; one line), or the first
   // disk's error.
   static Task<Result<std::unique_ptr<Array>>> create(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                     ArrayConfig config, std::vector<MemberDisk> members,
-                                                     std::vector<MemberDisk> spares, bool assume_clean);
+                                                     ArrayConfig config, ArrayDisks disks, bool assume_clean);
 
   // Starts an array from disks in any order. The roles in the freshest superblock decide who is a member (rule 2); disks
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
   // Errors: not_found (no superblock), bad_input (of two arrays), unavailable (too few members; dirty and degraded without
-  // force), corrupt, unsupported.
+  // force), corrupt, unsupported. `report`, if given, is filled in either case as far as it was known.
   static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                       AssembleOptions options, std::vector<MemberDisk> disks);
+                                                       AssembleOptions options, std::vector<MemberDisk> disks,
+                                                       AssemblyReport* report = nullptr);
 
   // Precondition: stop() has ended, or the scheduler was killed. I/Os given up on a hung member may still be out: they live
   // on by themselves and free their memory when the device completes them.
@@ -212,10 +259,26 @@ class Array final : public BlockDevice {
   // (RAID 0), or the disk's error.
   Task<Status> add_disk(MemberDisk disk);
 
-  // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: the member that
-  // RAID 6 or a majority of copies names, else parity from data (the later copies from the first). Blocks that cannot be
-  // read are healed either way. Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), cancelled.
-  Task<Status> scrub(bool repair);
+  // Forgets a disk that is faulty or a spare (mdadm --remove). Errors: not_found; busy (it is a member in use).
+  Task<Status> remove_disk(std::string disk_name);
+
+  // Takes a former member back (mdadm --re-add): only what was written since it left, by the bitmap. Errors: as add_disk();
+  // not_found (no superblock of this array, or its slot is taken); unavailable (no bitmap, or bits that it needs have been
+  // cleared since: add it as a new disk instead).
+  Task<Status> readd_disk(MemberDisk disk);
+
+  // A spare is to take this member's slot over and is copied from it while it is readable, from redundancy where it is not;
+  // the member is faulty once the copy is whole. Errors: not_found; unavailable (no spare, or the slot is being replaced);
+  // unsupported (RAID 0).
+  Task<Status> replace_member(std::string disk_name);
+
+  // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: parity from data
+  // (the later copies from the first), or what options.locate says. Blocks that cannot be read are healed either way.
+  // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), cancelled.
+  Task<Status> scrub(ScrubOptions options);
+
+  // Waits until no recovery runs or could start: everything that can be done is done, or the array failed or stops.
+  Task<void> recovered();
 
   // No spare is needed any more: true when every slot is in sync and no resync is due.
   bool redundancy_full() const noexcept;

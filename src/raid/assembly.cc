@@ -74,8 +74,9 @@ Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) 
 }
 
 Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                 ArrayConfig config, std::vector<MemberDisk> members,
-                                                 std::vector<MemberDisk> spares, bool assume_clean) {
+                                                 ArrayConfig config, ArrayDisks disks, bool assume_clean) {
+  const std::vector<MemberDisk>& members = disks.members;
+  const std::vector<MemberDisk>& spares = disks.spares;
   std::uint64_t smallest = ~std::uint64_t{0};
   for (const auto* list : {&members, &spares}) {
     for (const MemberDisk& disk : *list) smallest = std::min(smallest, disk.device->size_bytes());
@@ -183,7 +184,8 @@ static Task<Result<std::uint32_t>> read_bitmap_chunk(BufferPool& pool, const Sup
 }
 
 Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                   AssembleOptions options, std::vector<MemberDisk> disks) {
+                                                   AssembleOptions options, std::vector<MemberDisk> disks,
+                                                   [[maybe_unused]] AssemblyReport* report) {
   std::vector<Found> found;
   Error last{Errc::not_found, "no disk with a superblock"};
   for (const MemberDisk& disk : disks) {

@@ -95,10 +95,10 @@ class Core {
 
   // ---- assembly.cc ----
   static Task<Result<std::unique_ptr<Core>>> create(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                    ArrayConfig config, std::vector<MemberDisk> members,
-                                                    std::vector<MemberDisk> spares, bool assume_clean);
+                                                    ArrayConfig config, ArrayDisks disks, bool assume_clean);
   static Task<Result<std::unique_ptr<Core>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                      AssembleOptions options, std::vector<MemberDisk> disks);
+                                                      AssembleOptions options, std::vector<MemberDisk> disks,
+                                                      AssemblyReport* report);
 
   // ---- io.cc ----
   void submit(IoRequest& request) noexcept;
@@ -119,7 +119,7 @@ class Core {
   Task<void> stop();
 
   // ---- recovery.cc ----
-  Task<Status> scrub(bool repair);
+  Task<Status> scrub(ScrubOptions options);
 
   void set_listener(ArrayListener* listener) noexcept { listener_ = listener; }
   Scheduler& scheduler() noexcept { return scheduler_; }

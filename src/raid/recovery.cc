@@ -404,7 +404,7 @@ Task<void> Core::finish_resync() {
   if (redundancy_full()) emit(EventKind::redundancy_full);
 }
 
-Task<Status> Core::scrub(bool repair) {
+Task<Status> Core::scrub(ScrubOptions options) {
   if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 has nothing to compare");
   if (!redundancy_full()) co_return fail(Errc::unavailable, "the array is not whole");
   if (pass_ != nullptr || scrub_waiting_) co_return fail(Errc::unavailable, "another recovery runs");
@@ -412,11 +412,11 @@ Task<Status> Core::scrub(bool repair) {
   Pass pass(scheduler_);
   pass.kind = RecoveryKind::scrub;
   pass.cause = Cause::scrub;
-  pass.repair = repair;
+  pass.repair = options.repair;
   pass.total = geometry_.member_bytes();
   co_await run_pass(pass);
   const bool whole = !interrupted(pass);
-  if (whole && repair) co_await flush_members(Cause::scrub);
+  if (whole && options.repair) co_await flush_members(Cause::scrub);
   scrub_waiting_ = false;
   pass_event_.wake_all();
   if (!whole) co_return fail(Errc::cancelled, "something else came first");

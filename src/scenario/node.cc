@@ -155,9 +155,9 @@ Task<Status> NodeProgram::build_array(bool format) {
     // Images and simulated disks start as zeroes, whose parity is zero.
     const bool assume_clean = config_.format;
     built = co_await raid::Array::create(scheduler_, env_.buffers(), env_.random(), array_config_of(config_),
-                                         std::move(members), std::move(spares), assume_clean);
+                                         {std::move(members), std::move(spares), {}}, assume_clean);
   } else {
-    built = co_await raid::Array::assemble(scheduler_, env_.buffers(), env_.random(), {tuning_of(config_), false},
+    built = co_await raid::Array::assemble(scheduler_, env_.buffers(), env_.random(), {.tuning = tuning_of(config_)},
                                            std::move(members));
   }
   if (!built) co_return std::unexpected(built.error());

@@ -142,7 +142,7 @@ Task<Status> NodeProgram::replace(const NodeCommand& command) {
 }
 
 Task<void> NodeProgram::scrub(bool repair) {
-  const Status done = co_await array_->scrub(repair);
+  const Status done = co_await array_->scrub({.repair = repair, .locate = repair});
   if (!done) {
     trouble_ = "scrub: " + to_string(done.error());
     co_return;

@@ -22,9 +22,11 @@ const char* limit_words(raid::LimitedBy limit) {
 DiskRole role_of(raid::MemberState state) {
   switch (state) {
     case raid::MemberState::in_sync: return DiskRole::member;
-    case raid::MemberState::rebuilding: return DiskRole::rebuilding;
+    case raid::MemberState::rebuilding:
+    case raid::MemberState::replacement: return DiskRole::rebuilding;
     case raid::MemberState::spare: return DiskRole::spare;
     case raid::MemberState::faulty: return DiskRole::faulty;
+    case raid::MemberState::journal:
     case raid::MemberState::missing: return DiskRole::unused;
   }
   return DiskRole::unused;

@@ -25,7 +25,8 @@ Task<void> work(uring::RealEnv& env, std::vector<std::string> paths, raid::Array
     images.push_back(std::move(*image));
     members.push_back({path, images.back().get()});
   }
-  auto array = co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, members, {}, true);
+  auto array =
+      co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, {members, {}, {}}, true);
   if (!array) die(array.error().what.c_str());
   {
     bench::Load load(env.scheduler(), env.buffers(), **array, options);

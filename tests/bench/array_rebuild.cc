@@ -53,7 +53,8 @@ Task<void> rebuild(uring::RealEnv& env, const bench::RebuildWork& work) {
   config.chunk_bytes = bench::kChunk;
   config.tuning.window_depth = bench::kDepth;
   UntilFull listener(env.scheduler());  // outlives the array
-  auto created = co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, members, {}, true);
+  auto created =
+      co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, {members, {}, {}}, true);
   if (!created) die(created.error().what.c_str());
   raid::Array& array = **created;
   array.set_listener(&listener);

@@ -33,7 +33,8 @@ Task<void> work(Env& env, sim::World& world, std::vector<sim::Disk*>& disks, std
   raid::ArrayConfig config;
   config.level = raid::Level::raid5;
   config.consistency = raid::Consistency::bitmap;
-  auto array = co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, members, {}, true);
+  auto array =
+      co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, {members, {}, {}}, true);
   if (!array) die(array.error().what.c_str());
 
   const auto count = [&] {

@@ -67,7 +67,8 @@ Task<void> use_array(uring::RealEnv& env, std::vector<std::string> paths) {
   config.level = raid::Level::raid5;
   config.consistency = raid::Consistency::bitmap;
   config.tuning.stripe_memory_bytes = 4 * kMiB;
-  auto array = co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, members, {}, true);
+  auto array =
+      co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, {members, {}, {}}, true);
   if (!array) give_up(to_string(array.error()));
   {
     Random random(7);

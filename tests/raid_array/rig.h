@@ -118,8 +118,8 @@ struct Lab {
   }
   Task<void> create(ArrayConfig config, unsigned members, unsigned spares = 0, bool clean = true) {
     co_await open();
-    auto made = co_await Array::create(env.scheduler(), env.buffers(), env.random(), config, some(0, members),
-                                       some(members, spares), clean);
+    auto made = co_await Array::create(env.scheduler(), env.buffers(), env.random(), config,
+                                       {some(0, members), some(members, spares), {}}, clean);
     CHECK(made.has_value(), "create");
     take(std::move(*made));
   }
@@ -191,7 +191,7 @@ struct Lab {
     co_return array->redundancy_full();
   }
   Task<std::uint64_t> mismatches(bool repair = false) {
-    const Status done = co_await array->scrub(repair);
+    const Status done = co_await array->scrub({.repair = repair, .locate = repair});
     if (!done) co_return ~std::uint64_t{0};
     co_return array->status().mismatch_sectors;
   }

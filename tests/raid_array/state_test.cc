@@ -102,7 +102,7 @@ TEST(Assembly, TakesDisksInAnyOrderAndLeavesStaleAndForeignOnesOut) {
     Lab lab(env, rig);
     co_await lab.create(config(Level::raid6, Consistency::bitmap), 4, 1);
     auto other = co_await Array::create(env.scheduler(), env.buffers(), env.random(), config(Level::raid1),
-                                        lab.some(5, 2), {}, true);
+                                        {lab.some(5, 2), {}, {}}, true);
     CHECK(other.has_value());
     co_await (*other)->stop();
     EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
