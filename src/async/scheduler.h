@@ -51,6 +51,10 @@ class Scheduler {
   // This node's monotonic clock, in nanoseconds. It may run fast or slow against other nodes' clocks.
   virtual Nanos now() const noexcept = 0;
 
+  // now(), or a reading of it taken since the loop last turned to the world: for time stamps on every request, where a read
+  // of the clock each would cost. Never ahead of now(), behind it at most by what ran since.
+  virtual Nanos turn_time() const noexcept { return now(); }
+
   // Posts `timer` once now() >= at (at once if that is past). Precondition: not armed and not queued.
   virtual void arm(Timer& timer, Nanos at) noexcept = 0;
 

@@ -73,7 +73,7 @@ Core::Rows Core::rows_of(const IoRequest& request) const noexcept {
 
 void Core::begin(Op& op) noexcept {
   const IoRequest& request = *op.request;
-  last_foreground_ = scheduler_.now();
+  last_foreground_ = scheduler_.turn_time();
   if (geometry_.redundancy() == 0) {
     launch_striped(op);
     return;
@@ -112,6 +112,11 @@ bool Core::try_straight_read(Op& op) noexcept {
          0);
     return true;
   }
+  const Location first = geometry_.map(request.offset);
+  if (first.chunk_offset + request.length <= geometry_.chunk_bytes()) {
+    if (!readable(first.member, first.member_offset, first.member_offset + request.length)) return false;
+    if (launch_in_chunk(op, first)) return true;
+  }
   for (std::uint64_t at = request.offset; at < request.offset + request.length;) {
     const Location place = geometry_.map(at);
     const std::uint64_t bytes =
@@ -120,6 +125,19 @@ bool Core::try_straight_read(Op& op) noexcept {
     at += bytes;
   }
   launch_striped(op);
+  return true;
+}
+
+// The most frequent case by far: all of it on one member. False if it has too many segments for one leaf.
+bool Core::launch_in_chunk(Op& op, const Location& place) noexcept {
+  const IoRequest& request = *op.request;
+  if (request.segments.size() > Leaf::kMaxSegments) return false;
+  Member& member = *slots_[place.member];
+  Leaf& leaf = leaves_->take();
+  Payload(request.segments).gather(leaf, 0, request.length);
+  op.pending = 1;
+  send(leaf, member, op, request.op, member.data_offset + place.member_offset, request.length, request.fua,
+       Cause::foreground, 0);
   return true;
 }
 

@@ -51,7 +51,7 @@ void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64
   leaf.cause = cause;
   leaf.member = &member;
   leaf.sink = &sink;
-  leaf.started = scheduler_.now();
+  leaf.started = scheduler_.turn_time();
   member.in_flight.push_back(leaf);
   ++member.in_flight_count;
   for (IoCounters* io : {&member.io, &io_[static_cast<std::size_t>(cause)]}) {

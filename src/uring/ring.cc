@@ -134,6 +134,7 @@ void Ring::run_until_ended(Task<void> task) {
   CHECK(thread_ == current_thread(), "a ring belongs to the thread that made it");
   TaskGroup root(*this);
   root.spawn(std::move(task));
+  turn_time_ = 0;
   while (root.running() != 0) {
     run_ready();
     if (root.running() == 0) break;
@@ -154,6 +155,7 @@ void Ring::run_ready() noexcept {
 // Gives the kernel what the tasks have started since the last turn, and the tasks what has happened: one system call.
 void Ring::turn(bool may_wait) noexcept {
   enter(may_wait && ready_ == nullptr);
+  turn_time_ = 0;
   reap();
   expire_timers();
 }

@@ -87,6 +87,10 @@ class Ring final : public Scheduler {
     ready_tail_ = &item.next_ready;
   }
   Nanos now() const noexcept override;
+  Nanos turn_time() const noexcept override {
+    if (turn_time_ == 0) turn_time_ = now();
+    return turn_time_;
+  }
   void arm(Timer& timer, Nanos at) noexcept override;
   bool disarm(Timer& timer) noexcept override;
 
@@ -141,6 +145,7 @@ class Ring final : public Scheduler {
   std::unique_ptr<io_uring> ring_;
   bool ring_open_ = false;
   int thread_ = 0;
+  mutable Nanos turn_time_ = 0;  // 0: not read in this turn
   Runnable* ready_ = nullptr;
   Runnable** ready_tail_ = &ready_;
   std::vector<Timer*> timers_;  // a binary heap by (at, sequence)
