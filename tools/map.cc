@@ -57,12 +57,13 @@ struct Request {
 po::options_description options() {
   po::options_description description("Options");
   auto add = description.add_options();
-  add("level", po::value<std::string>()->value_name("N"), "0, 1, 4, 5 or 6");
+  add("level", po::value<std::string>()->value_name("N"), "0, 1, 4, 5, 6 or 10");
   add("disks", po::value<std::string>()->value_name("N"), "disks in the array, without spares");
   add("chunk", po::value<std::string>()->value_name("SIZE")->default_value("64K"),
       "chunk (default 64K); not for level 1");
   add("layout", po::value<std::string>()->value_name("NAME"),
-      "left-symmetric (default) or, for level 5, left-asymmetric");
+      "levels 5 and 6: left-symmetric (default), left-asymmetric, right-symmetric, right-asymmetric, parity-first or "
+      "parity-last; level 10: near-2");
   add("failed", po::value<std::vector<std::string>>()->value_name("DISK"), "failed disk, from 0; may be repeated");
   add("bs", po::value<std::string>()->value_name("SIZE")->default_value("4K"), "size of the read or write (default 4K)");
   add("stripes", po::value<std::string>()->value_name("N"), "draw the first N stripes");
@@ -92,7 +93,7 @@ Result<Geometry> geometry_from(const po::variables_map& given) {
   const auto level_number = number(given, "level", 100);
   if (!level_number) return std::unexpected(level_number.error());
   const auto level = raid::level_from_number(static_cast<int>(*level_number));
-  if (!level) return fail(Errc::bad_input, fmt::format("--level {}: 0, 1, 4, 5 or 6 was expected", *level_number));
+  if (!level) return fail(Errc::bad_input, fmt::format("--level {}: 0, 1, 4, 5, 6 or 10 was expected", *level_number));
   const auto disks = number(given, "disks", raid::kMaxDisks);
   if (!disks) return std::unexpected(disks.error());
   const auto chunk = size(given, "chunk");
@@ -105,7 +106,9 @@ Result<Geometry> geometry_from(const po::variables_map& given) {
     const std::string& text = given["layout"].as<std::string>();
     const auto named = raid::layout_from_name(text);
     if (!named) {
-      return fail(Errc::bad_input, fmt::format("--layout {}: left-symmetric or left-asymmetric was expected", text));
+      const std::string choices = raid::layout_choices(*level);
+      return fail(Errc::bad_input, choices.empty() ? fmt::format("--layout: {} has no choice", raid::name(*level))
+                                                   : fmt::format("--layout {}: {} was expected", text, choices));
     }
     layout = *named;
   }
@@ -161,13 +164,16 @@ Result<Request> request_from(const po::variables_map& given) {
 
 // ---- the stripe table -----------------------------------------------------------------------------------------------
 
-// "D17" (the 18th chunk of the array), "P", "Q"; in brackets on a failed disk.
-std::string cell(const Request& request, std::uint64_t stripe, std::uint32_t member) {
-  const raid::Role role = request.geometry.role_of(stripe, member);
-  std::string text = role.kind == raid::RoleKind::p ? "P"
-                     : role.kind == raid::RoleKind::q
-                         ? "Q"
-                         : fmt::format("D{}", stripe * request.geometry.data_disks() + role.data_index);
+// Of a row of chunks: "D17" (the 18th chunk of the array), "P", "Q", "-" (unused); in brackets on a failed disk.
+std::string cell(const Request& request, std::uint64_t row, std::uint32_t member) {
+  const raid::MemberPlace place = request.geometry.at(member, row * request.geometry.chunk_bytes());
+  std::string text;
+  switch (place.role.kind) {
+    case raid::RoleKind::data: text = fmt::format("D{}", *place.logical / request.geometry.chunk_bytes()); break;
+    case raid::RoleKind::p: text = "P"; break;
+    case raid::RoleKind::q: text = "Q"; break;
+    case raid::RoleKind::unused: text = "-"; break;
+  }
   return request.failed.contains(member) ? "(" + text + ")" : text;
 }
 
@@ -206,16 +212,31 @@ std::string plural(std::uint64_t count, const char* word) {
   return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
 }
 
+const char* failed_mark(const Request& request, std::uint32_t member) {
+  return request.failed.contains(member) ? " (failed)" : "";
+}
+
+std::string place_of_copies(const Request& request, std::uint64_t address) {
+  const Geometry& geometry = request.geometry;
+  if (geometry.is_mirror()) return fmt::format("every disk, byte {} of its data", address);
+  std::string text = fmt::format("D{}", address / geometry.chunk_bytes());
+  for (std::uint32_t copy = 0; copy < geometry.copies(); ++copy) {
+    const raid::CopyPlace at = geometry.copy_of(address, copy);
+    text += fmt::format("{} on disk {}{}, byte {} of its data", copy == 0 ? "" : ";", at.member,
+                        failed_mark(request, at.member), at.member_offset);
+  }
+  return text + fmt::format(" ({} in the chunk)", address % geometry.chunk_bytes());
+}
+
 std::string place(const Request& request, std::uint64_t address) {
   const Geometry& geometry = request.geometry;
+  if (geometry.is_mirrored()) return place_of_copies(request, address);
   const raid::Location where = geometry.map(address);
-  if (geometry.is_mirror()) return fmt::format("every disk, byte {} of its data", where.member_offset);
-  std::string text =
-      fmt::format("stripe {}, D{} on disk {}{}, byte {} of its data ({} in the chunk)", where.stripe,
-                  where.stripe * geometry.data_disks() + where.data_index, where.member,
-                  request.failed.contains(where.member) ? " (failed)" : "", where.member_offset, where.chunk_offset);
+  std::string text = fmt::format("stripe {}, D{} on disk {}{}, byte {} of its data ({} in the chunk)", where.stripe,
+                                 address / geometry.chunk_bytes(), where.member, failed_mark(request, where.member),
+                                 where.member_offset, where.chunk_offset);
   const auto parity = [&](const char* label, std::uint32_t member) {
-    text += fmt::format("; {} on disk {}{}", label, member, request.failed.contains(member) ? " (failed)" : "");
+    text += fmt::format("; {} on disk {}{}", label, member, failed_mark(request, member));
   };
   if (geometry.parity_disks() > 0) parity("P", geometry.p_member(where.stripe));
   if (geometry.parity_disks() > 1) parity("Q", geometry.q_member(where.stripe));
@@ -224,14 +245,13 @@ std::string place(const Request& request, std::uint64_t address) {
 
 std::string read_text(const Request& request, const StripePart& part, const ReadPlan& plan) {
   if (!plan.possible) return "not possible: too many failed disks";
-  if (request.geometry.is_mirror()) {
-    return fmt::format("1 read: any of disks {}", disk_list(request.geometry.all_members() - request.failed));
-  }
   const MemberSet disks = request.geometry.members_of(part.stripe, plan.reads);
+  if (request.geometry.is_mirrored()) return fmt::format("1 read: any of disks {}", disk_list(disks - request.failed));
   std::string text = fmt::format("{}: {} {}", plural(plan.cost.reads, "read"), disks.count() == 1 ? "disk" : "disks",
                                  disk_list(disks));
   for (std::uint32_t column : plan.recovers) {
-    text += fmt::format(", computes D{}", part.stripe * request.geometry.data_disks() + column);
+    text += fmt::format(", computes D{}",
+                        request.geometry.column_logical(part.stripe, column) / request.geometry.chunk_bytes());
   }
   return text;
 }
@@ -262,7 +282,8 @@ std::string cost_lines(const Request& request, std::uint64_t address, const char
     const std::string text = describe(part, cost, possible);
     if (parts < kMaxPartsShown) {
       const bool whole = part.length == request.bytes;
-      out += fmt::format("  {:<6}{}{}\n", verb, whole ? "" : fmt::format("stripe {}: ", part.stripe), text);
+      const char* unit = request.geometry.is_mirrored() && !request.geometry.is_mirror() ? "chunk" : "stripe";
+      out += fmt::format("  {:<6}{}{}\n", verb, whole ? "" : fmt::format("{} {}: ", unit, part.stripe), text);
     }
     reads += cost.reads;
     writes += cost.writes;
@@ -298,9 +319,11 @@ std::string headline(const Request& request) {
   const Geometry& geometry = request.geometry;
   std::string text = fmt::format("{} of {}", raid::name(geometry.level()), plural(geometry.disks(), "disk"));
   if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
-  if (geometry.layout() != Layout::none) text += fmt::format(", {}", raid::name(geometry.layout()));
+  if (geometry.layout() != Layout::none && geometry.level() != Level::raid0) {
+    text += fmt::format(", {}", raid::name(geometry.layout()));
+  }
   if (!request.failed.empty()) text += fmt::format(", failed: {}", disk_list(request.failed));
-  if (request.failed.count() > geometry.redundancy()) text += " (more than it survives)";
+  if (!geometry.survives(request.failed)) text += " (more than it survives)";
   return text + "\n";
 }
 

@@ -9,76 +9,19 @@
 
 namespace resilver::raid {
 
-const char* name(Level level) noexcept {
-  switch (level) {
-    case Level::raid0: return "raid0";
-    case Level::raid1: return "raid1";
-    case Level::raid4: return "raid4";
-    case Level::raid5: return "raid5";
-    case Level::raid6: return "raid6";
-  }
-  return "unknown level";
-}
-
-const char* name(Layout layout) noexcept {
-  switch (layout) {
-    case Layout::left_asymmetric: return "left-asymmetric";
-    case Layout::right_asymmetric: return "right-asymmetric";
-    case Layout::left_symmetric: return "left-symmetric";
-    case Layout::right_symmetric: return "right-symmetric";
-    case Layout::none: return "-";
-  }
-  return "unknown layout";
-}
-
-const char* name(WriteWay way) noexcept {
-  switch (way) {
-    case WriteWay::impossible: return "impossible";
-    case WriteWay::data_only: return "data only";
-    case WriteWay::full_stripe: return "full stripe";
-    case WriteWay::read_modify_write: return "read-modify-write";
-    case WriteWay::reconstruct_write: return "reconstruct-write";
-    case WriteWay::rebuild_write: return "rebuild-write";
-  }
-  return "unknown way";
-}
-
-std::optional<Level> level_from_number(int number) noexcept {
-  switch (number) {
-    case 0: return Level::raid0;
-    case 1: return Level::raid1;
-    case 4: return Level::raid4;
-    case 5: return Level::raid5;
-    case 6: return Level::raid6;
-    default: return std::nullopt;
-  }
-}
-
-std::optional<Layout> layout_from_name(std::string_view text) noexcept {
-  for (Layout layout :
-       {Layout::left_asymmetric, Layout::right_asymmetric, Layout::left_symmetric, Layout::right_symmetric}) {
-    if (text == name(layout)) return layout;
-  }
-  return std::nullopt;
-}
-
-Layout default_layout(Level level) noexcept {
-  return level == Level::raid5 || level == Level::raid6 ? Layout::left_symmetric : Layout::none;
-}
-
 namespace {
 
 Status check_layout(Level level, Layout layout) {
-  if (level != Level::raid5 && level != Level::raid6) {
-    if (layout == Layout::none) return {};
+  if (layout == Layout::none) {
+    if (layout_choices(level).empty() || level == Level::raid0) return {};
+    return fail(Errc::invalid_argument, fmt::format("{} needs a layout", name(level)));
+  }
+  if (layout_choices(level).empty()) {
     return fail(Errc::invalid_argument, fmt::format("{} has no choice of layout ({} given)", name(level), name(layout)));
   }
-  if (layout == Layout::left_symmetric) return {};
-  if (level == Level::raid5 && layout == Layout::left_asymmetric) return {};
-  if (layout == Layout::none) return fail(Errc::invalid_argument, fmt::format("{} needs a layout", name(level)));
-  return fail(Errc::unsupported,
-              fmt::format("layout {} of {} is not offered ({})", name(layout), name(level),
-                          level == Level::raid5 ? "left-symmetric or left-asymmetric is" : "left-symmetric is"));
+  if (const auto same = layout_from_number(level, layout_number(level, layout)); same && *same == layout) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("{} has no layout {} ({} was expected)", name(level), name(layout), layout_choices(level)));
 }
 
 Status check_disks(Level level, std::uint32_t disks) {
@@ -93,6 +36,7 @@ Status check_disks(Level level, std::uint32_t disks) {
     case Level::raid4:
     case Level::raid5: least = 3; break;
     case Level::raid6: least = 4; break;
+    case Level::raid10: least = 2; break;
   }
   if (disks < least) {
     return fail(Errc::invalid_argument,
@@ -125,7 +69,8 @@ Status check_sizes(Level level, std::uint64_t chunk_bytes, std::uint64_t member_
 std::uint32_t parity_of(Level level) {
   switch (level) {
     case Level::raid0:
-    case Level::raid1: return 0;
+    case Level::raid1:
+    case Level::raid10: return 0;
     case Level::raid4:
     case Level::raid5: return 1;
     case Level::raid6: return 2;
@@ -140,108 +85,233 @@ Result<Geometry> Geometry::make(Level level, Layout layout, std::uint32_t disks,
   if (Status status = check_layout(level, layout); !status) return std::unexpected(status.error());
   if (Status status = check_disks(level, disks); !status) return std::unexpected(status.error());
   const std::uint32_t parity = parity_of(level);
-  const std::uint32_t data = level == Level::raid1 ? 1 : disks - parity;
-  if (Status status = check_sizes(level, chunk_bytes, member_bytes, data); !status) {
+  const bool mirrored = level == Level::raid1 || level == Level::raid10;
+  if (Status status = check_sizes(level, chunk_bytes, member_bytes, level == Level::raid1 ? 1 : disks - parity);
+      !status) {
     return std::unexpected(status.error());
   }
   Geometry geometry;
   geometry.level_ = level;
   geometry.layout_ = layout;
   geometry.disks_ = disks;
-  geometry.data_disks_ = data;
+  geometry.data_disks_ = mirrored ? 1 : disks - parity;
   geometry.parity_disks_ = parity;
   geometry.chunk_shift_ =
       static_cast<std::uint32_t>(std::countr_zero(level == Level::raid1 ? kMirrorUnit : chunk_bytes));
   geometry.member_bytes_ = member_bytes;
+  geometry.capacity_ = member_bytes * geometry.data_disks_;
+  if (level == Level::raid10) {
+    geometry.capacity_ = (member_bytes >> geometry.chunk_shift_) * disks / 2 << geometry.chunk_shift_;
+  }
   return geometry;
 }
 
 std::uint64_t Geometry::column_bytes(std::uint64_t stripe) const {
   CHECK(stripe < stripes());
-  return std::min(chunk_bytes(), member_bytes_ - stripe_member_offset(stripe));
+  return is_mirror() ? std::min(chunk_bytes(), member_bytes_ - stripe_member_offset(stripe)) : chunk_bytes();
+}
+
+bool Geometry::survives(MemberSet lost) const {
+  lost = lost & all_members();
+  if (level_ != Level::raid10) return lost.count() <= redundancy();
+  // The pairs of members repeat after `disks` chunks at the latest.
+  for (std::uint64_t chunk = 0; chunk < std::min<std::uint64_t>(disks_, stripes()); ++chunk) {
+    if (!columns_lost(chunk, lost).empty()) return false;
+  }
+  return true;
+}
+
+// ---- parity layouts -------------------------------------------------------------------------------------------------
+
+// The member that holds P; Q, then the data columns follow on the next ones, wrapping. In every layout, as columns are in
+// the order of the syndrome.
+std::uint32_t Geometry::parity_begin(std::uint64_t stripe) const {
+  switch (layout_) {
+    case Layout::left_asymmetric:
+    case Layout::left_symmetric: return disks_ - 1 - static_cast<std::uint32_t>(stripe % disks_);
+    case Layout::right_asymmetric:
+    case Layout::right_symmetric: return static_cast<std::uint32_t>(stripe % disks_);
+    case Layout::parity_first: return 0;
+    case Layout::parity_last:
+    case Layout::near_2:
+    case Layout::raid0_original:
+    case Layout::raid0_alternate:
+    case Layout::none: break;
+  }
+  return data_disks_ % disks_;  // RAID 4 and parity-last; RAID 0: 0
+}
+
+// Column 0 holds this data index. Asymmetric: data in rising order of members, so those below P come first; where Q has
+// wrapped to member 0 nothing is below parity.
+std::uint32_t Geometry::rotation(std::uint64_t stripe) const {
+  if (layout_ != Layout::left_asymmetric && layout_ != Layout::right_asymmetric) return 0;
+  const std::uint32_t p = parity_begin(stripe);
+  return p >= data_disks_ ? 0 : p;
+}
+
+std::uint32_t Geometry::column_at(std::uint64_t stripe, std::uint32_t data_index) const {
+  CHECK(data_index < data_disks_);
+  const std::uint32_t shift = rotation(stripe);
+  return data_index >= shift ? data_index - shift : data_index + data_disks_ - shift;
+}
+
+std::uint32_t Geometry::data_index(std::uint64_t stripe, std::uint32_t column) const {
+  CHECK(column < data_disks_);
+  const std::uint32_t index = column + rotation(stripe);
+  return index < data_disks_ ? index : index - data_disks_;
 }
 
 std::uint32_t Geometry::member_of(std::uint64_t stripe, std::uint32_t column) const {
   CHECK(column < columns());
-  if (level_ != Level::raid5 && level_ != Level::raid6) return column;  // RAID 4: column D is P, on the last member
-  const std::uint32_t p = disks_ - 1 - static_cast<std::uint32_t>(stripe % disks_);
-  if (layout_ == Layout::left_asymmetric) {  // RAID 5 only
-    if (column == data_disks_) return p;
-    return column < p ? column : column + 1;
+  if (is_mirrored()) return is_mirror() ? 0 : copy_of(stripe << chunk_shift_, 0).member;
+  if (has_zones()) {
+    const Zone& zone = zone_of_stripe(stripe);
+    CHECK(column < zone.width);
+    return zone.members[(column + zone.rotation) % zone.width];
   }
-  // Left-symmetric: P, (Q,) data 0, data 1, ... on consecutive members, wrapping.
   const std::uint32_t after_p = column < data_disks_ ? parity_disks_ + column : column - data_disks_;
-  const std::uint32_t member = p + after_p;
+  const std::uint32_t member = parity_begin(stripe) + after_p;
   return member < disks_ ? member : member - disks_;
 }
 
 std::uint32_t Geometry::column_of(std::uint64_t stripe, std::uint32_t member) const {
   CHECK(member < disks_);
-  if (is_mirror()) return 0;
-  if (level_ != Level::raid5 && level_ != Level::raid6) return member;
-  const std::uint32_t p = disks_ - 1 - static_cast<std::uint32_t>(stripe % disks_);
-  if (layout_ == Layout::left_asymmetric) {
-    if (member == p) return data_disks_;
-    return member < p ? member : member - 1;
+  if (is_mirrored()) return 0;
+  if (has_zones()) {
+    const Zone& zone = zone_of_stripe(stripe);
+    const auto end = zone.members.begin() + zone.width;
+    const auto found = std::find(zone.members.begin(), end, member);
+    CHECK(found != end);
+    return (static_cast<std::uint32_t>(found - zone.members.begin()) + zone.width - zone.rotation) % zone.width;
   }
+  const std::uint32_t p = parity_begin(stripe);
   const std::uint32_t after_p = member >= p ? member - p : member + disks_ - p;
   return after_p < parity_disks_ ? data_disks_ + after_p : after_p - parity_disks_;
 }
 
 Role Geometry::role_of(std::uint64_t stripe, std::uint32_t member) const {
   const std::uint32_t column = column_of(stripe, member);
-  if (column < data_disks_) return Role{RoleKind::data, column};
+  if (column < data_disks_) return Role{RoleKind::data, data_index(stripe, column)};
   return Role{column == p_column() ? RoleKind::p : RoleKind::q, 0};
 }
 
+// ---- from logical bytes to members and back -------------------------------------------------------------------------
+
 Location Geometry::map(std::uint64_t logical) const {
-  CHECK(logical < capacity_bytes());
+  CHECK(logical < capacity_);
   const std::uint64_t chunk = logical >> chunk_shift_;
   Location where;
-  where.stripe = chunk / data_disks_;
-  where.data_index = static_cast<std::uint32_t>(chunk - where.stripe * data_disks_);
   where.chunk_offset = logical & (chunk_bytes() - 1);
-  where.member = member_of(where.stripe, where.data_index);
+  if (level_ == Level::raid10) {
+    const CopyPlace first = copy_of(logical, 0);
+    where.stripe = chunk;
+    where.member = first.member;
+    where.member_offset = first.member_offset;
+    return where;
+  }
+  if (has_zones()) {
+    const Zone& zone = zone_of_chunk(chunk);
+    const std::uint64_t in_zone = chunk - zone.first_chunk;
+    where.stripe = zone.first_stripe + in_zone / zone.width;
+    where.data_index = static_cast<std::uint32_t>(in_zone % zone.width);
+    where.column = where.data_index;
+  } else {
+    where.stripe = chunk / data_disks_;
+    where.data_index = static_cast<std::uint32_t>(chunk - where.stripe * data_disks_);
+    where.column = column_at(where.stripe, where.data_index);
+  }
+  where.member = member_of(where.stripe, where.column);
   where.member_offset = stripe_member_offset(where.stripe) + where.chunk_offset;
   return where;
 }
 
+std::uint64_t Geometry::logical_chunk(std::uint64_t stripe, std::uint32_t data_index) const {
+  if (!has_zones()) return stripe * data_disks_ + data_index;
+  const Zone& zone = zone_of_stripe(stripe);
+  return zone.first_chunk + (stripe - zone.first_stripe) * zone.width + data_index;
+}
+
 MemberPlace Geometry::at(std::uint32_t member, std::uint64_t member_offset) const {
-  CHECK(member_offset < member_bytes_);
+  CHECK(member < disks_ && member_offset < member_bytes(member));
   MemberPlace place;
   place.stripe = stripe_of_member_offset(member_offset);
-  place.role = role_of(place.stripe, member);
   place.chunk_offset = member_offset & (chunk_bytes() - 1);
+  if (level_ == Level::raid10) {
+    place.stripe = (place.stripe * disks_ + member) / 2;
+    if (place.stripe >= stripes()) {
+      place.role.kind = RoleKind::unused;
+    } else {
+      place.logical = (place.stripe << chunk_shift_) + place.chunk_offset;
+    }
+    return place;
+  }
+  place.role = role_of(place.stripe, member);
   if (place.role.kind == RoleKind::data) {
-    place.logical = ((place.stripe * data_disks_ + place.role.data_index) << chunk_shift_) + place.chunk_offset;
+    place.logical = (logical_chunk(place.stripe, place.role.data_index) << chunk_shift_) + place.chunk_offset;
   }
   return place;
 }
 
+MemberRange Geometry::member_range(std::uint64_t begin, std::uint64_t end) const {
+  CHECK(begin < end && end <= capacity_);
+  if (is_mirror()) return {begin, end};
+  const bool ten = level_ == Level::raid10;
+  const std::uint64_t first = ten ? flat_of_copy(begin, 0) / disks_ : map(begin).stripe;
+  const std::uint64_t last = ten ? flat_of_copy(end - 1, 1) / disks_ : map(end - 1).stripe;
+  return {first << chunk_shift_, (last + 1) << chunk_shift_};
+}
+
+// RAID 10: the number of a copy of a chunk, counted row by row over the members.
+std::uint64_t Geometry::flat_of_copy(std::uint64_t logical, std::uint32_t copy) const {
+  return (logical >> chunk_shift_) * 2 + copy;
+}
+
+CopyPlace Geometry::copy_of(std::uint64_t logical, std::uint32_t copy) const {
+  CHECK(is_mirrored() && logical < capacity_ && copy < copies());
+  if (is_mirror()) return {copy, logical};
+  const std::uint64_t flat = flat_of_copy(logical, copy);
+  const std::uint64_t row = flat / disks_;
+  return {static_cast<std::uint32_t>(flat - row * disks_), (row << chunk_shift_) + (logical & (chunk_bytes() - 1))};
+}
+
+std::uint64_t Geometry::mirrored_run(std::uint64_t logical) const {
+  CHECK(is_mirrored() && logical < capacity_);
+  return std::min(chunk_bytes() - (logical & (chunk_bytes() - 1)), capacity_ - logical);
+}
+
 ColumnSet Geometry::columns_lost(std::uint64_t stripe, MemberSet lost_members) const {
-  if (is_mirror()) return (all_members() - lost_members).empty() ? ColumnSet{0} : ColumnSet{};
+  if (is_mirrored()) return (members_of(stripe, {0}) - lost_members).empty() ? ColumnSet{0} : ColumnSet{};
   ColumnSet lost;
-  for (std::uint32_t member : lost_members& all_members()) lost.add(column_of(stripe, member));
+  for (std::uint32_t member : lost_members& all_members()) {
+    if (has_zones() && stripe_member_offset(stripe) >= member_bytes(member)) continue;
+    lost.add(column_of(stripe, member));
+  }
   return lost;
 }
 
 MemberSet Geometry::members_of(std::uint64_t stripe, ColumnSet columns) const {
   if (is_mirror()) return columns.empty() ? MemberSet{} : all_members();
   MemberSet members;
+  if (is_mirrored()) {
+    if (columns.empty()) return members;
+    for (std::uint32_t copy = 0; copy < copies(); ++copy) members.add(copy_of(stripe << chunk_shift_, copy).member);
+    return members;
+  }
   for (std::uint32_t column : columns) members.add(member_of(stripe, column));
   return members;
 }
 
 StripePart Geometry::first_part(std::uint64_t logical, std::uint64_t length) const {
-  CHECK(length > 0 && logical < capacity_bytes() && length <= capacity_bytes() - logical);
+  CHECK(length > 0 && logical < capacity_ && length <= capacity_ - logical);
   const Location first = map(logical);
   const std::uint64_t chunk = chunk_bytes();
+  const std::uint64_t in_first = chunk - first.chunk_offset;
   const std::uint64_t start = first.data_index * chunk + first.chunk_offset;  // within the stripe's data
   StripePart part;
   part.stripe = first.stripe;
   part.logical = logical;
-  part.length = std::min(length, stripe_data_bytes() - start);
-  const std::uint64_t in_first = chunk - first.chunk_offset;
+  // Stripes of zones differ in width: a chunk at a time.
+  part.length = std::min(length, has_zones() ? in_first : stripe_data_bytes() - start);
   if (part.length > in_first && part.length - in_first < first.chunk_offset) {
     // The end of one chunk and the start of the next with a gap between their column ranges: one part each, or a few
     // KiB across a chunk's border would read and write whole chunks.
@@ -255,8 +325,9 @@ StripePart Geometry::first_part(std::uint64_t logical, std::uint64_t length) con
   for (std::uint64_t index = first.data_index; index <= last_index; ++index) {
     const std::uint64_t from = std::max(start, index << chunk_shift_) - (index << chunk_shift_);
     const std::uint64_t to = std::min(stop, (index + 1) << chunk_shift_) - (index << chunk_shift_);
-    part.touched.add(static_cast<std::uint32_t>(index));
-    if (from <= part.begin && to >= part.end) part.full.add(static_cast<std::uint32_t>(index));
+    const std::uint32_t column = column_at(part.stripe, static_cast<std::uint32_t>(index));
+    part.touched.add(column);
+    if (from <= part.begin && to >= part.end) part.full.add(column);
   }
   return part;
 }

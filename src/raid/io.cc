@@ -64,11 +64,8 @@ void Core::submit(IoRequest& request) noexcept {
 
 // The stripes that a request touches, as a range of the members' data areas: what it locks.
 Core::Rows Core::rows_of(const IoRequest& request) const noexcept {
-  if (geometry_.is_mirror()) return {request.offset, request.offset + request.length};
-  const std::uint64_t stripe_bytes = geometry_.stripe_data_bytes();
-  const std::uint64_t first = request.offset / stripe_bytes;
-  const std::uint64_t last = (request.offset + request.length - 1) / stripe_bytes;
-  return {geometry_.stripe_member_offset(first), geometry_.stripe_member_offset(last + 1)};
+  const MemberRange range = geometry_.member_range(request.offset, request.offset + request.length);
+  return {range.begin, range.end};
 }
 
 void Core::begin(Op& op) noexcept {

@@ -13,7 +13,7 @@ constexpr int kMaxAttempts = 64;              // each needs another member to fa
 }  // namespace
 
 Given Core::given(const Transfer& transfer, const Band& band, std::uint32_t column) const noexcept {
-  const std::uint64_t column_begin = band.stripe * geometry_.stripe_data_bytes() + column * geometry_.chunk_bytes();
+  const std::uint64_t column_begin = geometry_.column_logical(band.stripe, column);
   const std::uint64_t begin = std::max(column_begin + band.begin, transfer.offset);
   const std::uint64_t end = std::min(column_begin + band.end, transfer.offset + transfer.length);
   if (begin >= end) return {};

@@ -16,8 +16,8 @@ ColumnSet take_parities(ColumnSet live_parity, std::uint32_t needed) {
   return taken;
 }
 
-WritePlan mirror_write(const Geometry& geometry, MemberSet lost) {
-  const std::uint32_t live = (geometry.all_members() - lost).count();
+WritePlan mirror_write(const Geometry& geometry, std::uint64_t stripe, MemberSet lost) {
+  const std::uint32_t live = (geometry.members_of(stripe, {0}) - lost).count();
   if (live == 0) return {};
   return {WriteWay::data_only, {}, {}, ColumnSet{0}, {0, live}};
 }
@@ -30,7 +30,7 @@ WritePlan finish(WriteWay way, ColumnSet reads, ColumnSet recovers, ColumnSet wr
 
 WritePlan plan_write(const Geometry& geometry, std::uint64_t stripe, ColumnSet touched, ColumnSet full, MemberSet lost) {
   CHECK(!touched.empty() && (touched - geometry.all_data()).empty() && (full - touched).empty());
-  if (geometry.is_mirror()) return mirror_write(geometry, lost);
+  if (geometry.is_mirrored()) return mirror_write(geometry, stripe, lost);
 
   const ColumnSet lost_columns = geometry.columns_lost(stripe, lost);
   if (lost_columns.count() > geometry.redundancy()) return {};

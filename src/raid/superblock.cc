@@ -104,14 +104,12 @@ Status check_identity(const OnDisk& disk, std::span<const std::byte> block) {
 // Level, layout, disks, chunk: known ones, then whatever Geometry refuses.
 Result<Layout> check_shape(const OnDisk& disk) {
   const std::optional<Level> level = level_from_number(disk.level);
-  if (!level) return refuse(Errc::unsupported, "level {} is not 0, 1, 4, 5 or 6", disk.level);
-  const Layout layout = default_layout(*level) == Layout::none ? Layout::none : static_cast<Layout>(disk.layout);
-  if (layout != Layout::none && (disk.layout < 0 || disk.layout > 3)) {
-    return refuse(Errc::unsupported, "layout {} of {} is not one of 0 to 3", disk.layout, name(*level));
-  }
+  if (!level) return refuse(Errc::unsupported, "level {} is not 0, 1, 4, 5, 6 or 10", disk.level);
+  const Result<Layout> layout = layout_from_number(*level, disk.layout);
+  if (!layout) return refuse(layout.error().code, "{}", layout.error().what);
   const std::uint64_t chunk = std::uint64_t{disk.chunksize} * kSectorBytes;
   const std::uint64_t example_bytes = *level == Level::raid1 ? kMinChunk : chunk;
-  if (auto shape = Geometry::make(*level, layout, disk.raid_disks, chunk, example_bytes); !shape) {
+  if (auto shape = Geometry::make(*level, *layout, disk.raid_disks, chunk, example_bytes); !shape) {
     return refuse(shape.error().code, "level, layout, raid_disks or chunksize: {}", shape.error().what);
   }
   return layout;
@@ -214,9 +212,7 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
   std::ranges::copy(superblock.set_name, disk.set_name);
   disk.ctime = superblock.ctime;
   disk.level = static_cast<int>(superblock.level);
-  // Levels without a choice: mdadm writes 1 for RAID 0 (alternate layout; equal members make no difference) and 0 else.
-  disk.layout = superblock.layout != Layout::none ? static_cast<int>(superblock.layout)
-                                                  : (superblock.level == Level::raid0 ? 1 : 0);
+  disk.layout = layout_number(superblock.level, superblock.layout);
   disk.size = superblock.size_sectors;
   disk.chunksize = superblock.chunk_sectors;
   disk.raid_disks = superblock.raid_disks;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,7 +28,17 @@ constexpr Shape kShapes[] = {
     {Level::raid4, Layout::none, 3},
     {Level::raid5, Layout::left_symmetric, 3},
     {Level::raid5, Layout::left_asymmetric, 3},
+    {Level::raid5, Layout::right_symmetric, 3},
+    {Level::raid5, Layout::right_asymmetric, 3},
+    {Level::raid5, Layout::parity_first, 3},
+    {Level::raid5, Layout::parity_last, 3},
     {Level::raid6, Layout::left_symmetric, 4},
+    {Level::raid6, Layout::left_asymmetric, 4},
+    {Level::raid6, Layout::right_symmetric, 4},
+    {Level::raid6, Layout::right_asymmetric, 4},
+    {Level::raid6, Layout::parity_first, 4},
+    {Level::raid6, Layout::parity_last, 4},
+    {Level::raid10, Layout::near_2, 2},
 };
 
 std::string refusal(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk, std::uint64_t member) {
@@ -47,6 +58,10 @@ TEST(Geometry, EveryBlockHasOnePlaceAndEveryPlaceOneBlock) {
           ASSERT_TRUE(places.insert({where.member, where.member_offset}).second);
           ASSERT_LT(where.member_offset, g.member_bytes());
           ASSERT_EQ(g.role_of(where.stripe, where.member), (Role{RoleKind::data, where.data_index}));
+          ASSERT_EQ(g.member_of(where.stripe, where.column), where.member);
+          ASSERT_EQ(g.column_at(where.stripe, where.data_index), where.column);
+          ASSERT_EQ(g.data_index(where.stripe, where.column), where.data_index);
+          ASSERT_EQ(g.column_logical(where.stripe, where.column) + where.chunk_offset, logical);
           const MemberPlace back = g.at(where.member, where.member_offset);
           ASSERT_EQ(back.logical, logical);
           ASSERT_EQ(back.stripe, where.stripe);
@@ -54,9 +69,10 @@ TEST(Geometry, EveryBlockHasOnePlaceAndEveryPlaceOneBlock) {
           // Also in the middle of a block.
           ASSERT_EQ(g.at(g.map(logical + 1234).member, g.map(logical + 1234).member_offset).logical, logical + 1234);
         }
+        if (g.is_mirrored()) continue;  // MirroredGeometry
         // The rest is parity, and only parity.
         std::uint64_t parity_blocks = 0;
-        for (std::uint32_t member = 0; member < (g.is_mirror() ? 1 : disks); ++member) {
+        for (std::uint32_t member = 0; member < disks; ++member) {
           for (std::uint64_t offset = 0; offset < g.member_bytes(); offset += 4096) {
             const bool is_data = g.at(member, offset).logical.has_value();
             ASSERT_EQ(is_data, places.contains({member, offset}));
@@ -71,7 +87,7 @@ TEST(Geometry, EveryBlockHasOnePlaceAndEveryPlaceOneBlock) {
 
 TEST(Geometry, ColumnsAndMembersOfAStripeAreInverse) {
   for (const Shape& shape : kShapes) {
-    if (shape.level == Level::raid1) continue;
+    if (shape.level == Level::raid1 || shape.level == Level::raid10) continue;
     for (std::uint32_t disks = shape.least; disks <= 9; ++disks) {
       const Geometry g = make(shape.level, shape.layout, disks, 4096, 4096 * disks * 2);
       for (std::uint64_t stripe = 0; stripe < g.stripes(); ++stripe) {
@@ -91,27 +107,81 @@ TEST(Geometry, ColumnsAndMembersOfAStripeAreInverse) {
   }
 }
 
-// md's layouts, in words of md(4) and md-facts: P on n-1-(stripe mod n); symmetric: data from the member after parity.
-TEST(Geometry, AgreesWithMdsFormulas) {
-  for (std::uint32_t n = 3; n <= 9; ++n) {
-    const Geometry ls = make(Level::raid5, Layout::left_symmetric, n, 4096, 4096 * 40);
-    const Geometry la = make(Level::raid5, Layout::left_asymmetric, n, 4096, 4096 * 40);
-    const Geometry r4 = make(Level::raid4, Layout::none, n, 4096, 4096 * 40);
-    for (std::uint64_t s = 0; s < 40; ++s) {
-      const std::uint64_t p = n - 1 - s % n;
-      EXPECT_EQ(ls.p_member(s), p);
-      EXPECT_EQ(la.p_member(s), p);
-      EXPECT_EQ(r4.p_member(s), n - 1);
-      for (std::uint64_t d = 0; d + 1 < n; ++d) {
-        EXPECT_EQ(ls.map((s * (n - 1) + d) * 4096).member, (p + 1 + d) % n);
-        EXPECT_EQ(la.map((s * (n - 1) + d) * 4096).member, d < p ? d : d + 1);
-        EXPECT_EQ(r4.map((s * (n - 1) + d) * 4096).member, d);
+// md's layouts as md(4) and the names say them, with a search instead of a formula: which member is P, and the order of the
+// members for the data.
+struct MdStripe {
+  std::vector<std::uint32_t> parity;
+  std::vector<std::uint32_t> data;      // in logical order
+  std::vector<std::uint32_t> syndrome;  // in the order that Q counts
+};
+MdStripe md_stripe(Level level, Layout layout, std::uint32_t n, std::uint64_t s) {
+  const std::uint32_t parities = level == Level::raid6 ? 2 : 1;
+  const bool left = layout == Layout::left_symmetric || layout == Layout::left_asymmetric;
+  const bool symmetric = layout == Layout::left_symmetric || layout == Layout::right_symmetric;
+  const auto turn = static_cast<std::uint32_t>(s % n);
+  std::uint32_t p = left ? n - 1 - turn : turn;
+  if (layout == Layout::parity_first) p = 0;
+  if (layout == Layout::parity_last || level == Level::raid4) p = n - parities;
+  MdStripe stripe;
+  for (std::uint32_t i = 0; i < parities; ++i) stripe.parity.push_back((p + i) % n);
+  const auto is_parity = [&](std::uint32_t m) { return std::ranges::find(stripe.parity, m) != stripe.parity.end(); };
+  // The syndrome begins after the last parity (raid6_d0), and so does the data of the symmetric layouts.
+  for (std::uint32_t i = 1; i <= n; ++i) {
+    const std::uint32_t m = (stripe.parity.back() + i) % n;
+    if (!is_parity(m)) stripe.syndrome.push_back(m);
+  }
+  for (std::uint32_t m = 0; m < n && !symmetric; ++m) {
+    if (!is_parity(m)) stripe.data.push_back(m);
+  }
+  if (symmetric) stripe.data = stripe.syndrome;
+  return stripe;
+}
+
+TEST(Geometry, AgreesWithMdsLayouts) {
+  for (const Shape& shape : kShapes) {
+    for (std::uint32_t n = shape.least; n <= 9; ++n) {
+      const Geometry g = shape.level == Level::raid1 ? make(shape.level, shape.layout, 2, 0, 4096)
+                                                     : make(shape.level, shape.layout, n, 4096, 4096 * 40);
+      if (g.parity_disks() == 0) continue;
+      for (std::uint64_t s = 0; s < 40; ++s) {
+        const MdStripe md = md_stripe(shape.level, shape.layout, n, s);
+        ASSERT_EQ(g.p_member(s), md.parity[0]);
+        if (g.parity_disks() == 2) ASSERT_EQ(g.q_member(s), md.parity[1]);
+        for (std::uint32_t d = 0; d < g.data_disks(); ++d) {
+          ASSERT_EQ(g.map((s * g.data_disks() + d) * 4096).member, md.data[d])
+              << name(shape.level) << ' ' << name(shape.layout) << ' ' << n << " stripe " << s << " data " << d;
+          ASSERT_EQ(g.member_of(s, d), md.syndrome[d]);
+        }
       }
-      if (n < 4) continue;
-      const Geometry r6 = make(Level::raid6, Layout::left_symmetric, n, 4096, 4096 * 40);
-      EXPECT_EQ(r6.p_member(s), p);
-      EXPECT_EQ(r6.q_member(s), (p + 1) % n);
-      for (std::uint64_t d = 0; d + 2 < n; ++d) EXPECT_EQ(r6.data_member(s, d), (p + 2 + d) % n);
+    }
+  }
+}
+
+TEST(Geometry, OnlyTheAsymmetricLayoutsCountDataInAnotherOrderThanTheArray) {
+  for (const Shape& shape : kShapes) {
+    const Geometry g = make(shape.level, shape.layout, 6, 4096, 4096 * 12);
+    bool differs = false;
+    for (std::uint64_t stripe = 0; stripe < g.stripes(); ++stripe) {
+      for (std::uint32_t i = 0; i < g.data_disks(); ++i) differs = differs || g.column_at(stripe, i) != i;
+    }
+    EXPECT_EQ(differs, shape.layout == Layout::left_asymmetric || shape.layout == Layout::right_asymmetric);
+  }
+}
+
+TEST(Geometry, MemberRangesHoldWhatTheyShould) {
+  for (const Shape& shape : kShapes) {
+    const Geometry g = make(shape.level, shape.layout, 5, 4096, 4096 * 11);
+    for (std::uint64_t begin = 0; begin < g.capacity_bytes(); begin += 4096) {
+      for (std::uint64_t end = begin + 4096; end <= g.capacity_bytes(); end += 4096) {
+        MemberRange least{~0ull, 0};
+        for (std::uint64_t at = begin; at < end; at += 4096) {
+          for (std::uint32_t copy = 0; copy < g.copies(); ++copy) {
+            const std::uint64_t offset = g.is_mirrored() ? g.copy_of(at, copy).member_offset : g.map(at).member_offset;
+            least = {std::min(least.begin, offset), std::max(least.end, offset + 4096)};
+          }
+        }
+        ASSERT_EQ(g.member_range(begin, end), least);
+      }
     }
   }
 }
@@ -124,8 +194,10 @@ std::vector<std::string> draw(const Geometry& g, std::uint64_t stripes) {
     for (std::uint32_t member = 0; member < g.disks(); ++member) {
       const MemberPlace place = g.at(member, stripe * g.chunk_bytes());
       if (!row.empty()) row += ' ';
-      row += place.logical ? std::to_string(*place.logical / g.chunk_bytes())
-                           : (place.role.kind == RoleKind::p ? "P" : "Q");
+      row += place.logical                         ? std::to_string(*place.logical / g.chunk_bytes())
+             : place.role.kind == RoleKind::unused ? "-"
+             : place.role.kind == RoleKind::p      ? "P"
+                                                   : "Q";
     }
     rows.push_back(row);
   }
@@ -190,22 +262,56 @@ TEST(Geometry, RefusesImpossibleArraysByName) {
             "member of 0 bytes: must be a positive multiple of 4096 (invalid argument)");
   EXPECT_NE(refusal(Level::raid0, Layout::none, 32, 4096, 1ull << 60), "accepted");
   EXPECT_EQ(refusal(Level::raid0, Layout::none, 4, 4096, 1ull << 60), "accepted");
-  EXPECT_EQ(refusal(Level::raid5, Layout::right_symmetric, 4, 4096, 4096),
-            "layout right-symmetric of raid5 is not offered (left-symmetric or left-asymmetric is) (unsupported)");
-  EXPECT_EQ(refusal(Level::raid6, Layout::left_asymmetric, 4, 4096, 4096),
-            "layout left-asymmetric of raid6 is not offered (left-symmetric is) (unsupported)");
+  EXPECT_EQ(refusal(Level::raid10, Layout::near_2, 1, 4096, 4096),
+            "raid10 needs at least 2 disks, not 1 (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid10, ls, 4, 4096, 4096),
+            "raid10 has no layout left-symmetric (near-2 was expected) (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid0, Layout::parity_first, 4, 4096, 4096),
+            "raid0 has no layout parity-first (original or alternate was expected) (invalid argument)");
   EXPECT_EQ(refusal(Level::raid4, ls, 4, 4096, 4096),
             "raid4 has no choice of layout (left-symmetric given) (invalid argument)");
   EXPECT_EQ(refusal(Level::raid5, Layout::none, 4, 4096, 4096), "raid5 needs a layout (invalid argument)");
 }
 
-TEST(Geometry, NamesReadBack) {
-  EXPECT_EQ(layout_from_name("left-symmetric"), Layout::left_symmetric);
-  EXPECT_EQ(layout_from_name("right-asymmetric"), Layout::right_asymmetric);
+TEST(Geometry, NamesAndNumbersReadBack) {
+  for (const Shape& shape : kShapes) {
+    EXPECT_EQ(level_from_number(static_cast<int>(shape.level)), shape.level);
+    EXPECT_EQ(layout_from_number(shape.level, layout_number(shape.level, shape.layout)), shape.layout);
+    if (shape.layout != Layout::none) EXPECT_EQ(layout_from_name(name(shape.layout)), shape.layout);
+  }
+  EXPECT_EQ(layout_number(Level::raid5, Layout::left_symmetric), 2);
+  EXPECT_EQ(layout_number(Level::raid6, Layout::parity_last), 5);
+  EXPECT_EQ(layout_number(Level::raid10, Layout::near_2), 0x102);
+  EXPECT_EQ(layout_number(Level::raid0, Layout::raid0_alternate), 2);
   EXPECT_EQ(layout_from_name("-"), std::nullopt);
-  EXPECT_EQ(level_from_number(6), Level::raid6);
-  EXPECT_EQ(level_from_number(10), std::nullopt);
+  EXPECT_EQ(level_from_number(2), std::nullopt);
   EXPECT_STREQ(name(Level::raid5), "raid5");
+  EXPECT_EQ(default_layout(Level::raid10), Layout::near_2);
+  EXPECT_EQ(default_layout(Level::raid1), Layout::none);
+}
+
+TEST(Geometry, RefusesMdsOtherLayoutsByName) {
+  const auto refused = [](Level level, int number) {
+    const auto layout = layout_from_number(level, number);
+    return layout ? "accepted" : to_string(layout.error());
+  };
+  const std::string offered =
+      "(left-symmetric, left-asymmetric, right-symmetric, right-asymmetric, parity-first or parity-last is) "
+      "(unsupported)";
+  EXPECT_EQ(refused(Level::raid6, 8), "layout ddf-zero-restart (0x8) of raid6 is not offered " + offered);
+  EXPECT_EQ(refused(Level::raid6, 10), "layout ddf-N-continue (0xa) of raid6 is not offered " + offered);
+  EXPECT_EQ(refused(Level::raid6, 18), "layout left-symmetric-6 (0x12) of raid6 is not offered " + offered);
+  EXPECT_EQ(refused(Level::raid6, 21), "layout 0x15 of raid6 is unknown (bad input)");
+  EXPECT_EQ(refused(Level::raid5, 18), "layout 0x12 of raid5 is unknown (bad input)");
+  EXPECT_EQ(refused(Level::raid5, -1), "layout -0x1 of raid5 is unknown (bad input)");
+  EXPECT_EQ(refused(Level::raid10, 0x103), "layout near-3 (0x103) of raid10 is not offered (near-2 is) (unsupported)");
+  EXPECT_EQ(refused(Level::raid10, 0x201), "layout far-2 (0x201) of raid10 is not offered (near-2 is) (unsupported)");
+  EXPECT_EQ(refused(Level::raid10, 0x10201),
+            "layout offset-2 (0x10201) of raid10 is not offered (near-2 is) (unsupported)");
+  EXPECT_EQ(refused(Level::raid10, 0x202),
+            "layout near-2 far-2 (0x202) of raid10 is not offered (near-2 is) (unsupported)");
+  EXPECT_EQ(refused(Level::raid10, 0), "layout 0x0 of raid10 is unknown (bad input)");
+  EXPECT_EQ(refused(Level::raid0, 3), "layout 0x3 of raid0 is unknown (bad input)");
 }
 
 TEST(StripePart, PartsOfARangeCoverItOnceInOrder) {
@@ -232,8 +338,8 @@ TEST(StripePart, PartsOfARangeCoverItOnceInOrder) {
             ASSERT_EQ(where.stripe, part.stripe);
             ASSERT_GE(where.chunk_offset, part.begin);
             ASSERT_LT(where.chunk_offset, part.end);
-            touched.add(where.data_index);
-            covered[where.data_index] += 4096;
+            touched.add(where.column);
+            covered[where.column] += 4096;
           }
           ASSERT_EQ(touched, part.touched);
           for (std::uint32_t d = 0; d < g.data_disks(); ++d) {
@@ -253,121 +359,6 @@ TEST(StripePart, AShortWriteAcrossAChunkBorderDoesNotSpanWholeChunks) {
   EXPECT_EQ(part.length, 4096u);
   EXPECT_EQ(part.begin, 65536u - 4096);
   EXPECT_EQ(part.full, part.touched);
-}
-
-// ---- costs ----------------------------------------------------------------------------------------------------------
-
-StripeCost write_cost(const Geometry& g, ColumnSet columns, MemberSet lost = {}) {
-  return plan_write(g, 0, columns, columns, lost).cost;
-}
-
-TEST(Cost, HealthyWritesCostWhatTheTextbookSays) {
-  const Geometry r0 = make(Level::raid0, Layout::none, 4, 4096, 4096 * 4);
-  EXPECT_EQ(write_cost(r0, {0}), (StripeCost{0, 1}));
-  const Geometry r1 = make(Level::raid1, Layout::none, 3, 0, 4096 * 4);
-  EXPECT_EQ(write_cost(r1, {0}), (StripeCost{0, 3}));
-  EXPECT_EQ(write_cost(r1, {0}, {1}), (StripeCost{0, 2}));
-  const Geometry r5 = make(Level::raid5, Layout::left_symmetric, 5, 4096, 4096 * 5);
-  EXPECT_EQ(write_cost(r5, {0}), (StripeCost{2, 2}));  // the small-write problem: four I/Os
-  EXPECT_EQ(write_cost(r5, {0, 1}), (StripeCost{2, 3}));
-  EXPECT_EQ(write_cost(r5, {0, 1, 2}), (StripeCost{1, 4}));
-  EXPECT_EQ(write_cost(r5, {0, 1, 2, 3}), (StripeCost{0, 5}));
-  const Geometry r6 = make(Level::raid6, Layout::left_symmetric, 8, 4096, 4096 * 8);
-  EXPECT_EQ(write_cost(r6, {0}), (StripeCost{3, 3}));
-  EXPECT_EQ(write_cost(r6, ColumnSet::first(6)), (StripeCost{0, 8}));
-}
-
-TEST(Cost, ChoosesTheCheaperWayAndReconstructsOnATie) {
-  const Geometry wide = make(Level::raid5, Layout::left_symmetric, 8, 4096, 4096 * 8);        // 7 data
-  EXPECT_EQ(plan_write(wide, 0, {0, 1}, {0, 1}, {}).way, WriteWay::read_modify_write);        // 3 reads against 5
-  EXPECT_EQ(plan_write(wide, 0, {0, 1, 2}, {0, 1, 2}, {}).way, WriteWay::reconstruct_write);  // 4 against 4
-  EXPECT_EQ(plan_write(wide, 0, {0, 1, 2}, {0, 1}, {}).way, WriteWay::read_modify_write);     // 4 against 5
-  EXPECT_EQ(plan_write(wide, 0, ColumnSet::first(7), ColumnSet::first(7), {}).way, WriteWay::full_stripe);
-  EXPECT_EQ(plan_write(wide, 0, ColumnSet::first(7), ColumnSet::first(6), {}).way, WriteWay::reconstruct_write);
-}
-
-TEST(Cost, DegradedWritesReadOnlyWhatTheyMust) {
-  const Geometry r5 = make(Level::raid5, Layout::left_symmetric, 5, 4096, 4096 * 5);  // stripe 0: D0..D3 P
-  // The written chunk is lost: the others make its parity.
-  WritePlan plan = plan_write(r5, 0, {0}, {0}, {0});
-  EXPECT_EQ(plan.way, WriteWay::reconstruct_write);
-  EXPECT_EQ(plan.reads, (ColumnSet{1, 2, 3}));
-  EXPECT_EQ(plan.writes, (ColumnSet{4}));
-  // Another chunk is lost: only read-modify-write can keep it in the parity.
-  plan = plan_write(r5, 0, {0, 1}, {0, 1}, {3});
-  EXPECT_EQ(plan.way, WriteWay::read_modify_write);
-  EXPECT_EQ(plan.reads, (ColumnSet{0, 1, 4}));
-  // P is lost: nothing to keep in step.
-  plan = plan_write(r5, 0, {0}, {0}, {4});
-  EXPECT_EQ(plan.way, WriteWay::data_only);
-  EXPECT_EQ(plan.cost, (StripeCost{0, 1}));
-  // The lost chunk is written in part: its old content is needed.
-  plan = plan_write(r5, 0, {0, 1}, {1}, {0});
-  EXPECT_EQ(plan.way, WriteWay::rebuild_write);
-  EXPECT_EQ(plan.reads, (ColumnSet{1, 2, 3, 4}));
-  EXPECT_EQ(plan.recovers, (ColumnSet{0}));
-  EXPECT_EQ(plan.writes, (ColumnSet{1, 4}));
-  EXPECT_EQ(plan_write(r5, 0, {0}, {0}, {0, 1}).way, WriteWay::impossible);
-
-  const Geometry r6 = make(Level::raid6, Layout::left_symmetric, 6, 4096, 4096 * 6);  // stripe 0: Q D0..D3 P
-  plan = plan_write(r6, 0, {0}, {0}, {1, 2});                                         // D0 (written) and D1 lost
-  EXPECT_EQ(plan.way, WriteWay::rebuild_write);
-  EXPECT_EQ(plan.reads, (ColumnSet{2, 3, 4, 5}));
-  EXPECT_EQ(plan.recovers, (ColumnSet{1}));
-  EXPECT_EQ(plan.writes, (ColumnSet{4, 5}));
-}
-
-TEST(Cost, DegradedReadsReadTheRestOfTheStripe) {
-  const Geometry r5 = make(Level::raid5, Layout::left_symmetric, 5, 4096, 4096 * 5);
-  EXPECT_EQ(plan_read(r5, 0, {0}, {}).cost, (StripeCost{1, 0}));
-  EXPECT_EQ(plan_read(r5, 0, {1}, {0}).cost, (StripeCost{1, 0}));
-  ReadPlan plan = plan_read(r5, 0, {0, 1}, {0});
-  EXPECT_EQ(plan.reads, (ColumnSet{1, 2, 3, 4}));
-  EXPECT_EQ(plan.recovers, (ColumnSet{0}));
-  EXPECT_FALSE(plan_read(r5, 0, {0}, {0, 4}).possible);
-  EXPECT_TRUE(plan_read(r5, 0, {1}, {0, 4}).possible);
-  const Geometry r6 = make(Level::raid6, Layout::left_symmetric, 6, 4096, 4096 * 6);  // stripe 0: Q D0..D3 P
-  EXPECT_EQ(plan_read(r6, 0, {0}, {1}).reads, (ColumnSet{1, 2, 3, 4}));               // P, not Q
-  EXPECT_EQ(plan_read(r6, 0, {0}, {1, 5}).reads, (ColumnSet{1, 2, 3, 5}));            // P lost too: Q
-  EXPECT_EQ(plan_read(r6, 0, {0}, {1, 2}).reads, (ColumnSet{2, 3, 4, 5}));
-  const Geometry r0 = make(Level::raid0, Layout::none, 2, 4096, 4096 * 4);
-  EXPECT_FALSE(plan_read(r0, 0, {0}, {0}).possible);
-  const Geometry r1 = make(Level::raid1, Layout::none, 2, 0, 4096 * 4);
-  EXPECT_TRUE(plan_read(r1, 0, {0}, {0}).possible);
-  EXPECT_FALSE(plan_read(r1, 0, {0}, {0, 1}).possible);
-}
-
-// For every written set, every lost set: never touches a lost member, and what it reads is enough to know the new parity.
-TEST(Cost, EveryPlanIsSufficientAndAvoidsLostMembers) {
-  for (const Shape& shape : kShapes) {
-    if (shape.level == Level::raid1) continue;
-    for (std::uint32_t disks = shape.least; disks <= 6; ++disks) {
-      const Geometry g = make(shape.level, shape.layout, disks, 4096, 4096 * disks);
-      for (std::uint64_t lost_bits = 0; lost_bits < (1u << disks); ++lost_bits) {
-        const MemberSet lost = MemberSet::from_bits(lost_bits);
-        for (std::uint64_t stripe = 0; stripe < disks; ++stripe) {
-          const ColumnSet gone = g.columns_lost(stripe, lost);
-          for (std::uint64_t t = 1; t < (1u << g.data_disks()); ++t) {
-            for (std::uint64_t f = t;; f = (f - 1) & t) {
-              const ColumnSet touched = ColumnSet::from_bits(t);
-              const ColumnSet full = ColumnSet::from_bits(f);
-              const WritePlan plan = plan_write(g, stripe, touched, full, lost);
-              ASSERT_EQ(plan.way == WriteWay::impossible, lost.count() > g.redundancy());
-              ASSERT_TRUE((plan.reads & gone).empty());
-              ASSERT_TRUE((plan.writes & gone).empty());
-              if (plan.way == WriteWay::reconstruct_write) ASSERT_EQ(plan.reads | full, g.all_data());
-              if (plan.way == WriteWay::rebuild_write) {
-                ASSERT_EQ((plan.reads - g.all_data()).count(), (gone & g.all_data()).count());
-                ASSERT_EQ(plan.reads | plan.recovers | full | (gone & full), plan.reads | g.all_data());
-              }
-              if (plan.way == WriteWay::read_modify_write) ASSERT_EQ(plan.reads, plan.writes);
-              if (f == 0) break;
-            }
-          }
-        }
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -82,19 +82,49 @@ TEST(Map, DrawsStripes) {
             "2       D5       (P)      Q        D4\n");
 }
 
+TEST(Map, ShowsTheCopiesOfARaid10) {
+  EXPECT_EQ(run({"--level", "10", "--disks", "3", "--failed", "0", "--stripes", "3"}).out,
+            "raid10 of 3 disks, chunk 64 KiB, near-2, failed: 0\n"
+            "stripe  (disk 0) disk 1   disk 2\n"
+            "0       (D0)     D0       D1\n"
+            "1       (D1)     D2       D2\n"
+            "2       (D3)     D3       D4\n");
+  EXPECT_EQ(run({"--level", "10", "--disks", "3", "--failed", "0", "--bs", "64K", "64K"}).out,
+            "raid10 of 3 disks, chunk 64 KiB, near-2, failed: 0\n"
+            "64 KiB at byte 65536: D1 on disk 2, byte 0 of its data; on disk 0 (failed), byte 65536 of its data"
+            " (0 in the chunk)\n"
+            "  read  1 read: any of disks 2\n"
+            "  write 0 reads + 1 write, data only; writes 2\n");
+  EXPECT_NE(run({"--level", "10", "--disks", "4", "--failed", "0", "--failed", "1", "0"}).out.find("more than it"),
+            std::string::npos);
+  EXPECT_EQ(run({"--level", "10", "--disks", "4", "--failed", "0", "--failed", "2", "0"}).out.find("more than it"),
+            std::string::npos);
+}
+
+TEST(Map, DrawsEveryLayout) {
+  EXPECT_EQ(run({"--level", "6", "--disks", "4", "--layout", "right-asymmetric", "--stripes", "4"}).out,
+            "raid6 of 4 disks, chunk 64 KiB, right-asymmetric\n"
+            "stripe  disk 0   disk 1   disk 2   disk 3\n"
+            "0       P        Q        D0       D1\n"
+            "1       D2       P        Q        D3\n"
+            "2       D4       D5       P        Q\n"
+            "3       Q        D6       D7       P\n");
+}
+
 TEST(Map, RefusesBadInputWithOneLine) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{}, "--level is missing"},
       {{"--level", "5"}, "--disks is missing"},
       {{"--level", "5", "--disks", "3"}, "either addresses or --stripes N was expected"},
       {{"--level", "5", "--disks", "3", "--stripes", "2", "0"}, "either addresses or --stripes N was expected"},
-      {{"--level", "10", "--disks", "4", "0"}, "--level 10: 0, 1, 4, 5 or 6 was expected"},
+      {{"--level", "2", "--disks", "4", "0"}, "--level 2: 0, 1, 4, 5, 6 or 10 was expected"},
       {{"--level", "x", "--disks", "4", "0"}, "--level x: a number from 0 to 100 was expected"},
       {{"--level", "6", "--disks", "2", "0"}, "raid6 needs at least 4 disks, not 2"},
       {{"--level", "5", "--disks", "5", "--chunk", "3K", "0"}, "chunk of 3072 bytes: must be a power of two"},
       {{"--level", "1", "--disks", "2", "--chunk", "64K", "0"}, "--chunk: raid1 has no chunks"},
-      {{"--level", "5", "--disks", "5", "--layout", "sideways", "0"}, "--layout sideways: left-symmetric or"},
-      {{"--level", "6", "--disks", "5", "--layout", "right-symmetric", "0"}, "layout right-symmetric of raid6 is not"},
+      {{"--level", "5", "--disks", "5", "--layout", "sideways", "0"}, "--layout sideways: left-symmetric, left-"},
+      {{"--level", "6", "--disks", "5", "--layout", "near-2", "0"}, "raid6 has no layout near-2 (left-symmetric, "},
+      {{"--level", "1", "--disks", "2", "--layout", "sideways", "0"}, "--layout: raid1 has no choice"},
       {{"--level", "5", "--disks", "5", "--failed", "5", "0"}, "--failed 5: a disk from 0 to 4 was expected"},
       {{"--level", "5", "--disks", "5", "--bs", "0", "0"}, "--bs: a size from 1 byte to 1 GiB was expected"},
       {{"--level", "5", "--disks", "5", "--stripes", "0"}, "--stripes 0: at least 1 was expected"},

@@ -85,7 +85,7 @@ TEST(Superblock, ReadsBackWhatWasWritten) {
 }
 
 TEST(Superblock, EveryLevelReadsBack) {
-  for (Level level : {Level::raid0, Level::raid1, Level::raid4, Level::raid5, Level::raid6}) {
+  for (Level level : {Level::raid0, Level::raid1, Level::raid4, Level::raid5, Level::raid6, Level::raid10}) {
     Superblock sb = sample();
     sb.level = level;
     sb.layout = default_layout(level);
@@ -193,12 +193,10 @@ TEST(Superblock, RefusesUnknownFeaturesByName) {
 }
 
 TEST(Superblock, RefusesImpossibleShapesByName) {
-  EXPECT_EQ(refusal_with<std::int32_t>(72, 10), "superblock: level 10 is not 0, 1, 4, 5 or 6 (unsupported)");
-  EXPECT_EQ(refusal_with<std::int32_t>(72, -1), "superblock: level -1 is not 0, 1, 4, 5 or 6 (unsupported)");
-  EXPECT_EQ(refusal_with<std::int32_t>(76, 17), "superblock: layout 17 of raid5 is not one of 0 to 3 (unsupported)");
-  EXPECT_EQ(refusal_with<std::int32_t>(76, 3),
-            "superblock: level, layout, raid_disks or chunksize: layout right-symmetric of raid5 is not offered "
-            "(left-symmetric or left-asymmetric is) (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(72, 2), "superblock: level 2 is not 0, 1, 4, 5, 6 or 10 (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(72, -1), "superblock: level -1 is not 0, 1, 4, 5, 6 or 10 (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(76, 17), "superblock: layout 0x11 of raid5 is unknown (bad input)");
+  EXPECT_EQ(refusal_with<std::int32_t>(76, 3), "accepted");
   EXPECT_EQ(refusal_with<std::uint32_t>(88, 1000),
             "superblock: level, layout, raid_disks or chunksize: chunk of 512000 bytes: must be a power of two from "
             "4 KiB to 16 MiB (invalid argument)");
