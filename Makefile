@@ -6,6 +6,7 @@
 #   make check-long          the same with 10,000 swarm seeds
 #   make asan | tsan         build and run the unit tests of that variant only
 #   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on
+#   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
 #   make bench               speed against fio and reference programs
 #   make lint | format       check the house rules | apply clang-format
 #   make deps                install the Debian packages that are missing
@@ -30,19 +31,21 @@ SEED ?= 1
 # ---- packages: the one list ------------------------------------------------------------------------------------------
 # llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
 PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev \
-  libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev
+  libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev \
+  user-mode-linux mdadm grub-common
 BENCH_PACKAGES := fio
 
 # ---- which tests run where -------------------------------------------------------------------------------------------
 # Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
 # ship. Rooms with threads or rings run under TSan too. ASAN_EXTRA: more runs, BINARY or BINARY,VARIABLE=VALUE.
-RELEASE_ROOMS := e2e scenario swarm crash
+RELEASE_ROOMS := interop e2e scenario swarm crash
 TSAN_ROOMS := async uring
 SWARM_ASAN_SEEDS := 20
 TEST_TIMEOUT_S ?= 900
 
 # ---- compiler --------------------------------------------------------------------------------------------------------
 CXX := clang++-19
+CC_INTEROP := clang-19 -O2 -Wall -Wextra -Werror
 WARNINGS := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough -Werror
 CXXFLAGS_COMMON := -std=c++23 -march=x86-64-v2 -pthread -fno-omit-frame-pointer -fpch-instantiate-templates $(WARNINGS) \
   -Isrc -I.
@@ -69,6 +72,7 @@ ALL_SOURCES := $(wildcard src/*/*.cc) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(BENCH
 
 # The rooms of src that a room's tests link, so that one can be built while others do not compile. Default: all.
 TEST_USES_base := base
+TEST_USES_interop := base
 TEST_USES_async := base async
 TEST_USES_env := base async env
 TEST_USES_uring := base async env uring
@@ -87,7 +91,7 @@ ifeq ($(MAKELEVEL),0)
   endif
 endif
 # Several goals of which one installs packages or calls make itself: one after the other.
-COMPOSITE_GOALS := deps check check-long demo lint bench swarm asan tsan clean format install
+COMPOSITE_GOALS := deps check check-long demo lint bench interop swarm asan tsan clean format install
 ifneq ($(and $(filter $(COMPOSITE_GOALS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
 .NOTPARALLEL:
 endif
@@ -148,6 +152,16 @@ build/$1/tests/$2: $(call objects,$1,$(wildcard tests/$2/*.cc) $(SUPPORT_SOURCES
 	  $(call room_objects,$1,$(call test_uses,$2)),$$(TEST_LIBS) $$(LIBS))
 endef
 
+# What boots the kernel that the interop tests talk to.
+INTEROP_HELPERS := build/interop/uml_shim.so build/interop/guest_init
+build/interop/uml_shim.so: tests/interop/uml_shim.c
+	@mkdir -p $(@D)
+	@$(CC_INTEROP) -shared -fPIC -o $@ $<
+build/interop/guest_init: tests/interop/guest_init.c
+	@mkdir -p $(@D)
+	@$(CC_INTEROP) -static -o $@ $<
+$(VARIANTS:%=build/%/tests/interop): $(INTEROP_HELPERS)
+
 # bench_rules(variant, source)
 define bench_rules
 build/$1/bench/$(basename $(notdir $2)): $(call objects,$1,$2) $(call room_objects,$1,$(ROOMS))
@@ -193,6 +207,7 @@ check:
 	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory check-build' -- $(CHECK_RUNS)
 
 check-long: export RESILVER_SWARM_SEEDS := 10000
+check-long: export RESILVER_INTEROP_FULL := 1
 check-long: export TEST_TIMEOUT_S := 14400
 check-long:
 	@$(MAKE) --no-print-directory check
@@ -205,6 +220,11 @@ swarm:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory build/release/tests/swarm
 	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
+
+interop:
+	@$(MAKE) --no-print-directory deps
+	@tests/run --step build '$(MAKE) --no-print-directory build/release/resilver build/release/tests/interop' -- \
+	  build/release/tests/interop
 
 lint:
 	@$(MAKE) --no-print-directory deps
