@@ -45,6 +45,14 @@ class Buffer {
     return part;
   }
 
+  // This and `next` as one, if `next` lies right behind in the same block; else empty.
+  Buffer joined(const Buffer& next) const noexcept {
+    if (block_ == nullptr || block_ != next.block_ || data_ + size_ != next.data_) return {};
+    Buffer both(*this);
+    both.size_ += next.size_;
+    return both;
+  }
+
  private:
   friend class BufferPool;
   struct Block {

@@ -31,6 +31,17 @@ void Batch::write_raw(Member& member, std::uint64_t offset, const Buffer& buffer
   one(IoOp::write, member, offset, buffer, true, 0);
 }
 
+void Batch::write_run(Member& member, std::uint64_t offset, std::span<const Buffer> run) {
+  Leaf& leaf = core_.leaves().take();
+  std::uint64_t bytes = 0;
+  for (const Buffer& buffer : run) {
+    leaf.buffers[leaf.count++] = buffer;
+    bytes += buffer.size();
+  }
+  ++pending_;
+  core_.send(leaf, member, *this, IoOp::write, member.data_offset + offset, bytes, true, cause_, 0);
+}
+
 void Batch::transfer(IoOp op, Member& member, std::uint64_t offset, const Payload& payload, std::uint64_t at,
                      std::uint64_t length, bool fua, std::uint32_t tag) {
   while (length > 0) {

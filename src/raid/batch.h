@@ -8,6 +8,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "raid/leaf.h"
@@ -33,6 +34,8 @@ class Batch final : LeafSink, Runnable {
   void read(Member& member, std::uint64_t offset, const Buffer& buffer, std::uint32_t tag = 0);
   void write(Member& member, std::uint64_t offset, const Buffer& buffer, bool fua, std::uint32_t tag = 0);
   void write_raw(Member& member, std::uint64_t offset, const Buffer& buffer);
+  // All of `run` as one write, durable when completed; at most Leaf::kMaxSegments buffers.
+  void write_run(Member& member, std::uint64_t offset, std::span<const Buffer> run);
   void transfer(IoOp op, Member& member, std::uint64_t offset, const Payload& payload, std::uint64_t at,
                 std::uint64_t length, bool fua, std::uint32_t tag = 0);
   void write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua);

@@ -3,15 +3,18 @@
 //   assembly.cc   creating and assembling        metadata.cc   superblocks, dirty flag, bad-block logs, housekeeping
 //   io.cc         requests in, straight paths    members.cc    leaves, failing members, spares, the watchdog, status
 //   stripe.cc     reads and writes of parity     row.cc        one 4096-byte row of a stripe, when something is unreadable
-//   mirror.cc     RAID 1                         recovery.cc   rebuild, resync and scrub by windows
+//   stripe_write.cc  merging requests by stripe  mirror.cc     RAID 1 and 10
+//   recovery.cc   rebuild, resync and scrub by windows
 //
 // A *row* is the same 4096 bytes of every chunk of a stripe: the unit in which damage is told, healed and recorded.
 #pragma once
 
 #include <array>
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "async/sync.h"
@@ -19,10 +22,12 @@
 #include "raid/array.h"
 #include "raid/batch.h"
 #include "raid/bitmap.h"
+#include "raid/journal.h"
 #include "raid/leaf.h"
 #include "raid/parity.h"
 #include "raid/payload.h"
 #include "raid/range_lock.h"
+#include "raid/stripe_write.h"
 
 namespace resilver::raid {
 
@@ -55,6 +60,18 @@ struct Given {
   std::uint64_t end = 0;
   std::uint64_t at = 0;  // offset in the request
   std::uint64_t size() const noexcept { return end - begin; }
+};
+
+// What is to be written to a band.
+struct BandWrite {
+  Band band;
+  bool fua = false;
+  ColumnSet touched;        // columns of which something is given
+  ColumnSet full;           // columns of which all is given
+  std::vector<Span> spans;  // by column, then offset; disjoint
+
+  std::span<const Span> of(std::uint32_t column) const noexcept;
+  BandWrite part(std::uint64_t begin, std::uint64_t end) const;  // of the same columns, these rows
 };
 
 // Content of the columns of a band (or row), each from its begin on.
@@ -121,6 +138,16 @@ class Core {
   // ---- recovery.cc ----
   Task<Status> scrub(ScrubOptions options);
 
+  // ---- for the journal ----
+  Task<void> commit() { return settle(++sb_wanted_); }  // writes all superblocks
+  void journal_failed(Member& disk, Errc why);
+  Task<Errc> write_unlogged(std::uint64_t logical, Buffer block);
+  std::uint64_t logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept;
+  const Uuid& set_uuid() const noexcept { return common_.set_uuid; }
+  Random& random() noexcept { return random_; }
+  const Buffer& zeroes() const noexcept { return zeroes_; }
+  TaskGroup& tasks() noexcept { return tasks_; }
+
   void set_listener(ArrayListener* listener) noexcept { listener_ = listener; }
   Scheduler& scheduler() noexcept { return scheduler_; }
   BufferPool& pool() noexcept { return pool_; }
@@ -155,7 +182,6 @@ class Core {
   Task<void> run_slow(Op& op);
   Task<Errc> run_write(Op& op);
   Task<Errc> run_flush();
-  Task<Errc> write_payload(const IoRequest& request, const Payload& payload);
 
   // stripe.cc
   struct Transfer {  // a request as its stripe parts see it
@@ -164,20 +190,30 @@ class Core {
     std::uint64_t length;
     bool fua;
   };
-  Task<Errc> for_each_band(const Transfer& transfer, bool write);
-  Task<void> band_task(const Transfer& transfer, bool write, Band band, Errc& status, Semaphore& depth);
+  Task<Errc> read_bands(const Transfer& transfer);
+  Task<void> read_one_band(const Transfer& transfer, Band band, Errc& status, Semaphore& depth);
   Task<Errc> read_band(const Transfer& transfer, Band band);
-  Task<Errc> write_band(const Transfer& transfer, Band band);
-  Task<Errc> write_band_by_rows(const Transfer& transfer, Band band);
+  Task<Errc> write_band(BandWrite write);
   Given given(const Transfer& transfer, const Band& band, std::uint32_t column) const noexcept;
   ColumnSet touched(const Transfer& transfer, const Band& band) const noexcept;
-  enum class Loaded : std::uint8_t { ok, again, damaged, impossible, no_memory };
+  enum class Loaded : std::uint8_t { ok, again, damaged, no_memory };
   Task<Loaded> load(const Band& band, ColumnSet reads, Columns& columns, Cause cause);
   bool allocate(const Band& band, ColumnSet wanted, Columns& columns);
   void recover(const Band& band, ColumnSet lost, ColumnSet wanted, Columns& columns);
-  bool compute_parity(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns);
-  Task<bool> store(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns);
+  bool compute_parity(const BandWrite& write, const WritePlan& plan, Columns& columns);
+  Task<Errc> store(const BandWrite& write, ColumnSet writes, Columns& columns);
   bool has_bad(const Band& band) const noexcept;
+
+  // stripe_write.cc
+  bool continues_stream(std::uint64_t begin, std::uint64_t end) noexcept;
+  Task<Errc> write_stripes(const Transfer& transfer);
+  void stage(std::uint64_t stripe, const Piece& piece);
+  Task<void> plug(const StripeWrite& write);
+  Task<void> run_stripe_write(std::unique_ptr<StripeWrite> write);
+  std::vector<Band> bands_of(const StripeWrite& write) const;
+  BandWrite band_write(const StripeWrite& write, const Band& band) const;
+  Task<Errc> write_bands(const StripeWrite& write);
+  Task<void> write_one_band(const StripeWrite& write, Band band, Errc& status);
 
   // row.cc
   struct Row {
@@ -190,8 +226,7 @@ class Core {
   Task<Row> load_row(std::uint64_t stripe, std::uint64_t row, Cause cause);
   Task<void> heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Cause cause);
   void note_lost(std::uint64_t stripe, std::uint64_t row, ColumnSet columns);
-  std::uint64_t logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept;
-  Task<Errc> write_row(const Transfer& transfer, std::uint64_t stripe, std::uint64_t row);
+  Task<Errc> write_row(const BandWrite& write, std::uint64_t row);
   Task<bool> forget_parity(std::uint64_t stripe, std::uint64_t at);
   Task<bool> add_bad(Member& member, std::uint64_t row_offset);
   Task<void> clear_bad(std::uint64_t begin, std::uint64_t end, MemberSet members);
@@ -217,7 +252,6 @@ class Core {
   void watchdog_fired() noexcept;
 
   // metadata.cc
-  Task<void> commit() { return settle(++sb_wanted_); }
   Task<void> settle(std::uint64_t wanted);
   Task<void> write_superblocks();
   Superblock superblock_for(const Member& member) const;
@@ -282,6 +316,15 @@ class Core {
   bool starting_queued_ = false;
   Nanos last_foreground_ = -kHour;
   Semaphore bands_;  // stripe operations under way, so that scratch memory is bounded
+  std::uint64_t band_bytes_ = kBandBytes;
+  std::unique_ptr<Journal> journal_;
+
+  std::map<std::uint64_t, StripeWrite*> open_stripes_;  // by stripe: those that take pieces
+  std::uint32_t stripe_writes_ = 0;                     // open or running
+  std::uint32_t plugged_ = 0;                           // of them
+  std::array<std::uint64_t, 8> stream_ends_{};          // where the last writes ended
+  std::uint32_t next_stream_ = 0;
+  std::uint64_t peak_writes_ = 0;  // active_writes_ at its highest since a plug was in vain
 
   bool failed_ = false;
   bool stopping_ = false;
@@ -313,6 +356,7 @@ class Core {
   Event house_event_;
   Event pass_event_;
   Event drained_;
+  Event plug_event_;
   TaskGroup tasks_;  // last: its frames use everything above
 };
 

@@ -83,6 +83,10 @@ void Core::begin(Op& op) noexcept {
   op.begin = rows.begin;
   op.end = rows.end;
   op.exclusive = request.op != IoOp::read;
+  if (op.exclusive && geometry_.parity_disks() > 0) {  // stripe by stripe: see stripe_write.h
+    tasks_.spawn(run_slow(op));
+    return;
+  }
   op.run = [](Runnable& self) noexcept {
     Op& granted = static_cast<Op&>(self);
     if (!granted.core->try_straight_read(granted)) granted.core->tasks_.spawn(granted.core->run_slow(granted));
@@ -218,7 +222,7 @@ Task<void> Core::run_slow(Op& op) {
       const Transfer transfer{payload, request.offset, request.length, false};
       status = failed_                 ? Errc::unavailable
                : geometry_.is_mirror() ? co_await read_mirror(transfer)
-                                       : co_await for_each_band(transfer, false);
+                                       : co_await read_bands(transfer);
       break;
     }
     case IoOp::flush: status = co_await run_flush(); break;
@@ -235,6 +239,7 @@ Task<Errc> Core::run_flush() {
 Task<Errc> Core::run_write(Op& op) {
   const IoRequest& request = *op.request;
   ++active_writes_;
+  peak_writes_ = std::max(peak_writes_, active_writes_);
   co_await ensure_dirty();
   if (bitmap_ && !bitmap_->begin(op.begin, std::min(op.end, geometry_.member_bytes()))) {
     co_await bitmap_->wait_durable(op.begin, std::min(op.end, geometry_.member_bytes()));
@@ -245,7 +250,7 @@ Task<Errc> Core::run_write(Op& op) {
     const bool zeroes = request.op != IoOp::write;
     const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);
     const Transfer transfer{payload, request.offset, request.length, request.fua};
-    status = geometry_.is_mirror() ? co_await write_mirror(transfer) : co_await for_each_band(transfer, true);
+    status = geometry_.is_mirror() ? co_await write_mirror(transfer) : co_await write_stripes(transfer);
   }
   // Rule 2: who missed this write is durably excluded before it is acknowledged.
   if (!planted(PlantedBug::member_not_marked_faulty)) co_await settle(faults_settled_);

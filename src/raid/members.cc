@@ -25,6 +25,7 @@ Core::Core(Scheduler& scheduler, BufferPool& pool, Random random, const ArrayTun
       house_event_(scheduler),
       pass_event_(scheduler),
       drained_(scheduler),
+      plug_event_(scheduler),
       tasks_(scheduler) {
   if (geometry.parity_disks() > 0) code_ = std::make_unique<ParityCode>(geometry.data_disks(), geometry.parity_disks());
   CHECK(zeroes_, "no memory for an array");

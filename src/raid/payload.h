@@ -43,6 +43,16 @@ class Payload {
     return found;
   }
 
+  // One block of the payload; `offset` is a multiple of kBlockBytes.
+  Buffer block(std::uint64_t offset) const {
+    Buffer found;
+    visit(offset, kBlockBytes, [&](const Buffer& segment, std::uint64_t within, std::uint64_t) {
+      found = segment.slice(within, kBlockBytes);
+      return false;
+    });
+    return found;
+  }
+
   void copy_to(std::byte* to, std::uint64_t offset, std::uint64_t length) const noexcept {
     visit(offset, length, [&](const Buffer& segment, std::uint64_t within, std::uint64_t bytes) {
       std::memcpy(to, segment.data() + within, bytes);

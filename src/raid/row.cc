@@ -95,19 +95,19 @@ Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
   co_return !failed_;
 }
 
-// Writes what a request gives of one row, over unreadable blocks too: what is given anew need not be read.
-Task<Errc> Core::write_row(const Transfer& transfer, std::uint64_t stripe, std::uint64_t row) {
-  const std::uint64_t base = geometry_.stripe_member_offset(stripe);
-  const std::uint64_t at = base + row;
-  const Band band{stripe, base, row, row + kRowBytes};
-  const ColumnSet fresh = touched(transfer, band);
+// Writes what is given of one row, over unreadable blocks too: what is given anew need not be read.
+Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
+  const std::uint64_t stripe = write.band.stripe;
+  const std::uint64_t at = write.band.base + row;
+  const BandWrite one = write.part(row, row + kRowBytes);
+  const ColumnSet fresh = one.touched;
   if (fresh.empty()) co_return Errc::ok;
   Row found = co_await load_row(stripe, row, Cause::foreground);
   if (failed_) co_return Errc::unavailable;
   if (found.no_memory) co_return Errc::limit;
-  for (const std::uint32_t column : fresh) {
-    transfer.payload.copy_to(found.columns.at(column), given(transfer, band, column).at, kRowBytes);
-    found.known.add(column);
+  for (const Span& span : one.spans) {
+    span.payload->copy_to(found.columns.at(span.column), span.at, kRowBytes);
+    found.known.add(span.column);
   }
   const ColumnSet data = geometry_.all_data();
   const bool parity_known = (data - found.known).empty();
@@ -123,23 +123,23 @@ Task<Errc> Core::write_row(const Transfer& transfer, std::uint64_t stripe, std::
     if (!co_await forget_parity(stripe, at)) co_return Errc::unavailable;
   }
   // What heals a bad block is durable before the log forgets the block.
-  const bool heals = has_bad(band);
+  BandWrite durable = one;
+  const bool heals = has_bad(one.band);
+  durable.fua = one.fua || heals;
+  ColumnSet writes = fresh;
+  if (parity_known) writes = writes | (ColumnSet::first(geometry_.columns()) - data);
   MemberSet written;
-  {
-    Batch batch(*this, Cause::foreground);
-    for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
-      const std::uint32_t slot = geometry_.member_of(stripe, column);
-      const bool parity = column >= geometry_.data_disks();
-      if (parity ? !parity_known : !fresh.contains(column)) continue;
-      if (slots_[slot] == nullptr || !slots_[slot]->holds(at + kRowBytes)) continue;
-      batch.write(*slots_[slot], at, found.columns.buffer[column], transfer.fua || heals, column);
+  for (const std::uint32_t column : writes) {
+    const std::uint32_t slot = geometry_.member_of(stripe, column);
+    if (slots_[slot] != nullptr && slots_[slot]->holds(at + kRowBytes)) {
       written.add(slot);
+    } else {
+      writes.remove(column);
     }
-    co_await batch;
-    judge(batch);
   }
-  co_await clear_bad(at, at + kRowBytes, written);
-  co_return failed_ ? Errc::unavailable : Errc::ok;
+  const Errc status = co_await store(durable, writes, found.columns);
+  if (heals) co_await clear_bad(at, at + kRowBytes, written);
+  co_return status;
 }
 
 }  // namespace resilver::raid

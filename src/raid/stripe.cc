@@ -34,8 +34,8 @@ bool Core::has_bad(const Band& band) const noexcept {
   });
 }
 
-// Runs all bands of a request; more than one at a time.
-Task<Errc> Core::for_each_band(const Transfer& transfer, bool write) {
+// Runs all bands of a read; more than one at a time.
+Task<Errc> Core::read_bands(const Transfer& transfer) {
   Errc status = Errc::ok;
   Semaphore depth(scheduler_, kBandsPerRequest);
   TaskGroup bands(scheduler_);
@@ -48,9 +48,9 @@ Task<Errc> Core::for_each_band(const Transfer& transfer, bool write) {
       const Band band{part.stripe, geometry_.stripe_member_offset(part.stripe), begin, end};
       co_await depth.acquire();
       if (part.length == transfer.length && end == part.end && begin == part.begin) {
-        co_await band_task(transfer, write, band, status, depth);
+        co_await read_one_band(transfer, band, status, depth);
       } else {
-        bands.spawn(band_task(transfer, write, band, status, depth));
+        bands.spawn(read_one_band(transfer, band, status, depth));
       }
       begin = end;
     }
@@ -61,11 +61,11 @@ Task<Errc> Core::for_each_band(const Transfer& transfer, bool write) {
   co_return status;
 }
 
-Task<void> Core::band_task(const Transfer& transfer, bool write, Band band, Errc& status, Semaphore& depth) {
+Task<void> Core::read_one_band(const Transfer& transfer, Band band, Errc& status, Semaphore& depth) {
   SemaphoreGuard one(depth);
   co_await bands_.acquire();
   SemaphoreGuard guard(bands_);
-  const Errc outcome = write ? co_await write_band(transfer, band) : co_await read_band(transfer, band);
+  const Errc outcome = co_await read_band(transfer, band);
   if (outcome != Errc::ok && status == Errc::ok) status = outcome;
 }
 
@@ -141,16 +141,12 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
 
 // ---- writing --------------------------------------------------------------------------------------------------------------
 
-Task<Errc> Core::write_band(const Transfer& transfer, Band band) {
-  const ColumnSet columns_touched = touched(transfer, band);
-  ColumnSet full;
-  for (const std::uint32_t column : columns_touched) {
-    if (given(transfer, band, column).size() == band.size()) full.add(column);
-  }
+Task<Errc> Core::write_band(BandWrite write) {
+  const Band& band = write.band;
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     if (failed_) co_return Errc::unavailable;
     const MemberSet lost = lost_for(band.base + band.begin, band.base + band.end);
-    const WritePlan plan = plan_write(geometry_, band.stripe, columns_touched, full, lost);
+    const WritePlan plan = plan_write(geometry_, band.stripe, write.touched, write.full, lost);
     if (plan.way == WriteWay::impossible) co_return Errc::unavailable;
     if (has_bad(band)) break;
     Columns columns;
@@ -165,77 +161,107 @@ Task<Errc> Core::write_band(const Transfer& transfer, Band band) {
     // What was not read is not known, even where its buffer is there to be filled.
     const ColumnSet unread = ColumnSet::first(geometry_.columns()) - plan.reads;
     if (!plan.recovers.empty()) recover(band, unread, plan.recovers, columns);
-    if (!compute_parity(transfer, band, plan, columns)) co_return Errc::limit;
-    co_await store(transfer, band, plan, columns);
-    co_return failed_ ? Errc::unavailable : Errc::ok;
+    if (!compute_parity(write, plan, columns)) co_return Errc::limit;
+    co_return co_await store(write, plan.writes, columns);
   }
   Errc status = Errc::ok;
   for (std::uint64_t row = band.begin; row < band.end && status == Errc::ok; row += kRowBytes) {
-    status = co_await write_row(transfer, band.stripe, row);
+    status = co_await write_row(write, row);
   }
   co_return status;
 }
 
+std::span<const Span> BandWrite::of(std::uint32_t column) const noexcept {
+  const auto first = std::find_if(spans.begin(), spans.end(), [&](const Span& span) { return span.column == column; });
+  auto last = first;
+  while (last != spans.end() && last->column == column) ++last;
+  return {first, last};
+}
+
+BandWrite BandWrite::part(std::uint64_t begin, std::uint64_t end) const {
+  BandWrite cut;
+  cut.band = {band.stripe, band.base, begin, end};
+  cut.fua = fua;
+  for (Span span : spans) {
+    if (span.begin >= end || span.end <= begin) continue;
+    const std::uint64_t skip = begin > span.begin ? begin - span.begin : 0;
+    span.begin += skip;
+    span.at += skip;
+    span.end = std::min(span.end, end);
+    cut.spans.push_back(span);
+    cut.touched.add(span.column);
+    if (span.size() == end - begin) cut.full.add(span.column);
+  }
+  return cut;
+}
+
 // False: no memory.
-bool Core::compute_parity(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns) {
+bool Core::compute_parity(const BandWrite& write, const WritePlan& plan, Columns& columns) {
+  const Band& band = write.band;
   const std::uint32_t p_column = geometry_.p_column();
   const std::uint32_t q_column = geometry_.q_column();
   std::byte* p = plan.writes.contains(p_column) ? columns.at(p_column) : nullptr;
   std::byte* q = geometry_.parity_disks() > 1 && plan.writes.contains(q_column) ? columns.at(q_column) : nullptr;
   if (p == nullptr && q == nullptr) return true;
+  if (plan.way == WriteWay::read_modify_write) {
+    for (const std::uint32_t column : write.touched) {
+      // old becomes old + new where something is given, zero elsewhere: the difference
+      std::byte* old = columns.at(column);
+      std::uint64_t reached = band.begin;
+      for (const Span& span : write.of(column)) {
+        std::memset(old + (reached - band.begin), 0, span.begin - reached);
+        span.payload->add_to(old + (span.begin - band.begin), span.at, span.size());
+        reached = span.end;
+      }
+      std::memset(old + (reached - band.begin), 0, band.end - reached);
+      code_->update(column, old, p, q, band.size());
+    }
+    return true;
+  }
   std::array<const std::byte*, kMaxDisks> data{};
   std::array<Buffer, kMaxDisks> copies;
   for (std::uint32_t d = 0; d < geometry_.data_disks(); ++d) {
-    const Given part = given(transfer, band, d);
-    std::byte* old = columns.at(d);
-    if (plan.way == WriteWay::read_modify_write) {
-      if (part.size() == 0) continue;
-      // old becomes old + new where something is given, zero elsewhere: the difference
-      const std::uint64_t skip = part.begin - band.begin;
-      std::memset(old, 0, skip);
-      std::memset(old + skip + part.size(), 0, band.size() - skip - part.size());
-      transfer.payload.add_to(old + skip, part.at, part.size());
-      code_->update(d, old, p, q, band.size());
-      continue;
-    }
-    data[d] = old;
-    if (part.size() == 0) continue;
-    if (part.size() == band.size()) {
-      data[d] = transfer.payload.contiguous(part.at, part.size());
+    const std::span<const Span> spans = write.of(d);
+    if (spans.size() == 1 && spans[0].size() == band.size()) {
+      data[d] = spans[0].payload->contiguous(spans[0].at, band.size());
       if (data[d] != nullptr) continue;
+    }
+    std::byte* content = columns.at(d);
+    if (content == nullptr) {
       copies[d] = pool_.allocate(band.size());
       if (!copies[d]) return false;
-      transfer.payload.copy_to(copies[d].data(), part.at, part.size());
-      data[d] = copies[d].data();
-    } else {
-      transfer.payload.copy_to(old + (part.begin - band.begin), part.at, part.size());
+      content = copies[d].data();
     }
+    for (const Span& span : spans) span.payload->copy_to(content + (span.begin - band.begin), span.at, span.size());
+    data[d] = content;
   }
-  if (plan.way != WriteWay::read_modify_write) {
-    code_->generate(std::span(data.data(), geometry_.data_disks()), p, q, band.size());
-  }
+  code_->generate(std::span(data.data(), geometry_.data_disks()), p, q, band.size());
   return true;
 }
 
-// Writes what the request gives and the parity. True if nothing failed.
-Task<bool> Core::store(const Transfer& transfer, const Band& band, const WritePlan& plan, Columns& columns) {
+// Writes what is given and the parity to members; with a journal, there first.
+Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& columns) {
+  const Band& band = write.band;
   const MemberSet lost = lost_for(band.base + band.begin, band.base + band.end);
   const bool skip_parity = planted(PlantedBug::parity_not_updated_degraded) && !lost.empty();
+  JournalEntry entry;
+  if (journal_ && !co_await journal_->append(write, writes, columns, entry)) co_return Errc::unavailable;
   Batch batch(*this, Cause::foreground);
-  for (const std::uint32_t column : plan.writes) {
+  for (const std::uint32_t column : writes) {
     Member& member = *slots_[geometry_.member_of(band.stripe, column)];
     if (!member.live()) continue;  // failed meanwhile: parity covers it
     if (column >= geometry_.data_disks()) {
-      if (!skip_parity) batch.write(member, band.base + band.begin, columns.buffer[column], transfer.fua, column);
+      if (!skip_parity) batch.write(member, band.base + band.begin, columns.buffer[column], write.fua, column);
       continue;
     }
-    const Given part = given(transfer, band, column);
-    batch.transfer(IoOp::write, member, band.base + part.begin, transfer.payload, part.at, part.size(), transfer.fua,
-                   column);
+    for (const Span& span : write.of(column)) {
+      batch.transfer(IoOp::write, member, band.base + span.begin, *span.payload, span.at, span.size(), write.fua, column);
+    }
   }
   co_await batch;
   judge(batch);
-  co_return batch.failures().empty();
+  if (journal_) journal_->done(entry);
+  co_return failed_ ? Errc::unavailable : Errc::ok;
 }
 
 }  // namespace resilver::raid

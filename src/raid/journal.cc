@@ -1,0 +1,355 @@
+#include "raid/journal.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+namespace {
+
+constexpr std::uint64_t kReclaimFraction = 4;  // space is won back when a quarter of the ring is used
+constexpr std::uint64_t kSeqGap = 10'000;  // after recovery, so that no old record can follow a new one (md's too)
+
+Task<Buffer> block_from(Core& core) {
+  Buffer block = core.pool().allocate(kJournalBlockBytes);
+  while (!block) {
+    co_await sleep_for(core.scheduler(), kMillisecond);
+    block = core.pool().allocate(kJournalBlockBytes);
+  }
+  co_return block;
+}
+
+void encode(const JournalMeta& meta, std::uint32_t seed, const Buffer& block) {
+  encode_journal_meta(meta, seed, std::span<std::byte, kJournalBlockBytes>(block.data(), kJournalBlockBytes));
+}
+
+}  // namespace
+
+Journal::Journal(Core& core, Member& disk, std::uint64_t tail_sectors)
+    : core_(core),
+      disk_(disk),
+      seed_(journal_seed(core.set_uuid())),
+      size_(disk.super.data_size_sectors / kJournalBlockSectors * kJournalBlockSectors),
+      tail_(tail_sectors),
+      reclaiming_(core.scheduler()),
+      chain_event_(core.scheduler()),
+      space_event_(core.scheduler()) {}
+
+std::uint64_t Journal::rows_per_record(std::uint32_t columns) noexcept {
+  return (kJournalBlockBytes - kJournalHeaderBytes) / (payload_bytes(1) * columns);
+}
+
+void Journal::fail_now(Errc why) {
+  if (failed_) return;
+  failed_ = true;
+  core_.journal_failed(disk_, why);
+  chain_event_.wake_all();
+  space_event_.wake_all();
+}
+
+Task<Status> Journal::format(Random& random) {
+  tail_ = head_ = 0;
+  seq_ = chain_end_ = random.next() & 0xffffffff;
+  if (!co_await append_empty()) co_return fail(Errc::io, disk_.name + ": the journal cannot be written");
+  co_return Status{};
+}
+
+// ---- writing --------------------------------------------------------------------------------------------------------------
+
+void Journal::add(Record& record, PayloadType type, std::uint64_t location_sectors,
+                  std::initializer_list<Buffer> pages) const {
+  JournalPayload payload;
+  payload.type = type;
+  payload.location_sectors = location_sectors;
+  payload.pages = static_cast<std::uint32_t>(pages.size());
+  std::size_t i = 0;
+  for (const Buffer& page : pages) {
+    payload.checksums[i++] = journal_checksum(seed_, page.bytes());
+    std::vector<Buffer>& all = record.pages;
+    // What lies behind the last page in memory goes out with it.
+    Buffer both = all.empty() ? Buffer() : all.back().joined(page);
+    if (both) {
+      all.back() = std::move(both);
+    } else {
+      all.push_back(page);
+    }
+  }
+  record.meta.payloads.push_back(std::move(payload));
+}
+
+Journal::Record Journal::record_of(const BandWrite& write, ColumnSet writes, const Columns& columns) const {
+  const Geometry& geometry = core_.geometry();
+  const Band& band = write.band;
+  Record record;
+  for (const Span& span : write.spans) {
+    if (!writes.contains(span.column)) continue;
+    const std::uint64_t logical = core_.logical_of(band.stripe, span.column, span.begin) / kSectorBytes;
+    for (std::uint64_t row = 0; row < span.size(); row += kJournalBlockBytes) {
+      add(record, PayloadType::data, logical + row / kSectorBytes,
+          {span.payload->block(span.at + row)});
+    }
+  }
+  const bool p = writes.contains(geometry.p_column());
+  const bool q = geometry.parity_disks() > 1 && writes.contains(geometry.q_column());
+  if (!p && !q) return record;
+  const auto page = [&](std::uint32_t column, bool known, std::uint64_t row) {
+    // md wants both pages of RAID 6. That of a lost member is never written anywhere: see the rules about the tail.
+    return (known ? columns.buffer[column] : core_.zeroes()).slice(known ? row : 0, kJournalBlockBytes);
+  };
+  for (std::uint64_t row = 0; row < band.size(); row += kJournalBlockBytes) {
+    const std::uint64_t location = (band.base + band.begin + row) / kSectorBytes;
+    if (geometry.parity_disks() > 1) {
+      add(record, PayloadType::parity, location,
+          {page(geometry.p_column(), p, row), page(geometry.q_column(), q, row)});
+    } else {
+      add(record, PayloadType::parity, location, {page(geometry.p_column(), p, row)});
+    }
+  }
+  return record;
+}
+
+Journal::Entry& Journal::reserve(std::uint64_t sectors) {
+  entries_.push_back({seq_++, head_, sectors});
+  head_ = ring_add(head_, sectors);
+  used_ += sectors;
+  return entries_.back();
+}
+
+// Writes a record at its position; true if all of it is durable. The ring's end may be anywhere in it.
+Task<bool> Journal::write_record(const Record& record, const Buffer& meta_block) {
+  Batch batch(core_, Cause::metadata);
+  std::uint64_t at = record.meta.position_sectors * kSectorBytes;
+  const std::uint64_t end = size_ * kSectorBytes;
+  std::vector<Buffer> run{meta_block};
+  std::uint64_t run_at = at;
+  at += kJournalBlockBytes;
+  const auto send = [&] {
+    if (!run.empty()) batch.write_run(disk_, run_at, run);
+    run.clear();
+    if (at == end) at = 0;
+    run_at = at;
+  };
+  for (const Buffer& pages : record.pages) {
+    for (std::uint64_t taken = 0; taken < pages.size();) {
+      if (at == end || run.size() == Leaf::kMaxSegments) send();
+      const std::uint64_t bytes = std::min<std::uint64_t>(pages.size() - taken, end - at);
+      run.push_back(pages.slice(taken, bytes));
+      taken += bytes;
+      at += bytes;
+    }
+  }
+  send();
+  co_await batch;
+  if (!batch.failures().empty()) fail_now(batch.failures().front().status);
+  co_return !failed_;
+}
+
+void Journal::written(std::uint64_t seq) {
+  entries_[seq - entries_.front().seq].written = true;
+  const std::uint64_t before = chain_end_;
+  while (chain_end_ < seq_ && entries_[chain_end_ - entries_.front().seq].written) ++chain_end_;
+  if (chain_end_ != before) chain_event_.wake_all();
+}
+
+Task<bool> Journal::append(const BandWrite& write, ColumnSet writes, const Columns& columns, JournalEntry& entry) {
+  Record record = record_of(write, writes, columns);
+  const Buffer block = co_await block_from(core_);
+  const std::uint64_t sectors = record.meta.sectors();
+  while (!failed_ && !fits(sectors)) {
+    const std::uint64_t used = used_;
+    co_await reclaim();
+    if (used_ == used && !failed_) co_await space_event_.wait();
+  }
+  if (failed_) co_return false;
+  if (used_ > size_ / kReclaimFraction && reclaiming_.available() != 0) core_.tasks().spawn(reclaim());
+  const Entry& place = reserve(sectors);
+  entry.seq = place.seq;
+  record.meta.seq = place.seq;
+  record.meta.position_sectors = place.position;
+  encode(record.meta, seed_, block);
+  if (!co_await write_record(record, block)) co_return false;
+  written(entry.seq);
+  while (!failed_ && chain_end_ <= entry.seq) co_await chain_event_.wait();
+  co_return !failed_;
+}
+
+void Journal::done(const JournalEntry& entry) {
+  entries_[entry.seq - entries_.front().seq].done = true;
+  space_event_.wake_all();
+}
+
+// An empty record: where the tail can stand when nothing else is in the log.
+Task<bool> Journal::append_empty() {
+  const Buffer block = co_await block_from(core_);
+  Entry& place = reserve(kJournalBlockSectors);
+  Record record;
+  record.meta.seq = place.seq;
+  record.meta.position_sectors = place.position;
+  encode(record.meta, seed_, block);
+  if (!co_await write_record(record, block)) co_return false;
+  place.done = true;
+  written(record.meta.seq);
+  co_return true;
+}
+
+// Moves the tail past what is done, after a flush of the members. The tail stands on a written record always: what an older
+// turn of the ring left there could else be taken for the log's beginning.
+Task<void> Journal::reclaim() {
+  co_await reclaiming_.acquire();
+  SemaphoreGuard one(reclaiming_);
+  const auto open = std::find_if(entries_.begin(), entries_.end(), [](const Entry& entry) { return !entry.done; });
+  auto moved = static_cast<std::size_t>(open - entries_.begin());
+  if (failed_ || moved == 0) co_return;
+  if (moved == entries_.size()) {
+    if (moved == 1 && entries_.front().sectors == kJournalBlockSectors) co_return;  // empty already
+    if (!co_await append_empty()) co_return;
+  } else if (!open->written && --moved == 0) {
+    co_return;
+  }
+  if (co_await core_.flush_members(Cause::metadata) != Errc::ok || failed_) co_return;
+  const std::uint64_t old_tail = tail_;
+  tail_ = entries_[moved].position;
+  co_await core_.commit();
+  if (failed_) {
+    tail_ = old_tail;
+    co_return;
+  }
+  for (; moved > 0; --moved) {
+    used_ -= entries_.front().sectors;
+    entries_.pop_front();
+  }
+  space_event_.wake_all();
+}
+
+Task<void> Journal::trim() {
+  const std::uint64_t before = seq_;
+  while (!failed_ && !entries_.empty() && entries_.front().seq < before) {
+    const bool empty = entries_.size() == 1 && entries_.front().done && entries_.front().sectors == kJournalBlockSectors;
+    if (empty) co_return;
+    if (!entries_.front().done) {
+      co_await space_event_.wait();
+      continue;
+    }
+    const std::uint64_t first = entries_.front().seq;
+    co_await reclaim();
+    const bool stuck = !entries_.empty() && entries_.front().seq == first;
+    if (stuck && core_.failed()) co_return;
+    if (stuck) co_await sleep_for(core_.scheduler(), kMillisecond);
+  }
+}
+
+// ---- replaying --------------------------------------------------------------------------------------------------------------
+
+// Reads from the ring into all of `into`.
+Task<Errc> Journal::read(std::uint64_t position, const Buffer& into) {
+  const std::uint64_t first = std::min<std::uint64_t>(into.size(), (size_ - position) * kSectorBytes);
+  Errc status = co_await Io::read(*disk_.device, disk_.data_offset + position * kSectorBytes, into.slice(0, first));
+  if (status == Errc::ok && first < into.size()) {
+    status = co_await Io::read(*disk_.device, disk_.data_offset, into.slice(first, into.size() - first));
+  }
+  co_return status;
+}
+
+Task<Result<JournalMeta>> Journal::read_meta(std::uint64_t position) {
+  const Buffer block = co_await block_from(core_);
+  const Errc status = co_await read(position, block);
+  if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
+  co_return decode_journal_meta(std::span<const std::byte, kJournalBlockBytes>(block.data(), kJournalBlockBytes), seed_);
+}
+
+// True: the whole record was there and has been applied. False: the log ends before it.
+Task<Result<bool>> Journal::replay_record(const JournalMeta& meta) {
+  const std::uint64_t bytes = (meta.sectors() - kJournalBlockSectors) * kSectorBytes;
+  if (bytes == 0) co_return true;
+  const Buffer pages = bytes <= BufferPool::kMaxBlock ? core_.pool().allocate(bytes) : Buffer();
+  if (!pages) co_return fail(Errc::limit, "no buffer for the journal");
+  const Errc status = co_await read(ring_add(meta.position_sectors, kJournalBlockSectors), pages);
+  if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
+  std::uint64_t at = 0;
+  for (const JournalPayload& payload : meta.payloads) {
+    for (std::uint32_t i = 0; i < payload.pages; ++i, at += kJournalBlockBytes) {
+      if (journal_checksum(seed_, pages.bytes().subspan(at, kJournalBlockBytes)) != payload.checksums[i]) co_return false;
+    }
+  }
+  if (Status applied = co_await apply(meta, pages); !applied) co_return std::unexpected(applied.error());
+  co_return true;
+}
+
+Task<Status> Journal::apply(const JournalMeta& meta, const Buffer& pages) {
+  const Geometry& geometry = core_.geometry();
+  std::vector<std::uint64_t> with_parity;  // rows, by member offset
+  for (const JournalPayload& payload : meta.payloads) {
+    if (payload.type == PayloadType::parity) with_parity.push_back(payload.location_sectors * kSectorBytes);
+  }
+  std::sort(with_parity.begin(), with_parity.end());
+  std::vector<std::pair<std::uint64_t, Buffer>> data_only;
+  {
+    Batch batch(core_, Cause::resync);
+    const auto put = [&](std::uint32_t slot, std::uint64_t offset, std::uint64_t at) {
+      Member* member = core_.slots()[slot];
+      if (member == nullptr || !member->live()) return;
+      batch.write(*member, offset, pages.slice(at, kJournalBlockBytes), false);
+    };
+    std::uint64_t at = 0;
+    for (const JournalPayload& payload : meta.payloads) {
+      const std::uint64_t location = payload.location_sectors * kSectorBytes;
+      const bool parity = payload.type == PayloadType::parity;
+      const std::uint64_t limit = parity ? geometry.member_bytes() : geometry.capacity_bytes();
+      if (payload.pages != 0 && (location >= limit || (parity && payload.pages != geometry.parity_disks()))) {
+        co_return fail(Errc::corrupt, fmt::format("journal: location {} is not of this array", location));
+      }
+      if (parity) {
+        const std::uint64_t stripe = geometry.stripe_of_member_offset(location);
+        put(geometry.p_member(stripe), location, at);
+        if (payload.pages > 1) put(geometry.q_member(stripe), location, at + kJournalBlockBytes);
+      } else if (payload.pages != 0) {
+        const Location place = geometry.map(location);
+        if (std::binary_search(with_parity.begin(), with_parity.end(), place.member_offset)) {
+          put(place.member, place.member_offset, at);
+        } else {
+          data_only.emplace_back(location, pages.slice(at, kJournalBlockBytes));
+        }
+      }
+      at += payload.pages * kJournalBlockBytes;
+    }
+    co_await batch;
+    core_.judge(batch);
+  }
+  for (const auto& [logical, page] : data_only) {
+    if (co_await core_.write_unlogged(logical, page) != Errc::ok) {
+      co_return fail(Errc::unavailable, "the journal cannot be replayed");
+    }
+  }
+  if (core_.failed()) co_return fail(Errc::unavailable, "members failed while the journal was replayed");
+  co_return Status{};
+}
+
+Task<Status> Journal::replay() {
+  std::uint64_t position = tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;
+  std::optional<std::uint64_t> last;
+  for (std::uint64_t passed = 0; passed < size_;) {
+    const auto meta = co_await read_meta(position);
+    if (!meta && meta.error().code != Errc::not_found) {
+      co_return fail(meta.error().code, disk_.name + ": " + meta.error().what);
+    }
+    if (!meta || meta->position_sectors != position || (last && meta->seq != *last + 1)) break;
+    const auto applied = co_await replay_record(*meta);
+    if (!applied) co_return fail(applied.error().code, disk_.name + ": " + applied.error().what);
+    if (!*applied) break;
+    last = meta->seq;
+    passed += meta->sectors();
+    position = ring_add(position, meta->sectors());
+  }
+  if (co_await core_.flush_members(Cause::resync) != Errc::ok) {
+    co_return fail(Errc::unavailable, "members failed while the journal was replayed");
+  }
+  if (!last) position = 0;  // md too begins anew where it finds no log
+  tail_ = head_ = position;
+  seq_ = chain_end_ = last.value_or(core_.random().next() & 0xffffffff) + kSeqGap;
+  if (!co_await append_empty()) co_return fail(Errc::io, disk_.name + ": the journal cannot be written");
+  co_return Status{};
+}
+
+}  // namespace resilver::raid
