@@ -55,6 +55,29 @@ void Batch::transfer(IoOp op, Member& member, std::uint64_t offset, const Payloa
   }
 }
 
+void Batch::write_spans(Member& member, std::uint64_t base, std::span<const Span> spans, bool fua) {
+  Leaf* leaf = nullptr;
+  std::uint64_t begin = 0;
+  std::uint64_t reach = 0;
+  const auto send = [&] {
+    if (leaf == nullptr) return;
+    ++pending_;
+    core_.send(*std::exchange(leaf, nullptr), member, *this, IoOp::write, member.data_offset + base + begin,
+               reach - begin, fua, cause_, 0);
+  };
+  for (const Span& span : spans) {
+    for (std::uint64_t at = span.begin; at < span.end; at = reach) {
+      if (leaf != nullptr && (reach != at || leaf->count == Leaf::kMaxSegments)) send();
+      if (leaf == nullptr) {
+        leaf = &core_.leaves().take();
+        begin = at;
+      }
+      reach = at + span.payload->gather(*leaf, span.at + (at - span.begin), span.end - at);
+    }
+  }
+  send();
+}
+
 void Batch::write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua) {
   ++pending_;
   core_.send(core_.leaves().take(), member, *this, IoOp::write_zeroes, member.data_offset + offset, length, fua, cause_,

@@ -13,6 +13,7 @@
 
 #include "raid/leaf.h"
 #include "raid/payload.h"
+#include "raid/stripe_write.h"
 
 namespace resilver::raid {
 
@@ -38,6 +39,8 @@ class Batch final : LeafSink, Runnable {
   void write_run(Member& member, std::uint64_t offset, std::span<const Buffer> run);
   void transfer(IoOp op, Member& member, std::uint64_t offset, const Payload& payload, std::uint64_t at,
                 std::uint64_t length, bool fua, std::uint32_t tag = 0);
+  // `base`: of the stripe in the data area. Spans that lie next to each other go in one request.
+  void write_spans(Member& member, std::uint64_t base, std::span<const Span> spans, bool fua);
   void write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua);
   void flush(Member& member);
 

@@ -39,6 +39,7 @@ struct Op final : LeafSink, RangeLock::Entry {
   Core* core = nullptr;
   IoRequest* request = nullptr;
   std::uint32_t pending = 0;
+  bool continues = false;     // a write of a sequential stream: see Piece
   Errc error = Errc::ok;      // the first
   Member* culprit = nullptr;  // whose it is
   Op* next_free = nullptr;
@@ -189,6 +190,7 @@ class Core {
     std::uint64_t offset;
     std::uint64_t length;
     bool fua;
+    bool continues = false;  // see Piece
   };
   Task<Errc> read_bands(const Transfer& transfer);
   Task<void> read_one_band(const Transfer& transfer, Band band, Errc& status, Semaphore& depth);
@@ -207,6 +209,7 @@ class Core {
   // stripe_write.cc
   bool continues_stream(std::uint64_t begin, std::uint64_t end) noexcept;
   Task<Errc> write_stripes(const Transfer& transfer);
+  void answered() noexcept;
   void stage(std::uint64_t stripe, const Piece& piece);
   Task<void> plug(const StripeWrite& write);
   Task<void> run_stripe_write(std::unique_ptr<StripeWrite> write);
@@ -322,9 +325,11 @@ class Core {
   std::map<std::uint64_t, StripeWrite*> open_stripes_;  // by stripe: those that take pieces
   std::uint32_t stripe_writes_ = 0;                     // open or running
   std::uint32_t plugged_ = 0;                           // of them
-  std::array<std::uint64_t, 8> stream_ends_{};          // where the last writes ended
+  std::array<std::uint64_t, 8> stream_ends_;            // where the last writes ended
   std::uint32_t next_stream_ = 0;
-  std::uint64_t peak_writes_ = 0;  // active_writes_ at its highest since a plug was in vain
+  std::uint32_t unanswered_ = 0;   // requests that write_stripes() has under way
+  std::uint32_t peak_writes_ = 0;  // unanswered_ at its highest since a plug was in vain
+  Nanos last_answer_ = 0;
 
   bool failed_ = false;
   bool stopping_ = false;

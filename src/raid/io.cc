@@ -84,6 +84,7 @@ void Core::begin(Op& op) noexcept {
   op.end = rows.end;
   op.exclusive = request.op != IoOp::read;
   if (op.exclusive && geometry_.parity_disks() > 0) {  // stripe by stripe: see stripe_write.h
+    op.continues = continues_stream(request.offset, request.offset + request.length);
     tasks_.spawn(run_slow(op));
     return;
   }
@@ -239,7 +240,6 @@ Task<Errc> Core::run_flush() {
 Task<Errc> Core::run_write(Op& op) {
   const IoRequest& request = *op.request;
   ++active_writes_;
-  peak_writes_ = std::max(peak_writes_, active_writes_);
   co_await ensure_dirty();
   if (bitmap_ && !bitmap_->begin(op.begin, std::min(op.end, geometry_.member_bytes()))) {
     co_await bitmap_->wait_durable(op.begin, std::min(op.end, geometry_.member_bytes()));
@@ -249,7 +249,7 @@ Task<Errc> Core::run_write(Op& op) {
   if (status == Errc::ok) {
     const bool zeroes = request.op != IoOp::write;
     const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);
-    const Transfer transfer{payload, request.offset, request.length, request.fua};
+    const Transfer transfer{payload, request.offset, request.length, request.fua, op.continues};
     status = geometry_.is_mirror() ? co_await write_mirror(transfer) : co_await write_stripes(transfer);
   }
   // Rule 2: who missed this write is durably excluded before it is acknowledged.

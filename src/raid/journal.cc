@@ -10,7 +10,7 @@ namespace resilver::raid {
 namespace {
 
 constexpr std::uint64_t kReclaimFraction = 4;  // space is won back when a quarter of the ring is used
-constexpr std::uint64_t kSeqGap = 10'000;  // after recovery, so that no old record can follow a new one (md's too)
+constexpr std::uint64_t kSeqGap = 10'000;      // after recovery, so that no old record can follow a new one (md's too)
 
 Task<Buffer> block_from(Core& core) {
   Buffer block = core.pool().allocate(kJournalBlockBytes);
@@ -87,8 +87,7 @@ Journal::Record Journal::record_of(const BandWrite& write, ColumnSet writes, con
     if (!writes.contains(span.column)) continue;
     const std::uint64_t logical = core_.logical_of(band.stripe, span.column, span.begin) / kSectorBytes;
     for (std::uint64_t row = 0; row < span.size(); row += kJournalBlockBytes) {
-      add(record, PayloadType::data, logical + row / kSectorBytes,
-          {span.payload->block(span.at + row)});
+      add(record, PayloadType::data, logical + row / kSectorBytes, {span.payload->block(span.at + row)});
     }
   }
   const bool p = writes.contains(geometry.p_column());
@@ -101,8 +100,7 @@ Journal::Record Journal::record_of(const BandWrite& write, ColumnSet writes, con
   for (std::uint64_t row = 0; row < band.size(); row += kJournalBlockBytes) {
     const std::uint64_t location = (band.base + band.begin + row) / kSectorBytes;
     if (geometry.parity_disks() > 1) {
-      add(record, PayloadType::parity, location,
-          {page(geometry.p_column(), p, row), page(geometry.q_column(), q, row)});
+      add(record, PayloadType::parity, location, {page(geometry.p_column(), p, row), page(geometry.q_column(), q, row)});
     } else {
       add(record, PayloadType::parity, location, {page(geometry.p_column(), p, row)});
     }
@@ -270,7 +268,8 @@ Task<Result<bool>> Journal::replay_record(const JournalMeta& meta) {
   std::uint64_t at = 0;
   for (const JournalPayload& payload : meta.payloads) {
     for (std::uint32_t i = 0; i < payload.pages; ++i, at += kJournalBlockBytes) {
-      if (journal_checksum(seed_, pages.bytes().subspan(at, kJournalBlockBytes)) != payload.checksums[i]) co_return false;
+      if (journal_checksum(seed_, pages.bytes().subspan(at, kJournalBlockBytes)) != payload.checksums[i])
+        co_return false;
     }
   }
   if (Status applied = co_await apply(meta, pages); !applied) co_return std::unexpected(applied.error());

@@ -98,8 +98,8 @@ class Journal {
   std::uint64_t used_ = 0;  // sectors from tail_ to head_
   std::uint64_t seq_ = 0;   // of the next record
   bool failed_ = false;
-  std::deque<Entry> entries_;       // from tail_ to head_, by seq
-  std::uint64_t chain_end_ = 0;     // seq of the first entry that is not written
+  std::deque<Entry> entries_;    // from tail_ to head_, by seq
+  std::uint64_t chain_end_ = 0;  // seq of the first entry that is not written
   Mutex reclaiming_;
   Event chain_event_;  // chain_end_ moved, or the journal failed
   Event space_event_;  // an entry is done, space came, or the journal failed

@@ -73,8 +73,7 @@ std::uint32_t journal_seed(const Uuid& set_uuid) noexcept {
   return journal_checksum(~std::uint32_t{0}, std::as_bytes(std::span(set_uuid)));
 }
 
-void encode_journal_meta(const JournalMeta& meta, std::uint32_t seed,
-                         std::span<std::byte, kJournalBlockBytes> out) {
+void encode_journal_meta(const JournalMeta& meta, std::uint32_t seed, std::span<std::byte, kJournalBlockBytes> out) {
   std::memset(out.data(), 0, out.size());
   std::size_t at = kJournalHeaderBytes;
   for (const JournalPayload& payload : meta.payloads) {

@@ -1,11 +1,12 @@
 // Linux md's journal of RAID 4, 5 and 6 (raid5-cache), to the byte.
 //
-// Source: include/uapi/linux/raid/md_p.h (struct r5l_meta_block and its payloads); drivers/md/raid5-cache.c for the rules of
-// recovery. All fields are little-endian. The log is a ring over the journal disk's data area; positions are counted in
-// sectors from data_offset, in units of 4096 bytes. It is a chain of *records*: a meta block of 4096 bytes that lists pages, and
-// these pages behind it, in the order of the list. A record is valid if its magic, version, checksum and position are right,
-// its sequence number is the one before plus 1, and all its pages have their checksums. Where a record is not valid, the log
-// ends. Checksums are CRC-32C seeded with that of the array's UUID and without the final inversion. Nothing here does I/O.
+// Source: include/uapi/linux/raid/md_p.h (struct r5l_meta_block and its payloads); drivers/md/raid5-cache.c for the
+// rules of recovery. All fields are little-endian. The log is a ring over the journal disk's data area; positions are
+// counted in sectors from data_offset, in units of 4096 bytes. It is a chain of *records*: a meta block of 4096 bytes that
+// lists pages, and these pages behind it, in the order of the list. A record is valid if its magic, version, checksum and
+// position are right, its sequence number is the one before plus 1, and all its pages have their checksums. Where a record
+// is not valid, the log ends. Checksums are CRC-32C seeded with that of the array's UUID, without the final inversion.
+// Nothing here does I/O.
 //
 //   meta block: u32 magic, u32 checksum, u8 version, 3 bytes zero, u32 meta_size (bytes used), u64 seq, u64 position
 //   payload:    u16 type, u16 flags, u32 size (sectors), u64 location (sectors), u32 checksum for every 4096 bytes
@@ -57,8 +58,7 @@ std::uint32_t journal_seed(const Uuid& set_uuid) noexcept;
 std::uint32_t journal_checksum(std::uint32_t seed, std::span<const std::byte> bytes) noexcept;
 
 // Precondition: the payloads fit (CHECKed).
-void encode_journal_meta(const JournalMeta& meta, std::uint32_t seed,
-                         std::span<std::byte, kJournalBlockBytes> out);
+void encode_journal_meta(const JournalMeta& meta, std::uint32_t seed, std::span<std::byte, kJournalBlockBytes> out);
 
 // Errors, one line that begins with "journal: ": not_found (no meta block here: magic, version or checksum),
 // bad_input (a valid checksum over fields that cannot be), unsupported (a payload of an unknown type).

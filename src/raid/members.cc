@@ -28,6 +28,7 @@ Core::Core(Scheduler& scheduler, BufferPool& pool, Random random, const ArrayTun
       plug_event_(scheduler),
       tasks_(scheduler) {
   if (geometry.parity_disks() > 0) code_ = std::make_unique<ParityCode>(geometry.data_disks(), geometry.parity_disks());
+  stream_ends_.fill(kNoAddress);
   CHECK(zeroes_, "no memory for an array");
   std::memset(zeroes_.data(), 0, zeroes_.size());
 }
@@ -149,6 +150,14 @@ void Core::mark_faulty(Member& member, Errc why) {
   manager_event_.wake_all();
   pass_event_.wake_all();
   house_event_.wake_all();
+}
+
+// Nothing can be logged any more: no stripe is written from now on.
+void Core::journal_failed(Member& disk, Errc why) {
+  disk.state = MemberState::faulty;
+  common_.roles[disk.super.dev_number] = kRoleFaulty;
+  faults_settled_ = ++sb_wanted_;
+  emit(EventKind::member_failed, disk.name, 0, 0, why);
 }
 
 Task<Status> Core::fail_member(std::string disk_name) {

@@ -248,15 +248,13 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   if (journal_ && !co_await journal_->append(write, writes, columns, entry)) co_return Errc::unavailable;
   Batch batch(*this, Cause::foreground);
   for (const std::uint32_t column : writes) {
-    Member& member = *slots_[geometry_.member_of(band.stripe, column)];
-    if (!member.live()) continue;  // failed meanwhile: parity covers it
+    Member* member = slots_[geometry_.member_of(band.stripe, column)];
+    if (member == nullptr || !member->live()) continue;  // failed meanwhile: parity covers it
     if (column >= geometry_.data_disks()) {
-      if (!skip_parity) batch.write(member, band.base + band.begin, columns.buffer[column], write.fua, column);
+      if (!skip_parity) batch.write(*member, band.base + band.begin, columns.buffer[column], write.fua, column);
       continue;
     }
-    for (const Span& span : write.of(column)) {
-      batch.transfer(IoOp::write, member, band.base + span.begin, *span.payload, span.at, span.size(), write.fua, column);
-    }
+    batch.write_spans(*member, band.base, write.of(column), write.fua);
   }
   co_await batch;
   judge(batch);

@@ -14,17 +14,23 @@ constexpr Nanos kPlugGrace = 200 * kMicrosecond;  // ... and so long when nothin
 
 }  // namespace
 
-// A request belongs to a stream if it begins where one of the last requests ended.
+// A request belongs to a stream if it begins where one of the last requests ended. Asked in the order of submission.
 bool Core::continues_stream(std::uint64_t begin, std::uint64_t end) noexcept {
   const auto stream = std::find(stream_ends_.begin(), stream_ends_.end(), begin);
   const bool found = stream != stream_ends_.end();
   (found ? *stream : stream_ends_[next_stream_++ % stream_ends_.size()]) = end;
-  return found && active_writes_ > 1;
+  return found;
+}
+
+Task<Errc> Core::write_unlogged(std::uint64_t logical, Buffer block) {
+  const Payload payload({&block, 1});
+  co_return co_await write_stripes({payload, logical, block.size(), false, false});
 }
 
 Task<Errc> Core::write_stripes(const Transfer& transfer) {
   PieceWait wait;
-  const bool continues = continues_stream(transfer.offset, transfer.offset + transfer.length);
+  peak_writes_ = std::max(peak_writes_, ++unanswered_);
+  const bool continues = transfer.continues && peak_writes_ > 1;
   const std::uint64_t stripe_bytes = geometry_.stripe_data_bytes();
   for (std::uint64_t at = 0; at < transfer.length;) {
     const std::uint64_t stripe = (transfer.offset + at) / stripe_bytes;
@@ -37,17 +43,26 @@ Task<Errc> Core::write_stripes(const Transfer& transfer) {
     at += bytes;
   }
   wait.limit = 1;
+  wait.complete = true;
+  if (wait.pending == 0) answered();
   co_await wait;
   co_return wait.status;
 }
 
+void Core::answered() noexcept {
+  --unanswered_;
+  last_answer_ = scheduler_.now();
+}
+
 void Core::stage(std::uint64_t stripe, const Piece& piece) {
   StripeWrite*& open = open_stripes_[stripe];
-  if (open != nullptr && open->takes(piece)) {
-    open->add(piece);
-    if (!open->expects_more(geometry_.stripe_data_bytes())) plug_event_.wake_all();
-    return;
+  const bool joins = open != nullptr && open->takes(piece);
+  if (open != nullptr) {
+    // What overlaps comes after: the write that is there asks for the lock first.
+    joins ? open->add(piece) : open->close();
+    if (plugged_ != 0 && !open->expects_more(geometry_.stripe_data_bytes())) plug_event_.wake_all();
   }
+  if (joins) return;
   auto write = std::make_unique<StripeWrite>();
   write->stripe = stripe;
   write->add(piece);
@@ -66,10 +81,10 @@ Task<void> Core::plug(const StripeWrite& write) {
   while (!stopping_ && write.expects_more(stripe_bytes)) {
     Nanos until = deadline;
     if (plugged_ == stripe_writes_) {
-      until = active_writes_ < peak_writes_ ? std::min(deadline, last_write_ + kPlugGrace) : 0;
+      until = unanswered_ < peak_writes_ ? std::min(deadline, last_answer_ + kPlugGrace) : 0;
     }
     if (scheduler_.now() >= until) {
-      peak_writes_ = active_writes_;
+      peak_writes_ = unanswered_;
       break;
     }
     co_await plug_event_.wait_until(until);
@@ -84,12 +99,14 @@ Task<void> Core::run_stripe_write(std::unique_ptr<StripeWrite> write) {
     RangeGuard lock(locks_, base, base + geometry_.chunk_bytes(), true);
     co_await lock;
     const auto open = open_stripes_.find(write->stripe);
-    if (open->second == write.get()) open_stripes_.erase(open);
+    if (open != open_stripes_.end() && open->second == write.get()) open_stripes_.erase(open);
     const Errc status = co_await write_bands(*write);
     for (const Piece& piece : write->pieces) {
       PieceWait& wait = *piece.wait;
       if (wait.status == Errc::ok) wait.status = status;
-      if (--wait.pending < wait.limit && wait.waiting && !wait.queued) {
+      --wait.pending;
+      if (wait.pending == 0 && wait.complete) answered();
+      if (wait.pending < wait.limit && wait.waiting && !wait.queued) {
         wait.queued = true;
         scheduler_.post(wait);
       }
@@ -138,22 +155,21 @@ BandWrite Core::band_write(const StripeWrite& write, const Band& band) const {
   const std::uint64_t chunk = geometry_.chunk_bytes();
   std::array<std::uint64_t, kMaxDisks> given{};
   for (const Piece& piece : write.pieces) {
-    for (std::uint64_t column = piece.begin / chunk; column * chunk < piece.end; ++column) {
-      const std::uint64_t from = column * chunk;  // a column begins here in the stripe's data
+    for (std::uint64_t index = piece.begin / chunk; index * chunk < piece.end; ++index) {
+      const std::uint64_t from = index * chunk;  // a chunk begins here in the stripe's data
       const std::uint64_t begin = std::max(piece.begin, from + band.begin);
       const std::uint64_t end = std::min(piece.end, from + band.end);
       if (begin >= end) continue;
-      const auto index = static_cast<std::uint32_t>(column);
-      one.spans.push_back({index, begin - from, end - from, piece.payload, piece.at + (begin - piece.begin)});
-      one.touched.add(index);
+      const std::uint32_t column = geometry_.column_at(write.stripe, static_cast<std::uint32_t>(index));
+      one.spans.push_back({column, begin - from, end - from, piece.payload, piece.at + (begin - piece.begin)});
+      one.touched.add(column);
       one.fua = one.fua || piece.fua;
-      given[index] += end - begin;
-      if (given[index] == band.size()) one.full.add(index);
+      given[column] += end - begin;
+      if (given[column] == band.size()) one.full.add(column);
     }
   }
-  std::sort(one.spans.begin(), one.spans.end(), [](const Span& a, const Span& b) {
-    return a.column != b.column ? a.column < b.column : a.begin < b.begin;
-  });
+  std::sort(one.spans.begin(), one.spans.end(),
+            [](const Span& a, const Span& b) { return a.column != b.column ? a.column < b.column : a.begin < b.begin; });
   return one;
 }
 

@@ -28,6 +28,7 @@ struct PieceWait : Runnable {
   std::uint32_t pending = 0;
   std::uint32_t limit = 1;  // resumes when fewer are pending
   Errc status = Errc::ok;   // the first failure
+  bool complete = false;    // no further pieces will come
   bool queued = false;
   std::coroutine_handle<> waiting;
 };
@@ -50,13 +51,15 @@ struct StripeWrite {
   std::vector<Piece> pieces;  // disjoint
   std::uint64_t given = 0;    // bytes in all
   std::uint64_t reach = 0;    // the highest end
+  bool closed = false;        // takes no more
+
+  void close() noexcept { closed = true; }
 
   bool takes(const Piece& piece) const noexcept {
     if (pieces.size() == kMaxPieces) return false;
     if (piece.begin >= reach) return true;
-    return std::none_of(pieces.begin(), pieces.end(), [&piece](const Piece& other) {
-      return other.begin < piece.end && piece.begin < other.end;
-    });
+    return std::none_of(pieces.begin(), pieces.end(),
+                        [&piece](const Piece& other) { return other.begin < piece.end && piece.begin < other.end; });
   }
   void add(const Piece& piece) {
     pieces.push_back(piece);
@@ -65,9 +68,10 @@ struct StripeWrite {
   }
   // A sequential stream has come to its end here, and is likely to go on.
   bool expects_more(std::uint64_t stripe_bytes) const noexcept {
-    return given < stripe_bytes && reach < stripe_bytes &&
-           std::any_of(pieces.begin(), pieces.end(),
-                       [this](const Piece& piece) { return piece.continues && piece.end == reach; });
+    return !closed && given < stripe_bytes && reach < stripe_bytes &&
+           std::any_of(
+               pieces.begin(), pieces.end(),
+               [this](const Piece& piece) { return piece.continues && piece.end == reach; });
   }
 };
 
