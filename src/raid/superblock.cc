@@ -72,11 +72,11 @@ struct Feature {
   const char* name;
 };
 constexpr Feature kRefusedFeatures[] = {
-    {4, "reshape-active"},    {16, "replacement"},    {32, "reshape-backwards"}, {64, "new-offset"},
-    {128, "recovery-bitmap"}, {256, "clustered"},     {512, "journal"},          {1024, "ppl"},
-    {2048, "multiple-ppls"},  {4096, "raid0-layout"},
+    {4, "reshape-active"}, {16, "replacement"},      {32, "reshape-backwards"},
+    {64, "new-offset"},    {128, "recovery-bitmap"}, {256, "clustered"},
+    {1024, "ppl"},         {2048, "multiple-ppls"},  {4096, "raid0-layout"},
 };
-constexpr std::uint32_t kKnownFeatures = kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks;
+constexpr std::uint32_t kKnownFeatures = kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks | kFeatureJournal;
 
 template <typename... Args>
 std::unexpected<Error> refuse(Errc code, fmt::format_string<Args...> format, Args&&... args) {
@@ -115,7 +115,13 @@ Result<Layout> check_shape(const OnDisk& disk) {
   return layout;
 }
 
-Status check_places(const OnDisk& disk, std::uint64_t device_sectors) {
+bool is_journal(const OnDisk& disk, std::span<const std::byte> block) {
+  return (disk.feature_map & kFeatureJournal) != 0 && disk.dev_number < disk.max_dev &&
+         load_le<std::uint16_t>(block.data() + kHeader + std::size_t{2} * disk.dev_number) == kRoleJournal;
+}
+
+// `journal`: the disk holds a log of its own size, not a member's data.
+Status check_places(const OnDisk& disk, std::uint64_t device_sectors, bool journal) {
   if (disk.super_offset != kSuperOffsetSectors) {
     return refuse(Errc::unsupported, "super_offset {} is not {} (metadata 1.2)", disk.super_offset, kSuperOffsetSectors);
   }
@@ -127,7 +133,7 @@ Status check_places(const OnDisk& disk, std::uint64_t device_sectors) {
     return refuse(Errc::bad_input, "data_size {} does not fit behind data_offset {} in {} sectors", disk.data_size,
                   disk.data_offset, device_sectors);
   }
-  if (disk.level == 0 ? disk.size != 0 : (disk.size == 0 || disk.size > disk.data_size)) {
+  if (disk.level == 0 ? disk.size != 0 : (disk.size == 0 || (disk.size > disk.data_size && !journal))) {
     return refuse(Errc::bad_input, "size {} is impossible with level {} and data_size {}", disk.size, disk.level,
                   disk.data_size);
   }
@@ -163,7 +169,9 @@ Result<std::vector<std::uint16_t>> read_roles(const OnDisk& disk, std::span<cons
   std::uint64_t taken = 0;  // raid_disks ≤ kMaxDisks was checked
   for (std::uint32_t i = 0; i < disk.max_dev; ++i) {
     const auto role = load_le<std::uint16_t>(block.data() + kHeader + std::size_t{2} * i);
-    if (role == kRoleJournal) return refuse(Errc::unsupported, "dev_roles[{}] is a journal", i);
+    if (role == kRoleJournal && (disk.feature_map & kFeatureJournal) == 0) {
+      return refuse(Errc::bad_input, "dev_roles[{}] is a journal, but feature_map knows none", i);
+    }
     if (role < kRoleJournal) {
       if (role >= disk.raid_disks) {
         return refuse(Errc::bad_input, "dev_roles[{}] is {}, the array has {} disks", i, role, disk.raid_disks);
@@ -250,7 +258,8 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
   if (Status status = check_identity(disk, block); !status) return std::unexpected(status.error());
   Result<Layout> layout = check_shape(disk);
   if (!layout) return std::unexpected(layout.error());
-  if (Status status = check_places(disk, device_sectors); !status) return std::unexpected(status.error());
+  if (Status status = check_places(disk, device_sectors, is_journal(disk, block)); !status)
+    return std::unexpected(status.error());
   auto roles = read_roles(disk, block);
   if (!roles) return std::unexpected(roles.error());
 

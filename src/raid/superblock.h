@@ -27,7 +27,7 @@ inline constexpr std::uint32_t kMaxDevs = (kSuperblockBytes - 256) / 2;  // 1920
 
 inline constexpr std::uint16_t kRoleSpare = 0xffff;
 inline constexpr std::uint16_t kRoleFaulty = 0xfffe;
-inline constexpr std::uint16_t kRoleJournal = 0xfffd;  // refused by decode()
+inline constexpr std::uint16_t kRoleJournal = 0xfffd;
 
 inline constexpr std::uint64_t kResyncDone = ~std::uint64_t{0};  // resync_offset of a clean array
 
@@ -36,6 +36,7 @@ inline constexpr std::uint32_t kFeatureBitmap = 1;  // bitmap_offset is meaningf
 inline constexpr std::uint32_t kFeatureRecoveryOffset =
     2;                                                 // recovery_offset is meaningful: this member is being rebuilt
 inline constexpr std::uint32_t kFeatureBadBlocks = 8;  // the bad-block log is not empty
+inline constexpr std::uint32_t kFeatureJournal = 512;  // the array has a journal disk
 
 using Uuid = std::array<std::uint8_t, 16>;
 
@@ -53,9 +54,10 @@ struct Superblock {
   std::int32_t bitmap_offset = 0;  // sectors from the superblock, signed; with kFeatureBitmap
 
   std::uint64_t data_offset_sectors = 0;
-  std::uint64_t data_size_sectors = 0;        // usable on this member, ≥ size_sectors
-  std::uint64_t recovery_offset_sectors = 0;  // rebuilt so far (from data_offset); with kFeatureRecoveryOffset
-  std::uint32_t dev_number = 0;               // index into roles; not the role
+  std::uint64_t data_size_sectors = 0;  // usable on this member, ≥ size_sectors
+  // Rebuilt so far (from data_offset), with kFeatureRecoveryOffset; on a journal disk where its log begins (journal_tail).
+  std::uint64_t recovery_offset_sectors = 0;
+  std::uint32_t dev_number = 0;  // index into roles; not the role
   std::uint32_t corrected_reads = 0;
   Uuid device_uuid{};
   std::uint8_t devflags = 0;
@@ -80,7 +82,7 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
 
 // Checks everything that can be checked without other members. device_sectors: the size of the whole member. Errors, one
 // line that begins with "superblock: FIELD ": corrupt (magic, checksum), unsupported (version, level, layout, feature,
-// journal, reshape), bad_input (a value that cannot be).
+// reshape), bad_input (a value that cannot be).
 Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors);
 
 // md's checksum over 256 + 2·max_dev bytes with the checksum field taken as 0 (size: a multiple of 2).
