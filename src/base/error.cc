@@ -24,6 +24,7 @@ const char* errc_name(Errc code) noexcept {
     case Errc::not_found: return "not found";
     case Errc::exists: return "exists";
     case Errc::busy: return "busy";
+    case Errc::read_only: return "read-only";
   }
   return "unknown error";
 }

@@ -35,7 +35,8 @@ enum class Errc : std::uint8_t {
   permission,        // the system does not allow it
   not_found,
   exists,
-  busy,  // locked by another process
+  busy,       // locked by another process
+  read_only,  // it was opened for reading only
 };
 
 // The field's word for a kind, as printed in messages and results ("medium error").

@@ -41,6 +41,11 @@ const char* name(EventKind kind) noexcept {
                                            "disk_added",       "member_slow"};
   return pick(kind, kNames);
 }
+const char* name(DiskVerdict verdict) noexcept {
+  static constexpr const char* kNames[] = {"member", "rebuilding", "replacement", "spare",       "journal",
+                                           "stale",  "faulty",     "duplicate",   "other array", "unusable"};
+  return pick(verdict, kNames);
+}
 
 std::optional<Consistency> consistency_from_name(std::string_view text) noexcept {
   for (const auto consistency : {Consistency::none, Consistency::resync, Consistency::bitmap, Consistency::journal}) {
@@ -70,11 +75,19 @@ Task<Result<std::unique_ptr<Array>>> Array::assemble(Scheduler& scheduler, Buffe
 std::uint64_t Array::size_bytes() const noexcept { return core_->geometry().capacity_bytes(); }
 void Array::submit(IoRequest& request) noexcept {
   check_request(*this, request);
+  if (core_->read_only() && request.op != IoOp::read) {
+    request.complete(core_->scheduler(), request.op == IoOp::flush ? Errc::ok : Errc::read_only);
+    return;
+  }
   core_->submit(request);
 }
 Task<void> Array::stop() { return core_->stop(); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
 Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }
+Task<Status> Array::remove_disk(std::string disk_name) { return core_->remove_disk(std::move(disk_name)); }
+Task<Status> Array::readd_disk(MemberDisk disk) { return core_->readd_disk(std::move(disk)); }
+Task<Status> Array::replace_member(std::string disk_name) { return core_->replace_member(std::move(disk_name)); }
+Task<void> Array::recovered() { return core_->recovered(); }
 Task<Status> Array::scrub(ScrubOptions options) { return core_->scrub(options); }
 bool Array::redundancy_full() const noexcept { return core_->redundancy_full(); }
 const Geometry& Array::geometry() const noexcept { return core_->geometry(); }

@@ -181,7 +181,9 @@ class ArrayListener {
 
 struct AssembleOptions {
   ArrayTuning tuning;
-  bool force = false;  // start a parity array that is dirty and degraded (rule 4): lost blocks may then be wrong
+  // Start a parity array that is dirty and degraded (rule 4), and take the freshest stale or faulty disks back while too few
+  // are current: what they missed is lost, lost blocks may then be wrong.
+  bool force = false;
   // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A dirty
   // array reads as it lies there.
   bool read_only = false;
@@ -207,7 +209,7 @@ struct DiskFound {
   DiskVerdict verdict = DiskVerdict::unusable;
   std::optional<std::uint32_t> slot;
   std::uint64_t events = 0;
-  std::string why;  // unusable: one line that names the field; else empty
+  std::string why;  // unusable: one line that names the field; taken back by force: how far it was behind; else empty
 };
 using AssemblyReport = std::vector<DiskFound>;  // in the order in which the disks were given
 
@@ -230,8 +232,8 @@ class Array final : public BlockDevice {
   // Starts an array from disks in any order. The roles in the freshest superblock decide who is a member (rule 2); disks
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
-  // Errors: not_found (no superblock), bad_input (of two arrays), unavailable (too few members; dirty and degraded without
-  // force), corrupt, unsupported. `report`, if given, is filled in either case as far as it was known.
+  // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice), unavailable (too few members; dirty
+  // and degraded without force), corrupt, unsupported. `report`, if given, is filled in either case as far as it was known.
   static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                        AssembleOptions options, std::vector<MemberDisk> disks,
                                                        AssemblyReport* report = nullptr);
@@ -243,12 +245,15 @@ class Array final : public BlockDevice {
   std::uint64_t size_bytes() const noexcept override;
 
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost), limit (no buffers),
-  // closed (stopping); RAID 0 passes its member's error on. A failed request may have been done in part.
+  // closed (stopping), read_only (assembled so; flushes then succeed); RAID 0 passes its member's error on. A
+  // failed request may have been done in part.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
   void submit(IoRequest& request) noexcept override;
 
   // Refuses new requests, ends those under way and all recovery, flushes and marks the array clean. Safe in any state.
   Task<void> stop();
+
+  // All of the following: read_only, if the array was assembled so.
 
   // Makes a member faulty as if it had failed; a spare is taken at once. Errors: not_found; unavailable (the array would
   // not survive it).
@@ -259,7 +264,8 @@ class Array final : public BlockDevice {
   // (RAID 0), or the disk's error.
   Task<Status> add_disk(MemberDisk disk);
 
-  // Forgets a disk that is faulty or a spare (mdadm --remove). Errors: not_found; busy (it is a member in use).
+  // Forgets a disk that is faulty or a spare (mdadm --remove); its device may go. Errors: not_found; busy (it is a member in
+  // use, or I/O that was given up on is still out).
   Task<Status> remove_disk(std::string disk_name);
 
   // Takes a former member back (mdadm --re-add): only what was written since it left, by the bitmap. Errors: as add_disk();

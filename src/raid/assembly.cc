@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "raid/core.h"
+#include "raid/discovery.h"
 
 namespace resilver::raid {
 namespace {
@@ -22,13 +23,9 @@ Uuid random_uuid(Random& random) {
 
 std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value / unit * unit; }
 
-// What was read from one disk.
-struct Found {
-  MemberDisk disk;
-  Superblock super;
-};
+}  // namespace
 
-Task<Result<Superblock>> read_superblock(BufferPool& pool, BlockDevice& device) {
+Task<Result<Superblock>> Core::read_superblock(BufferPool& pool, BlockDevice& device) {
   Buffer block = pool.allocate(kSuperblockBytes);
   if (!block) co_return fail(Errc::limit, "no buffer");
   if (device.size_bytes() < 3 * kSuperblockBytes) co_return fail(Errc::not_found, "too small for a superblock");
@@ -38,20 +35,9 @@ Task<Result<Superblock>> read_superblock(BufferPool& pool, BlockDevice& device) 
                               device.size_bytes() / kSectorBytes);
 }
 
-}  // namespace
-
-Member& Core::new_member(const MemberDisk& disk) {
-  members_.push_back(std::make_unique<Member>());
-  Member& member = *members_.back();
-  member.name = disk.name;
-  member.device = disk.device;
-  member.super.dev_number = static_cast<std::uint32_t>(common_.roles.size());
-  common_.roles.push_back(kRoleSpare);
-  return member;
-}
-
 void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
   member.data_offset = data_offset_bytes();
+  member.super.data_offset_sectors = common_.data_offset_sectors;
   member.super.device_uuid = random_uuid(random_);
   member.super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
   member.super.bitmap_offset = kBitmapOffsetSectors;
@@ -119,6 +105,7 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   if (Status made = core->make_bitmap(smallest, config.bitmap_chunk_bytes); !made)
     co_return std::unexpected(made.error());
   core->resync_needed_ = !assume_clean && geometry->redundancy() > 0;
+  core->may_locate_ = !core->resync_needed_;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
   if (core->bitmap_ && core->resync_needed_) {
     core->bitmap_->set_all();
@@ -183,23 +170,110 @@ static Task<Result<std::uint32_t>> read_bitmap_chunk(BufferPool& pool, const Sup
   co_return header->chunk_bytes;
 }
 
+// Gives a member its place. Replacements come after the members that they replace.
+void Core::seat(Member& member, const DiskFound& found) {
+  const std::uint32_t slot = *found.slot;
+  member.slot = slot;
+  if (found.verdict == DiskVerdict::member) {
+    member.state = MemberState::in_sync;
+    slots_[slot] = &member;
+    return;
+  }
+  const std::uint64_t reached =
+      knows_its_slot(member.super, slot) ? member.super.recovery_offset_sectors * kSectorBytes : 0;
+  member.watermark = member.checkpoint = std::min(round_down(reached, kBandBytes), geometry_.member_bytes());
+  Member* holder = slots_[slot];
+  if (found.verdict == DiskVerdict::replacement && holder != nullptr) {
+    member.state = MemberState::replacement;
+    holder->twin = &member;
+    return;
+  }
+  // A replacement that was whole when the member that it replaced went needs nothing more.
+  member.state = reached >= geometry_.member_bytes() ? MemberState::in_sync : MemberState::rebuilding;
+  slots_[slot] = &member;
+}
+
+// The disks of the array become members, in the order in which they were given.
+Task<void> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& report) {
+  std::vector<Member*> made(given.size(), nullptr);
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    if (report[i].verdict == DiskVerdict::unusable) continue;
+    Member& member = *members_.emplace_back(std::make_unique<Member>());
+    made[i] = &member;
+    member.name = given[i].disk.name;
+    member.device = given[i].disk.device;
+    member.super = *given[i].super;
+    member.data_offset = member.super.data_offset_sectors * kSectorBytes;
+    member.state = report[i].verdict == DiskVerdict::spare ? MemberState::spare : MemberState::faulty;
+  }
+  for (const bool replacements : {false, true}) {
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      DiskFound& found = report[i];
+      if (made[i] == nullptr || !found.slot || (found.verdict == DiskVerdict::replacement) != replacements) continue;
+      if (Status loaded = co_await load_bad_log(*made[i]); !loaded) {  // nobody knows what it lacks
+        found.verdict = DiskVerdict::unusable;
+        found.why = loaded.error().what;
+        found.slot.reset();
+      } else {
+        seat(*made[i], found);
+      }
+    }
+  }
+  // Whoever is missing now missed what follows.
+  for (std::uint32_t number = 0; number < common_.roles.size(); ++number) {
+    std::uint16_t& role = common_.roles[number];
+    const bool there = std::any_of(members_.begin(), members_.end(), [number](const auto& member) {
+      return member->live() && member->super.dev_number == number;
+    });
+    if (role < slots_.size() && !there) role = kRoleFaulty;
+  }
+}
+
+Status Core::check_enough() const {
+  if (!too_many_lost()) return {};
+  const auto there = std::count_if(slots_.begin(), slots_.end(), [](const Member* member) {
+    return member != nullptr && member->state == MemberState::in_sync;
+  });
+  return fail(Errc::unavailable, fmt::format("{} of {} members are there: too few for {}", there, geometry_.disks(),
+                                             name(geometry_.level())));
+}
+
+Task<Status> Core::open_bitmap() {
+  Result<std::uint32_t> chunk = fail(Errc::corrupt, "no member has a bitmap");
+  for (const Member* member : slots_) {  // spares have none
+    if (chunk || member == nullptr || member->state != MemberState::in_sync) continue;
+    chunk = co_await read_bitmap_chunk(pool_, member->super, *member->device);
+  }
+  if (!chunk) co_return std::unexpected(chunk.error());
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.member_bytes(), *chunk);
+  if (Status loaded = co_await load_bitmap(); !loaded) co_return loaded;
+  if (resync_needed_) bitmap_->mark_all_for_resync();
+  co_return Status{};
+}
+
 Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                    AssembleOptions options, std::vector<MemberDisk> disks,
-                                                   [[maybe_unused]] AssemblyReport* report) {
-  std::vector<Found> found;
+                                                   AssemblyReport* report) {
+  AssemblyReport own;
+  AssemblyReport& found = report != nullptr ? *report : own;
+  found.clear();
+  std::vector<GivenDisk> given;
   Error last{Errc::not_found, "no disk with a superblock"};
-  for (const MemberDisk& disk : disks) {
+  bool any = false;
+  for (MemberDisk& disk : disks) {
     auto super = co_await read_superblock(pool, *disk.device);
     if (super) {
-      found.push_back({disk, std::move(*super)});
+      any = true;
     } else {
       last = Error{super.error().code, disk.name + ": " + super.error().what};
     }
+    found.push_back({.name = disk.name, .slot = {}, .why = super ? std::string() : super.error().what});
+    given.push_back({std::move(disk), std::move(super)});
   }
-  if (found.empty()) co_return std::unexpected(last);
-  const auto freshest = std::max_element(
-      found.begin(), found.end(), [](const Found& a, const Found& b) { return a.super.events < b.super.events; });
-  const Superblock fresh = freshest->super;
+  if (!any) co_return std::unexpected(last);
+  const auto lineup = line_up(given, options.force, found);
+  if (!lineup) co_return std::unexpected(lineup.error());
+  const Superblock& fresh = lineup->fresh;
   const auto geometry = geometry_of(fresh);
   if (!geometry) co_return std::unexpected(geometry.error());
   const bool has_bitmap = (fresh.feature_map & kFeatureBitmap) != 0;
@@ -208,74 +282,38 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
                                                               : Consistency::resync;
   auto core = std::make_unique<Core>(scheduler, pool, random.fork(1), options.tuning, *geometry, consistency);
   core->common_ = fresh;
-  for (Found& each : found) {
-    if (each.super.set_uuid != fresh.set_uuid) {
-      co_return fail(Errc::bad_input, each.disk.name + ": a member of another array");
-    }
-    const std::uint16_t role =
-        each.super.dev_number < fresh.roles.size() ? fresh.roles[each.super.dev_number] : kRoleFaulty;
-    core->members_.push_back(std::make_unique<Member>());
-    Member& member = *core->members_.back();
-    member.name = each.disk.name;
-    member.device = each.disk.device;
-    member.super = each.super;
-    member.data_offset = each.super.data_offset_sectors * kSectorBytes;
-    member.state = MemberState::faulty;
-    if (role == kRoleSpare) member.state = MemberState::spare;
-    // A crash between two superblock writes leaves members one event behind; further behind is stale (rule 2).
-    const bool current = each.super.events + 1 >= fresh.events;
-    if (role >= core->slots_.size() || !current || core->slots_[role] != nullptr) continue;
-    if (!co_await core->load_bad_log(member)) continue;  // nobody knows what it lacks
-    member.slot = role;
-    member.state = MemberState::in_sync;
-    // A spare that was just given the slot when a crash came may not know of it yet itself: it holds nothing.
-    const auto& own_roles = each.super.roles;
-    const bool knows = each.super.dev_number < own_roles.size() && own_roles[each.super.dev_number] == role;
-    if (!knows || (each.super.feature_map & kFeatureRecoveryOffset) != 0) {
-      member.state = MemberState::rebuilding;
-      const std::uint64_t reached = knows ? each.super.recovery_offset_sectors * kSectorBytes : 0;
-      member.watermark = member.checkpoint = round_down(reached, kBandBytes);
-    }
-    core->slots_[role] = &member;
-  }
-  // Whoever is missing now missed what follows.
-  for (auto& role : core->common_.roles) {
-    if (role < core->slots_.size() && core->slots_[role] == nullptr) role = kRoleFaulty;
-  }
-  if (core->too_many_lost()) {
-    co_return fail(
-        Errc::unavailable,
-        fmt::format("{} of {} members are there: too few for {}",
-                    std::count_if(core->slots_.begin(), core->slots_.end(),
-                                  [](const Member* m) { return m != nullptr && m->state == MemberState::in_sync; }),
-                    geometry->disks(), name(geometry->level())));
-  }
-  bool dirty = false;
-  for (const Found& each : found) {
-    dirty = dirty || (each.super.events + 1 >= fresh.events && each.super.resync_offset_sectors != kResyncDone);
+  core->read_only_ = options.read_only;
+  co_await core->add_members(given, found);
+  if (Status enough = core->check_enough(); !enough) co_return std::unexpected(enough.error());
+  bool dirty = lineup->forced;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const bool current =
+        given[i].super && found[i].verdict != DiskVerdict::unusable && given[i].super->events + 1 >= fresh.events;
+    dirty = dirty || (current && given[i].super->resync_offset_sectors != kResyncDone);
   }
   const bool degraded = core->redundancy_left() < geometry->redundancy();
-  if (dirty && degraded && geometry->parity_disks() > 0 && !options.force) {
+  if (dirty && degraded && geometry->parity_disks() > 0 && !options.force && !options.read_only) {
     co_return fail(
         Errc::unavailable,
         "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
   }
   core->resync_needed_ = dirty && geometry->redundancy() > 0;
+  core->may_locate_ = !core->resync_needed_;
   core->forced_ = dirty && degraded && options.force;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
-  if (has_bitmap) {
-    Result<std::uint32_t> chunk = fail(Errc::corrupt, "no member has a bitmap");
-    for (const Member* member : core->slots_) {  // spares have none
-      if (chunk || member == nullptr || member->state != MemberState::in_sync) continue;
-      chunk = co_await read_bitmap_chunk(pool, member->super, *member->device);
+  if (dirty) {
+    // What was in flight may have reached a member and not its replacement, and nothing compares these two.
+    for (const std::uint32_t slot : core->replaced()) {
+      core->slots_[slot]->twin->watermark = core->slots_[slot]->twin->checkpoint = 0;
     }
-    if (!chunk) co_return std::unexpected(chunk.error());
-    core->bitmap_ = std::make_unique<Bitmap>(*core, fresh.set_uuid, geometry->member_bytes(), *chunk);
-    if (Status loaded = co_await core->load_bitmap(); !loaded) co_return std::unexpected(loaded.error());
-    if (core->resync_needed_) core->bitmap_->mark_all_for_resync();
   }
-  co_await core->commit();
-  core->start();
+  if (has_bitmap) {
+    if (Status opened = co_await core->open_bitmap(); !opened) co_return std::unexpected(opened.error());
+  }
+  if (!options.read_only) {
+    co_await core->commit();
+    core->start();
+  }
   co_return core;
 }
 

@@ -1,5 +1,7 @@
 #include "raid/batch.h"
 
+#include <algorithm>
+
 #include "raid/core.h"
 
 namespace resilver::raid {
@@ -23,7 +25,13 @@ void Batch::read(Member& member, std::uint64_t offset, const Buffer& buffer, std
   one(IoOp::read, member, member.data_offset + offset, buffer, false, tag);
 }
 
+// Above the watermark the replacement gets everything when its window is copied.
+static Member* also_written(const Member& member, std::uint64_t offset) {
+  return member.twin != nullptr && offset < member.twin->watermark ? member.twin : nullptr;
+}
+
 void Batch::write(Member& member, std::uint64_t offset, const Buffer& buffer, bool fua, std::uint32_t tag) {
+  if (Member* twin = also_written(member, offset)) write(*twin, offset, buffer, fua, tag);
   one(IoOp::write, member, member.data_offset + offset, buffer, fua, tag);
 }
 
@@ -44,6 +52,8 @@ void Batch::write_run(Member& member, std::uint64_t offset, std::span<const Buff
 
 void Batch::transfer(IoOp op, Member& member, std::uint64_t offset, const Payload& payload, std::uint64_t at,
                      std::uint64_t length, bool fua, std::uint32_t tag) {
+  Member* twin = op == IoOp::read ? nullptr : also_written(member, offset);
+  if (twin != nullptr) transfer(op, *twin, offset, payload, at, length, fua, tag);
   while (length > 0) {
     Leaf& leaf = core_.leaves().take();
     const std::uint64_t bytes = payload.gather(leaf, at, length);
@@ -56,6 +66,10 @@ void Batch::transfer(IoOp op, Member& member, std::uint64_t offset, const Payloa
 }
 
 void Batch::write_spans(Member& member, std::uint64_t base, std::span<const Span> spans, bool fua) {
+  if (spans.empty()) return;
+  const auto first =
+      std::min_element(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
+  if (Member* twin = also_written(member, base + first->begin)) write_spans(*twin, base, spans, fua);
   Leaf* leaf = nullptr;
   std::uint64_t begin = 0;
   std::uint64_t reach = 0;
@@ -79,12 +93,14 @@ void Batch::write_spans(Member& member, std::uint64_t base, std::span<const Span
 }
 
 void Batch::write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua) {
+  if (Member* twin = also_written(member, offset)) write_zeroes(*twin, offset, length, fua);
   ++pending_;
   core_.send(core_.leaves().take(), member, *this, IoOp::write_zeroes, member.data_offset + offset, length, fua, cause_,
              0);
 }
 
 void Batch::flush(Member& member) {
+  if (member.twin != nullptr) flush(*member.twin);
   ++pending_;
   core_.send(core_.leaves().take(), member, *this, IoOp::flush, 0, 0, false, cause_, 0);
 }

@@ -31,7 +31,8 @@ class Batch final : LeafSink, Runnable {
   Batch(Core& core, Cause cause) noexcept;
   ~Batch();
 
-  // Offsets are in the member's data area, but for the *_raw ones: in the device.
+  // Offsets are in the member's data area, but for the *_raw ones: in the device. What is written to a member, and flushes,
+  // go to its replacement too (Member::twin).
   void read(Member& member, std::uint64_t offset, const Buffer& buffer, std::uint32_t tag = 0);
   void write(Member& member, std::uint64_t offset, const Buffer& buffer, bool fua, std::uint32_t tag = 0);
   void write_raw(Member& member, std::uint64_t offset, const Buffer& buffer);

@@ -184,6 +184,13 @@ std::uint64_t Bitmap::next_marked(std::uint64_t from) const noexcept {
   return member_bytes_;
 }
 
+std::uint64_t Bitmap::next_set(std::uint64_t from) const noexcept {
+  for (std::uint64_t bit = bit_of(from); bit < bits_; ++bit) {
+    if ((flags_[bit] & kSet) != 0) return std::max(from, bit << shift_);
+  }
+  return member_bytes_;
+}
+
 void Bitmap::resynced() {
   for (auto& flags : flags_) flags &= static_cast<std::uint8_t>(~kMarked);
 }

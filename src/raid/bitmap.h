@@ -37,6 +37,7 @@ class Bitmap {
   std::uint64_t next_marked(
       std::uint64_t from) const noexcept;  // first offset >= from that needs a resync; member_bytes: none
   void resynced();                         // all marked regions are
+  std::uint64_t next_set(std::uint64_t from) const noexcept;  // first offset >= from whose bit is set; member_bytes: none
 
   // Writes everything to one member (a new one). Header alone: with each superblock.
   Task<void> write_all(Member& member);
@@ -46,6 +47,9 @@ class Bitmap {
   void give_turn();
   std::size_t size_on_disk() const noexcept { return image_.size(); }
   std::uint32_t chunk_bytes() const noexcept { return chunk_bytes_; }
+  std::uint64_t events_cleared() const noexcept {
+    return events_cleared_;
+  }  // a member as fresh as this knows all clear bits
   static std::uint64_t device_offset(const Member& member) noexcept;
 
  private:

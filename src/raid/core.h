@@ -1,10 +1,12 @@
 // The inside of an Array; array.h is its contract. One class, its functions by concern:
 //
 //   assembly.cc   creating and assembling        metadata.cc   superblocks, dirty flag, bad-block logs, housekeeping
-//   io.cc         requests in, straight paths    members.cc    leaves, failing members, spares, the watchdog, status
+//   io.cc         requests in, straight paths    members.cc    leaves, failing members, the watchdog, status
+//   membership.cc adding, removing, replacing and re-adding disks; spares
 //   stripe.cc     reads and writes of parity     row.cc        one 4096-byte row of a stripe, when something is unreadable
 //   stripe_write.cc  merging requests by stripe  mirror.cc     RAID 1 and 10
-//   recovery.cc   rebuild, resync and scrub by windows
+//   recovery.cc   what is done next, and passes over the members by windows
+//   rebuild.cc    windows of rebuild and replace check.cc      windows of resync and scrub
 //
 // A *row* is the same 4096 bytes of every chunk of a stripe: the unit in which damage is told, healed and recorded.
 #pragma once
@@ -22,6 +24,7 @@
 #include "raid/array.h"
 #include "raid/batch.h"
 #include "raid/bitmap.h"
+#include "raid/discovery.h"
 #include "raid/journal.h"
 #include "raid/leaf.h"
 #include "raid/parity.h"
@@ -88,7 +91,9 @@ struct Pass {
   RecoveryKind kind = RecoveryKind::none;
   Cause cause = Cause::rebuild;
   bool repair = false;        // resync, scrub: rewrite what does not match
+  bool locate = false;        // scrub with repair: rewrite what redundancy agrees on being wrong
   bool only_marked = false;   // resync: regions that the bitmap marks
+  bool by_bitmap = false;     // rebuild of members that came back: regions whose bits are set
   std::uint64_t next = 0;     // first byte (of the data area) that no window covers yet
   std::uint64_t retired = 0;  // everything below is done
   std::uint64_t total = 0;
@@ -122,9 +127,14 @@ class Core {
   void submit(IoRequest& request) noexcept;
   void straight_done(Op& op) noexcept;
 
-  // ---- members.cc ----
+  // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);
   Task<Status> add_disk(MemberDisk disk);
+  Task<Status> remove_disk(std::string disk_name);
+  Task<Status> readd_disk(MemberDisk disk);
+  Task<Status> replace_member(std::string disk_name);
+
+  // ---- members.cc ----
   void send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
             bool fua, Cause cause, std::uint32_t tag) noexcept;
   // Looks at what failed: makes members faulty. True if blocks could not be read on members that live on.
@@ -138,6 +148,7 @@ class Core {
 
   // ---- recovery.cc ----
   Task<Status> scrub(ScrubOptions options);
+  Task<void> recovered();
 
   // ---- for the journal ----
   Task<void> commit() { return settle(++sb_wanted_); }  // writes all superblocks
@@ -155,18 +166,36 @@ class Core {
   LeafPool& leaves() noexcept { return *leaves_; }
   const Geometry& geometry() const noexcept { return geometry_; }
   bool failed() const noexcept { return failed_; }
+  bool read_only() const noexcept { return read_only_; }
   std::uint64_t events() const noexcept { return common_.events; }
   const std::vector<Member*>& slots() const noexcept { return slots_; }
   std::uint64_t data_offset_bytes() const noexcept { return common_.data_offset_sectors * kSectorBytes; }
 
  private:
   // assembly.cc
-  Member& new_member(const MemberDisk& disk);
   void place_metadata(Member& member, std::uint64_t device_bytes);
   Status make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes);
   Task<Status> load_bitmap();
   Task<Status> load_bad_log(Member& member);
+  static Task<Result<Superblock>> read_superblock(BufferPool& pool, BlockDevice& device);
+  Task<void> add_members(std::span<const GivenDisk> given, AssemblyReport& report);
+  void seat(Member& member, const DiskFound& found);
+  Status check_enough() const;
+  Task<Status> open_bitmap();
   void start();
+
+  // membership.cc
+  Member& new_member(const MemberDisk& disk);
+  std::uint32_t free_number() const noexcept;
+  Status check_new(const MemberDisk& disk);
+  void forget(Member& member);
+  Member* any_spare() const noexcept;
+  void wake_manager() noexcept {
+    manager_idle_ = false;
+    manager_event_.wake_all();
+  }
+  Task<bool> take_spares();
+  void end_replacement(Member& member);
 
   // io.cc
   struct Rows {
@@ -241,6 +270,7 @@ class Core {
   Task<Errc> write_mirror(const Transfer& transfer);
   Member* mirror_source(std::uint64_t begin, std::uint64_t end, MemberSet except) noexcept;
   Task<bool> rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> copy_mirror_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin, Buffer window);
   Task<bool> check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
 
   // members.cc
@@ -249,6 +279,8 @@ class Core {
   Member* find(const std::string& disk_name) const noexcept;
   std::uint32_t redundancy_left() const noexcept;
   bool too_many_lost() const noexcept;
+  bool survives_without(const Member& member) const noexcept;
+  MemberSet not_in_sync() const noexcept;
   void emit(EventKind kind, std::string member = {}, std::uint64_t value = 0, std::uint64_t total = 0,
             Errc error = Errc::ok);
   void watch() noexcept;
@@ -265,13 +297,26 @@ class Core {
 
   // recovery.cc
   Task<void> manage();
-  Task<bool> take_spares();
+  bool choose_pass(Pass& pass);
   Task<void> run_pass(Pass& pass);
   Task<void> worker(Pass& pass);
   Task<bool> process(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<bool> rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<bool> window_buffers(MemberSet slots, std::uint64_t bytes, std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> rebuild_row(Pass& pass, std::uint64_t stripe, std::uint64_t row, MemberSet targets);
+  struct Damage {  // a row of a window that a member cannot read
+    std::uint32_t slot;
+    std::uint64_t at;  // offset in the data area
+  };
+  Task<std::vector<Damage>> read_window(Pass& pass, MemberSet from, std::uint64_t begin, std::uint64_t end,
+                                        const std::array<Buffer, kMaxDisks>& buffers);
+  Task<bool> rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin,
+                         std::array<Buffer, kMaxDisks>& buffers);
+  Task<bool> heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin, std::array<Buffer, kMaxDisks>& buffers);
+  Task<bool> rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<void> finish_replace();
+  Member* target(const Pass& pass, std::uint32_t slot) const noexcept;
   Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<bool> check_band(Pass& pass, Band band, ColumnSet lost, Columns& columns);
   void check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
@@ -286,6 +331,8 @@ class Core {
   LimitedBy limit_of(const Pass& pass) const noexcept;
   RecoveryStatus recovery_of(const Pass& pass) const noexcept;
   MemberSet targets() const noexcept;
+  MemberSet targets(const Pass& pass) const noexcept;
+  MemberSet replaced() const noexcept;  // slots whose member has a replacement in the making
   bool foreground_busy() const noexcept;
 
   struct Watchdog : Timer {
@@ -331,6 +378,10 @@ class Core {
   std::uint32_t peak_writes_ = 0;  // unanswered_ at its highest since a plug was in vain
   Nanos last_answer_ = 0;
 
+  std::vector<std::unique_ptr<Member>> gone_;  // removed; a batch may still point at them
+  bool read_only_ = false;
+  bool may_locate_ = true;     // the array was stopped cleanly, or resynced since
+  bool manager_idle_ = false;  // nothing is to be rebuilt, resynced or replaced
   bool failed_ = false;
   bool stopping_ = false;
   bool dirty_ = false;          // superblocks are to say so

@@ -38,9 +38,14 @@ struct Member {
   BlockDevice* device = nullptr;
   MemberState state = MemberState::spare;
   std::optional<std::uint32_t> slot;
+  // The replacement that is to take this member's slot over. What is written to this member goes there too, as far as it has
+  // been copied (Batch sees to it).
+  Member* twin = nullptr;
   bool replaced = false;          // faulty, and its slot has another disk now (or none needs it)
+  bool replaced_disk = false;     // faulty, and another disk has its name and number now
+  bool by_bitmap = false;         // rebuilding: it came back, and only regions whose bits are set differ
   std::uint64_t data_offset = 0;  // bytes
-  std::uint64_t watermark = 0;    // rebuilding: rebuilt below this (bytes of the data area)
+  std::uint64_t watermark = 0;    // rebuilding, replacement: rebuilt below this (bytes of the data area)
   std::uint64_t checkpoint = 0;   // what the superblock says of it
   Superblock super;               // the fields that are this member's own
   std::set<std::uint64_t> bad;    // 4096-byte blocks that are lost here, by offset in the data area
@@ -55,7 +60,9 @@ struct Member {
   bool holds(std::uint64_t end) const noexcept {
     return state == MemberState::in_sync || (state == MemberState::rebuilding && watermark >= end);
   }
-  bool live() const noexcept { return state == MemberState::in_sync || state == MemberState::rebuilding; }
+  bool live() const noexcept {
+    return state == MemberState::in_sync || state == MemberState::rebuilding || state == MemberState::replacement;
+  }
   bool has_bad(std::uint64_t begin, std::uint64_t end) const noexcept {
     if (bad.empty()) return false;
     const auto at = bad.lower_bound(begin);

@@ -1,4 +1,4 @@
-// Leaves to members, members that fail, disks that come, and what the array says of itself.
+// Leaves to members, members that fail, and what the array says of itself.
 #include <algorithm>
 
 #include "raid/core.h"
@@ -43,6 +43,7 @@ Core::~Core() {
 
 void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
                 bool fua, Cause cause, std::uint32_t tag) noexcept {
+  CHECK(op == IoOp::read || !read_only_, "a read-only array writes nothing");
   leaf.op = op;
   leaf.fua = fua;
   leaf.offset = device_offset;
@@ -128,18 +129,29 @@ bool Core::judge(const Batch& batch) {
   return damaged;
 }
 
-bool Core::too_many_lost() const noexcept {
-  std::uint32_t lost = 0;
-  for (const Member* member : slots_) lost += member == nullptr || member->state != MemberState::in_sync ? 1 : 0;
-  return lost > geometry_.redundancy();
+MemberSet Core::not_in_sync() const noexcept {
+  MemberSet lost;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr || slots_[slot]->state != MemberState::in_sync) lost.add(slot);
+  }
+  return lost;
+}
+
+bool Core::too_many_lost() const noexcept { return !geometry_.survives(not_in_sync()); }
+
+bool Core::survives_without(const Member& member) const noexcept {
+  return geometry_.survives(not_in_sync() | MemberSet{*member.slot});
 }
 
 void Core::mark_faulty(Member& member, Errc why) {
   if (!member.live()) return;
   const bool was_member = member.state == MemberState::in_sync;
+  const bool was_replacement = member.state == MemberState::replacement;
   member.state = MemberState::faulty;
   common_.roles[member.super.dev_number] = kRoleFaulty;
   ++version_;
+  if (was_replacement) slots_[*member.slot]->twin = nullptr;
+  if (member.twin != nullptr) end_replacement(member);
   faults_settled_ = ++sb_wanted_;
   emit(EventKind::member_failed, member.name, 0, 0, why);
   if (was_member) emit(EventKind::degraded, member.name, redundancy_left());
@@ -147,7 +159,7 @@ void Core::mark_faulty(Member& member, Errc why) {
     failed_ = true;
     emit(EventKind::array_failed, member.name);
   }
-  manager_event_.wake_all();
+  wake_manager();
   pass_event_.wake_all();
   house_event_.wake_all();
 }
@@ -158,45 +170,6 @@ void Core::journal_failed(Member& disk, Errc why) {
   common_.roles[disk.super.dev_number] = kRoleFaulty;
   faults_settled_ = ++sb_wanted_;
   emit(EventKind::member_failed, disk.name, 0, 0, why);
-}
-
-Task<Status> Core::fail_member(std::string disk_name) {
-  Member* member = find(disk_name);
-  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
-  if (member->state == MemberState::in_sync && redundancy_left() == 0) {
-    co_return fail(Errc::unavailable, disk_name + ": the array would not survive the loss of this member");
-  }
-  if (member->state == MemberState::spare) {
-    member->state = MemberState::faulty;
-    common_.roles[member->super.dev_number] = kRoleFaulty;
-    ++sb_wanted_;
-  } else {
-    mark_faulty(*member, Errc::ok);
-  }
-  co_await settle(sb_wanted_);
-  co_return Status{};
-}
-
-Task<Status> Core::add_disk(MemberDisk disk) {
-  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 takes no spares");
-  if (Member* old = find(disk.name); old != nullptr) {
-    if (old->state != MemberState::faulty) co_return fail(Errc::exists, disk.name + ": in use");
-    // A write that was given up on would land on the new member.
-    if (old->orphans + old->in_flight_count != 0) co_return fail(Errc::busy, disk.name + ": I/O to it is still out");
-    old->name += " (replaced)";
-  }
-  if (disk.device->size_bytes() < data_offset_bytes() + geometry_.member_bytes()) {
-    co_return fail(Errc::invalid_argument, disk.name + ": too small for this array");
-  }
-  Member& member = new_member(disk);
-  member.state = MemberState::spare;
-  place_metadata(member, disk.device->size_bytes());
-  common_.roles[member.super.dev_number] = kRoleSpare;
-  emit(EventKind::disk_added, member.name);
-  co_await commit();
-  manager_event_.wake_all();
-  if (member.state == MemberState::faulty) co_return fail(Errc::io, disk.name + ": cannot be written");
-  co_return Status{};
 }
 
 // ---- what is there ------------------------------------------------------------------------------------------------------
@@ -238,7 +211,8 @@ static MemberStatus status_of(const Member& member) {
   status.name = member.name;
   status.slot = member.slot;
   status.state = member.state;
-  status.rebuilt_bytes = member.state == MemberState::rebuilding ? member.watermark : 0;
+  const bool partly = member.state == MemberState::rebuilding || member.state == MemberState::replacement;
+  status.rebuilt_bytes = partly ? member.watermark : 0;
   status.io = member.io;
   status.errors = member.errors;
   status.bad_blocks = member.bad.size();

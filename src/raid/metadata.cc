@@ -12,15 +12,18 @@ Superblock Core::superblock_for(const Member& member) const {
   const Superblock& own = member.super;
   super.dev_number = own.dev_number;
   super.device_uuid = own.device_uuid;
+  super.data_offset_sectors = own.data_offset_sectors;
   super.data_size_sectors = own.data_size_sectors;
+  super.bitmap_offset = own.bitmap_offset;
   super.bblog_offset = own.bblog_offset;
   super.bblog_size_sectors = own.bblog_size_sectors;
   super.resync_offset_sectors = dirty_ ? 0 : kResyncDone;
   super.recovery_offset_sectors = 0;
   super.feature_map = bitmap_ ? kFeatureBitmap : 0;
   if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
-  if (member.state == MemberState::rebuilding) {
+  if (member.state == MemberState::rebuilding || member.state == MemberState::replacement) {
     super.feature_map |= kFeatureRecoveryOffset;
+    if (member.state == MemberState::replacement) super.feature_map |= kFeatureReplacement;
     super.recovery_offset_sectors = member.checkpoint / kSectorBytes;
   }
   return super;
@@ -28,6 +31,7 @@ Superblock Core::superblock_for(const Member& member) const {
 
 // Waits until a write of all superblocks that began after `wanted` was asked for has ended.
 Task<void> Core::settle(std::uint64_t wanted) {
+  if (read_only_) co_return;
   while (sb_done_ < wanted) {
     if (sb_busy_) {
       co_await sb_event_.wait();
@@ -81,6 +85,7 @@ Task<void> Core::write_superblocks() {
 // ---- bad blocks -----------------------------------------------------------------------------------------------------------
 
 Task<bool> Core::write_bad_log(Member& member) {
+  if (read_only_) co_return true;
   // Two writes of one log are never in flight together: the older one could land last.
   co_await bad_log_turn_.acquire();
   SemaphoreGuard turn(bad_log_turn_);
@@ -194,16 +199,16 @@ Task<void> Core::stop() {
     queued_.front()->complete(scheduler_, Errc::closed);
     queued_.pop_front();
   }
-  manager_event_.wake_all();
+  wake_manager();
   house_event_.wake_all();
   pass_event_.wake_all();
   while (ops_in_use_ != 0) co_await drained_.wait();
   co_await tasks_.join();
   while (scrub_waiting_) co_await pass_event_.wait();
-  if (!failed_) {
+  if (!failed_ && !read_only_) {
     const bool flushed = co_await flush_members(Cause::metadata) == Errc::ok;
-    for (Member* member : slots_) {
-      if (member != nullptr && member->state == MemberState::rebuilding) member->checkpoint = member->watermark;
+    for (const auto& member : members_) {
+      if (flushed && member->live()) member->checkpoint = member->watermark;
     }
     if (!resync_needed_ && flushed) dirty_ = false;
     co_await commit();

@@ -72,6 +72,7 @@ Task<Errc> Core::read_mirror_row(const Transfer& transfer, std::uint64_t at) {
 
 // Rewrites one row of copies that could not be read.
 Task<void> Core::heal_copies(std::uint64_t begin, Buffer block, MemberSet bad, Cause cause) {
+  if (read_only_) co_return;
   const std::uint64_t end = begin + kRowBytes;
   MemberSet healed;
   Batch batch(*this, cause);
@@ -117,45 +118,45 @@ Task<Errc> Core::write_mirror(const Transfer& transfer) {
 
 // ---- windows ----------------------------------------------------------------------------------------------------------------
 
-// Copies row by row only where the window as a whole cannot be read.
 Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
-  const Nanos started = scheduler_.now();
-  Buffer data = pool_.allocate(end - begin);
-  while (!data) {
-    co_await sleep_for(scheduler_, kMillisecond);
-    data = pool_.allocate(end - begin);
-  }
+  const MemberSet to = targets();
+  std::array<Buffer, kMaxDisks> buffers;
   Member* source = mirror_source(begin, end, {});
-  bool whole = false;
-  if (source != nullptr) {
-    Batch batch(*this, pass.cause);
-    batch.read(*source, begin, data);
-    co_await batch;
-    judge(batch);
-    whole = batch.failures().empty();
+  if (source == nullptr) source = mirror_source(begin, begin + kRowBytes, {});
+  for (std::uint32_t slot = 0; slot < slots_.size() && source == nullptr; ++slot) {
+    if (slots_[slot] != nullptr && slots_[slot]->holds(end)) source = slots_[slot];
   }
-  pass.reading += scheduler_.now() - started;
+  if (source == nullptr) co_return false;
+  const std::uint32_t from = *source->slot;
+  if (!co_await window_buffers(MemberSet{from}, end - begin, buffers)) co_return false;
+  const std::vector<Damage> damage = co_await read_window(pass, MemberSet{from}, begin, end, buffers);
   if (interrupted(pass)) co_return false;
-  if (!whole) {
-    for (std::uint64_t at = begin; at < end; at += kRowBytes) {
-      const Payload payload({&data, 1});
-      const Transfer one{payload, begin, end - begin, false};
-      const Errc status = co_await read_mirror_row(one, at - begin);
-      if (interrupted(pass)) co_return false;
-      if (status == Errc::ok) continue;
-      std::memset(data.data() + (at - begin), 0, kRowBytes);
-      for (const std::uint32_t slot : targets()) {
-        if (!co_await add_bad(*slots_[slot], at)) co_return false;
-      }
-    }
+  for (const Damage& row : damage) {
+    if (!co_await copy_mirror_row(pass, row.at, to, begin, buffers[from])) co_return false;
   }
   const Nanos write_started = scheduler_.now();
   Batch batch(*this, pass.cause);
-  for (const std::uint32_t slot : targets()) batch.write(*slots_[slot], begin, data, false);
+  for (const std::uint32_t slot : to) batch.write(*slots_[slot], begin, buffers[from], false);
   co_await batch;
   judge(batch);
   pass.writing += scheduler_.now() - write_started;
   co_return !interrupted(pass);
+}
+
+// A row of a window that its source cannot read: from another copy, which heals the source, or recorded as bad on the new
+// members.
+Task<bool> Core::copy_mirror_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin, Buffer window) {
+  const Payload payload({&window, 1});
+  const Transfer transfer{payload, begin, window.size(), false};
+  const Errc status = co_await read_mirror_row(transfer, at - begin);
+  if (interrupted(pass)) co_return false;
+  if (status == Errc::ok) co_return true;
+  if (status != Errc::medium) co_return false;
+  std::memset(window.data() + (at - begin), 0, kRowBytes);
+  for (const std::uint32_t slot : to) {
+    if (!co_await add_bad(*target(pass, slot), at)) co_return false;
+  }
+  co_return true;
 }
 
 // Resync: the source's copy goes to the others. Scrub: counts, and with three copies a majority names the odd one.
@@ -202,7 +203,7 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
     if (odd.empty()) continue;
     // A resync never asks the majority: until it has passed, all reads were answered by the first copy, so that is the one
     // that counts.
-    const bool may_vote = pass.kind == RecoveryKind::scrub && live.count() >= 3;
+    const bool may_vote = pass.kind == RecoveryKind::scrub && live.count() >= 3 && may_locate_;
     std::optional<std::uint32_t> wrong;
     if (may_vote && odd.count() == 1) wrong = odd.lowest();
     if (may_vote && odd.count() == live.count() - 1) {
@@ -213,8 +214,10 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
       }
       if (all_same) {
         wrong = good;
-        good = other;
-        odd = MemberSet{*wrong};
+        if (!pass.repair || pass.locate) {
+          good = other;
+          odd = MemberSet{*wrong};
+        }
       }
     }
     if (pass.kind == RecoveryKind::scrub) {

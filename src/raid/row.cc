@@ -62,6 +62,7 @@ Task<Core::Row> Core::load_row(std::uint64_t stripe, std::uint64_t row, Cause ca
 }
 
 Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Cause cause) {
+  if (read_only_) co_return;
   MemberSet healed;
   {
     Batch batch(*this, cause);

@@ -72,11 +72,11 @@ struct Feature {
   const char* name;
 };
 constexpr Feature kRefusedFeatures[] = {
-    {4, "reshape-active"}, {16, "replacement"},      {32, "reshape-backwards"},
-    {64, "new-offset"},    {128, "recovery-bitmap"}, {256, "clustered"},
-    {1024, "ppl"},         {2048, "multiple-ppls"},  {4096, "raid0-layout"},
+    {4, "reshape-active"}, {32, "reshape-backwards"}, {64, "new-offset"},     {128, "recovery-bitmap"},
+    {256, "clustered"},    {1024, "ppl"},             {2048, "multiple-ppls"}, {4096, "raid0-layout"},
 };
-constexpr std::uint32_t kKnownFeatures = kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks | kFeatureJournal;
+constexpr std::uint32_t kKnownFeatures =
+    kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks | kFeatureReplacement | kFeatureJournal;
 
 template <typename... Args>
 std::unexpected<Error> refuse(Errc code, fmt::format_string<Args...> format, Args&&... args) {
@@ -166,6 +166,7 @@ Status check_places(const OnDisk& disk, std::uint64_t device_sectors, bool journ
 
 Result<std::vector<std::uint16_t>> read_roles(const OnDisk& disk, std::span<const std::byte> block) {
   std::vector<std::uint16_t> roles(disk.max_dev);
+  std::uint64_t twice = 0;
   std::uint64_t taken = 0;  // raid_disks ≤ kMaxDisks was checked
   for (std::uint32_t i = 0; i < disk.max_dev; ++i) {
     const auto role = load_le<std::uint16_t>(block.data() + kHeader + std::size_t{2} * i);
@@ -176,7 +177,9 @@ Result<std::vector<std::uint16_t>> read_roles(const OnDisk& disk, std::span<cons
       if (role >= disk.raid_disks) {
         return refuse(Errc::bad_input, "dev_roles[{}] is {}, the array has {} disks", i, role, disk.raid_disks);
       }
-      if (((taken >> role) & 1) != 0) return refuse(Errc::bad_input, "dev_roles[{}] is {} a second time", i, role);
+      // Twice while one device replaces another.
+      if (((twice >> role) & 1) != 0) return refuse(Errc::bad_input, "dev_roles[{}] is {} a third time", i, role);
+      twice |= taken & std::uint64_t{1} << role;
       taken |= std::uint64_t{1} << role;
     }
     roles[i] = role;

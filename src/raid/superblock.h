@@ -34,9 +34,10 @@ inline constexpr std::uint64_t kResyncDone = ~std::uint64_t{0};  // resync_offse
 // Bits of feature_map. All others are refused by name.
 inline constexpr std::uint32_t kFeatureBitmap = 1;  // bitmap_offset is meaningful
 inline constexpr std::uint32_t kFeatureRecoveryOffset =
-    2;                                                 // recovery_offset is meaningful: this member is being rebuilt
-inline constexpr std::uint32_t kFeatureBadBlocks = 8;  // the bad-block log is not empty
-inline constexpr std::uint32_t kFeatureJournal = 512;  // the array has a journal disk
+    2;                                                    // recovery_offset is meaningful: this member is being rebuilt
+inline constexpr std::uint32_t kFeatureBadBlocks = 8;     // the bad-block log is not empty
+inline constexpr std::uint32_t kFeatureReplacement = 16;  // this member is to take over the slot from another one
+inline constexpr std::uint32_t kFeatureJournal = 512;     // the array has a journal disk
 
 using Uuid = std::array<std::uint8_t, 16>;
 

@@ -68,7 +68,7 @@ class Reader {
     if (value >= kMaxNodes && value != kNoNode) good_ = false;
   }
   void take(bool& value) { value = bounded(2) != 0; }
-  void take(Errc& value) { value = static_cast<Errc>(bounded(static_cast<std::uint64_t>(Errc::busy) + 1)); }
+  void take(Errc& value) { value = static_cast<Errc>(bounded(static_cast<std::uint64_t>(Errc::read_only) + 1)); }
   void take(IoOp& value) { value = static_cast<IoOp>(bounded(static_cast<std::uint64_t>(IoOp::write_zeroes) + 1)); }
   void take(ResyncWhy& value) { value = static_cast<ResyncWhy>(bounded(kResyncWhyCount)); }
   void take(NodeSet& value) { value.bits = static_cast<std::uint32_t>(integer(4)); }

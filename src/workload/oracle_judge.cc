@@ -24,6 +24,7 @@ bool says_unreadable(Errc error) noexcept {
     case Errc::not_primary:
     case Errc::fenced:
     case Errc::busy:
+    case Errc::read_only:
     case Errc::limit: return false;
     default: return true;
   }

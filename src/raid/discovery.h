@@ -1,0 +1,34 @@
+// Which of the disks given to assemble() make the array: the superblocks alone decide. Nothing here does I/O.
+//
+// The freshest superblock says who belongs where (rule 2). A crash between two superblock writes leaves members one event
+// behind, so these are current too; further behind is stale.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "raid/array.h"
+#include "raid/superblock.h"
+
+namespace resilver::raid {
+
+struct GivenDisk {
+  MemberDisk disk;
+  Result<Superblock> super;
+};
+
+struct Lineup {
+  Superblock fresh;
+  bool forced = false;  // a stale disk was taken back: what it missed is lost
+};
+
+// Fills the report: one entry for each disk given, with the verdict. With `force` the freshest of the stale disks are taken
+// back while too few are current. Precondition: at least one disk has a superblock.
+// Errors: bad_input (of two arrays, a disk twice, a slot twice; both disks are named), unsupported (the shape).
+Result<Lineup> line_up(std::span<const GivenDisk> given, bool force, AssemblyReport& report);
+
+// True if the superblock's own array of roles knows of its place. A spare that was just given a slot when a crash came may
+// not: it holds nothing.
+bool knows_its_slot(const Superblock& super, std::uint32_t slot) noexcept;
+
+}  // namespace resilver::raid

@@ -1,0 +1,242 @@
+// Disks that come and go: failing by hand, adding, removing, replacing, re-adding, and spares that are taken.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+namespace {
+
+Status refuse_read_only() { return fail(Errc::read_only, "the array was assembled read-only"); }
+
+}  // namespace
+
+// The lowest number in the superblocks' list of roles that belongs to no disk here. A disk that had it before is not taken
+// for the new one: it missed at least the event that freed the number and the one that gave it anew.
+std::uint32_t Core::free_number() const noexcept {
+  std::uint32_t number = 0;
+  for (; number < common_.roles.size(); ++number) {
+    const std::uint16_t role = common_.roles[number];
+    if (role != kRoleSpare && role != kRoleFaulty) continue;
+    const bool used = std::any_of(members_.begin(), members_.end(), [number](const auto& member) {
+      return !member->replaced_disk && member->super.dev_number == number;
+    });
+    if (!used) break;
+  }
+  return number;
+}
+
+Member& Core::new_member(const MemberDisk& disk) {
+  const std::uint32_t number = free_number();
+  Member& member = *members_.emplace_back(std::make_unique<Member>());
+  member.name = disk.name;
+  member.device = disk.device;
+  member.super.dev_number = number;
+  if (number == common_.roles.size()) common_.roles.push_back(kRoleSpare);
+  common_.roles[number] = kRoleSpare;
+  return member;
+}
+
+Task<Status> Core::fail_member(std::string disk_name) {
+  if (read_only_) co_return refuse_read_only();
+  Member* member = find(disk_name);
+  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
+  if (member->state == MemberState::in_sync && !survives_without(*member)) {
+    co_return fail(Errc::unavailable, disk_name + ": the array would not survive the loss of this member");
+  }
+  if (member->state == MemberState::spare) {
+    member->state = MemberState::faulty;
+    common_.roles[member->super.dev_number] = kRoleFaulty;
+    ++sb_wanted_;
+  } else {
+    mark_faulty(*member, Errc::ok);
+  }
+  co_await settle(sb_wanted_);
+  co_return Status{};
+}
+
+// What add_disk() and readd_disk() refuse. A faulty disk of the same name makes room: it is the same disk, or was in its place.
+Status Core::check_new(const MemberDisk& disk) {
+  if (read_only_) return refuse_read_only();
+  if (geometry_.redundancy() == 0) return fail(Errc::unsupported, "RAID 0 takes no spares");
+  if (const Member* old = find(disk.name); old != nullptr) {
+    if (old->state != MemberState::faulty) return fail(Errc::exists, disk.name + ": in use");
+    // A write that was given up on would land on the new member.
+    if (old->orphans + old->in_flight_count != 0) return fail(Errc::busy, disk.name + ": I/O to it is still out");
+  }
+  if (members_.size() + gone_.size() >= kMaxDevs) return fail(Errc::limit, "too many disks have come and gone");
+  if (disk.device->size_bytes() < data_offset_bytes() + geometry_.member_bytes()) {
+    return fail(Errc::invalid_argument, disk.name + ": too small for this array");
+  }
+  return {};
+}
+
+Task<Status> Core::add_disk(MemberDisk disk) {
+  if (Status fine = check_new(disk); !fine) co_return fine;
+  if (Member* old = find(disk.name); old != nullptr) {
+    old->name += " (replaced)";
+    old->replaced_disk = true;
+  }
+  Member& member = new_member(disk);
+  member.state = MemberState::spare;
+  place_metadata(member, disk.device->size_bytes());
+  emit(EventKind::disk_added, member.name);
+  co_await commit();
+  wake_manager();
+  if (member.state == MemberState::faulty) co_return fail(Errc::io, disk.name + ": cannot be written");
+  co_return Status{};
+}
+
+void Core::forget(Member& member) {
+  if (member.slot && slots_[*member.slot] == &member) slots_[*member.slot] = nullptr;
+  const auto at =
+      std::find_if(members_.begin(), members_.end(), [&](const auto& owned) { return owned.get() == &member; });
+  gone_.push_back(std::move(*at));
+  members_.erase(at);
+  member.super.roles.clear();
+  member.bad.clear();
+}
+
+Task<Status> Core::remove_disk(std::string disk_name) {
+  if (read_only_) co_return refuse_read_only();
+  Member* member = find(disk_name);
+  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
+  if (member->state != MemberState::faulty && member->state != MemberState::spare) {
+    co_return fail(Errc::busy, fmt::format("{}: in use ({})", disk_name, name(member->state)));
+  }
+  member->state = MemberState::faulty;  // nothing is written to a spare any more
+  co_await settle(sb_wanted_);
+  member = find(disk_name);
+  if (member == nullptr || member->state != MemberState::faulty) co_return Status{};
+  if (member->orphans + member->in_flight_count != 0)
+    co_return fail(Errc::busy, disk_name + ": I/O to it is still out");
+  const std::uint32_t number = member->super.dev_number;
+  forget(*member);
+  const bool taken = std::any_of(members_.begin(), members_.end(),
+                                 [number](const auto& other) { return other->super.dev_number == number; });
+  // Faulty, not spare: should it come back, it is not to be taken as if it had been given.
+  if (!taken && number < common_.roles.size()) common_.roles[number] = kRoleFaulty;
+  co_await commit();
+  co_return Status{};
+}
+
+// ---- spares, replacement ------------------------------------------------------------------------------------------------
+
+// Puts spares into slots without a working disk. True if one was taken.
+Task<bool> Core::take_spares() {
+  bool taken = false;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] != nullptr && slots_[slot]->live()) continue;
+    Member* spare = any_spare();
+    if (spare == nullptr) break;
+    if (slots_[slot] != nullptr) slots_[slot]->replaced = true;
+    spare->state = MemberState::rebuilding;
+    spare->slot = slot;
+    spare->watermark = spare->checkpoint = 0;
+    spare->bad.clear();
+    slots_[slot] = spare;
+    common_.roles[spare->super.dev_number] = static_cast<std::uint16_t>(slot);
+    ++version_;
+    if (bitmap_) co_await bitmap_->write_all(*spare);
+    taken = true;
+  }
+  if (taken) co_await commit();
+  co_return taken;
+}
+
+Member* Core::any_spare() const noexcept {
+  const auto found = std::find_if(members_.begin(), members_.end(),
+                                  [](const auto& member) { return member->state == MemberState::spare; });
+  return found == members_.end() ? nullptr : found->get();
+}
+
+Task<Status> Core::replace_member(std::string disk_name) {
+  if (read_only_) co_return refuse_read_only();
+  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
+  Member* member = find(disk_name);
+  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
+  if (member->state != MemberState::in_sync) {
+    co_return fail(Errc::unavailable, fmt::format("{}: not in sync ({})", disk_name, name(member->state)));
+  }
+  if (member->twin != nullptr) co_return fail(Errc::unavailable, disk_name + ": being replaced already");
+  Member* spare = any_spare();
+  if (spare == nullptr) co_return fail(Errc::unavailable, disk_name + ": there is no spare to replace it with");
+  spare->state = MemberState::replacement;
+  spare->slot = member->slot;
+  spare->watermark = spare->checkpoint = 0;
+  spare->bad.clear();
+  member->twin = spare;
+  common_.roles[spare->super.dev_number] = static_cast<std::uint16_t>(*member->slot);
+  ++version_;
+  if (bitmap_) co_await bitmap_->write_all(*spare);
+  co_await commit();
+  wake_manager();
+  if (!spare->live()) co_return fail(Errc::io, spare->name + ": cannot be written");
+  co_return Status{};
+}
+
+// The member that is being replaced has failed: what was copied counts, the rest is rebuilt from redundancy.
+void Core::end_replacement(Member& member) {
+  Member& twin = *std::exchange(member.twin, nullptr);
+  twin.state = MemberState::rebuilding;
+  member.replaced = true;
+  slots_[*twin.slot] = &twin;
+}
+
+// ---- re-add -------------------------------------------------------------------------------------------------------------
+
+Task<Status> Core::readd_disk(MemberDisk disk) {
+  if (Status fine = check_new(disk); !fine) co_return fine;
+  auto super = co_await read_superblock(pool_, *disk.device);
+  if (!super) co_return fail(Errc::not_found, disk.name + ": " + super.error().what);
+  if (super->set_uuid != common_.set_uuid) co_return fail(Errc::not_found, disk.name + ": a member of another array");
+  const std::uint32_t slot = super->role();
+  if (slot >= slots_.size()) co_return fail(Errc::not_found, disk.name + ": it had no slot in this array");
+  if (slots_[slot] != nullptr && slots_[slot]->live()) {
+    co_return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));
+  }
+  if (!bitmap_) co_return fail(Errc::unavailable, disk.name + ": the array has no bitmap: add it as a new disk");
+  if (super->events < bitmap_->events_cleared()) {
+    co_return fail(Errc::unavailable,
+                   fmt::format("{}: its events {} are behind {}, when bits were last cleared: add it as a new disk",
+                               disk.name, super->events, bitmap_->events_cleared()));
+  }
+  if ((super->feature_map & kFeatureRecoveryOffset) != 0) {
+    co_return fail(Errc::unavailable, disk.name + ": it was being rebuilt when it left: add it as a new disk");
+  }
+  auto found = std::make_unique<Member>();  // to see whether its log can be read, before anything changes
+  found->name = disk.name;
+  found->device = disk.device;
+  found->super = *super;
+  found->data_offset = super->data_offset_sectors * kSectorBytes;
+  if (Status loaded = co_await load_bad_log(*found); !loaded) co_return loaded;
+  // The world may have changed: what follows does not wait.
+  if (Status fine = check_new(disk); !fine) co_return fine;
+  if (failed_) co_return fail(Errc::unavailable, "the array has failed");
+  if (slots_[slot] != nullptr && slots_[slot]->live()) {
+    co_return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));
+  }
+  if (Member* old = find(disk.name); old != nullptr) forget(*old);
+  Member& member = new_member(disk);
+  const std::uint32_t number = member.super.dev_number;
+  member.super = found->super;
+  member.super.dev_number = number;
+  member.data_offset = found->data_offset;
+  member.bad = std::move(found->bad);
+  if (slots_[slot] != nullptr) slots_[slot]->replaced = true;
+  member.state = MemberState::rebuilding;
+  member.by_bitmap = true;
+  member.slot = slot;
+  slots_[slot] = &member;
+  common_.roles[number] = static_cast<std::uint16_t>(slot);
+  ++version_;
+  emit(EventKind::disk_added, member.name);
+  co_await bitmap_->write_all(member);
+  co_await commit();
+  wake_manager();
+  if (!member.live()) co_return fail(Errc::io, disk.name + ": cannot be written");
+  co_return Status{};
+}
+
+}  // namespace resilver::raid

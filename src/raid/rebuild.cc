@@ -1,0 +1,217 @@
+// Windows of rebuild and replace: what a new member is to hold is computed from the others, or copied from the old one.
+#include <algorithm>
+
+#include "raid/core.h"
+
+namespace resilver::raid {
+
+Task<bool> Core::rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+  co_return geometry_.is_mirror() ? co_await rebuild_mirror_window(pass, begin, end)
+                                  : co_await rebuild_window(pass, begin, end);
+}
+
+// A member that came back: only regions with bits differ. A bit may have been set while this window waited for its lock.
+Task<bool> Core::rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+  for (std::uint64_t at = begin; at < end; at += kBandBytes) {
+    const std::uint64_t stop = std::min(at + kBandBytes, end);
+    if (bitmap_->next_set(at) < stop && !co_await rebuild_any(pass, at, stop)) co_return false;
+  }
+  co_return !interrupted(pass);
+}
+
+// One buffer for each of these slots; waits while memory is short. False if the array stops meanwhile.
+Task<bool> Core::window_buffers(MemberSet slots, std::uint64_t bytes, std::array<Buffer, kMaxDisks>& buffers) {
+  for (const std::uint32_t slot : slots) {
+    while (!(buffers[slot] = pool_.allocate(bytes))) {
+      if (stopping_ || failed_) co_return false;
+      co_await sleep_for(scheduler_, kMillisecond);
+    }
+  }
+  co_return true;
+}
+
+// Reads a window of these members, each in one request; where that fails, its rows one by one, but all at once. Returns the
+// rows that could not be read: a latent error costs no more than its own blocks (rule 6).
+Task<std::vector<Core::Damage>> Core::read_window(Pass& pass, MemberSet from, std::uint64_t begin, std::uint64_t end,
+                                                  const std::array<Buffer, kMaxDisks>& buffers) {
+  std::vector<Damage> damage;
+  MemberSet by_rows;
+  const Nanos started = scheduler_.now();
+  {
+    Batch batch(*this, pass.cause);
+    for (const std::uint32_t slot : from) {
+      if (slots_[slot]->has_bad(begin, end)) {
+        by_rows.add(slot);
+      } else {
+        batch.read(*slots_[slot], begin, buffers[slot], slot);
+      }
+    }
+    co_await batch;
+    judge(batch);
+    for (const Batch::Failure& failure : batch.failures()) by_rows.add(failure.tag);
+  }
+  if (!by_rows.empty() && !interrupted(pass)) {
+    Batch batch(*this, pass.cause);
+    const auto tag_of = [begin](std::uint32_t slot, std::uint64_t at) {
+      return static_cast<std::uint32_t>((at - begin) / kRowBytes * kMaxDisks + slot);
+    };
+    for (const std::uint32_t slot : by_rows) {
+      for (std::uint64_t at = begin; at < end; at += kRowBytes) {
+        if (slots_[slot]->has_bad(at, at + kRowBytes)) {
+          damage.push_back({slot, at});
+        } else {
+          batch.read(*slots_[slot], at, buffers[slot].slice(at - begin, kRowBytes), tag_of(slot, at));
+        }
+      }
+    }
+    co_await batch;
+    judge(batch);
+    for (const Batch::Failure& failure : batch.failures()) {
+      damage.push_back({failure.tag % kMaxDisks, begin + failure.tag / kMaxDisks * kRowBytes});
+    }
+    std::sort(damage.begin(), damage.end(), [](const Damage& a, const Damage& b) { return a.at < b.at; });
+  }
+  pass.reading += scheduler_.now() - started;
+  co_return damage;
+}
+
+// Each survivor is read and each target written in one request for the whole window, however many stripes lie in it.
+Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+  const MemberSet lost = lost_for(begin, end);
+  const MemberSet to = targets() & lost;  // a target may be ahead of the window already
+  const MemberSet from = geometry_.all_members() - lost;
+  std::array<Buffer, kMaxDisks> buffers;
+  if (!co_await window_buffers(from | to, end - begin, buffers)) co_return false;
+  const std::vector<Damage> damage = co_await read_window(pass, from, begin, end, buffers);
+  if (interrupted(pass)) co_return false;
+  for (std::uint64_t at = begin; at < end;) {
+    const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
+    const std::uint64_t bytes = std::min(end, geometry_.stripe_member_offset(stripe + 1)) - at;
+    std::array<std::byte*, kMaxDisks> columns{};
+    for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
+      const Buffer& buffer = buffers[geometry_.member_of(stripe, column)];
+      columns[column] = buffer ? buffer.data() + (at - begin) : nullptr;
+    }
+    code_->recover(std::span(columns.data(), geometry_.columns()), geometry_.columns_lost(stripe, lost), bytes);
+    at += bytes;
+  }
+  for (std::size_t i = 0; i < damage.size(); ++i) {
+    if (i > 0 && damage[i].at == damage[i - 1].at) continue;
+    if (!co_await rebuild_row(pass, damage[i].at, to, begin, buffers)) co_return false;
+  }
+  const Nanos write_started = scheduler_.now();
+  Batch batch(*this, pass.cause);
+  for (const std::uint32_t slot : to) batch.write(*slots_[slot], begin, buffers[slot], false, slot);
+  co_await batch;
+  judge(batch);
+  pass.writing += scheduler_.now() - write_started;
+  co_return !interrupted(pass);
+}
+
+// What these slots hold in a row that some member cannot read, into the window's buffers. What nobody knows is recorded as
+// bad on the new member: reads fail there, a write heals.
+Task<bool> Core::rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin,
+                             std::array<Buffer, kMaxDisks>& buffers) {
+  const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
+  Row found = co_await load_row(stripe, at - geometry_.stripe_member_offset(stripe), pass.cause);
+  if (interrupted(pass) || found.no_memory) co_return false;
+  for (const std::uint32_t slot : to) {
+    std::byte* const row = buffers[slot].data() + (at - begin);
+    const std::uint32_t column = geometry_.column_of(stripe, slot);
+    if (found.known.contains(column)) {
+      std::memcpy(row, found.columns.at(column), kRowBytes);
+      continue;
+    }
+    std::memset(row, 0, kRowBytes);
+    if (!co_await add_bad(*target(pass, slot), at)) co_return false;
+  }
+  co_return !interrupted(pass);
+}
+
+// ---- replace --------------------------------------------------------------------------------------------------------------
+
+// Copies what the old members can read; the rest comes from redundancy.
+Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+  MemberSet from;
+  for (const std::uint32_t slot : replaced()) {
+    if (slots_[slot]->twin->watermark < end) from.add(slot);
+  }
+  std::array<Buffer, kMaxDisks> buffers;
+  if (!co_await window_buffers(from, end - begin, buffers)) co_return false;
+  const std::vector<Damage> damage = co_await read_window(pass, from, begin, end, buffers);
+  if (interrupted(pass)) co_return false;
+  for (const Damage& row : damage) {
+    const MemberSet slot{row.slot};
+    const bool done = geometry_.is_mirror() ? co_await copy_mirror_row(pass, row.at, slot, begin, buffers[row.slot])
+                                            : co_await rebuild_row(pass, row.at, slot, begin, buffers);
+    if (!done) co_return false;
+  }
+  const Nanos write_started = scheduler_.now();
+  Batch batch(*this, pass.cause);
+  for (const std::uint32_t slot : from) batch.write(*slots_[slot]->twin, begin, buffers[slot], false, slot);
+  co_await batch;
+  judge(batch);
+  pass.writing += scheduler_.now() - write_started;
+  co_return !interrupted(pass);
+}
+
+// Durably whole first: should the old member be gone after a crash, the replacement needs no rebuild. Then the slot changes
+// hands between two requests: what is sent from here on goes to the new member.
+Task<void> Core::finish_replace() {
+  const std::uint64_t version = version_;
+  if (co_await flush_members(Cause::rebuild) != Errc::ok || version != version_) co_return;
+  for (const std::uint32_t slot : replaced()) slots_[slot]->twin->checkpoint = geometry_.member_bytes();
+  co_await commit();
+  for (const std::uint32_t slot : replaced()) {
+    if (bitmap_) co_await bitmap_->write_all(*slots_[slot]->twin);
+    if (version != version_) co_return;
+    Member& old = *slots_[slot];
+    Member& fresh = *std::exchange(old.twin, nullptr);
+    old.state = MemberState::faulty;
+    old.replaced = true;
+    common_.roles[old.super.dev_number] = kRoleFaulty;
+    fresh.state = MemberState::in_sync;
+    slots_[slot] = &fresh;
+    emit(EventKind::rebuild_finished, fresh.name, geometry_.member_bytes(), geometry_.member_bytes());
+  }
+  ++version_;
+  faults_settled_ = ++sb_wanted_;  // the old members miss what is written from now on (rule 2)
+  co_await settle(sb_wanted_);
+  if (redundancy_full()) emit(EventKind::redundancy_full);
+}
+
+// ---- checkpoints and ends -----------------------------------------------------------------------------------------------
+
+// A checkpoint is written only after a flush of its target (rule 3).
+Task<void> Core::checkpoint(Pass& pass) {
+  const std::uint64_t reached = pass.retired;
+  {
+    Batch batch(*this, pass.cause);
+    for (const std::uint32_t slot : targets(pass)) batch.flush(*target(pass, slot));
+    co_await batch;
+    judge(batch);
+  }
+  if (interrupted(pass)) co_return;
+  for (const std::uint32_t slot : targets(pass)) {
+    Member& member = *target(pass, slot);
+    member.checkpoint = std::max(member.checkpoint, std::min(reached, member.watermark));
+  }
+  co_await commit();
+}
+
+Task<void> Core::finish_rebuild() {
+  const std::uint64_t version = version_;
+  if (co_await flush_members(Cause::rebuild) != Errc::ok || version != version_) co_return;
+  for (const std::uint32_t slot : targets()) {
+    Member& member = *slots_[slot];
+    member.watermark = geometry_.member_bytes();
+    member.state = MemberState::in_sync;
+    member.by_bitmap = false;
+    emit(EventKind::rebuild_finished, member.name, geometry_.member_bytes(), geometry_.member_bytes());
+  }
+  ++version_;
+  co_await commit();
+  if (redundancy_full()) emit(EventKind::redundancy_full);
+}
+
+}  // namespace resilver::raid
