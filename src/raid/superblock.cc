@@ -72,8 +72,9 @@ struct Feature {
   const char* name;
 };
 constexpr Feature kRefusedFeatures[] = {
-    {4, "reshape-active"}, {32, "reshape-backwards"}, {64, "new-offset"},     {128, "recovery-bitmap"},
-    {256, "clustered"},    {1024, "ppl"},             {2048, "multiple-ppls"}, {4096, "raid0-layout"},
+    {4, "reshape-active"},    {32, "reshape-backwards"}, {64, "new-offset"},
+    {128, "recovery-bitmap"}, {256, "clustered"},        {1024, "ppl"},
+    {2048, "multiple-ppls"},  {4096, "raid0-layout"},
 };
 constexpr std::uint32_t kKnownFeatures =
     kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks | kFeatureReplacement | kFeatureJournal;
