@@ -12,8 +12,6 @@ namespace resilver::raid {
 
 namespace {
 
-constexpr std::uint32_t kMagic = 0xa92b4efc;
-
 static_assert(std::endian::native == std::endian::little, "OnDisk is copied as it is");
 
 // struct mdp_superblock_1; the asserts below hold its offsets against md_p.h.
@@ -72,12 +70,13 @@ struct Feature {
   const char* name;
 };
 constexpr Feature kRefusedFeatures[] = {
-    {4, "reshape-active"},    {32, "reshape-backwards"}, {64, "new-offset"},
-    {128, "recovery-bitmap"}, {256, "clustered"},        {1024, "ppl"},
-    {2048, "multiple-ppls"},  {4096, "raid0-layout"},
-};
-constexpr std::uint32_t kKnownFeatures =
-    kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks | kFeatureReplacement | kFeatureJournal;
+    {4, "reshape-active"}, {32, "reshape-backwards"}, {64, "new-offset"}, {256, "clustered"}};
+constexpr std::uint32_t kReshapeFeatures = 4 | 32 | 64;
+constexpr Feature kReadOnlyFeatures[] = {{kFeaturePpl, "ppl"}, {kFeatureMultiplePpls, "multiple-ppls"}};
+constexpr std::uint32_t kKnownFeatures = kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks |
+                                         kFeatureReplacement | kFeatureRecoveryBitmap | kFeatureJournal | kFeaturePpl |
+                                         kFeatureMultiplePpls | kFeatureRaid0Layout;
+constexpr std::uint32_t kPplFeatures = kFeaturePpl | kFeatureMultiplePpls;
 
 template <typename... Args>
 std::unexpected<Error> refuse(Errc code, fmt::format_string<Args...> format, Args&&... args) {
@@ -85,7 +84,8 @@ std::unexpected<Error> refuse(Errc code, fmt::format_string<Args...> format, Arg
 }
 
 Status check_identity(const OnDisk& disk, std::span<const std::byte> block) {
-  if (disk.magic != kMagic) return refuse(Errc::corrupt, "magic is {:#010x}, not {:#010x}", disk.magic, kMagic);
+  if (disk.magic != kSuperblockMagic)
+    return refuse(Errc::corrupt, "magic is {:#010x}, not {:#010x}", disk.magic, kSuperblockMagic);
   if (disk.major_version != 1) return refuse(Errc::unsupported, "major_version {} is not 1", disk.major_version);
   if (disk.max_dev > kMaxDevs) return refuse(Errc::bad_input, "max_dev {} is more than {}", disk.max_dev, kMaxDevs);
   const std::uint32_t sum = superblock_checksum(block.first(kHeader + std::size_t{2} * disk.max_dev));
@@ -95,10 +95,29 @@ Status check_identity(const OnDisk& disk, std::span<const std::byte> block) {
   const std::uint32_t unknown = disk.feature_map & ~kKnownFeatures;
   for (const Feature& feature : kRefusedFeatures) {
     if ((unknown & feature.bit) != 0) {
-      return refuse(Errc::unsupported, "feature_map has {} ({:#x})", feature.name, feature.bit);
+      return refuse(Errc::unsupported, "feature_map has {} ({:#x}){}", feature.name, feature.bit,
+                    (feature.bit & kReshapeFeatures) != 0 ? ": the array is in reshape" : "");
     }
   }
   if (unknown != 0) return refuse(Errc::unsupported, "feature_map has unknown bits {:#x}", unknown);
+  return {};
+}
+
+// Features that go with a level or with each other; level is known.
+Status check_features(const OnDisk& disk) {
+  const auto has = [&](std::uint32_t feature) { return (disk.feature_map & feature) != 0; };
+  if (has(kFeatureRaid0Layout) && disk.level != 0) {
+    return refuse(Errc::bad_input, "feature_map has raid0-layout (0x1000), level is {}", disk.level);
+  }
+  if (has(kFeatureJournal) && disk.level != 4 && disk.level != 5 && disk.level != 6) {
+    return refuse(Errc::bad_input, "feature_map has journal (0x200), level is {}", disk.level);
+  }
+  if (has(kPplFeatures) && disk.level != 5) {
+    return refuse(Errc::bad_input, "feature_map has ppl (0xc00), level is {}", disk.level);
+  }
+  if (has(kFeatureBitmap) + has(kFeatureJournal) + has(kPplFeatures) > 1) {
+    return refuse(Errc::bad_input, "feature_map {:#x} has more than one of bitmap, journal and ppl", disk.feature_map);
+  }
   return {};
 }
 
@@ -106,8 +125,13 @@ Status check_identity(const OnDisk& disk, std::span<const std::byte> block) {
 Result<Layout> check_shape(const OnDisk& disk) {
   const std::optional<Level> level = level_from_number(disk.level);
   if (!level) return refuse(Errc::unsupported, "level {} is not 0, 1, 4, 5, 6 or 10", disk.level);
-  const Result<Layout> layout = layout_from_number(*level, disk.layout);
+  Result<Layout> layout = layout_from_number(*level, disk.layout);
+  // Without the feature md does not look at a RAID 0's layout.
+  if (!layout && disk.level == 0 && (disk.feature_map & kFeatureRaid0Layout) == 0) layout = Layout::none;
   if (!layout) return refuse(layout.error().code, "{}", layout.error().what);
+  if (*layout == Layout::none && (disk.feature_map & kFeatureRaid0Layout) != 0) {
+    return refuse(Errc::bad_input, "layout {} with feature raid0-layout (0x1000)", disk.layout);
+  }
   const std::uint64_t chunk = std::uint64_t{disk.chunksize} * kSectorBytes;
   const std::uint64_t example_bytes = *level == Level::raid1 ? kMinChunk : chunk;
   if (auto shape = Geometry::make(*level, *layout, disk.raid_disks, chunk, example_bytes); !shape) {
@@ -116,13 +140,13 @@ Result<Layout> check_shape(const OnDisk& disk) {
   return layout;
 }
 
-bool is_journal(const OnDisk& disk, std::span<const std::byte> block) {
-  return (disk.feature_map & kFeatureJournal) != 0 && disk.dev_number < disk.max_dev &&
-         load_le<std::uint16_t>(block.data() + kHeader + std::size_t{2} * disk.dev_number) == kRoleJournal;
+// Between superblock and data.
+bool fits_before_data(const OnDisk& disk, std::int64_t offset, std::int64_t sectors) {
+  return offset >= 2 && static_cast<std::int64_t>(kSuperOffsetSectors) + offset + sectors <=
+                            static_cast<std::int64_t>(disk.data_offset);
 }
 
-// `journal`: the disk holds a log of its own size, not a member's data.
-Status check_places(const OnDisk& disk, std::uint64_t device_sectors, bool journal) {
+Status check_places(const OnDisk& disk, std::uint64_t device_sectors) {
   if (disk.super_offset != kSuperOffsetSectors) {
     return refuse(Errc::unsupported, "super_offset {} is not {} (metadata 1.2)", disk.super_offset, kSuperOffsetSectors);
   }
@@ -134,15 +158,7 @@ Status check_places(const OnDisk& disk, std::uint64_t device_sectors, bool journ
     return refuse(Errc::bad_input, "data_size {} does not fit behind data_offset {} in {} sectors", disk.data_size,
                   disk.data_offset, device_sectors);
   }
-  if (disk.level == 0 ? disk.size != 0 : (disk.size == 0 || (disk.size > disk.data_size && !journal))) {
-    return refuse(Errc::bad_input, "size {} is impossible with level {} and data_size {}", disk.size, disk.level,
-                  disk.data_size);
-  }
-  const auto fits = [&](std::int64_t offset, std::int64_t sectors) {  // between superblock and data
-    return offset >= 2 && static_cast<std::int64_t>(kSuperOffsetSectors) + offset + sectors <=
-                              static_cast<std::int64_t>(disk.data_offset);
-  };
-  if ((disk.feature_map & kFeatureBitmap) != 0 && !fits(disk.bitmap_offset, 1)) {
+  if ((disk.feature_map & kFeatureBitmap) != 0 && !fits_before_data(disk, disk.bitmap_offset, 1)) {
     return refuse(Errc::bad_input, "bitmap_offset {} is not between superblock and data", disk.bitmap_offset);
   }
   if ((disk.feature_map & kFeatureBadBlocks) != 0 && disk.bblog_shift != 0) {
@@ -152,36 +168,53 @@ Status check_places(const OnDisk& disk, std::uint64_t device_sectors, bool journ
   if ((disk.feature_map & kFeatureBadBlocks) != 0 && !has_log) {
     return refuse(Errc::bad_input, "bblog_size and bblog_offset are 0 but feature_map says there are bad blocks");
   }
-  if (has_log && !fits(disk.bblog_offset, disk.bblog_size)) {
+  if (has_log && !fits_before_data(disk, disk.bblog_offset, disk.bblog_size)) {
     return refuse(Errc::bad_input, "bblog_offset {} with bblog_size {} is not between superblock and data",
                   disk.bblog_offset, disk.bblog_size);
   }
-  if ((disk.feature_map & kFeatureRecoveryOffset) != 0 && disk.recovery_offset > disk.data_size) {
+  return {};
+}
+
+// Sizes and offsets into the data, for a member or the journal; the geometry of the array is known.
+Status check_extents(const OnDisk& disk, const Superblock& superblock, const Geometry& geometry) {
+  const bool journal = superblock.is_journal();
+  if (!journal && disk.level != 0 && disk.size > disk.data_size) {
+    return refuse(Errc::bad_input, "size {} is impossible with level {} and data_size {}", disk.size, disk.level,
+                  disk.data_size);
+  }
+  if (journal && disk.recovery_offset >= disk.data_size) {
+    return refuse(Errc::bad_input, "journal_tail {} is not inside data_size {}", disk.recovery_offset, disk.data_size);
+  }
+  if (!journal && (disk.feature_map & kFeatureRecoveryOffset) != 0 && disk.recovery_offset > disk.data_size) {
     return refuse(Errc::bad_input, "recovery_offset {} is more than data_size {}", disk.recovery_offset, disk.data_size);
   }
-  if (disk.resync_offset != kResyncDone && disk.resync_offset > disk.data_size) {
-    return refuse(Errc::bad_input, "resync_offset {} is more than data_size {}", disk.resync_offset, disk.data_size);
+  const std::uint64_t most = disk.level == 10  ? geometry.sync_bytes() / kSectorBytes
+                             : disk.level == 0 ? disk.data_size
+                                               : disk.size;
+  if (disk.resync_offset != kResyncDone && disk.resync_offset > most) {
+    return refuse(Errc::bad_input, "resync_offset {} is more than {}", disk.resync_offset, most);
   }
   return {};
 }
 
 Result<std::vector<std::uint16_t>> read_roles(const OnDisk& disk, std::span<const std::byte> block) {
   std::vector<std::uint16_t> roles(disk.max_dev);
-  std::uint64_t twice = 0;
-  std::uint64_t taken = 0;  // raid_disks ≤ kMaxDisks was checked
+  std::array<std::uint8_t, kMaxDisks> taken{};  // raid_disks ≤ kMaxDisks was checked
+  bool journal = false;
   for (std::uint32_t i = 0; i < disk.max_dev; ++i) {
     const auto role = load_le<std::uint16_t>(block.data() + kHeader + std::size_t{2} * i);
-    if (role == kRoleJournal && (disk.feature_map & kFeatureJournal) == 0) {
-      return refuse(Errc::bad_input, "dev_roles[{}] is a journal, but feature_map knows none", i);
-    }
-    if (role < kRoleJournal) {
+    if (role == kRoleJournal) {
+      if ((disk.feature_map & kFeatureJournal) == 0) {
+        return refuse(Errc::bad_input, "dev_roles[{}] is a journal, feature_map has none", i);
+      }
+      if (journal) return refuse(Errc::bad_input, "dev_roles[{}] is a second journal", i);
+      journal = true;
+    } else if (role < kRoleJournal) {
       if (role >= disk.raid_disks) {
         return refuse(Errc::bad_input, "dev_roles[{}] is {}, the array has {} disks", i, role, disk.raid_disks);
       }
-      // Twice while one device replaces another.
-      if (((twice >> role) & 1) != 0) return refuse(Errc::bad_input, "dev_roles[{}] is {} a third time", i, role);
-      twice |= taken & std::uint64_t{1} << role;
-      taken |= std::uint64_t{1} << role;
+      // Twice while one member replaces another.
+      if (++taken[role] > 2) return refuse(Errc::bad_input, "dev_roles[{}] is {} a third time", i, role);
     }
     roles[i] = role;
   }
@@ -217,7 +250,7 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
     return refuse(Errc::invalid_argument, "{} dev_roles are more than {}", superblock.roles.size(), kMaxDevs);
   }
   OnDisk disk{};
-  disk.magic = kMagic;
+  disk.magic = kSuperblockMagic;
   disk.major_version = 1;
   disk.feature_map = superblock.feature_map;
   std::ranges::copy(superblock.set_uuid, disk.set_uuid);
@@ -256,24 +289,17 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
   return block;
 }
 
-Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors) {
-  OnDisk disk;
-  std::memcpy(&disk, block.data(), sizeof disk);
-  if (Status status = check_identity(disk, block); !status) return std::unexpected(status.error());
-  Result<Layout> layout = check_shape(disk);
-  if (!layout) return std::unexpected(layout.error());
-  if (Status status = check_places(disk, device_sectors, is_journal(disk, block)); !status)
-    return std::unexpected(status.error());
-  auto roles = read_roles(disk, block);
-  if (!roles) return std::unexpected(roles.error());
+namespace {
 
+// Fields that need no more than copying; what they mean was or will be checked.
+Superblock to_host(const OnDisk& disk, Layout layout, std::vector<std::uint16_t> roles) {
   Superblock superblock;
   superblock.feature_map = disk.feature_map;
   std::ranges::copy(disk.set_uuid, superblock.set_uuid.begin());
   superblock.set_name.assign(disk.set_name, std::find(disk.set_name, disk.set_name + sizeof disk.set_name, '\0'));
   superblock.ctime = disk.ctime;
   superblock.level = static_cast<Level>(disk.level);
-  superblock.layout = *layout;
+  superblock.layout = layout;
   superblock.size_sectors = disk.size;
   superblock.chunk_sectors = disk.chunksize;
   superblock.raid_disks = disk.raid_disks;
@@ -291,99 +317,39 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
   superblock.utime = disk.utime;
   superblock.events = disk.events;
   superblock.resync_offset_sectors = disk.resync_offset;
-  superblock.roles = std::move(*roles);
-  if (auto shape = geometry_of(superblock); !shape) {
-    return refuse(Errc::bad_input, "size or data_size: {}", shape.error().what);
-  }
+  superblock.roles = std::move(roles);
   return superblock;
 }
 
-Result<Geometry> geometry_of(const Superblock& superblock) {
-  const std::uint64_t chunk = std::uint64_t{superblock.chunk_sectors} * kSectorBytes;
-  const std::uint64_t unit = superblock.level == Level::raid1 ? kMinChunk / kSectorBytes : superblock.chunk_sectors;
-  const std::uint64_t sectors =
-      superblock.level == Level::raid0 ? superblock.data_size_sectors : superblock.size_sectors;
-  if (sectors > kMaxCapacity / kSectorBytes || unit == 0) {
-    return fail(Errc::invalid_argument, fmt::format("{} sectors per member in chunks of {}", sectors, unit));
+}  // namespace
+
+Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors) {
+  OnDisk disk;
+  std::memcpy(&disk, block.data(), sizeof disk);
+  if (Status status = check_identity(disk, block); !status) return std::unexpected(status.error());
+  Result<Layout> layout = check_shape(disk);
+  if (!layout) return std::unexpected(layout.error());
+  if (Status status = check_features(disk); !status) return std::unexpected(status.error());
+  if (Status status = check_places(disk, device_sectors); !status) return std::unexpected(status.error());
+  auto roles = read_roles(disk, block);
+  if (!roles) return std::unexpected(roles.error());
+  if ((disk.size == 0) != (disk.level == 0)) {
+    return refuse(Errc::bad_input, "size {} is impossible with level {}", disk.size, disk.level);
   }
-  // md, too, uses whole chunks only and leaves the rest of a member unused.
-  return Geometry::make(superblock.level, superblock.layout, superblock.raid_disks, chunk,
-                        sectors / unit * unit * kSectorBytes);
+  Superblock superblock = to_host(disk, *layout, std::move(*roles));
+  const auto shape = geometry_of(superblock);
+  if (!shape) return refuse(Errc::bad_input, "size or data_size: {}", shape.error().what);
+  if (Status status = check_extents(disk, superblock, *shape); !status) return std::unexpected(status.error());
+  return superblock;
 }
 
-std::uint64_t bitmap_space_sectors(std::uint64_t device_sectors) noexcept {
-  constexpr std::uint64_t kGibSectors = 2 * 1024 * 1024;
-  if (device_sectors < 128) return 0;
-  if (device_sectors - 128 >= 200 * kGibSectors) return 256;
-  if (device_sectors - 8 > 8 * kGibSectors) return 128;
-  return 8;
-}
-
-std::uint64_t choose_data_offset(std::uint64_t device_sectors, std::uint32_t chunk_sectors) noexcept {
-  constexpr std::uint64_t kOneMib = 2048;
-  const std::uint64_t chunk_kib = chunk_sectors / 2;
-  std::uint64_t headroom = 128 * kOneMib;
-  while (headroom * 1024 > device_sectors && headroom > 1 && (chunk_sectors == 0 || headroom / 2 >= chunk_kib * 4)) {
-    headroom /= 2;
-  }
-  const std::uint64_t offset = 24 + bitmap_space_sectors(device_sectors) + headroom;
-  return (offset + kOneMib - 1) / kOneMib * kOneMib;
-}
-
-std::string format_uuid(const Uuid& uuid) {
-  std::string text;
-  for (std::size_t i = 0; i < uuid.size(); ++i) {
-    if (i != 0 && i % 4 == 0) text += ':';
-    text += fmt::format("{:02x}", uuid[i]);
-  }
-  return text;
-}
-
-// ---- bad-block log --------------------------------------------------------------------------------------------------
-
-Result<std::array<std::byte, kBadBlockLogBytes>> encode_bad_blocks(std::span<const BadRange> ranges) {
-  constexpr std::uint64_t kEnd = std::uint64_t{1} << 54;
-  std::array<std::byte, kBadBlockLogBytes> block;
-  block.fill(std::byte{0xff});
-  std::size_t used = 0;
-  std::uint64_t last = 0;
-  for (const BadRange& range : ranges) {
-    if (range.sectors == 0 || range.sector < last || range.sector >= kEnd || range.sectors >= kEnd - range.sector) {
-      return fail(Errc::invalid_argument,
-                  fmt::format("bad-block log: range of {} sectors at {} is empty, out of order or "
-                              "out of bounds",
-                              range.sectors, range.sector));
-    }
-    last = range.sector + range.sectors;
-    for (std::uint64_t sector = range.sector; sector < last;) {
-      const std::uint64_t sectors = std::min(kBadBlockMaxSectors, last - sector);
-      if (used == kBadBlockEntries) return fail(Errc::no_space, "bad-block log: more than 512 entries");
-      store_le<std::uint64_t>(block.data() + used++ * 8, sector << 10 | sectors);
-      sector += sectors;
+std::string read_only_reason(const Superblock& superblock) {
+  for (const Feature& feature : kReadOnlyFeatures) {
+    if ((superblock.feature_map & feature.bit) != 0) {
+      return fmt::format("superblock: feature_map has {} ({:#x}), which is not kept here", feature.name, feature.bit);
     }
   }
-  return block;
-}
-
-Result<std::vector<BadRange>> decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes> block) {
-  std::vector<BadRange> ranges;
-  for (std::size_t i = 0; i < kBadBlockEntries; ++i) {
-    const auto entry = load_le<std::uint64_t>(block.data() + i * 8);
-    if (entry == ~std::uint64_t{0}) break;
-    const BadRange range{entry >> 10, entry & 0x3ff};
-    const std::uint64_t last = ranges.empty() ? 0 : ranges.back().sector + ranges.back().sectors;
-    if (range.sectors == 0 || range.sectors > kBadBlockMaxSectors || range.sector < last) {
-      return fail(Errc::bad_input,
-                  fmt::format("bad-block log: entry {} ({} sectors at {}) is empty, too long or out of order", i,
-                              range.sectors, range.sector));
-    }
-    if (!ranges.empty() && range.sector == last) {
-      ranges.back().sectors += range.sectors;
-    } else {
-      ranges.push_back(range);
-    }
-  }
-  return ranges;
+  return {};
 }
 
 }  // namespace resilver::raid

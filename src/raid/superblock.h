@@ -1,8 +1,9 @@
-// Linux md superblock, metadata version 1.2, to the byte, and md's bad-block log.
+// Linux md superblock, metadata version 1.2, to the byte.
 //
 // Source: include/uapi/linux/raid/md_p.h (struct mdp_superblock_1), mdadm super1.c for placement; confirmed on images made
-// by the kernel. All fields are little-endian. On a member: the superblock at sector 8 (byte 4096), then (if there are)
-// write-intent bitmap and bad-block log, then data at data_offset. Nothing here does I/O.
+// by the kernel (tests/raid/data, docs/on-disk-format.md). All fields are little-endian. On a member: the superblock at sector
+// 8 (byte 4096), then (if there are) write-intent bitmap and bad-block log (bad_blocks.h), then data at data_offset. Nothing
+// here does I/O.
 //
 // A crash can leave a torn superblock (it is 512 bytes for up to 128 devices, one sector): the checksum then fails, and
 // decode() refuses it. A member whose superblock is old is told by `events`, not here.
@@ -16,11 +17,12 @@
 #include <vector>
 
 #include "base/error.h"
+#include "raid/bad_blocks.h"
 #include "raid/geometry.h"
 
 namespace resilver::raid {
 
-inline constexpr std::uint64_t kSectorBytes = 512;
+inline constexpr std::uint32_t kSuperblockMagic = 0xa92b4efc;
 inline constexpr std::uint64_t kSuperOffsetSectors = 8;  // version 1.2: 4 KiB from the start
 inline constexpr std::size_t kSuperblockBytes = 4096;    // the block that is written; also the largest superblock
 inline constexpr std::uint32_t kMaxDevs = (kSuperblockBytes - 256) / 2;  // 1920
@@ -31,13 +33,17 @@ inline constexpr std::uint16_t kRoleJournal = 0xfffd;
 
 inline constexpr std::uint64_t kResyncDone = ~std::uint64_t{0};  // resync_offset of a clean array
 
-// Bits of feature_map. All others are refused by name.
+// Bits of feature_map. Others (reshape: 4, 32, 64; clustered: 256) are refused by name, unknown ones too.
 inline constexpr std::uint32_t kFeatureBitmap = 1;  // bitmap_offset is meaningful
 inline constexpr std::uint32_t kFeatureRecoveryOffset =
     2;                                                    // recovery_offset is meaningful: this member is being rebuilt
 inline constexpr std::uint32_t kFeatureBadBlocks = 8;     // the bad-block log is not empty
 inline constexpr std::uint32_t kFeatureReplacement = 16;  // this member is to take over the slot from another one
-inline constexpr std::uint32_t kFeatureJournal = 512;     // the array has a journal disk
+inline constexpr std::uint32_t kFeatureRecoveryBitmap = 128;  // the rebuild only copies what the bitmap marks (a re-add)
+inline constexpr std::uint32_t kFeatureJournal = 512;         // the array has a journal; on all members and the journal
+inline constexpr std::uint32_t kFeaturePpl = 1024;            // partial parity log: read only here (read_only_reason())
+inline constexpr std::uint32_t kFeatureMultiplePpls = 2048;   // the same
+inline constexpr std::uint32_t kFeatureRaid0Layout = 4096;    // RAID 0 with zones: `layout` is meaningful
 
 using Uuid = std::array<std::uint8_t, 16>;
 
@@ -48,20 +54,21 @@ struct Superblock {
   std::string set_name;     // at most 32 bytes
   std::uint64_t ctime = 0;  // low 40 bits seconds, high 24 bits microseconds
   Level level = Level::raid0;
-  Layout layout = Layout::none;     // RAID 0, 1, 4: none
+  Layout layout = Layout::none;     // RAID 1, 4: none; RAID 0: may be none without kFeatureRaid0Layout
   std::uint64_t size_sectors = 0;   // used per member; 0 for RAID 0
   std::uint32_t chunk_sectors = 0;  // 0 for RAID 1
   std::uint32_t raid_disks = 0;
-  std::int32_t bitmap_offset = 0;  // sectors from the superblock, signed; with kFeatureBitmap
+  // Sectors from the superblock, signed; with kFeatureBitmap. With a PPL md keeps that log's offset and size in it.
+  std::int32_t bitmap_offset = 0;
 
   std::uint64_t data_offset_sectors = 0;
-  std::uint64_t data_size_sectors = 0;  // usable on this member, ≥ size_sectors
+  std::uint64_t data_size_sectors = 0;  // usable on this member, ≥ size_sectors (but for a journal)
   // Rebuilt so far (from data_offset), with kFeatureRecoveryOffset; on a journal disk where its log begins (journal_tail).
   std::uint64_t recovery_offset_sectors = 0;
   std::uint32_t dev_number = 0;  // index into roles; not the role
   std::uint32_t corrected_reads = 0;
   Uuid device_uuid{};
-  std::uint8_t devflags = 0;
+  std::uint8_t devflags = 0;             // 1: write-mostly, 2: fail-fast; kept as they are
   std::uint8_t bblog_shift = 0;          // log entries count blocks of (512 << shift) bytes; 0 here
   std::uint16_t bblog_size_sectors = 0;  // 0: no log reserved
   std::int32_t bblog_offset = 0;         // sectors from the superblock, signed
@@ -69,10 +76,13 @@ struct Superblock {
   std::uint64_t utime = 0;
   std::uint64_t events = 0;
   std::uint64_t resync_offset_sectors = kResyncDone;
-  std::vector<std::uint16_t> roles;  // by dev_number: slot, kRoleSpare or kRoleFaulty; its size is md's max_dev
+  // By dev_number: slot, kRoleSpare, kRoleFaulty or kRoleJournal; its size is md's max_dev. A slot stands here twice while one
+  // member replaces another.
+  std::vector<std::uint16_t> roles;
 
-  // The slot of this member, or kRoleSpare / kRoleFaulty.
+  // The slot of this member, or kRoleSpare / kRoleFaulty / kRoleJournal.
   std::uint16_t role() const { return dev_number < roles.size() ? roles[dev_number] : kRoleSpare; }
+  bool is_journal() const { return role() == kRoleJournal; }
   bool operator==(const Superblock&) const = default;
 };
 
@@ -83,40 +93,44 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
 
 // Checks everything that can be checked without other members. device_sectors: the size of the whole member. Errors, one
 // line that begins with "superblock: FIELD ": corrupt (magic, checksum), unsupported (version, level, layout, feature,
-// reshape), bad_input (a value that cannot be).
+// reshape), bad_input or invalid_argument (a value that cannot be).
 Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors);
+
+// Why an array with this superblock may be read but not written, with the field's name; empty: it may be written.
+std::string read_only_reason(const Superblock& superblock);
 
 // md's checksum over 256 + 2·max_dev bytes with the checksum field taken as 0 (size: a multiple of 2).
 std::uint32_t superblock_checksum(std::span<const std::byte> superblock);
 
-// The shape that a superblock describes. RAID 0: member size from data_size, rounded down to the chunk.
+// The shape that a superblock describes. RAID 0: as if all members were as large as this one (geometry_of_raid0() knows).
 Result<Geometry> geometry_of(const Superblock& superblock);
+// RAID 0 of members with these data_size, in the order of slots. Errors: as make_raid0(); unsupported: unequal members whose
+// superblock does not say which layout (kernels before 5.4 used both; md asks the administrator, too).
+Result<Geometry> geometry_of_raid0(const Superblock& superblock, std::span<const std::uint64_t> data_size_sectors);
 
-// Sectors that mdadm reserves for the bitmap on a member of this size: 8, 128 above 8 GiB, 256 above 200 GiB.
+// ---- where mdadm puts things (super1.c), metadata 1.2 ---------------------------------------------------------------
+
+// Sectors reserved for the bitmap on a member of this size: 8, 128 above 8 GiB, 256 above 200 GiB.
 std::uint64_t bitmap_space_sectors(std::uint64_t device_sectors) noexcept;
-// Where mdadm begins the data on a member of this size (super1.c, validate_geometry1). chunk_sectors 0: RAID 1.
+// Where the data begins on a member of this size. chunk_sectors 0: RAID 1.
 std::uint64_t choose_data_offset(std::uint64_t device_sectors, std::uint32_t chunk_sectors) noexcept;
+// Where the bad-block log begins, in sectors from the superblock: behind the bitmap (bitmap_bytes > 0: what bitmap_bytes()
+// of bitmap_format.h says), or behind the space reserved for one; RAID 0 reserves none.
+std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, std::uint64_t bitmap_bytes) noexcept;
+
+// ---- other metadata versions ----------------------------------------------------------------------------------------
+
+// Where md's other metadata versions keep their superblocks: to tell a user what a member without a 1.2 superblock holds.
+struct OtherMetadata {
+  const char* version = "";  // "0.90", "1.0", "1.1"
+  std::uint64_t sector = 0;
+};
+// device_sectors ≥ 128 (64 KiB).
+std::array<OtherMetadata, 3> other_metadata(std::uint64_t device_sectors) noexcept;
+// True if the first 512 bytes at that place are such a superblock (by magic, version and, for 1.x, its own place; the
+// checksum is not looked at). The refusal: "metadata 0.90 is not supported (1.2 is)".
+bool holds_metadata(std::span<const std::byte, 512> sector, const OtherMetadata& place) noexcept;
 
 std::string format_uuid(const Uuid& uuid);  // as mdadm prints: "01234567:89abcdef:01234567:89abcdef"
-
-// ---- bad-block log --------------------------------------------------------------------------------------------------
-// One block of 512 le64 entries (first sector << 10 | sectors), unused ones all ones. Sectors count from the start of the
-// device (data_offset included), as md writes them. A range has 1 .. 512 sectors; longer ones take several entries.
-
-inline constexpr std::size_t kBadBlockLogBytes = 4096;
-inline constexpr std::size_t kBadBlockEntries = 512;
-inline constexpr std::uint64_t kBadBlockMaxSectors = 512;
-
-struct BadRange {
-  std::uint64_t sector = 0;
-  std::uint64_t sectors = 0;
-  bool operator==(const BadRange&) const = default;
-};
-
-// Ranges in rising order without overlap. Errors: no_space if they need more than 512 entries; invalid_argument if a sector
-// does not fit in 54 bits or ranges are not in order.
-Result<std::array<std::byte, kBadBlockLogBytes>> encode_bad_blocks(std::span<const BadRange> ranges);
-// Merges neighbours; stops at the first unused entry. Errors: bad_input for an empty, unordered or overlapping entry.
-Result<std::vector<BadRange>> decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes> block);
 
 }  // namespace resilver::raid

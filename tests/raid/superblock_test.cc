@@ -184,10 +184,64 @@ TEST(Superblock, RefusesWhatItIsNotByName) {
 }
 
 TEST(Superblock, RefusesUnknownFeaturesByName) {
-  EXPECT_EQ(refusal_with<std::uint32_t>(8, 4), "superblock: feature_map has reshape-active (0x4) (unsupported)");
-  EXPECT_EQ(refusal_with<std::uint32_t>(8, 1024), "superblock: feature_map has ppl (0x400) (unsupported)");
+  const std::string reshape = ": the array is in reshape (unsupported)";
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 4), "superblock: feature_map has reshape-active (0x4)" + reshape);
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 32), "superblock: feature_map has reshape-backwards (0x20)" + reshape);
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 64), "superblock: feature_map has new-offset (0x40)" + reshape);
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, 256), "superblock: feature_map has clustered (0x100) (unsupported)");
   EXPECT_EQ(refusal_with<std::uint32_t>(8, 1u << 20),
             "superblock: feature_map has unknown bits 0x100000 (unsupported)");
+}
+
+TEST(Superblock, RefusesFeaturesThatDoNotGoTogether) {
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, kFeatureRaid0Layout),
+            "superblock: feature_map has raid0-layout (0x1000), level is 5 (bad input)");
+  const auto ten = [](Superblock& sb) {
+    sb.level = Level::raid10;
+    sb.layout = Layout::near_2;
+  };
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, kFeatureJournal, ten),
+            "superblock: feature_map has journal (0x200), level is 10 (bad input)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, kFeatureMultiplePpls, ten),
+            "superblock: feature_map has ppl (0xc00), level is 10 (bad input)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, kFeatureBitmap | kFeatureJournal),
+            "superblock: feature_map 0x201 has more than one of bitmap, journal and ppl (bad input)");
+  EXPECT_EQ(refusal_with<std::uint32_t>(8, kFeatureBitmap | kFeatureReplacement | kFeatureRecoveryBitmap), "accepted");
+  const auto zero = [](Superblock& sb) {
+    sb.level = Level::raid0;
+    sb.layout = Layout::none;
+    sb.size_sectors = 0;
+    sb.feature_map = kFeatureRaid0Layout;
+  };
+  EXPECT_EQ(refusal_with<std::int32_t>(76, 0, zero),
+            "superblock: layout 0 with feature raid0-layout (0x1000) (bad input)");
+  EXPECT_EQ(refusal_with<std::int32_t>(76, 7, zero), "superblock: layout 0x7 of raid0 is unknown (bad input)");
+  EXPECT_EQ(refusal_with<std::int32_t>(76, 2, zero), "accepted");
+}
+
+TEST(Superblock, AJournalHasATailAndAnySize) {
+  const auto journal = [](Superblock& sb) {
+    sb.feature_map = kFeatureJournal;
+    sb.dev_number = 5;
+    sb.roles.push_back(kRoleJournal);
+    sb.data_size_sectors = 1000;  // less than the members use
+    sb.recovery_offset_sectors = 16;
+  };
+  EXPECT_EQ(refusal_with<std::uint64_t>(152, 16, journal), "accepted");
+  EXPECT_EQ(refusal_with<std::uint64_t>(152, 1000, journal),
+            "superblock: journal_tail 1000 is not inside data_size 1000 (bad input)");
+  EXPECT_EQ(refusal_with<std::uint16_t>(256 + 2 * 7, kRoleJournal, journal),
+            "superblock: dev_roles[7] is a second journal (bad input)");
+}
+
+TEST(Superblock, CountsARaid10sResyncInArraySectors) {
+  const auto ten = [](Superblock& sb) {
+    sb.level = Level::raid10;
+    sb.layout = Layout::near_2;
+  };
+  const std::uint64_t member = kDeviceSectors - 4096;
+  EXPECT_EQ(refusal_with<std::uint64_t>(208, member * 2, ten), "accepted");
+  EXPECT_EQ(refusal_with<std::uint64_t>(208, member * 2 + 1, ten).substr(0, 34), "superblock: resync_offset 1040385 ");
 }
 
 TEST(Superblock, RefusesImpossibleShapesByName) {
@@ -237,9 +291,11 @@ TEST(Superblock, RefusesImpossibleRolesByName) {
   const auto with = [](std::size_t index, std::uint16_t role) {
     return refusal_with<std::uint16_t>(256 + 2 * index, role);
   };
-  EXPECT_EQ(with(3, kRoleJournal), "superblock: dev_roles[3] is a journal, but feature_map knows none (bad input)");
+  EXPECT_EQ(with(3, kRoleJournal), "superblock: dev_roles[3] is a journal, feature_map has none (bad input)");
   EXPECT_EQ(with(3, 4), "superblock: dev_roles[3] is 4, the array has 4 disks (bad input)");
   EXPECT_EQ(with(3, 2), "accepted");  // one replaces the other
+  EXPECT_EQ(refusal_with<std::uint16_t>(256 + 2 * 3, 2, [](Superblock& sb) { sb.roles.push_back(2); }),
+            "superblock: dev_roles[5] is 2 a third time (bad input)");
   EXPECT_EQ(with(2, kRoleFaulty), "accepted");
   EXPECT_EQ(refusal_with<std::uint32_t>(160, 128), "superblock: dev_number 128 is not below max_dev 128 (bad input)");
 }
@@ -256,24 +312,8 @@ TEST(Superblock, RefusesToWriteWhatDoesNotFit) {
   EXPECT_EQ(encode_superblock(sb).error().code, Errc::invalid_argument);
 }
 
-// The table of data offsets that mdadm 4.2 and the kernel gave on images.
-TEST(Superblock, ChoosesMdadmsDataOffset) {
-  struct Row {
-    std::uint64_t mib;
-    std::uint64_t raid5;  // chunk 512K
-    std::uint64_t raid1;
-  };
-  constexpr Row kRows[] = {
-      {16, 4096, 2048},          {256, 4096, 2048},         {512, 4096, 2048},        {1024, 4096, 4096},
-      {2048, 6144, 6144},        {4096, 10240, 10240},      {8192, 18432, 18432},     {16384, 34816, 34816},
-      {65536, 133120, 133120},   {102400, 133120, 133120},  {112640, 133120, 133120}, {262144, 264192, 264192},
-      {1048576, 264192, 264192}, {4194304, 264192, 264192},
-  };
-  for (const Row& row : kRows) {
-    EXPECT_EQ(choose_data_offset(row.mib * 2048, 1024), row.raid5) << row.mib << " MiB";
-    EXPECT_EQ(choose_data_offset(row.mib * 2048, 0), row.raid1) << row.mib << " MiB";
-  }
-  EXPECT_EQ(choose_data_offset(256 * 2048, 128), 2048u);  // 64K chunks
+TEST(Superblock, ReservesBitmapSpaceBySize) {
+  EXPECT_EQ(bitmap_space_sectors(100), 0u);
   EXPECT_EQ(bitmap_space_sectors(8 * 1024 * 2048), 8u);
   EXPECT_EQ(bitmap_space_sectors(8 * 1024 * 2048 + 2048), 128u);
   EXPECT_EQ(bitmap_space_sectors(256ull * 1024 * 2048), 256u);
@@ -281,37 +321,6 @@ TEST(Superblock, ChoosesMdadmsDataOffset) {
 
 TEST(Superblock, PrintsUuidsAsMdadmDoes) {
   EXPECT_EQ(format_uuid(sample().set_uuid), "00112233:44556677:8899aabb:ccddeeff");
-}
-
-TEST(BadBlockLog, ReadsBackAndSplitsLongRanges) {
-  const std::vector<BadRange> ranges = {{4096, 8}, {5000, 512}, {9000, 1300}, {1ull << 40, 1}};
-  auto block = encode_bad_blocks(ranges);
-  ASSERT_TRUE(block.has_value());
-  std::uint64_t first;
-  std::memcpy(&first, block->data(), 8);
-  EXPECT_EQ(first, (4096ull << 10) | 8);
-  EXPECT_EQ((*block)[6 * 8], std::byte{0xff});  // 1 + 1 + 3 + 1 entries, then unused ones
-  auto back = decode_bad_blocks(*block);
-  ASSERT_TRUE(back.has_value());
-  EXPECT_EQ(*back, ranges);
-  EXPECT_TRUE(decode_bad_blocks(*encode_bad_blocks({}))->empty());
-}
-
-TEST(BadBlockLog, RefusesWhatCannotBe) {
-  std::vector<BadRange> many;
-  for (std::uint64_t i = 0; i < 513; ++i) many.push_back({i * 16, 8});
-  EXPECT_EQ(encode_bad_blocks(many).error().code, Errc::no_space);
-  many.pop_back();
-  EXPECT_EQ(decode_bad_blocks(*encode_bad_blocks(many))->size(), 512u);
-  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{8, 0}}).error().code, Errc::invalid_argument);
-  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{8, 8}, {8, 8}}).error().code, Errc::invalid_argument);
-  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{1ull << 54, 8}}).error().code, Errc::invalid_argument);
-  EXPECT_EQ(encode_bad_blocks(std::vector<BadRange>{{8, ~0ull}}).error().code, Errc::invalid_argument);
-  auto block = *encode_bad_blocks(std::vector<BadRange>{{100, 8}, {200, 8}});
-  for (std::uint64_t entry : {100ull << 10, (50ull << 10) | 8, (300ull << 10) | 600}) {
-    std::memcpy(block.data() + 8, &entry, 8);
-    EXPECT_EQ(decode_bad_blocks(block).error().code, Errc::bad_input) << entry;
-  }
 }
 
 }  // namespace

@@ -1,0 +1,89 @@
+// What a superblock says of the array's shape, and where mdadm puts things on a member.
+#include <fmt/format.h>
+
+#include <string_view>
+
+#include "base/endian.h"
+#include "raid/superblock.h"
+
+namespace resilver::raid {
+
+Result<Geometry> geometry_of(const Superblock& superblock) {
+  const std::uint64_t chunk = std::uint64_t{superblock.chunk_sectors} * kSectorBytes;
+  const std::uint64_t unit = superblock.level == Level::raid1 ? kMinChunk / kSectorBytes : superblock.chunk_sectors;
+  const std::uint64_t sectors =
+      superblock.level == Level::raid0 ? superblock.data_size_sectors : superblock.size_sectors;
+  if (sectors > kMaxCapacity / kSectorBytes || unit == 0) {
+    return fail(Errc::invalid_argument, fmt::format("{} sectors per member in chunks of {}", sectors, unit));
+  }
+  // md, too, uses whole chunks only and leaves the rest of a member unused.
+  return Geometry::make(superblock.level, superblock.layout, superblock.raid_disks, chunk,
+                        sectors / unit * unit * kSectorBytes);
+}
+
+Result<Geometry> geometry_of_raid0(const Superblock& superblock, std::span<const std::uint64_t> data_size_sectors) {
+  std::vector<std::uint64_t> bytes;
+  for (std::uint64_t sectors : data_size_sectors) {
+    if (sectors > kMaxCapacity / kSectorBytes) {
+      return fail(Errc::invalid_argument, fmt::format("data_size of {} sectors is too large", sectors));
+    }
+    bytes.push_back(sectors * kSectorBytes);
+  }
+  auto geometry = Geometry::make_raid0(superblock.layout == Layout::none ? Layout::raid0_original : superblock.layout,
+                                       std::uint64_t{superblock.chunk_sectors} * kSectorBytes, bytes);
+  if (geometry && geometry->has_zones() && (superblock.feature_map & kFeatureRaid0Layout) == 0) {
+    return fail(
+        Errc::unsupported,
+        "superblock: layout of a raid0 with unequal members is not told (feature_map lacks raid0-layout, 0x1000)");
+  }
+  return geometry;
+}
+
+std::uint64_t bitmap_space_sectors(std::uint64_t device_sectors) noexcept {
+  constexpr std::uint64_t kGibSectors = 2 * 1024 * 1024;
+  if (device_sectors < 128) return 0;
+  if (device_sectors - 128 >= 200 * kGibSectors) return 256;
+  if (device_sectors - 8 > 8 * kGibSectors) return 128;
+  return 8;
+}
+
+std::uint64_t choose_data_offset(std::uint64_t device_sectors, std::uint32_t chunk_sectors) noexcept {
+  constexpr std::uint64_t kOneMib = 2048;
+  const std::uint64_t chunk_kib = chunk_sectors / 2;
+  std::uint64_t headroom = 128 * kOneMib;
+  while (headroom * 1024 > device_sectors && headroom > 1 && (chunk_sectors == 0 || headroom / 2 >= chunk_kib * 4)) {
+    headroom /= 2;
+  }
+  const std::uint64_t offset = 24 + bitmap_space_sectors(device_sectors) + headroom;
+  return (offset + kOneMib - 1) / kOneMib * kOneMib;
+}
+
+std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, std::uint64_t bitmap_bytes) noexcept {
+  constexpr std::int32_t kBehindSuperblock = kSuperblockBytes / kSectorBytes;
+  if (level == Level::raid0) return kBehindSuperblock;
+  const std::uint64_t bitmap = bitmap_bytes != 0 ? bitmap_bytes / kSectorBytes : bitmap_space_sectors(device_sectors);
+  return kBehindSuperblock + static_cast<std::int32_t>(bitmap);
+}
+
+std::array<OtherMetadata, 3> other_metadata(std::uint64_t device_sectors) noexcept {
+  return {{{"0.90", device_sectors / 128 * 128 - 128}, {"1.0", (device_sectors - 16) / 8 * 8}, {"1.1", 0}}};
+}
+
+bool holds_metadata(std::span<const std::byte, 512> sector, const OtherMetadata& place) noexcept {
+  if (load_le<std::uint32_t>(sector.data()) != kSuperblockMagic) return false;
+  const auto major = load_le<std::uint32_t>(sector.data() + 4);
+  const bool old = place.version == std::string_view("0.90");
+  if (old) return major == 0 && load_le<std::uint32_t>(sector.data() + 8) == 90;
+  return major == 1 && load_le<std::uint64_t>(sector.data() + 144) == place.sector;  // super_offset
+}
+
+std::string format_uuid(const Uuid& uuid) {
+  std::string text;
+  for (std::size_t i = 0; i < uuid.size(); ++i) {
+    if (i != 0 && i % 4 == 0) text += ':';
+    text += fmt::format("{:02x}", uuid[i]);
+  }
+  return text;
+}
+
+}  // namespace resilver::raid
