@@ -1,5 +1,6 @@
 // Making an array and starting one that is there.
 #include <algorithm>
+#include <bit>
 
 #include <fmt/format.h>
 
@@ -67,6 +68,10 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   for (const auto* list : {&members, &spares}) {
     for (const MemberDisk& disk : *list) smallest = std::min(smallest, disk.device->size_bytes());
   }
+  const bool with_journal = config.consistency == Consistency::journal;
+  if (with_journal != disks.journal.has_value()) {
+    co_return fail(Errc::invalid_argument, "a journal disk goes with the consistency policy journal, and the other way round");
+  }
   const bool mirror = config.level == Level::raid1;
   const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);
   const std::uint64_t data_offset = choose_data_offset(smallest / kSectorBytes, chunk_sectors);
@@ -78,6 +83,9 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   const auto geometry = Geometry::make(config.level, config.layout.value_or(default_layout(config.level)),
                                        static_cast<std::uint32_t>(members.size()), config.chunk_bytes, usable);
   if (!geometry) co_return std::unexpected(geometry.error());
+  if (with_journal && geometry->parity_disks() == 0) {
+    co_return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
+  }
   if (config.name.size() > 32) co_return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
 
   auto core = std::make_unique<Core>(scheduler, pool, random.fork(1), config.tuning, *geometry, config.consistency);
@@ -104,6 +112,9 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   }
   if (Status made = core->make_bitmap(smallest, config.bitmap_chunk_bytes); !made)
     co_return std::unexpected(made.error());
+  if (disks.journal) {
+    if (Status made = co_await core->make_journal(*disks.journal); !made) co_return std::unexpected(made.error());
+  }
   core->resync_needed_ = !assume_clean && geometry->redundancy() > 0;
   core->may_locate_ = !core->resync_needed_;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
@@ -112,6 +123,7 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
     core->bitmap_->mark_all_for_resync();
   }
   for (auto& member : core->members_) {
+    if (member->state == MemberState::journal) continue;
     if (core->bitmap_) co_await core->bitmap_->write_all(*member);
     if (!co_await core->write_bad_log(*member)) co_return fail(Errc::io, member->name + ": cannot be written");
   }
@@ -170,6 +182,49 @@ static Task<Result<std::uint32_t>> read_bitmap_chunk(BufferPool& pool, const Sup
   co_return header->chunk_bytes;
 }
 
+// ---- the journal's disk -----------------------------------------------------------------------------------------------
+
+Member* Core::journal_disk() const noexcept {
+  const auto found = std::find_if(members_.begin(), members_.end(),
+                                  [](const auto& member) { return member->state == MemberState::journal; });
+  return found == members_.end() ? nullptr : found->get();
+}
+
+void Core::use_journal(Member& disk, std::uint64_t tail_sectors) {
+  consistency_ = Consistency::journal;
+  journal_ = std::make_unique<Journal>(*this, disk, tail_sectors);
+  band_bytes_ = std::min(kBandBytes, std::bit_floor(Journal::rows_per_record(geometry_.columns())) * kRowBytes);
+}
+
+Task<Status> Core::make_journal(const MemberDisk& given) {
+  if (given.device->size_bytes() < data_offset_bytes() + Journal::kMinBytes) {
+    co_return fail(Errc::invalid_argument, fmt::format("{}: too small for a journal: it needs {} bytes", given.name,
+                                                       data_offset_bytes() + Journal::kMinBytes));
+  }
+  Member& disk = new_member(given);
+  place_metadata(disk, given.device->size_bytes());
+  disk.super.bblog_offset = 0;
+  disk.super.bblog_size_sectors = 0;
+  disk.state = MemberState::journal;
+  common_.roles[disk.super.dev_number] = kRoleJournal;
+  use_journal(disk, 0);
+  co_return co_await journal_->format(random_);
+}
+
+// Replays what was in flight. An array whose journal is lost goes on without: the caller has asked for that.
+Task<Status> Core::open_journal() {
+  Member* disk = journal_disk();
+  if (disk == nullptr || (common_.feature_map & kFeatureJournal) == 0) {
+    for (auto& role : common_.roles) {
+      if (role == kRoleJournal) role = kRoleFaulty;
+    }
+    co_return Status{};
+  }
+  use_journal(*disk, disk->super.recovery_offset_sectors);
+  if (read_only_) co_return Status{};
+  co_return co_await journal_->replay();
+}
+
 // Gives a member its place. Replacements come after the members that they replace.
 void Core::seat(Member& member, const DiskFound& found) {
   const std::uint32_t slot = *found.slot;
@@ -204,7 +259,9 @@ Task<void> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& r
     member.device = given[i].disk.device;
     member.super = *given[i].super;
     member.data_offset = member.super.data_offset_sectors * kSectorBytes;
-    member.state = report[i].verdict == DiskVerdict::spare ? MemberState::spare : MemberState::faulty;
+    member.state = report[i].verdict == DiskVerdict::spare     ? MemberState::spare
+                   : report[i].verdict == DiskVerdict::journal ? MemberState::journal
+                                                               : MemberState::faulty;
   }
   for (const bool replacements : {false, true}) {
     for (std::size_t i = 0; i < given.size(); ++i) {
@@ -285,7 +342,12 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   core->read_only_ = options.read_only;
   co_await core->add_members(given, found);
   if (Status enough = core->check_enough(); !enough) co_return std::unexpected(enough.error());
-  bool dirty = lineup->forced;
+  const bool journal_lost = (fresh.feature_map & kFeatureJournal) != 0 && core->journal_disk() == nullptr;
+  if (journal_lost && !options.force && !options.read_only) {
+    co_return fail(Errc::unavailable,
+                   "the journal disk is missing: parity may not match what was being written; force starts without it");
+  }
+  bool dirty = lineup->forced || journal_lost;
   for (std::size_t i = 0; i < given.size(); ++i) {
     const bool current =
         given[i].super && found[i].verdict != DiskVerdict::unusable && given[i].super->events + 1 >= fresh.events;
@@ -310,6 +372,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   if (has_bitmap) {
     if (Status opened = co_await core->open_bitmap(); !opened) co_return std::unexpected(opened.error());
   }
+  if (Status opened = co_await core->open_journal(); !opened) co_return std::unexpected(opened.error());
   if (!options.read_only) {
     co_await core->commit();
     core->start();

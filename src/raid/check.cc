@@ -123,6 +123,7 @@ void Core::record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, 
 
 Task<void> Core::finish_resync() {
   const std::uint64_t version = version_;
+  if (journal_) co_await journal_->trim();
   if (co_await flush_members(Cause::resync) != Errc::ok || version != version_) co_return;
   resync_needed_ = false;
   may_locate_ = true;

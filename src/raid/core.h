@@ -182,6 +182,10 @@ class Core {
   void seat(Member& member, const DiskFound& found);
   Status check_enough() const;
   Task<Status> open_bitmap();
+  Member* journal_disk() const noexcept;
+  void use_journal(Member& disk, std::uint64_t tail_sectors);
+  Task<Status> make_journal(const MemberDisk& given);
+  Task<Status> open_journal();
   void start();
 
   // membership.cc

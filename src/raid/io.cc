@@ -245,7 +245,8 @@ Task<Errc> Core::run_write(Op& op) {
     co_await bitmap_->wait_durable(op.begin, std::min(op.end, geometry_.member_bytes()));
     house_event_.wake_all();
   }
-  Errc status = failed_ ? Errc::unavailable : Errc::ok;
+  const bool cannot_log = journal_ && journal_->failed();
+  Errc status = failed_ || cannot_log ? Errc::unavailable : Errc::ok;
   if (status == Errc::ok) {
     const bool zeroes = request.op != IoOp::write;
     const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);

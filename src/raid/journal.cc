@@ -41,7 +41,7 @@ std::uint64_t Journal::rows_per_record(std::uint32_t columns) noexcept {
   return (kJournalBlockBytes - kJournalHeaderBytes) / (payload_bytes(1) * columns);
 }
 
-void Journal::fail_now(Errc why) {
+void Journal::give_up(Errc why) {
   if (failed_) return;
   failed_ = true;
   core_.journal_failed(disk_, why);
@@ -140,7 +140,7 @@ Task<bool> Journal::write_record(const Record& record, const Buffer& meta_block)
   }
   send();
   co_await batch;
-  if (!batch.failures().empty()) fail_now(batch.failures().front().status);
+  if (!batch.failures().empty()) give_up(batch.failures().front().status);
   co_return !failed_;
 }
 
@@ -326,6 +326,7 @@ Task<Status> Journal::apply(const JournalMeta& meta, const Buffer& pages) {
 }
 
 Task<Status> Journal::replay() {
+  replaying_ = true;
   std::uint64_t position = tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;
   std::optional<std::uint64_t> last;
   for (std::uint64_t passed = 0; passed < size_;) {
@@ -348,6 +349,7 @@ Task<Status> Journal::replay() {
   tail_ = head_ = position;
   seq_ = chain_end_ = last.value_or(core_.random().next() & 0xffffffff) + kSeqGap;
   if (!co_await append_empty()) co_return fail(Errc::io, disk_.name + ": the journal cannot be written");
+  replaying_ = false;
   co_return Status{};
 }
 

@@ -50,10 +50,12 @@ class Journal {
   // Waits until all that was appended before is done and durable on the members, and the log begins behind it.
   Task<void> trim();
 
+  // The disk has failed: nothing can be logged any more.
+  void give_up(Errc why);
+
   bool failed() const noexcept { return failed_; }
+  bool replaying() const noexcept { return replaying_; }
   std::uint64_t tail_sectors() const noexcept { return tail_; }
-  std::uint64_t used_bytes() const noexcept { return used_ * kSectorBytes; }
-  const Member& disk() const noexcept { return disk_; }
   // Rows of a band that fit one record: `columns` data and parity columns.
   static std::uint64_t rows_per_record(std::uint32_t columns) noexcept;
 
@@ -78,7 +80,6 @@ class Journal {
   Task<bool> append_empty();
   Task<void> reclaim();
   void written(std::uint64_t seq);
-  void fail_now(Errc why);
 
   Task<Errc> read(std::uint64_t position, const Buffer& into);
   Task<Result<JournalMeta>> read_meta(std::uint64_t position);
@@ -98,6 +99,7 @@ class Journal {
   std::uint64_t used_ = 0;  // sectors from tail_ to head_
   std::uint64_t seq_ = 0;   // of the next record
   bool failed_ = false;
+  bool replaying_ = false;
   std::deque<Entry> entries_;    // from tail_ to head_, by seq
   std::uint64_t chain_end_ = 0;  // seq of the first entry that is not written
   Mutex reclaiming_;

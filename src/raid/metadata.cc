@@ -20,6 +20,8 @@ Superblock Core::superblock_for(const Member& member) const {
   super.resync_offset_sectors = dirty_ ? 0 : kResyncDone;
   super.recovery_offset_sectors = 0;
   super.feature_map = bitmap_ ? kFeatureBitmap : 0;
+  if (journal_) super.feature_map |= kFeatureJournal;
+  if (journal_ && member.state == MemberState::journal) super.recovery_offset_sectors = journal_->tail_sectors();
   if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
   if (member.state == MemberState::rebuilding || member.state == MemberState::replacement) {
     super.feature_map |= kFeatureRecoveryOffset;
@@ -63,7 +65,7 @@ Task<void> Core::write_superblocks() {
     if (bitmap_) bitmap_->copy_header(bitmap_header);
     for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
       Member& member = *members_[i];
-      if (!member.live() && member.state != MemberState::spare) continue;
+      if (!member.live() && member.state != MemberState::spare && member.state != MemberState::journal) continue;
       const auto encoded = encode_superblock(superblock_for(member));
       CHECK(encoded, "a superblock cannot be written");
       std::memcpy(blocks[i].data(), encoded->data(), encoded->size());
@@ -74,6 +76,7 @@ Task<void> Core::write_superblocks() {
     judge(batch);
     for (const Batch::Failure& failure : batch.failures()) {
       if (failure.member->state == MemberState::spare) failure.member->state = MemberState::faulty;
+      if (failure.member->state == MemberState::journal) journal_->give_up(failure.status);
     }
   }
   if (bitmap_) bitmap_->give_turn();
@@ -140,7 +143,7 @@ Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet membe
 // ---- dirty and clean --------------------------------------------------------------------------------------------------------
 
 Task<void> Core::ensure_dirty() {
-  if (geometry_.redundancy() == 0 || consistency_ == Consistency::none) co_return;
+  if (geometry_.redundancy() == 0 || consistency_ == Consistency::none || journal_) co_return;
   last_write_ = scheduler_.now();
   while (!dirty_durable_ && !failed_) {
     if (!dirty_) {
@@ -205,6 +208,7 @@ Task<void> Core::stop() {
   while (ops_in_use_ != 0) co_await drained_.wait();
   co_await tasks_.join();
   while (scrub_waiting_) co_await pass_event_.wait();
+  if (journal_ && !read_only_) co_await journal_->trim();
   if (!failed_ && !read_only_) {
     const bool flushed = co_await flush_members(Cause::metadata) == Errc::ok;
     for (const auto& member : members_) {

@@ -245,7 +245,8 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   const MemberSet lost = lost_for(band.base + band.begin, band.base + band.end);
   const bool skip_parity = planted(PlantedBug::parity_not_updated_degraded) && !lost.empty();
   JournalEntry entry;
-  if (journal_ && !co_await journal_->append(write, writes, columns, entry)) co_return Errc::unavailable;
+  const bool logged = journal_ && !journal_->replaying();
+  if (logged && !co_await journal_->append(write, writes, columns, entry)) co_return Errc::unavailable;
   Batch batch(*this, Cause::foreground);
   for (const std::uint32_t column : writes) {
     Member* member = slots_[geometry_.member_of(band.stripe, column)];
@@ -258,7 +259,7 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   }
   co_await batch;
   judge(batch);
-  if (journal_) journal_->done(entry);
+  if (logged) journal_->done(entry);
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }
 
