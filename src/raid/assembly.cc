@@ -70,7 +70,8 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   }
   const bool with_journal = config.consistency == Consistency::journal;
   if (with_journal != disks.journal.has_value()) {
-    co_return fail(Errc::invalid_argument, "a journal disk goes with the consistency policy journal, and the other way round");
+    co_return fail(Errc::invalid_argument,
+                   "a journal disk goes with the consistency policy journal, and the other way round");
   }
   const bool mirror = config.level == Level::raid1;
   const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);

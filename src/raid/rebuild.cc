@@ -159,7 +159,6 @@ Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t e
 // hands between two requests: what is sent from here on goes to the new member.
 Task<void> Core::finish_replace() {
   const std::uint64_t version = version_;
-  if (journal_) co_await journal_->trim();
   if (co_await flush_members(Cause::rebuild) != Errc::ok || version != version_) co_return;
   for (const std::uint32_t slot : replaced()) slots_[slot]->twin->checkpoint = geometry_.member_bytes();
   co_await commit();
@@ -203,6 +202,7 @@ Task<void> Core::checkpoint(Pass& pass) {
 
 Task<void> Core::finish_rebuild() {
   const std::uint64_t version = version_;
+  if (journal_) co_await journal_->trim();
   if (co_await flush_members(Cause::rebuild) != Errc::ok || version != version_) co_return;
   for (const std::uint32_t slot : targets()) {
     Member& member = *slots_[slot];

@@ -1,4 +1,4 @@
-// Arrays with a journal disk: the log wraps, is replayed, and its loss stops writes. The cuts at every write are in tests/crash.
+// Arrays with a journal disk: the log wraps, is replayed, and its loss stops writes. Cuts at every write are in tests/crash.
 #include "tests/raid_array/rig.h"
 
 namespace resilver::raid {
@@ -107,7 +107,8 @@ TEST(Journal, AKilledArrayWithALostMemberIsRightAfterReplay) {
       lab.model = model;
       for (std::uint64_t at = 0; at < lab.array->size_bytes(); at += kBlockBytes) {
         const bool quiet = at >= kRegion || at / kBlockBytes % 3 != 0;
-        if (quiet) EXPECT_EQ(co_await lab.verify(at, kBlockBytes), Errc::ok) << "seed " << seed << " block " << at / kBlockBytes;
+        if (quiet)
+          EXPECT_EQ(co_await lab.verify(at, kBlockBytes), Errc::ok) << "seed " << seed << " block " << at / kBlockBytes;
       }
       co_await lab.finish();
     }));
