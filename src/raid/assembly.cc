@@ -309,6 +309,21 @@ Task<Status> Core::open_bitmap() {
   co_return Status{};
 }
 
+namespace {
+
+// A RAID 0's zones follow from the sizes of all its members. One that is missing is check_enough()'s matter.
+Result<Geometry> shape_of(const Superblock& fresh, std::span<const GivenDisk> given, const AssemblyReport& found) {
+  std::vector<std::uint64_t> sizes(fresh.level == Level::raid0 ? fresh.raid_disks : 0);
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const bool member = found[i].verdict == DiskVerdict::member && found[i].slot && *found[i].slot < sizes.size();
+    if (member) sizes[*found[i].slot] = given[i].super->data_size_sectors;
+  }
+  if (sizes.empty() || std::ranges::find(sizes, 0u) != sizes.end()) return geometry_of(fresh);
+  return geometry_of_raid0(fresh, sizes);
+}
+
+}  // namespace
+
 Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                    AssembleOptions options, std::vector<MemberDisk> disks,
                                                    AssemblyReport* report) {
@@ -332,7 +347,10 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   const auto lineup = line_up(given, options.force, found);
   if (!lineup) co_return std::unexpected(lineup.error());
   const Superblock& fresh = lineup->fresh;
-  const auto geometry = geometry_of(fresh);
+  if (const std::string why = read_only_reason(fresh); !why.empty() && !options.read_only) {
+    co_return fail(Errc::unsupported, why + ": the array can only be read");
+  }
+  const auto geometry = shape_of(fresh, given, found);
   if (!geometry) co_return std::unexpected(geometry.error());
   const bool has_bitmap = (fresh.feature_map & kFeatureBitmap) != 0;
   const Consistency consistency = geometry->redundancy() == 0 ? Consistency::none

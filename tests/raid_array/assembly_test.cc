@@ -1,4 +1,7 @@
 // What assemble() says of each disk, what it refuses, and that a read-only array writes nothing.
+#include <functional>
+
+#include "raid/superblock.h"
 #include "tests/raid_array/rig.h"
 
 namespace resilver::raid {
@@ -221,6 +224,77 @@ TEST(Assembly, WithRecoveryHeldNothingIsRebuilt) {
     co_await lab.array->recovered();
     EXPECT_TRUE(lab.array->redundancy_full());
     EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
+    co_await lab.finish();
+  }));
+}
+
+// Changes the superblock of a disk.
+Task<void> edit(Lab& lab, unsigned disk, std::function<void(Superblock&)> change) {
+  Buffer block = lab.env.buffers().allocate(kSuperblockBytes);
+  EXPECT_EQ(co_await Io::read(*lab.disks[disk], kSuperOffsetSectors * kSectorBytes, block), Errc::ok);
+  auto super = decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
+                                 lab.disks[disk]->size_bytes() / kSectorBytes);
+  CHECK(super.has_value());
+  change(*super);
+  const auto encoded = encode_superblock(*super);
+  CHECK(encoded.has_value());
+  std::ranges::copy(*encoded, block.data());
+  EXPECT_EQ(co_await Io::write(*lab.disks[disk], kSuperOffsetSectors * kSectorBytes, block), Errc::ok);
+}
+
+TEST(Assembly, AnArrayWithAPartialParityLogIsOnlyRead) {
+  Rig rig(4, 3 * kMiB, 27, quick_disk());
+  std::vector<std::byte> model;
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    Lab lab(env, rig);
+    co_await lab.create(config(Level::raid5), 4, 0);
+    EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
+    model = lab.model;
+    co_await lab.finish();
+  }));
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    Lab lab(env, rig);
+    lab.model = model;
+    co_await lab.open();
+    for (unsigned disk = 0; disk < 4; ++disk) {
+      co_await edit(lab, disk, [](Superblock& super) { super.feature_map |= kFeaturePpl; });
+    }
+    AssemblyReport report;
+    const Status refused = co_await assemble(lab, lab.some(0, 4), {}, report);
+    EXPECT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().what,
+              "superblock: feature_map has ppl (0x400), which is not kept here: the array can only be read");
+    AssembleOptions options;
+    options.read_only = true;
+    EXPECT_TRUE((co_await assemble(lab, lab.some(0, 4), options, report)).has_value());
+    EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
+    co_await lab.finish();
+  }));
+}
+
+TEST(Assembly, ARaid0OfUnequalMembersHasZones) {
+  Rig rig(3, 3 * kMiB, 28, quick_disk());
+  std::uint64_t equal = 0;
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    Lab lab(env, rig);
+    co_await lab.create(config(Level::raid0, Consistency::none), 3, 0);
+    equal = lab.array->size_bytes();
+    co_await lab.finish();
+  }));
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    Lab lab(env, rig);
+    co_await lab.open();
+    const auto shorten = [](Superblock& super) { super.data_size_sectors -= 4 * super.chunk_sectors; };
+    co_await edit(lab, 1, shorten);
+    AssemblyReport report;
+    const Status refused = co_await assemble(lab, lab.some(0, 3), {}, report);
+    EXPECT_EQ(refused.error().code, Errc::unsupported);  // nobody says which of md's two layouts
+    for (unsigned disk = 0; disk < 3; ++disk) {
+      co_await edit(lab, disk, [](Superblock& super) { super.feature_map |= kFeatureRaid0Layout; });
+    }
+    EXPECT_TRUE((co_await assemble(lab, lab.some(0, 3), {}, report)).has_value());
+    EXPECT_TRUE(lab.array->geometry().has_zones());
+    EXPECT_EQ(lab.array->size_bytes(), equal - 4 * 64 * kKiB);
     co_await lab.finish();
   }));
 }
