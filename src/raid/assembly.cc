@@ -49,14 +49,14 @@ void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
 
 Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {
   if (consistency_ != Consistency::bitmap) return {};
-  const std::uint64_t sync_sectors = geometry_.member_bytes() / kSectorBytes;
+  const std::uint64_t sync_sectors = geometry_.sync_bytes() / kSectorBytes;
   if (chunk_bytes == 0) {
     auto chosen =
         choose_bitmap_chunk(sync_sectors, bitmap_space_sectors(device_bytes / kSectorBytes), kFinestBitmapChunk);
     if (!chosen) return std::unexpected(chosen.error());
     chunk_bytes = *chosen;
   }
-  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.member_bytes(), chunk_bytes);
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), chunk_bytes);
   return {};
 }
 
@@ -81,8 +81,15 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   }
   const std::uint64_t unit = mirror ? kRowBytes : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
-  const auto geometry = Geometry::make(config.level, config.layout.value_or(default_layout(config.level)),
-                                       static_cast<std::uint32_t>(members.size()), config.chunk_bytes, usable);
+  std::vector<std::uint64_t> sizes;
+  for (const MemberDisk& disk : members) {
+    sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
+  }
+  const Layout layout = config.layout.value_or(default_layout(config.level));
+  const auto geometry = config.level == Level::raid0
+                            ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
+                            : Geometry::make(config.level, layout, static_cast<std::uint32_t>(members.size()),
+                                             config.chunk_bytes, usable);
   if (!geometry) co_return std::unexpected(geometry.error());
   if (with_journal && geometry->parity_disks() == 0) {
     co_return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
@@ -303,7 +310,7 @@ Task<Status> Core::open_bitmap() {
     chunk = co_await read_bitmap_chunk(pool_, member->super, *member->device);
   }
   if (!chunk) co_return std::unexpected(chunk.error());
-  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.member_bytes(), *chunk);
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
   if (Status loaded = co_await load_bitmap(); !loaded) co_return loaded;
   if (resync_needed_) bitmap_->mark_all_for_resync();
   co_return Status{};

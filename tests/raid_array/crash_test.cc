@@ -130,6 +130,10 @@ TEST(Crash, Raid5WithResync) { crash_at_every_write({Level::raid5, 4, Consistenc
 TEST(Crash, Raid5WithBitmap) { crash_at_every_write({Level::raid5, 4, Consistency::bitmap, false}, 1); }
 TEST(Crash, Raid6WithResync) { crash_at_every_write({Level::raid6, 5, Consistency::resync, false}, 1); }
 TEST(Crash, Raid6WithBitmap) { crash_at_every_write({Level::raid6, 5, Consistency::bitmap, false}, 1); }
+TEST(Crash, Raid10WithResync) { crash_at_every_write({Level::raid10, 4, Consistency::resync, false}, 1); }
+TEST(Crash, Raid10OfThreeWithBitmap) { crash_at_every_write({Level::raid10, 3, Consistency::bitmap, false}, 1); }
+TEST(PowerLoss, Raid10OfThreeWithResync) { crash_at_every_write({Level::raid10, 3, Consistency::resync, true}, 1); }
+TEST(PowerLoss, Raid10WithBitmap) { crash_at_every_write({Level::raid10, 4, Consistency::bitmap, true}, 1); }
 TEST(PowerLoss, Raid1WithResync) { crash_at_every_write({Level::raid1, 3, Consistency::resync, true}, 1); }
 TEST(PowerLoss, Raid1WithBitmap) { crash_at_every_write({Level::raid1, 2, Consistency::bitmap, true}, 1); }
 TEST(PowerLoss, Raid5WithResync) { crash_at_every_write({Level::raid5, 4, Consistency::resync, true}, 1); }
