@@ -8,7 +8,7 @@
 #   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
 #   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
-#   make bench               speed against fio and reference programs
+#   make bench               speed against fio, btrfs and reference programs (12 minutes; see tests/bench/run)
 #   make lint | format       check the house rules | apply clang-format
 #   make deps                install the Debian packages that are missing
 #   make install [PREFIX=/usr/local] [DESTDIR=]
@@ -34,7 +34,7 @@ SEED ?= 1
 PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev \
   libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev \
   user-mode-linux mdadm grub-common
-BENCH_PACKAGES := fio
+BENCH_PACKAGES := fio btrfs-progs
 
 # ---- fuzzing -----------------------------------------------------------------------------------------------------------
 # One target for each tests/fuzz/NAME.cc. They link the pure layer only: few files to compile once more.

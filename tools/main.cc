@@ -7,7 +7,9 @@
 
 #include "base/version.h"
 #include "tools/arbiter.h"
+#include "tools/bench.h"
 #include "tools/check.h"
+#include "tools/compare.h"
 #include "tools/list.h"
 #include "tools/map.h"
 #include "tools/node.h"
@@ -23,12 +25,14 @@ struct Subcommand {
   std::string_view meaning;  // empty: not for people
 };
 
-constexpr std::array<Subcommand, 7> kSubcommands = {{
+constexpr std::array<Subcommand, 9> kSubcommands = {{
     {"run", run_main, "run a scenario against every contender and print the table"},
     {"list", list_main, "the scenarios that ship"},
     {"show", show_main, "what a scenario says, in prose"},
     {"check", check_main, "read a scenario file and say what is wrong with it"},
     {"map", map_main, "where a byte of an array lives and what an I/O costs"},
+    {"bench", bench_main, "how fast arrays are here, and what limits them"},
+    {"compare", compare_main, "two reports of bench side by side: what differs beyond the noise"},
     {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a replicated volume"},
     {"node", node_main, "one node of a contender; `run` starts them"},
 }};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -13,9 +14,8 @@
 #include "base/random.h"
 #include "env/block_device.h"
 #include "env/buffer.h"
-#include "measure.h"
 
-namespace resilver::bench {
+namespace resilver::tools {
 
 struct LoadOptions {
   std::uint64_t min_bytes = 4096;  // of a request, multiples of 4096; uniform up to max_bytes
@@ -31,11 +31,9 @@ class Load {
       : scheduler_(scheduler), device_(device), options_(options), ended_(scheduler), timer_(*this), random_(1) {
     for (unsigned i = 0; i < options.depth; ++i) {
       slots_.push_back(std::make_unique<Slot>(*this));
-      for (Buffer* memory : {&slots_.back()->to_write, &slots_.back()->to_read}) {
-        *memory = pool.allocate(options.max_bytes);
-        if (!*memory) die("buffer pool too small");
-        for (auto& byte : memory->bytes()) byte = static_cast<std::byte>(random_.next());
-      }
+      Slot& slot = *slots_.back();
+      if (options.write_percent > 0) prepare(slot.to_write, pool);
+      if (options.write_percent < 100) prepare(slot.to_read, pool);
     }
   }
 
@@ -48,6 +46,8 @@ class Load {
     if (timer_.armed()) scheduler_.disarm(timer_);
   }
 
+  // The first failure; the load ends with it.
+  Errc error() const noexcept { return error_; }
   std::uint64_t ops() const noexcept { return ops_; }
   std::uint64_t bytes() const noexcept { return bytes_; }
 
@@ -69,16 +69,31 @@ class Load {
     Load& load;
   };
 
+  void prepare(Buffer& memory, BufferPool& pool) {
+    memory = pool.allocate(options_.max_bytes);
+    if (!memory) {
+      error_ = Errc::limit;
+      return;
+    }
+    for (std::size_t at = 0; at < memory.size(); at += sizeof(std::uint64_t)) {
+      const std::uint64_t word = random_.next();
+      std::memcpy(memory.data() + at, &word, sizeof word);
+    }
+  }
+
   void completed(Slot& slot) noexcept {
-    if (slot.status != Errc::ok) die("a request failed", errc_name(slot.status));
-    ++ops_;
-    bytes_ += slot.length;
     --under_way_;
+    if (slot.status == Errc::ok) {
+      ++ops_;
+      bytes_ += slot.length;
+    } else if (error_ == Errc::ok) {
+      error_ = slot.status;
+    }
     next(slot);
   }
 
   void next(Slot& slot) noexcept {
-    if (ops_left_ == 0) {
+    if (ops_left_ == 0 || error_ != Errc::ok) {
       if (under_way_ == 0) ended_.set();
       return;
     }
@@ -111,6 +126,7 @@ class Load {
   Stop timer_;
   Random random_;
   std::vector<std::unique_ptr<Slot>> slots_;
+  Errc error_ = Errc::ok;
   std::uint64_t ops_left_ = 0;
   std::uint64_t under_way_ = 0;
   std::uint64_t at_ = 0;
@@ -118,4 +134,4 @@ class Load {
   std::uint64_t bytes_ = 0;
 };
 
-}  // namespace resilver::bench
+}  // namespace resilver::tools
