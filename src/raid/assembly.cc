@@ -32,8 +32,12 @@ Task<Result<Superblock>> Core::read_superblock(BufferPool& pool, BlockDevice& de
   if (device.size_bytes() < 3 * kSuperblockBytes) co_return fail(Errc::not_found, "too small for a superblock");
   const Errc status = co_await Io::read(device, kSuperOffsetSectors * kSectorBytes, block);
   if (status != Errc::ok) co_return fail(status, "the superblock cannot be read");
-  co_return decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
-                              device.size_bytes() / kSectorBytes);
+  auto super = decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
+                                 device.size_bytes() / kSectorBytes);
+  if (!super) {
+    if (const auto other = co_await find_other_metadata(pool, device)) co_return std::unexpected(*other);
+  }
+  co_return super;
 }
 
 void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
@@ -42,8 +46,7 @@ void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
   member.super.device_uuid = random_uuid(random_);
   member.super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
   member.super.bitmap_offset = kBitmapOffsetSectors;
-  const std::uint64_t bitmap_sectors = bitmap_space_sectors(device_bytes / kSectorBytes);
-  member.super.bblog_offset = kBitmapOffsetSectors + static_cast<std::int32_t>(bitmap_sectors);
+  member.super.bblog_offset = choose_bad_block_offset(common_.level, device_bytes / kSectorBytes, 0);
   member.super.bblog_size_sectors = kBadBlockLogBytes / kSectorBytes;
 }
 
