@@ -227,6 +227,7 @@ check:
 
 check-long: export RESILVER_SWARM_SEEDS := 10000
 check-long: export RESILVER_INTEROP_FULL := 1
+check-long: export RESILVER_CRASH_FULL := 1
 check-long: export TEST_TIMEOUT_S := 14400
 check-long:
 	@$(MAKE) --no-print-directory check

@@ -403,10 +403,23 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   }
   if (Status opened = co_await core->open_journal(); !opened) co_return std::unexpected(opened.error());
   if (!options.read_only) {
-    co_await core->commit();
+    co_await core->commit_level();
     core->start();
   }
   co_return core;
+}
+
+// The first superblocks of an assembled array. A crash may have left members an event behind; were the freshest now to go
+// on alone and crash again, they would be two behind, and stale: first all get to where the freshest is.
+Task<void> Core::commit_level() {
+  const bool behind = std::any_of(members_.begin(), members_.end(), [this](const auto& member) {
+    return member->state != MemberState::faulty && member->super.events < common_.events;
+  });
+  if (behind) {
+    --common_.events;
+    co_await commit();
+  }
+  co_await commit();
 }
 
 void Core::start() {

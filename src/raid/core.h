@@ -188,6 +188,7 @@ class Core {
   void use_journal(Member& disk, std::uint64_t tail_sectors);
   Task<Status> make_journal(const MemberDisk& given);
   Task<Status> open_journal();
+  Task<void> commit_level();
   void start();
 
   // membership.cc
