@@ -7,9 +7,8 @@
 
 #include "base/version.h"
 #include "tools/arbiter.h"
-#include "tools/bench.h"
+#include "tools/array_main.h"
 #include "tools/check.h"
-#include "tools/compare.h"
 #include "tools/list.h"
 #include "tools/map.h"
 #include "tools/node.h"
@@ -25,14 +24,26 @@ struct Subcommand {
   std::string_view meaning;  // empty: not for people
 };
 
-constexpr std::array<Subcommand, 9> kSubcommands = {{
+constexpr std::array<Subcommand, 21> kSubcommands = {{
     {"run", run_main, "run a scenario against every contender and print the table"},
     {"list", list_main, "the scenarios that ship"},
     {"show", show_main, "what a scenario says, in prose"},
     {"check", check_main, "read a scenario file and say what is wrong with it"},
     {"map", map_main, "where a byte of an array lives and what an I/O costs"},
-    {"bench", bench_main, "how fast arrays are here, and what limits them"},
-    {"compare", compare_main, "two reports of bench side by side: what differs beyond the noise"},
+    {"create", create_main, "make an array on image files or block devices"},
+    {"assemble", assemble_main, "find an array's members, bring it up to date"},
+    {"status", status_main, "an array's state, in the form of /proc/mdstat"},
+    {"examine", examine_main, "the superblock of an image, as mdadm --examine"},
+    {"import", import_main, "write a file into an array"},
+    {"export", export_main, "read an array into a file"},
+    {"fail", fail_main, "mark a member as faulty"},
+    {"remove", remove_main, "forget a faulty disk or a spare"},
+    {"add", add_main, "give an array a disk"},
+    {"re-add", readd_main, "take a former member back"},
+    {"replace", replace_main, "let a spare take over from a member that still works"},
+    {"rebuild", rebuild_main, "restore redundancy"},
+    {"scrub", scrub_main, "compare all redundancy with the data"},
+    {"stop", stop_main, "end whoever works on an array"},
     {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a replicated volume"},
     {"node", node_main, "one node of a contender; `run` starts them"},
 }};

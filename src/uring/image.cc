@@ -54,6 +54,7 @@ Errc open_errc(int error) noexcept {
     case EPERM:
     case EROFS: return Errc::permission;
     case EISDIR: return Errc::bad_input;
+    case EBUSY: return Errc::busy;
     case ENXIO:
     case ENODEV: return Errc::device_gone;
     default: return Errc::io;
@@ -423,20 +424,24 @@ struct Descriptor {
 
 }  // namespace
 
-Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, Nanos deadline) {
-  bool direct = true;
+Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, Nanos deadline, Access access) {
+  const bool writes = access == Access::read_write;
+  struct stat before;
+  const bool block_device = stat(path.c_str(), &before) == 0 && S_ISBLK(before.st_mode);
   // O_NONBLOCK: opening a FIFO by mistake must not hang; it means nothing for files and block devices.
-  Descriptor file(::open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC | O_NONBLOCK));
+  const int flags = (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | (writes && block_device ? O_EXCL : 0);
+  bool direct = true;
+  Descriptor file(::open(path.c_str(), flags | O_DIRECT));
   if (file.fd < 0 && errno == EINVAL) {
     direct = false;
-    file.fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    file.fd = ::open(path.c_str(), flags);
   }
   if (file.fd < 0) co_return fail(open_errc(errno), fmt::format("{}: {}", path, std::strerror(errno)));
-  while (flock(file.fd, LOCK_EX | LOCK_NB) != 0) {
+  while (flock(file.fd, (writes ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       co_return fail(Errc::io, fmt::format("{}: flock: {}", path, std::strerror(errno)));
     }
-    if (ring.now() >= deadline) co_return fail(Errc::busy, fmt::format("{}: another process uses it", path));
+    if (ring.now() >= deadline) co_return fail(Errc::busy, fmt::format("{}: already open by another process", path));
     co_await sleep_for(ring, kLockPoll);
   }
   const auto size = size_of(file.fd, path);

@@ -19,6 +19,11 @@ enum class Allocation : std::uint8_t {
   zeroed,        // really written once, so that timed writes meet extents that need no conversion
 };
 
+enum class Access : std::uint8_t {
+  read_write,  // nobody else has it open: flock LOCK_EX, and O_EXCL on a block device (not mounted, in no other array)
+  read_only,   // LOCK_SH; writes fail
+};
+
 // Room on the file system that holds `directory`. Errors: no_space (says how much is needed and there), not_found.
 Status check_room(const std::string& directory, std::uint64_t bytes);
 
@@ -41,7 +46,8 @@ class Image final : public BlockDevice {
   // it some 66 ms beyond its death). Without O_DIRECT it falls back to the page cache and says so once.
   // Errors: not_found, permission, bad_input (no file or block device, or of a size that is none of 4096 bytes),
   // busy (locked until `deadline`), io.
-  static Task<Result<std::unique_ptr<Image>>> open(Ring& ring, std::string path, Nanos deadline);
+  static Task<Result<std::unique_ptr<Image>>> open(Ring& ring, std::string path, Nanos deadline,
+                                                   Access access = Access::read_write);
   ~Image() override;  // precondition: no request is in flight
 
   std::uint64_t size_bytes() const noexcept override { return size_; }

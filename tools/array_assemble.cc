@@ -1,0 +1,297 @@
+// The commands that do long work on an array: `assemble`, `rebuild`, `scrub`; and `stop`.
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "base/units.h"
+#include "tools/array_command.h"
+#include "tools/array_main.h"
+#include "tools/array_session.h"
+
+namespace resilver::tools {
+namespace {
+
+constexpr OptionSpec kForce = {
+    "force", nullptr, "leave out images that cannot be used; start a dirty and degraded array (blocks may be wrong)"};
+constexpr OptionSpec kSpeedMax = {"speed-max", "RATE", "bytes per second and member, such as 200M; default no limit"};
+
+std::string place_words(const Place& place) {
+  return place.folder.empty() ? fmt::format("{}", fmt::join(place.paths, " ")) : place.folder;
+}
+
+void print_found(const ArraySession& session) {
+  for (const raid::DiskFound& found : session.report()) {
+    std::string text = name(found.verdict);
+    if (found.slot) text += fmt::format(" {}", *found.slot);
+    if (found.verdict != raid::DiskVerdict::unusable) text += fmt::format(", events {}", found.events);
+    if (!found.why.empty()) text += ": " + found.why;
+    fmt::print("  {:<14} {}\n", found.name, text);
+  }
+}
+
+std::string rate_text(const raid::RecoveryStatus& recovery) {
+  std::string text = fmt::format("{} of {} of each member", name(recovery.kind), format_size(recovery.done_bytes));
+  if (recovery.rate > 0) text += " at " + format_rate(recovery.rate);
+  if (recovery.limited_by != raid::LimitedBy::nothing)
+    text += fmt::format(", limited by {}", name(recovery.limited_by));
+  return text;
+}
+
+// One line for what was done, one for the state, one for what is left.
+void print_end(ArraySession& session) {
+  const raid::ArrayStatus status = session.array().status();
+  if (status.last_recovery.kind != raid::RecoveryKind::none) fmt::print("{}\n", rate_text(status.last_recovery));
+  fmt::print("{}: {}\n", session.place().label, state_text(session.array()));
+  if (!status.lost_blocks.empty()) {
+    fmt::print("{} blocks of 4096 bytes are lost, the first at byte {}\n", status.lost_blocks.size(),
+               status.lost_blocks[0]);
+  }
+  if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
+    fmt::print("{}\n", step);
+  }
+}
+
+struct Work {
+  Place place;
+  StartOptions start;
+};
+
+// Reads DIR|IMAGE..., --force and --speed-max. Nothing if the line makes no sense: `code` says so.
+std::optional<Work> read_work(const CommandLine& line, int& code) {
+  Work work;
+  const auto place = find_place(line.words);
+  if (!place) {
+    code = line.words.empty() ? refuse_usage(line.command, place.error().what) : refuse(line.command, place.error());
+    return std::nullopt;
+  }
+  const auto speed = line.rate_of("speed-max");
+  if (!speed) {
+    code = refuse_usage(line.command, speed.error().what);
+    return std::nullopt;
+  }
+  work.place = *place;
+  work.start.force = line.has("force");
+  work.start.leave_out = work.start.force;
+  work.start.tuning.speed_max = *speed;
+  return work;
+}
+
+Task<Status> assemble(ArraySession& session, const Work& work) {
+  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status started = co_await session.start(work.start); !started) co_return started;
+  print_found(session);
+  std::fflush(stdout);
+  if (Status done = co_await session.finish_recovery(); !done) co_return done;
+  if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
+  print_end(session);
+  co_return Status{};
+}
+
+Task<Status> rebuild(ArraySession& session, const Work& work) {
+  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status started = co_await session.start(work.start); !started) co_return started;
+  const bool whole = session.array().redundancy_full();
+  if (Status done = co_await session.finish_recovery(); !done) co_return done;
+  const bool full = session.array().redundancy_full();
+  if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
+  if (whole) fmt::print("nothing to rebuild\n");
+  print_end(session);
+  if (!full) co_return fail(Errc::unavailable, "redundancy is not full: the array needs another disk");
+  co_return Status{};
+}
+
+// ---- scrub ----
+
+void print_mismatches(const raid::ArrayStatus& status, bool locate) {
+  constexpr std::size_t kShown = 20;
+  for (std::size_t i = 0; i < std::min(kShown, status.mismatches.size()); ++i) {
+    const raid::Mismatch& mismatch = status.mismatches[i];
+    std::string text = fmt::format("  stripe {}, byte {} of each member", mismatch.stripe, mismatch.member_offset);
+    if (locate)
+      text += mismatch.slot ? fmt::format(": slot {} is wrong", *mismatch.slot) : ": no single member explains it";
+    if (mismatch.logical) text += fmt::format(", byte {} of the array", *mismatch.logical);
+    fmt::print("{}\n", text);
+  }
+  if (status.mismatches.size() > kShown) fmt::print("  and more\n");
+}
+
+Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions options, bool& differs) {
+  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status started = co_await session.start(work.start); !started) co_return started;
+  if (Status done = co_await session.finish_recovery(); !done) co_return done;
+  if (Status done = co_await session.scrub(options); !done) {
+    if (done.error().code == Errc::unavailable && done.error().what.empty()) {
+      co_return fail(Errc::unavailable, "a degraded array has nothing to compare: rebuild it first");
+    }
+    co_return done;
+  }
+  if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
+  const raid::ArrayStatus status = session.array().status();
+  fmt::print("{}\n", rate_text(status.last_recovery));
+  fmt::print("{}: mismatch_cnt {}{}\n", session.place().label, status.mismatch_sectors,
+             status.mismatch_sectors == 0 ? ""
+             : options.repair             ? ", repaired"
+                                          : ", not repaired (--repair)");
+  if (status.healed_blocks > 0) fmt::print("{} unreadable blocks rewritten\n", status.healed_blocks);
+  print_mismatches(status, options.locate);
+  differs = status.mismatch_sectors != 0 && !options.repair;
+  co_return Status{};
+}
+
+// ---- stop ----
+
+// The processes that hold a flock on one of these files, by /proc/locks.
+std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
+  std::set<std::string> wanted;
+  for (const std::string& path : paths) {
+    struct stat status;
+    if (stat(path.c_str(), &status) != 0) continue;
+    wanted.insert(fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino));
+  }
+  std::set<pid_t> holders;
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream in(line);
+    std::string number, kind, mode, access, file;
+    pid_t pid = 0;
+    if (in >> number >> kind >> mode >> access >> pid >> file && kind == "FLOCK" && wanted.contains(file)) {
+      holders.insert(pid);
+    }
+  }
+  holders.erase(getpid());
+  return holders;
+}
+
+bool is_resilver(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/comm", pid));
+  std::string name;
+  return std::getline(file, name) && name == "resilver";
+}
+
+// Asks whoever works on the images to end, and waits for that.
+Status end_holders(const Place& place) {
+  constexpr int kPatienceTenths = 300;
+  for (const pid_t pid : holders_of(place.paths)) {
+    if (!is_resilver(pid)) {
+      return fail(Errc::busy,
+                  fmt::format("{}: held by process {}, which is no resilver: end it yourself", place.label, pid));
+    }
+    fmt::print("process {} works on {}: asked to stop\n", pid, place.label);
+    std::fflush(stdout);
+    kill(pid, SIGTERM);
+  }
+  for (int i = 0; i < kPatienceTenths && !holders_of(place.paths).empty(); ++i) usleep(100'000);
+  if (!holders_of(place.paths).empty()) return fail(Errc::busy, fmt::format("{}: still held after 30 s", place.label));
+  return {};
+}
+
+Task<Status> tell_state(ArraySession& session, const Place& place) {
+  if (Status opened = co_await session.open(place, uring::Access::read_only); !opened) co_return opened;
+  bool dirty = false;
+  for (const Disk& disk : session.disks()) {
+    dirty = dirty || (disk.super && disk.super->resync_offset_sectors != raid::kResyncDone);
+  }
+  fmt::print("{}: stopped, {}\n", place.label,
+             dirty ? "not clean: resilver assemble " + place_words(place) + " resyncs it" : "clean");
+  co_return Status{};
+}
+
+constexpr OptionSpec kAssembleOptions[] = {kForce, kSpeedMax};
+constexpr CommandSpec kAssemble = {
+    "assemble",
+    "Usage: resilver assemble DIR|IMAGE... [OPTIONS]\n\n"
+    "Finds the members of an array among a folder's images, or the images and block devices given, in any order;\n"
+    "says what each is; resyncs, rebuilds on spares and finishes what was interrupted; leaves the array clean.",
+    kAssembleOptions,
+    "Examples:\n"
+    "  resilver assemble vm\n"
+    "  resilver assemble vm/disk2.img vm/disk0.img vm/disk1.img\n"
+    "  resilver assemble vm --force --speed-max 200M\n\n"
+    "Exit: 0 done, 1 refused (nothing was written) or failed, 2 bad usage, 130 interrupted (the next goes on).\n"};
+
+constexpr OptionSpec kRebuildOptions[] = {kSpeedMax, kForce};
+constexpr CommandSpec kRebuild = {
+    "rebuild",
+    "Usage: resilver rebuild DIR|IMAGE... [OPTIONS]\n\n"
+    "Restores redundancy: rebuilds lost members on spares and added disks, copies replacements, catches up re-added\n"
+    "ones. Interrupted at any moment (also by SIGKILL), the next rebuild goes on at the last checkpoint.",
+    kRebuildOptions,
+    "Examples:\n"
+    "  resilver rebuild vm\n"
+    "  resilver rebuild vm --speed-max 200M\n\n"
+    "Exit: 0 redundancy is full, 1 it is not, or refused, 2 bad usage, 130 interrupted (the next goes on).\n"};
+
+constexpr OptionSpec kScrubOptions[] = {{"repair", nullptr, "rewrite what does not match: parity from data"},
+                                        {"locate", nullptr, "RAID 6: name the one wrong member, and repair that"},
+                                        kSpeedMax,
+                                        kForce};
+constexpr CommandSpec kScrub = {
+    "scrub",
+    "Usage: resilver scrub DIR|IMAGE... [OPTIONS]\n\n"
+    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors).",
+    kScrubOptions,
+    "Examples:\n"
+    "  resilver scrub vm\n"
+    "  resilver scrub vm --repair --locate\n\n"
+    "Exit: 0 all matches or was repaired, 1 mismatches remain, or refused, 2 bad usage, 130 interrupted.\n"};
+
+constexpr CommandSpec kStop = {
+    "stop",
+    "Usage: resilver stop DIR|IMAGE...\n\n"
+    "No process keeps an array running, so there is mostly nothing to stop: if a resilver command works on the images\n"
+    "now, it is asked to end (as by Ctrl-C: it notes how far it was) and waited for. Then says whether the array is "
+    "clean.",
+    {},
+    "Example:\n"
+    "  resilver stop vm\n\n"
+    "Exit: 0 nobody uses the array any more, 1 somebody does, 2 bad usage.\n"};
+
+template <typename Run>
+int long_work(int argc, char** argv, const CommandSpec& spec, Run run) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, spec, code);
+  if (!line) return code;
+  const auto work = read_work(*line, code);
+  if (!work) return code;
+  return run(*line, *work);
+}
+
+}  // namespace
+
+int assemble_main(int argc, char** argv) {
+  return long_work(argc, argv, kAssemble, [](const CommandLine&, const Work& work) {
+    return run_session("assemble", [&work](ArraySession& session) { return assemble(session, work); });
+  });
+}
+
+int rebuild_main(int argc, char** argv) {
+  return long_work(argc, argv, kRebuild, [](const CommandLine&, const Work& work) {
+    return run_session("rebuild", [&work](ArraySession& session) { return rebuild(session, work); });
+  });
+}
+
+int scrub_main(int argc, char** argv) {
+  return long_work(argc, argv, kScrub, [](const CommandLine& line, const Work& work) {
+    const raid::ScrubOptions options{line.has("repair"), line.has("locate")};
+    bool differs = false;
+    const int code = run_session("scrub", [&](ArraySession& session) { return scrub(session, work, options, differs); });
+    return code == kDone && differs ? kFailed : code;
+  });
+}
+
+int stop_main(int argc, char** argv) {
+  return long_work(argc, argv, kStop, [](const CommandLine&, const Work& work) {
+    if (Status ended = end_holders(work.place); !ended) return refuse("stop", ended.error());
+    return run_session("stop", [&work](ArraySession& session) { return tell_state(session, work.place); });
+  });
+}
+
+}  // namespace resilver::tools

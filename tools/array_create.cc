@@ -1,0 +1,324 @@
+// `resilver create`: a new array on fresh images in a folder, or on files and block devices that are there.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "base/units.h"
+#include "tools/array_command.h"
+#include "tools/array_main.h"
+#include "tools/array_session.h"
+#include "tools/array_signature.h"
+
+namespace resilver::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kJournalBytes = 64 * kMiB;
+
+constexpr OptionSpec kOptions[] = {
+    {"level,l", "0|1|4|5|6|10", "the RAID level"},
+    {"disks,n", "N", "members; with --devices: default all of them but spares and journal"},
+    {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
+    {"devices", "FILE...", "make it on these files or block devices, not on fresh images", true},
+    {"chunk,c", "SIZE", "chunk size, default 64K"},
+    {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 of RAID 10; default md's"},
+    {"spares,x", "S", "spares beside the members, default 0"},
+    {"consistency,k", "resync|bitmap|journal", "what a crash costs: docs/arrays.md; default resync"},
+    {"journal-size", "SIZE", "of the journal image, default 64M"},
+    {"journal", "FILE", "with --devices: the file or block device for the journal"},
+    {"name,N", "NAME", "the array's name, default the folder's"},
+    {"assume-clean", nullptr, "with --devices: they are consistent already, do not resync"},
+    {"force", nullptr, "also on what holds a file system, a partition table or another array"},
+};
+
+constexpr CommandSpec kSpec = {
+    "create",
+    "Usage: resilver create DIR --level L --disks N --size SIZE [OPTIONS]\n"
+    "       resilver create --level L --devices FILE... [OPTIONS]\n\n"
+    "Makes an array in Linux md's format (metadata 1.2): images disk0.img, disk1.img, ... (spare0.img,\n"
+    "journal.img) in the folder DIR, or superblocks on files and block devices that are there.",
+    kOptions,
+    "Examples:\n"
+    "  resilver create vm --level 5 --disks 3 --size 1G\n"
+    "  resilver create vm --level 6 --disks 6 --size 10G --chunk 512K --spares 1 --consistency bitmap\n"
+    "  resilver create --level 1 --devices /dev/sdb /dev/sdc\n\n"
+    "Exit: 0 made, 1 refused (nothing was written), 2 bad usage, 130 interrupted.\n"};
+
+struct Plan {
+  raid::ArrayConfig config;
+  std::string folder;                // empty: --devices
+  std::vector<std::string> paths;    // members, then spares
+  std::vector<std::uint64_t> sizes;  // of fresh images, as paths
+  std::uint32_t disks = 0;
+  std::string journal;  // path, or empty
+  std::uint64_t journal_bytes = 0;
+  bool assume_clean = false;
+  bool force = false;
+};
+
+Result<std::vector<std::uint64_t>> parse_sizes(const std::string& text, std::size_t count) {
+  std::vector<std::uint64_t> sizes;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', begin), text.size());
+    const auto size = parse_size(text.substr(begin, comma - begin));
+    if (!size) return fail(Errc::bad_input, "--size: " + size.error().what);
+    if (*size == 0 || *size % kBlockBytes != 0) {
+      return fail(Errc::bad_input, fmt::format("--size: {} bytes is not a multiple of {}", *size, kBlockBytes));
+    }
+    sizes.push_back(*size);
+    begin = comma + 1;
+  }
+  if (sizes.size() == 1) sizes.resize(count, sizes[0]);
+  if (sizes.size() != count) {
+    return fail(Errc::bad_input, fmt::format("--size: {} sizes for {} images", sizes.size(), count));
+  }
+  return sizes;
+}
+
+Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
+  const auto number = parse_count(line.text("level"));
+  const auto level =
+      number ? raid::level_from_number(static_cast<int>(std::min<std::uint64_t>(*number, 1000))) : std::nullopt;
+  if (!level)
+    return fail(Errc::bad_input, fmt::format("--level: expected 0, 1, 4, 5, 6 or 10, not '{}'", line.text("level")));
+  config.level = *level;
+  const auto chunk = line.size_of("chunk", config.chunk_bytes);
+  if (!chunk) return std::unexpected(chunk.error());
+  config.chunk_bytes = *chunk;
+  if (line.has("layout")) {
+    config.layout = raid::layout_from_name(line.text("layout"));
+    if (!config.layout) return fail(Errc::bad_input, fmt::format("--layout: unknown layout '{}'", line.text("layout")));
+  }
+  if (*level == raid::Level::raid0) config.consistency = raid::Consistency::none;
+  if (line.has("consistency")) {
+    const auto policy = raid::consistency_from_name(line.text("consistency"));
+    if (!policy || *policy == raid::Consistency::none) {
+      return fail(Errc::bad_input,
+                  fmt::format("--consistency: expected resync, bitmap or journal, not '{}'", line.text("consistency")));
+    }
+    config.consistency = *policy;
+  }
+  return {};
+}
+
+Status read_images(const CommandLine& line, Plan& plan, std::uint32_t spares) {
+  if (line.words.size() != 1) return fail(Errc::bad_input, "expected one folder, or --devices");
+  if (!line.has("disks") || plan.disks == 0) return fail(Errc::bad_input, "--disks N is needed");
+  if (!line.has("size")) return fail(Errc::bad_input, "--size SIZE is needed");
+  plan.folder = line.words[0];
+  for (std::uint32_t i = 0; i < plan.disks; ++i)
+    plan.paths.push_back(fs::path(plan.folder) / fmt::format("disk{}.img", i));
+  for (std::uint32_t i = 0; i < spares; ++i)
+    plan.paths.push_back(fs::path(plan.folder) / fmt::format("spare{}.img", i));
+  auto sizes = parse_sizes(line.text("size"), plan.paths.size());
+  if (!sizes) return std::unexpected(sizes.error());
+  plan.sizes = std::move(*sizes);
+  if (plan.config.consistency == raid::Consistency::journal) plan.journal = fs::path(plan.folder) / "journal.img";
+  plan.assume_clean = true;
+  return {};
+}
+
+Status read_devices(const CommandLine& line, Plan& plan, std::uint32_t spares) {
+  if (!line.words.empty()) return fail(Errc::bad_input, "a folder and --devices exclude each other");
+  if (line.has("size")) return fail(Errc::bad_input, "--size is for fresh images, not for --devices");
+  plan.paths = line.options.at("devices");
+  if (plan.disks == 0 && plan.paths.size() > spares)
+    plan.disks = static_cast<std::uint32_t>(plan.paths.size()) - spares;
+  if (plan.disks + spares != plan.paths.size()) {
+    return fail(Errc::bad_input,
+                fmt::format("--devices: {} for {} members and {} spares", plan.paths.size(), plan.disks, spares));
+  }
+  plan.journal = line.text("journal");
+  const bool wants_journal = plan.config.consistency == raid::Consistency::journal;
+  if (wants_journal && plan.journal.empty()) return fail(Errc::bad_input, "--consistency journal needs --journal FILE");
+  if (!wants_journal && !plan.journal.empty())
+    return fail(Errc::bad_input, "--journal goes with --consistency journal");
+  plan.assume_clean = line.has("assume-clean");
+  return {};
+}
+
+// What no array can be is known before anything is made.
+Status check_shape(const raid::ArrayConfig& config, std::uint32_t disks) {
+  const raid::Layout layout = config.layout.value_or(raid::default_layout(config.level));
+  const auto geometry = raid::Geometry::make(config.level, layout, disks, config.chunk_bytes, raid::kMaxChunk);
+  if (!geometry) return std::unexpected(geometry.error());
+  return {};
+}
+
+Result<Plan> read_plan(const CommandLine& line) {
+  Plan plan;
+  if (!line.has("level")) return fail(Errc::bad_input, "--level is needed");
+  if (Status shape = read_shape(line, plan.config); !shape) return std::unexpected(shape.error());
+  const auto disks = line.count_of("disks", 0);
+  const auto spares = line.count_of("spares", 0);
+  const auto journal_bytes = line.size_of("journal-size", kJournalBytes);
+  if (!disks) return std::unexpected(disks.error());
+  if (!spares) return std::unexpected(spares.error());
+  if (!journal_bytes) return std::unexpected(journal_bytes.error());
+  plan.disks = *disks;
+  plan.journal_bytes = *journal_bytes;
+  plan.force = line.has("force");
+  if (Status shape = check_shape(plan.config, plan.disks); line.has("disks") && !shape)
+    return std::unexpected(shape.error());
+  const Status read = line.has("devices") ? read_devices(line, plan, *spares) : read_images(line, plan, *spares);
+  if (!read) return std::unexpected(read.error());
+  std::error_code error;
+  const std::string otherwise =
+      plan.folder.empty() ? "resilver" : fs::weakly_canonical(plan.folder, error).filename().string().substr(0, 32);
+  plan.config.name = line.has("name") ? line.text("name") : otherwise;
+  return plan;
+}
+
+// Nothing is made yet: whatever can be refused is refused here.
+Status check_folder(const Plan& plan) {
+  struct stat status;
+  if (stat(plan.folder.c_str(), &status) != 0) {
+    if (errno == ENOENT) return {};
+    return fail(Errc::io, fmt::format("{}: {}", plan.folder, std::strerror(errno)));
+  }
+  if (!S_ISDIR(status.st_mode)) return fail(Errc::bad_input, fmt::format("{}: not a folder", plan.folder));
+  const auto found = find_place({plan.folder});
+  if (!found) return {};  // no image in it
+  for (const std::string& path : found->paths) {
+    const bool ours = std::ranges::find(plan.paths, path) != plan.paths.end() || path == plan.journal;
+    if (!ours)
+      return fail(Errc::exists, fmt::format("{}: an image is in the folder already; choose another folder", path));
+    if (plan.force) continue;
+    const auto holds = what_it_holds(path);
+    const std::string what = holds && *holds ? ", holds " + **holds : "";
+    return fail(Errc::exists, fmt::format("{}: there already{} (--force makes it anew)", path, what));
+  }
+  return {};
+}
+
+Status check_devices(const Plan& plan) {
+  std::vector<std::string> all = plan.paths;
+  if (!plan.journal.empty()) all.push_back(plan.journal);
+  const auto place = find_place(all);  // they exist, none twice
+  if (!place) return std::unexpected(place.error());
+  for (const std::string& path : all) {
+    const auto holds = what_it_holds(path);
+    if (!holds) return std::unexpected(holds.error());
+    if (*holds && !plan.force)
+      return fail(Errc::exists, fmt::format("{}: holds {} (--force overwrites it)", path, **holds));
+  }
+  return {};
+}
+
+// Members of unequal size waste what the smallest does not have; RAID 0 uses it.
+Status check_sizes(const Plan& plan, const std::vector<std::uint64_t>& sizes) {
+  if (plan.config.level == raid::Level::raid0 || plan.force) return {};
+  const auto [least, most] = std::ranges::minmax_element(sizes.begin(), sizes.begin() + plan.disks);
+  if (*most - *least <= *least / 100) return {};
+  const auto index = static_cast<std::size_t>(most - sizes.begin());
+  return fail(
+      Errc::bad_input,
+      fmt::format("{}: its size, {}, is more than 1 % above the smallest member's, {}: the rest would be unused "
+                  "(--force makes it so)",
+                  plan.paths[index], format_size(*most), format_size(*least)));
+}
+
+class Maker {
+ public:
+  explicit Maker(const Plan& plan) : plan_(plan) {}
+  ~Maker() {
+    if (keep_) return;
+    for (const std::string& path : made_) unlink(path.c_str());
+    if (made_folder_) rmdir(plan_.folder.c_str());
+  }
+
+  Status make_images() {
+    if (mkdir(plan_.folder.c_str(), 0777) == 0) {
+      made_folder_ = true;
+    } else if (errno != EEXIST) {
+      return fail(Errc::io, fmt::format("{}: {}", plan_.folder, std::strerror(errno)));
+    }
+    for (std::size_t i = 0; i < plan_.paths.size(); ++i) {
+      if (Status made = make(plan_.paths[i], plan_.sizes[i]); !made) return made;
+    }
+    return plan_.journal.empty() ? Status{} : make(plan_.journal, plan_.journal_bytes);
+  }
+  void keep() noexcept { keep_ = true; }
+
+ private:
+  Status make(const std::string& path, std::uint64_t bytes) {
+    if (plan_.force) unlink(path.c_str());
+    if (Status made = uring::create_image(path, bytes, uring::Allocation::sparse); !made) return made;
+    made_.push_back(path);
+    return {};
+  }
+
+  const Plan& plan_;
+  std::vector<std::string> made_;
+  bool made_folder_ = false;
+  bool keep_ = false;
+};
+
+void print_made(const ArraySession& session, const raid::Array& array, const Plan& plan) {
+  const raid::Geometry& geometry = array.geometry();
+  std::string text = fmt::format("{}: {} of {} disks", session.place().label, name(geometry.level()), geometry.disks());
+  if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
+  if (geometry.layout() != raid::Layout::none) text += fmt::format(", {}", name(geometry.layout()));
+  if (geometry.redundancy() > 0) text += fmt::format(", consistency {}", name(plan.config.consistency));
+  fmt::print("{}: {} usable ({} bytes)\n", text, format_size(array.size_bytes()), array.size_bytes());
+  if (geometry.redundancy() > 0 && !plan.folder.empty()) {
+    fmt::print("no resync is needed: fresh images are all zeroes, so redundancy is right already\n");
+  }
+}
+
+Task<Status> make_array(ArraySession& session, const Plan& plan, Maker& maker) {
+  Place place{plan.config.name, plan.folder, plan.paths, {}};
+  if (!plan.journal.empty()) place.paths.push_back(plan.journal);
+  if (Status opened = co_await session.open(place, uring::Access::read_write); !opened) co_return opened;
+  std::vector<std::uint64_t> sizes;
+  for (const Disk& disk : session.disks()) sizes.push_back(disk.image->size_bytes());
+  if (Status fits = check_sizes(plan, sizes); !fits) co_return fits;
+  if (plan.folder.empty() && plan.force) {
+    for (const std::string& path : place.paths) {
+      if (Status erased = erase_signatures(path); !erased) co_return erased;
+    }
+  }
+  std::vector<raid::MemberDisk> all = member_disks(session.disks());
+  raid::ArrayDisks disks;
+  disks.members.assign(all.begin(), all.begin() + plan.disks);
+  disks.spares.assign(all.begin() + plan.disks, all.begin() + static_cast<std::ptrdiff_t>(plan.paths.size()));
+  if (!plan.journal.empty()) disks.journal = all.back();
+  auto& env = session.env();
+  auto made =
+      co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), plan.config, disks, plan.assume_clean);
+  if (!made) co_return std::unexpected(made.error());
+  maker.keep();
+  session.adopt(std::move(*made));
+  print_made(session, session.array(), plan);
+  if (!plan.assume_clean) {
+    if (Status synced = co_await session.finish_recovery(); !synced) co_return synced;
+  }
+  co_return co_await session.stop();
+}
+
+}  // namespace
+
+int create_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kSpec, code);
+  if (!line) return code;
+  const auto plan = read_plan(*line);
+  if (!plan) return refuse_usage("create", plan.error().what);
+  const Status checked = plan->folder.empty() ? check_devices(*plan) : check_folder(*plan);
+  if (!checked) return refuse("create", checked.error());
+  Maker maker(*plan);
+  if (!plan->folder.empty()) {
+    if (Status sized = check_sizes(*plan, plan->sizes); !sized) return refuse("create", sized.error());
+    if (Status made = maker.make_images(); !made) return refuse("create", made.error());
+  }
+  return run_session("create", [&](ArraySession& session) { return make_array(session, *plan, maker); });
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,169 @@
+#include "tools/array_disks.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "base/endian.h"
+
+namespace resilver::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint32_t kMdMagic = 0xa92b4efc;
+// The ring of a process that was killed holds its locks some 66 ms beyond its death.
+constexpr Nanos kLockPatience = 250 * kMillisecond;
+
+bool holds_superblock(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return false;
+  std::array<std::byte, 4> magic{};
+  const ssize_t got = pread(fd, magic.data(), magic.size(), raid::kSuperOffsetSectors * kSectorBytes);
+  close(fd);
+  return got == 4 && load_le<std::uint32_t>(magic.data()) == kMdMagic;
+}
+
+// disk2.img before disk10.img.
+bool natural_less(const std::string& a, const std::string& b) {
+  const auto number_at = [](const std::string& text) {
+    const std::size_t dot = std::min(text.rfind('.'), text.size());
+    std::size_t begin = dot;
+    while (begin > 0 && std::isdigit(static_cast<unsigned char>(text[begin - 1])) != 0) --begin;
+    return std::pair(text.substr(0, begin), text.substr(begin, std::min<std::size_t>(dot - begin, 9)));
+  };
+  const auto [a_stem, a_digits] = number_at(a);
+  const auto [b_stem, b_digits] = number_at(b);
+  if (a_stem != b_stem || a_digits.empty() || b_digits.empty()) return a < b;
+  return std::pair(std::stoul(a_digits), a) < std::pair(std::stoul(b_digits), b);
+}
+
+std::string last_part(const std::string& path) { return fs::path(path).filename().string(); }
+
+std::string folder_label(const std::string& folder) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(folder, error);
+  const std::string name = whole.filename().string();
+  return name.empty() ? folder : name;
+}
+
+Result<Place> find_in_folder(const std::string& folder) {
+  Place place{folder_label(folder), folder, {}, {}};
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  if (error) return fail(Errc::io, fmt::format("{}: {}", folder, error.message()));
+  std::ranges::sort(names, natural_less);
+  for (const std::string& name : names) {
+    const std::string path = (fs::path(folder) / name).string();
+    struct stat status;
+    if (stat(path.c_str(), &status) != 0 || !(S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))) continue;
+    if (name.ends_with(".img") || holds_superblock(path)) {
+      place.paths.push_back(path);
+    } else {
+      place.ignored.push_back(name);
+    }
+  }
+  if (place.paths.empty()) return fail(Errc::not_found, fmt::format("{}: no image of an array in this folder", folder));
+  return place;
+}
+
+Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
+  if (disk.image->size_bytes() < 3 * raid::kSuperblockBytes) {
+    disk.super =
+        fail(Errc::bad_input, fmt::format("superblock: none: {} bytes are too few for one", disk.image->size_bytes()));
+    co_return Status{};
+  }
+  Buffer block = env.buffers().allocate(raid::kSuperblockBytes);
+  if (!block) co_return fail(Errc::limit, "no buffer");
+  const Errc status = co_await Io::read(*disk.image, raid::kSuperOffsetSectors * kSectorBytes, block);
+  if (status != Errc::ok) {
+    disk.super = fail(status, fmt::format("superblock: cannot be read: {}", errc_name(status)));
+    co_return Status{};
+  }
+  std::memcpy(disk.block.data(), block.data(), disk.block.size());
+  disk.super = raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(disk.block),
+                                       disk.image->size_bytes() / kSectorBytes);
+  co_return Status{};
+}
+
+}  // namespace
+
+Result<Place> find_place(const std::vector<std::string>& words) {
+  if (words.empty()) return fail(Errc::invalid_argument, "expected a folder of images, or the images");
+  Place place;
+  std::set<std::pair<dev_t, ino_t>> seen;
+  for (const std::string& word : words) {
+    struct stat status;
+    if (stat(word.c_str(), &status) != 0)
+      return fail(Errc::not_found, fmt::format("{}: {}", word, std::strerror(errno)));
+    if (S_ISDIR(status.st_mode)) {
+      if (words.size() == 1) return find_in_folder(word);
+      return fail(Errc::bad_input, fmt::format("{}: a folder among images; name one folder, or images only", word));
+    }
+    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
+      return fail(Errc::bad_input, fmt::format("{}: neither a file nor a block device", word));
+    }
+    if (!seen.emplace(status.st_dev, status.st_ino).second) {
+      return fail(Errc::bad_input, fmt::format("{}: the same image is named twice", word));
+    }
+    place.paths.push_back(word);
+  }
+  place.label = last_part(words.front());
+  return place;
+}
+
+std::optional<std::size_t> find_path(const std::vector<std::string>& paths, const std::string& word) {
+  const std::vector<std::string> names = short_names(paths);
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    if (word == paths[i] || word == names[i] || word + ".img" == names[i]) return i;
+  }
+  struct stat wanted;
+  if (stat(word.c_str(), &wanted) != 0) return std::nullopt;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    struct stat there;
+    if (stat(paths[i].c_str(), &there) == 0 && there.st_dev == wanted.st_dev && there.st_ino == wanted.st_ino) return i;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> short_names(const std::vector<std::string>& paths) {
+  std::vector<std::string> names;
+  for (const std::string& path : paths) {
+    const auto same =
+        std::ranges::count_if(paths, [&](const auto& other) { return last_part(other) == last_part(path); });
+    names.push_back(same == 1 ? last_part(path) : path);
+  }
+  return names;
+}
+
+Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access) {
+  const std::vector<std::string> names = short_names(paths);
+  std::vector<Disk> disks;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    auto image = co_await uring::Image::open(env.ring(), paths[i], env.scheduler().now() + kLockPatience, access);
+    if (!image) co_return std::unexpected(image.error());
+    Disk& disk = disks.emplace_back();
+    disk.path = paths[i];
+    disk.name = names[i];
+    disk.image = std::move(*image);
+    if (Status read = co_await read_superblock(env, disk); !read) co_return std::unexpected(read.error());
+  }
+  co_return disks;
+}
+
+std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks) {
+  std::vector<raid::MemberDisk> members;
+  for (const Disk& disk : disks) members.push_back({disk.name, disk.image.get()});
+  return members;
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,53 @@
+// The images and block devices that a command of persistent arrays is given: finding them, opening and locking them,
+// reading what their superblocks say. Nothing here writes.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "async/task.h"
+#include "base/error.h"
+#include "raid/array.h"
+#include "raid/superblock.h"
+#include "uring/image.h"
+#include "uring/real_env.h"
+
+namespace resilver::tools {
+
+// What the user named: one folder, or the images themselves.
+struct Place {
+  std::string label;                 // what to call the array: the folder's name, or the first image's
+  std::string folder;                // empty if the images were named
+  std::vector<std::string> paths;    // of images and block devices, in order
+  std::vector<std::string> ignored;  // files of the folder that are no images
+};
+
+// A folder gives its files named *.img and those that hold an md superblock, in order of their numbers. Errors: not_found,
+// bad_input (a folder among several words, an image twice, a folder without images).
+Result<Place> find_place(const std::vector<std::string>& words);
+
+// "disk1", "disk1.img", "DIR/disk1.img" or a path: the one of `paths` that is meant.
+std::optional<std::size_t> find_path(const std::vector<std::string>& paths, const std::string& word);
+
+// How messages call each path: the last part if no two are the same, else the path.
+std::vector<std::string> short_names(const std::vector<std::string>& paths);
+
+struct Disk {
+  std::string path;
+  std::string name;
+  std::unique_ptr<uring::Image> image;
+  Result<raid::Superblock> super = fail(Errc::not_found);  // as it was when the disk was opened
+  std::array<std::byte, raid::kSuperblockBytes> block{};   // the same as it lies there
+};
+
+// Opens and locks every path and reads its superblock. Errors: the first disk's that cannot be opened or read.
+Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access);
+
+// As the array is given them.
+std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks);
+
+}  // namespace resilver::tools

@@ -1,0 +1,308 @@
+// The commands that change who is a member: `fail`, `remove`, `add`, `re-add`, `replace`. They are instant: they change
+// superblocks and nothing else, and say what remains to be done.
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "base/units.h"
+#include "tools/array_command.h"
+#include "tools/array_main.h"
+#include "tools/array_session.h"
+#include "tools/array_signature.h"
+
+namespace resilver::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr OptionSpec kForce = {
+    "force", nullptr, "leave out images that cannot be used; start a dirty and degraded array (blocks may be wrong)"};
+
+struct Change {
+  std::string command;
+  Place place;
+  std::string word;  // MEMBER as the user wrote it
+  std::string path;  // add, re-add: of the disk that comes
+  StartOptions start;
+  bool force = false;
+
+  std::string place_words() const {
+    return place.folder.empty() ? fmt::format("{}", fmt::join(place.paths, " ")) : place.folder;
+  }
+};
+
+// DIR|IMAGE... MEMBER
+std::optional<Change> read_change(const CommandLine& line, int& code) {
+  if (line.words.size() < 2) {
+    code = refuse_usage(line.command, "expected a folder or images, then a member");
+    return std::nullopt;
+  }
+  Change change;
+  change.command = line.command;
+  change.word = line.words.back();
+  const auto place = find_place({line.words.begin(), line.words.end() - 1});
+  if (!place) {
+    code = refuse(line.command, place.error());
+    return std::nullopt;
+  }
+  change.place = *place;
+  change.force = change.start.force = change.start.leave_out = line.has("force");
+  change.start.tuning.hold_recovery = true;
+  return change;
+}
+
+// ---- members that are there: fail, remove, replace ----
+
+Result<std::string> member_named(const ArraySession& session, const std::string& word) {
+  std::vector<std::string> paths;
+  for (const Disk& disk : session.disks()) paths.push_back(disk.path);
+  if (const auto index = find_path(paths, word)) return session.disks()[*index].name;
+  if (const auto slot = parse_count(word)) {
+    for (const raid::DiskFound& found : session.report()) {
+      const bool holds = found.verdict == raid::DiskVerdict::member || found.verdict == raid::DiskVerdict::rebuilding;
+      if (holds && found.slot == *slot) return found.name;
+    }
+  }
+  return fail(Errc::not_found, fmt::format("{}: no member of {} has this name or slot", word, session.place().label));
+}
+
+using Act = Task<Status> (*)(raid::Array& array, std::string name);
+
+Task<Status> fail_one(raid::Array& array, std::string name) { co_return co_await array.fail_member(std::move(name)); }
+Task<Status> remove_one(raid::Array& array, std::string name) { co_return co_await array.remove_disk(std::move(name)); }
+Task<Status> replace_one(raid::Array& array, std::string name) {
+  co_return co_await array.replace_member(std::move(name));
+}
+
+void print_state(ArraySession& session, const Change& change) {
+  fmt::print("{}: {}\n", session.place().label, state_text(session.array()));
+  if (const std::string step = next_step(session.array(), change.place_words()); !step.empty())
+    fmt::print("{}\n", step);
+}
+
+// The array's reason, or the rule in words where it gives none.
+Status explained(Status done, const std::string& name, const char* unavailable, const char* busy) {
+  if (done || !done.error().what.empty()) return done;
+  const char* why = done.error().code == Errc::unavailable ? unavailable
+                    : done.error().code == Errc::busy      ? busy
+                    : done.error().code == Errc::exists    ? "is in use already"
+                                                           : errc_name(done.error().code);
+  return fail(done.error().code, fmt::format("{}: {}", name, why));
+}
+
+Task<Status> change_member(ArraySession& session, const Change& change, Act act, const char* said) {
+  if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
+  Result<std::string> name = fail(Errc::not_found);
+  StartOptions start = change.start;
+  start.check = [&](const raid::Array&) {
+    name = member_named(session, change.word);
+    return name ? Status{} : Status(std::unexpected(name.error()));
+  };
+  if (Status started = co_await session.start(std::move(start)); !started) co_return started;
+  const Status done = co_await act(session.array(), *name);
+  if (!done) {
+    co_return explained(done, *name, "the array would not survive it, or has no spare",
+                        "is a member in use: fail it first");
+  }
+  if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
+  fmt::print("{} {}\n", *name, said);
+  print_state(session, change);
+  co_return Status{};
+}
+
+// ---- disks that come: add, re-add ----
+
+// Finds the disk that is to come, and takes it out of what is assembled.
+Status choose_disk(Change& change, std::uint64_t make_bytes) {
+  std::vector<std::string>& paths = change.place.paths;
+  if (const auto index = find_path(paths, change.word)) {
+    change.path = paths[*index];
+    paths.erase(paths.begin() + static_cast<std::ptrdiff_t>(*index));
+    return {};
+  }
+  const bool in_folder = !change.place.folder.empty() && !change.word.contains('/');
+  change.path = in_folder ? (fs::path(change.place.folder) / change.word).string() : change.word;
+  if (in_folder && fs::path(change.path).extension().empty()) change.path += ".img";
+  if (make_bytes > 0) return uring::create_image(change.path, make_bytes, uring::Allocation::sparse);
+  struct stat status;
+  if (stat(change.path.c_str(), &status) == 0) return {};
+  if (in_folder && stat(change.word.c_str(), &status) == 0) {
+    change.path = change.word;
+    return {};
+  }
+  return fail(Errc::not_found, fmt::format("{}: {} (--size SIZE makes an image)", change.path, std::strerror(errno)));
+}
+
+// The superblock on the disk that comes, if it is one of this array.
+const raid::Superblock* own_superblock(const Disk& coming, const std::vector<Disk>& others) {
+  if (!coming.super) return nullptr;
+  const bool same = std::ranges::any_of(
+      others, [&](const Disk& other) { return other.super && other.super->set_uuid == coming.super->set_uuid; });
+  return same ? &*coming.super : nullptr;
+}
+
+// A disk that the freshest superblock counts as a member or spare is in use, whatever name it comes by.
+Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
+  const raid::Superblock* own = own_superblock(coming, others);
+  if (own == nullptr) return {};
+  const raid::Superblock* fresh = own;
+  for (const Disk& other : others) {
+    if (other.super && other.super->set_uuid == own->set_uuid && other.super->events > fresh->events)
+      fresh = &*other.super;
+  }
+  const std::uint16_t role = own->dev_number < fresh->roles.size() ? fresh->roles[own->dev_number] : raid::kRoleSpare;
+  const bool current = own->events + 1 >= fresh->events;
+  if (current && role < fresh->raid_disks) {
+    return fail(Errc::exists, fmt::format("{}: it is in use, in slot {}", coming.name, role));
+  }
+  if (current && role == raid::kRoleSpare)
+    return fail(Errc::exists, fmt::format("{}: it is a spare already", coming.name));
+  return {};
+}
+
+Task<Result<Disk>> open_coming(ArraySession& session, const Change& change) {
+  auto opened = co_await open_disks(session.env(), {change.path}, uring::Access::read_write);
+  if (!opened) co_return std::unexpected(opened.error());
+  Disk coming = std::move(opened->front());
+  if (session.find_disk(coming.name) != nullptr) coming.name = coming.path;
+  if (Status free = check_not_in_use(coming, session.disks()); !free) co_return std::unexpected(free.error());
+  co_return coming;
+}
+
+// Nobody's data is overwritten unasked.
+Status check_free_to_use(const Disk& coming, const std::vector<Disk>& others, bool force) {
+  if (force || own_superblock(coming, others) != nullptr) return {};
+  const auto holds = what_it_holds(coming.path);
+  if (!holds) return std::unexpected(holds.error());
+  if (*holds) return fail(Errc::exists, fmt::format("{}: holds {} (--force overwrites it)", coming.path, **holds));
+  return {};
+}
+
+Task<Status> come(ArraySession& session, const Change& change, bool again) {
+  if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
+  auto coming = co_await open_coming(session, change);
+  if (!coming) co_return std::unexpected(coming.error());
+  if (!again) {
+    if (Status free = check_free_to_use(*coming, session.disks(), change.force); !free) co_return free;
+  }
+  if (Status started = co_await session.start(change.start); !started) co_return started;
+  if (!again && change.force && own_superblock(*coming, session.disks()) == nullptr) {
+    if (Status erased = erase_signatures(coming->path); !erased) co_return erased;
+  }
+  const raid::MemberDisk disk{coming->name, coming->image.get()};
+  session.keep(std::move(*coming));
+  const Status done = again ? co_await session.array().readd_disk(disk) : co_await session.array().add_disk(disk);
+  if (!done) {
+    co_return explained(
+        done, disk.name,
+        "what was written since it left is not known (no bitmap, or bits cleared): resilver add it instead",
+        "is in use");
+  }
+  if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
+  fmt::print("{} {}\n", disk.name, again ? "re-added" : "added");
+  print_state(session, change);
+  std::error_code error;
+  const fs::path folder = fs::absolute(change.path, error).parent_path();
+  if (!change.place.folder.empty() && !fs::equivalent(folder, change.place.folder, error)) {
+    fmt::print("it is not in the folder {}: name all images from now on\n", change.place.folder);
+  }
+  co_return Status{};
+}
+
+// ---- the commands ----
+
+constexpr OptionSpec kOnlyForce[] = {kForce};
+constexpr OptionSpec kAddOptions[] = {
+    {"size", "SIZE", "make the image first"},
+    {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"}};
+
+constexpr const char* kExit = "\nExit: 0 done, 1 refused or failed, 2 bad usage.\n";
+
+int run_change(int argc, char** argv, const CommandSpec& spec, Act act, const char* said) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, spec, code);
+  if (!line) return code;
+  const auto change = read_change(*line, code);
+  if (!change) return code;
+  return run_session(spec.name, [&](ArraySession& session) { return change_member(session, *change, act, said); });
+}
+
+int run_come(int argc, char** argv, const CommandSpec& spec, bool again) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, spec, code);
+  if (!line) return code;
+  auto change = read_change(*line, code);
+  if (!change) return code;
+  const auto bytes = line->size_of("size", 0);
+  if (!bytes) return refuse_usage(spec.name, bytes.error().what);
+  if (*bytes % kBlockBytes != 0)
+    return refuse_usage(spec.name, fmt::format("--size: not a multiple of {}", kBlockBytes));
+  if (Status chosen = choose_disk(*change, *bytes); !chosen) return refuse(spec.name, chosen.error());
+  return run_session(spec.name, [&](ArraySession& session) { return come(session, *change, again); });
+}
+
+}  // namespace
+
+int fail_main(int argc, char** argv) {
+  const std::string examples = std::string("Examples:\n  resilver fail vm disk1\n  resilver fail vm 1\n") + kExit;
+  const CommandSpec spec = {
+      "fail",
+      "Usage: resilver fail DIR|IMAGE... MEMBER [OPTIONS]\n\n"
+      "Marks a member (an image, or a slot's number) as faulty, as if its disk had failed. A spare takes\n"
+      "the slot with the next `resilver rebuild`.",
+      kOnlyForce, examples.c_str()};
+  return run_change(argc, argv, spec, fail_one, "is faulty now");
+}
+
+int remove_main(int argc, char** argv) {
+  const std::string examples = std::string("Example:\n  resilver remove vm disk1\n") + kExit;
+  const CommandSpec spec = {"remove",
+                            "Usage: resilver remove DIR|IMAGE... MEMBER [OPTIONS]\n\n"
+                            "Makes the array forget a disk that is faulty or a spare. The image itself stays.",
+                            kOnlyForce, examples.c_str()};
+  return run_change(argc, argv, spec, remove_one, "removed");
+}
+
+int replace_main(int argc, char** argv) {
+  const std::string examples =
+      std::string("Example:\n  resilver add vm disk9 --size 1G && resilver replace vm disk1 && resilver rebuild vm\n") +
+      kExit;
+  const CommandSpec spec = {
+      "replace",
+      "Usage: resilver replace DIR|IMAGE... MEMBER [OPTIONS]\n\n"
+      "A spare is to take over from this member, which still works: `resilver rebuild` copies it, without\n"
+      "ever giving up redundancy; then the old member is faulty.",
+      kOnlyForce, examples.c_str()};
+  return run_change(argc, argv, spec, replace_one, "is being replaced");
+}
+
+int add_main(int argc, char** argv) {
+  const std::string examples = std::string(
+                                   "Examples:\n  resilver add vm disk9 --size 1G\n  resilver add vm /dev/sdd\n"
+                                   "  resilver fail vm disk1 && resilver add vm disk1 && resilver rebuild vm\n") +
+                               kExit;
+  const CommandSpec spec = {
+      "add",
+      "Usage: resilver add DIR|IMAGE... DISK [OPTIONS]\n\n"
+      "A disk becomes a spare; if a slot lacks a disk, `resilver rebuild` fills it with this one. What the\n"
+      "disk held is lost.",
+      kAddOptions, examples.c_str()};
+  return run_come(argc, argv, spec, false);
+}
+
+int readd_main(int argc, char** argv) {
+  const std::string examples = std::string("Example:\n  resilver re-add vm disk1 && resilver rebuild vm\n") + kExit;
+  const CommandSpec spec = {
+      "re-add",
+      "Usage: resilver re-add DIR|IMAGE... DISK [OPTIONS]\n\n"
+      "Takes a former member back: with a write-intent bitmap only what was written since it left is copied.",
+      kOnlyForce, examples.c_str()};
+  return run_come(argc, argv, spec, true);
+}
+
+}  // namespace resilver::tools

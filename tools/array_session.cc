@@ -1,0 +1,269 @@
+#include "tools/array_session.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+#include <set>
+
+#include "base/units.h"
+#include "tools/array_command.h"
+#include "tools/array_progress.h"
+
+namespace resilver::tools {
+namespace {
+
+using raid::DiskVerdict;
+using raid::MemberState;
+using raid::RecoveryKind;
+
+constexpr Nanos kDrawEvery = 200 * kMillisecond;
+
+Task<void> keep_outcome(Task<Status> work, Status& outcome, bool& ended, Event& stirred) {
+  outcome = co_await std::move(work);
+  ended = true;
+  stirred.wake_all();
+}
+
+Task<Status> wait_recovered(raid::Array& array) {
+  co_await array.recovered();
+  co_return Status{};
+}
+
+std::string how_far(const raid::RecoveryStatus& recovery) {
+  const double percent = recovery.total_bytes == 0 ? 0.0
+                                                   : 100.0 * static_cast<double>(recovery.done_bytes) /
+                                                         static_cast<double>(recovery.total_bytes);
+  return fmt::format("{} at {:.1f} % ({} of {} of each member)", name(recovery.kind), percent,
+                     format_size(recovery.done_bytes), format_size(recovery.total_bytes));
+}
+
+// The superblock whose roles decide: the freshest of the array that `like` belongs to.
+const raid::Superblock* freshest(const std::vector<Disk>& disks, const raid::Uuid& set_uuid) {
+  const raid::Superblock* best = nullptr;
+  for (const Disk& disk : disks) {
+    if (!disk.super || disk.super->set_uuid != set_uuid) continue;
+    if (best == nullptr || disk.super->events > best->events) best = &*disk.super;
+  }
+  return best;
+}
+
+std::string duplicate_of(const std::vector<Disk>& disks, const Disk& disk) {
+  for (const Disk& other : disks) {
+    if (&other == &disk || !other.super || !disk.super) continue;
+    if (other.super->device_uuid == disk.super->device_uuid) {
+      return fmt::format("device_uuid {} is that of {} too: one is a copy of the other",
+                         raid::format_uuid(disk.super->device_uuid), other.name);
+    }
+  }
+  return fmt::format("dev_roles: another disk is in its slot, {}", disk.super ? disk.super->role() : 0);
+}
+
+// Why this disk must not be used together with the others; empty: it may.
+std::string why_not(const std::vector<Disk>& disks, const Disk& disk, const raid::DiskFound& found, bool read_only) {
+  if (found.verdict == DiskVerdict::duplicate) return duplicate_of(disks, disk);
+  if (found.verdict == DiskVerdict::unusable) return found.why;
+  if (!disk.super) return {};
+  const raid::Superblock& super = *disk.super;
+  if (std::string why = raid::read_only_reason(super); !read_only && !why.empty()) return why;
+  if (found.verdict == DiskVerdict::other_array) {
+    return fmt::format("set_uuid {}: a member of another array", raid::format_uuid(super.set_uuid));
+  }
+  if (found.verdict == DiskVerdict::stale) {
+    // What was failed or removed before is behind, too, and that is as it should be.
+    const raid::Superblock* fresh = freshest(disks, super.set_uuid);
+    const bool expected = super.dev_number < fresh->roles.size() && fresh->roles[super.dev_number] < fresh->raid_disks;
+    if (expected) {
+      return fmt::format("events {} is behind the {} of the others: it missed writes", super.events, fresh->events);
+    }
+  }
+  return {};
+}
+
+std::uint64_t real_seed() {
+  std::uint64_t seed = 0;
+  if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = static_cast<std::uint64_t>(time(nullptr));
+  return seed;
+}
+
+}  // namespace
+
+ArraySession::ArraySession(uring::RealEnv& environment, uring::StopSignal& signal, std::string name)
+    : env_(environment), signal_(signal), command_(std::move(name)), stirred_(environment.scheduler()) {}
+
+ArraySession::~ArraySession() = default;
+
+const Disk* ArraySession::find_disk(const std::string& name) const {
+  const auto found = std::ranges::find(disks_, name, &Disk::name);
+  return found == disks_.end() ? nullptr : &*found;
+}
+
+Task<Status> ArraySession::open(Place found, uring::Access access) {
+  place_ = std::move(found);
+  for (const std::string& name : place_.ignored) {
+    fmt::print(stderr, "resilver {}: {}: no image of an array: ignored\n", command_, name);
+  }
+  auto opened = co_await open_disks(env_, place_.paths, access);
+  if (!opened) co_return std::unexpected(opened.error());
+  disks_ = std::move(*opened);
+  co_return Status{};
+}
+
+// Assembles without writing anything, for the report; drops what is to be left out.
+Task<Status> ArraySession::probe(const StartOptions& options) {
+  raid::AssembleOptions look{options.tuning, options.force, true};
+  report_.clear();
+  auto probed = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), look,
+                                               member_disks(disks_), &report_);
+  Status checked;
+  if (probed) {
+    if (options.check) checked = options.check(**probed);
+    co_await (*probed)->stop();
+  }
+  std::vector<std::pair<std::string, std::string>> refused;
+  std::set<raid::Uuid> kept;  // of several copies of one member the first may stay
+  for (const raid::DiskFound& found : report_) {
+    const Disk* disk = find_disk(found.name);
+    if (disk == nullptr) continue;
+    const bool copy = found.verdict == DiskVerdict::duplicate;
+    if (copy && options.leave_out && kept.insert(disk->super->device_uuid).second) continue;
+    if (std::string why = why_not(disks_, *disk, found, options.read_only); !why.empty())
+      refused.emplace_back(found.name, std::move(why));
+  }
+  if (!refused.empty() && !options.leave_out) {
+    std::string line =
+        fmt::format("{}: {}; nothing was written (--force leaves it out)", refused[0].first, refused[0].second);
+    if (refused.size() > 1) line += fmt::format("; {} more disks do not fit either", refused.size() - 1);
+    co_return fail(Errc::bad_input, line);
+  }
+  for (const auto& [name, why] : refused) {
+    fmt::print(stderr, "resilver {}: {}: {}: left out\n", command_, name, why);
+    std::erase_if(disks_, [&name](const Disk& disk) { return disk.name == name; });
+  }
+  if (!probed && refused.empty()) co_return std::unexpected(probed.error());
+  co_return checked;
+}
+
+Task<Status> ArraySession::start(StartOptions options) {
+  if (Status probed = co_await probe(options); !probed) co_return probed;
+  raid::AssembleOptions assemble{options.tuning, options.force, options.read_only};
+  report_.clear();
+  auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
+                                                  member_disks(disks_), &report_);
+  if (!assembled) co_return std::unexpected(assembled.error());
+  array_ = std::move(*assembled);
+  co_return Status{};
+}
+
+Task<Status> ArraySession::with_progress(Task<Status> work) {
+  TaskGroup group(env_.scheduler());
+  ProgressLine line(place_.label, "");
+  Status outcome;
+  bool ended = false;
+  group.spawn(keep_outcome(std::move(work), outcome, ended, stirred_));
+  raid::RecoveryStatus seen;
+  while (!ended && !interrupted_) {
+    co_await stirred_.wait_until(env_.scheduler().now() + kDrawEvery);
+    const raid::RecoveryStatus now = array_->status().recovery;
+    if (now.kind == RecoveryKind::none) continue;
+    seen = now;
+    line.set_phase(name(now.kind));
+    line.show(now.done_bytes, now.total_bytes, now.rate,
+              now.limited_by == raid::LimitedBy::nothing ? "" : name(now.limited_by));
+  }
+  const bool cut_short = !ended;
+  if (cut_short) co_await stop();
+  co_await group.join();
+  line.end();
+  if (!cut_short) co_return outcome;
+  if (seen.kind == RecoveryKind::none) co_return fail(Errc::cancelled, "interrupted");
+  const bool goes_on = seen.kind == RecoveryKind::rebuild || seen.kind == RecoveryKind::replace;
+  co_return fail(Errc::cancelled, fmt::format("interrupted: {}{}", how_far(seen),
+                                              goes_on ? "; the next `resilver rebuild` goes on from there" : ""));
+}
+
+Task<Status> ArraySession::finish_recovery() {
+  if (Status waited = co_await with_progress(wait_recovered(*array_)); !waited) co_return waited;
+  if (array_->status().state == raid::ArrayState::failed) co_return fail(Errc::unavailable, "the array failed");
+  co_return Status{};
+}
+
+Task<Status> ArraySession::scrub(raid::ScrubOptions options) {
+  co_return co_await with_progress(array_->scrub(options));
+}
+
+Task<Status> ArraySession::stop() {
+  if (!array_ || stopped_) co_return Status{};
+  stopped_ = true;
+  co_await array_->stop();
+  if (array_->status().state == raid::ArrayState::failed) co_return fail(Errc::unavailable, "the array failed");
+  co_return Status{};
+}
+
+Task<void> ArraySession::watch_signal() {
+  if (co_await signal_.wait() == 0) co_return;
+  interrupted_ = true;
+  stirred_.wake_all();
+}
+
+Task<void> ArraySession::run(const std::function<Task<Status>(ArraySession&)>& work, Status& outcome) {
+  TaskGroup group(env_.scheduler());
+  group.spawn(watch_signal());
+  outcome = co_await work(*this);
+  const Status stopped = co_await stop();
+  if (outcome && !stopped) outcome = stopped;
+  array_.reset();
+  disks_.clear();
+  signal_.close();
+  co_await group.join();
+}
+
+int run_session(const std::string& command, const std::function<Task<Status>(ArraySession&)>& work) {
+  uring::RealOptions options;
+  options.seed = real_seed();  // UUIDs come of it
+  auto env = uring::RealEnv::create(options);
+  if (!env) return refuse(command, env.error());
+  auto signal = uring::StopSignal::create((*env)->ring());
+  if (!signal) return refuse(command, signal.error());
+  ArraySession session(**env, **signal, command);
+  Status outcome;
+  (*env)->ring().run(session.run(work, outcome));
+  if (outcome) return kDone;
+  const int code = refuse(command, outcome.error());
+  return outcome.error().code == Errc::cancelled ? kInterrupted : code;
+}
+
+std::string slot_letters(const raid::ArrayStatus& status, std::uint32_t slots) {
+  std::string letters(slots, '_');
+  for (const raid::MemberStatus& member : status.members) {
+    if (member.slot && *member.slot < slots && member.state == MemberState::in_sync) letters[*member.slot] = 'U';
+  }
+  return letters;
+}
+
+std::string state_text(const raid::Array& array) {
+  const raid::ArrayStatus status = array.status();
+  const std::uint32_t slots = array.geometry().disks();
+  const std::string letters = slot_letters(status, slots);
+  return fmt::format("{} [{}/{}] [{}] {}", name(status.level), slots, std::ranges::count(letters, 'U'), letters,
+                     name(status.state));
+}
+
+std::string next_step(const raid::Array& array, const std::string& place) {
+  const raid::ArrayStatus status = array.status();
+  const auto any = [&status](MemberState state) {
+    return std::ranges::any_of(status.members, [state](const auto& member) { return member.state == state; });
+  };
+  if (status.state == raid::ArrayState::failed || array.redundancy_full()) return {};
+  const std::string letters = slot_letters(status, array.geometry().disks());
+  const bool lacks = letters.contains('_');
+  if (any(MemberState::rebuilding) || any(MemberState::replacement) || (lacks && any(MemberState::spare))) {
+    return fmt::format("to do: resilver rebuild {}", place);
+  }
+  if (lacks) return fmt::format("to do: give it a disk: resilver add {} DISK", place);
+  return fmt::format("to do: resilver assemble {}", place);
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,372 @@
+// `resilver examine` and `status`: what superblocks say, in the words and forms of mdadm and /proc/mdstat. Nothing here
+// writes.
+#include "tools/array_show.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+
+#include "base/endian.h"
+#include "base/units.h"
+#include "raid/bitmap_format.h"
+#include "tools/array_command.h"
+#include "tools/array_main.h"
+
+namespace resilver::tools {
+
+using raid::MemberState;
+using raid::Superblock;
+
+namespace {
+
+constexpr std::size_t kChecksumAt = 216;
+
+// ---- examine ----
+
+std::string both_units(std::uint64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  const bool small = bytes < 2ull * 1000 * 1000 * 1000;
+  return small ? fmt::format("({:.2f} MiB {:.2f} MB)", value / (1 << 20), value / 1e6)
+               : fmt::format("({:.2f} GiB {:.2f} GB)", value / (1 << 30), value / 1e9);
+}
+
+std::string time_text(std::uint64_t md_time) {
+  const auto seconds = static_cast<std::time_t>(md_time & ((1ull << 40) - 1));
+  char text[64] = {};
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  std::strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &parts);
+  return text;
+}
+
+}  // namespace
+
+std::string role_text(const Superblock& super) {
+  const std::uint16_t role = super.role();
+  if (role == raid::kRoleJournal) return "Journal";
+  if (role >= raid::kRoleFaulty) return "spare";
+  const bool replaces = (super.feature_map & 16) != 0;
+  return fmt::format("{} device {}", replaces ? "Replacement" : "Active", role);
+}
+
+std::string array_letters(const Superblock& super) {
+  std::string letters;
+  for (std::uint32_t slot = 0; slot < super.raid_disks; ++slot) {
+    const auto holders = std::ranges::count(super.roles, slot);
+    letters += holders == 0 ? '.' : holders == 1 ? 'A' : 'R';
+  }
+  return letters;
+}
+
+std::uint64_t array_bytes(const Superblock& super) {
+  const auto geometry = raid::geometry_of(super);
+  return geometry ? geometry->capacity_bytes() : 0;
+}
+
+std::string checksum_of(const Disk& disk) {
+  return fmt::format("{:x}", load_le<std::uint32_t>(disk.block.data() + kChecksumAt));
+}
+
+std::string state_of(const Superblock& super) {
+  return super.resync_offset_sectors == raid::kResyncDone ? "clean" : "active";
+}
+
+namespace {
+
+std::string bitmap_lines(const Superblock& super) {
+  if ((super.feature_map & raid::kFeatureBitmap) == 0) return {};
+  return fmt::format("Internal Bitmap : {} sectors from superblock\n", super.bitmap_offset);
+}
+
+std::string layout_lines(const Superblock& super) {
+  std::string text;
+  const bool named = super.layout != raid::Layout::none && super.level != raid::Level::raid0;
+  if (super.level == raid::Level::raid10) {
+    text += "         Layout : near=2\n";
+  } else if (named) {
+    text += fmt::format("         Layout : {}\n", name(super.layout));
+  }
+  if (super.chunk_sectors != 0) text += fmt::format("     Chunk Size : {}K\n", super.chunk_sectors / 2);
+  return text;
+}
+
+}  // namespace
+
+std::string examine_text(const Disk& disk) {
+  const Superblock& super = *disk.super;
+  const std::uint64_t device_sectors = disk.image->size_bytes() / kSectorBytes;
+  const std::uint64_t used = super.size_sectors != 0 ? super.size_sectors : super.data_size_sectors;
+  std::string text = fmt::format("{}:\n", disk.path);
+  const auto line = [&text](const char* field, const std::string& value) {
+    text += fmt::format("{:>15} : {}\n", field, value);
+  };
+  line("Magic", "a92b4efc");
+  line("Version", "1.2");
+  line("Feature Map", fmt::format("{:#x}", super.feature_map));
+  line("Array UUID", raid::format_uuid(super.set_uuid));
+  line("Name", super.set_name);
+  line("Creation Time", time_text(super.ctime));
+  line("Raid Level", name(super.level));
+  line("Raid Devices", std::to_string(super.raid_disks));
+  text += "\n";
+  line("Avail Dev Size",
+       fmt::format("{} sectors {}", super.data_size_sectors, both_units(super.data_size_sectors * 512)));
+  if (super.level != raid::Level::raid0) {
+    line("Array Size", fmt::format("{} KiB {}", array_bytes(super) / 1024, both_units(array_bytes(super))));
+  }
+  if (used != super.data_size_sectors)
+    line("Used Dev Size", fmt::format("{} sectors {}", used, both_units(used * 512)));
+  line("Data Offset", fmt::format("{} sectors", super.data_offset_sectors));
+  line("Super Offset", "8 sectors");
+  if ((super.feature_map & raid::kFeatureRecoveryOffset) != 0) {
+    line("Recovery Offset", fmt::format("{} sectors", super.recovery_offset_sectors));
+  }
+  // As mdadm counts: at least 80 sectors are taken, else up to the end of the bad-block log.
+  const std::int64_t log_end =
+      super.bblog_size_sectors == 0 ? 0 : 8 + std::int64_t{super.bblog_offset} + super.bblog_size_sectors;
+  const auto before = static_cast<std::int64_t>(super.data_offset_sectors) - std::max<std::int64_t>(80, log_end);
+  line("Unused Space",
+       fmt::format("before={} sectors, after={} sectors", before, device_sectors - super.data_offset_sectors - used));
+  line("State", state_of(super));
+  line("Device UUID", raid::format_uuid(super.device_uuid));
+  text += "\n" + bitmap_lines(super);
+  line("Update Time", time_text(super.utime));
+  if (super.bblog_size_sectors != 0) {
+    const bool bad = (super.feature_map & raid::kFeatureBadBlocks) != 0;
+    line("Bad Block Log", fmt::format("{} entries available at offset {} sectors{}", super.bblog_size_sectors * 64,
+                                      super.bblog_offset, bad ? " - bad blocks present." : ""));
+  }
+  line("Checksum", checksum_of(disk) + " - correct");
+  line("Events", std::to_string(super.events));
+  text += "\n" + layout_lines(super) + "\n";
+  text += fmt::format("   Device Role : {}\n", role_text(super));
+  text +=
+      fmt::format("   Array State : {}\n", array_letters(super) + " ('A' == active, '.' == missing, 'R' == replacing)");
+  return text;
+}
+
+// ---- status ----
+
+namespace {
+
+const Superblock* super_of(const ArraySession& session, const std::string& name) {
+  const Disk* disk = session.find_disk(name);
+  return disk != nullptr && disk->super ? &*disk->super : nullptr;
+}
+
+const char* flag_of(MemberState state) {
+  switch (state) {
+    case MemberState::faulty: return "(F)";
+    case MemberState::spare: return "(S)";
+    case MemberState::journal: return "(J)";
+    case MemberState::replacement: return "(R)";
+    default: return "";
+  }
+}
+
+std::string level_words(const Superblock& super) {
+  const std::uint32_t chunk = super.chunk_sectors / 2;
+  switch (super.level) {
+    case raid::Level::raid0: return fmt::format("{}k chunks", chunk);
+    case raid::Level::raid1: return "";
+    case raid::Level::raid10: return fmt::format("{}K chunks 2 near-copies ", chunk);
+    default: {
+      const int algorithm = super.layout == raid::Layout::none ? 0 : static_cast<int>(super.layout);
+      return fmt::format("level {}, {}k chunk, algorithm {} ", static_cast<int>(super.level), chunk, algorithm);
+    }
+  }
+}
+
+}  // namespace
+
+std::string bitmap_text(const BitmapSummary& bitmap) {
+  const std::uint64_t pages = (bitmap.bits + 4096 * 8 - 1) / (4096 * 8);
+  return fmt::format("      bitmap: {}/{} pages [{}KB], {}KB chunk, {} of {} bits set\n", bitmap.set_pages, pages,
+                     bitmap.set_pages * 4, bitmap.chunk_bytes / 1024, bitmap.set_bits, bitmap.bits);
+}
+
+std::string mdstat_text(const ArraySession& session, const raid::Array& array,
+                        const std::optional<BitmapSummary>& bitmap) {
+  const raid::ArrayStatus status = array.status();
+  const Superblock* fresh = freshest_superblock(session);
+  const bool failed = status.state == raid::ArrayState::failed;
+  std::string text =
+      fmt::format("{} : {} {}", session.place().label, failed ? "inactive" : "active", name(status.level));
+  for (const raid::MemberStatus& member : status.members) {
+    if (member.name.empty() || member.state == MemberState::missing) continue;
+    const Superblock* super = super_of(session, member.name);
+    text += fmt::format(" {}[{}]{}", member.name, super != nullptr ? super->dev_number : 0, flag_of(member.state));
+  }
+  text += fmt::format("\n      {} blocks super 1.2 {}", array.size_bytes() / 1024, level_words(*fresh));
+  if (status.level != raid::Level::raid0) {
+    const std::uint32_t slots = array.geometry().disks();
+    const std::string letters = slot_letters(status, slots);
+    text += fmt::format("[{}/{}] [{}]", slots, std::ranges::count(letters, 'U'), letters);
+  }
+  text += "\n";
+  for (const raid::MemberStatus& member : status.members) {
+    if (member.state != MemberState::rebuilding && member.state != MemberState::replacement) continue;
+    const std::uint64_t total = array.geometry().member_bytes();
+    text += fmt::format("      recovery=PENDING, {} is at {:.1f}% ({}/{})\n", member.name,
+                        100.0 * static_cast<double>(member.rebuilt_bytes) / static_cast<double>(total),
+                        member.rebuilt_bytes / 1024, total / 1024);
+  }
+  if (is_dirty(session)) text += "      resync=PENDING\n";
+  if (bitmap) text += bitmap_text(*bitmap);
+  return text;
+}
+
+const Superblock* freshest_superblock(const ArraySession& session) {
+  const Superblock* best = nullptr;
+  for (const raid::DiskFound& found : session.report()) {
+    const Superblock* super = super_of(session, found.name);
+    if (super == nullptr || found.verdict == raid::DiskVerdict::other_array) continue;
+    if (best == nullptr || super->events > best->events) best = super;
+  }
+  return best;
+}
+
+bool is_dirty(const ArraySession& session) {
+  const Superblock* fresh = freshest_superblock(session);
+  return fresh != nullptr && fresh->level != raid::Level::raid0 && fresh->resync_offset_sectors != raid::kResyncDone;
+}
+
+Task<std::optional<BitmapSummary>> read_bitmap(ArraySession& session) {
+  for (const Disk& disk : session.disks()) {
+    if (!disk.super || (disk.super->feature_map & raid::kFeatureBitmap) == 0) continue;
+    if (disk.super->role() >= raid::kRoleJournal) continue;
+    Buffer block = session.env().buffers().allocate(kBlockBytes);
+    const std::uint64_t at =
+        (raid::kSuperOffsetSectors + static_cast<std::uint64_t>(disk.super->bitmap_offset)) * kSectorBytes;
+    if (!block || co_await Io::read(*disk.image, at, block) != Errc::ok) co_return std::nullopt;
+    const auto header = raid::decode_bitmap_header(
+        std::span<const std::byte, raid::kBitmapHeaderBytes>(block.data(), raid::kBitmapHeaderBytes));
+    if (!header) co_return std::nullopt;
+    BitmapSummary summary;
+    summary.chunk_bytes = header->chunk_bytes;
+    summary.bits = raid::bitmap_bits(header->sync_size_sectors, header->chunk_bytes);
+    std::uint64_t bit = 0;
+    for (std::uint64_t page = 0; bit < summary.bits; ++page) {
+      if (page > 0 && co_await Io::read(*disk.image, at + page * kBlockBytes, block) != Errc::ok)
+        co_return std::nullopt;
+      const std::uint64_t end = std::min(summary.bits, ((page + 1) * kBlockBytes - raid::kBitmapHeaderBytes) * 8);
+      const std::uint64_t before = summary.set_bits;
+      for (std::uint64_t i = (page == 0 ? raid::kBitmapHeaderBytes * 8 : 0); bit < end; ++i, ++bit) {
+        summary.set_bits += std::to_integer<unsigned>(block.data()[i / 8] >> (i % 8)) & 1;
+      }
+      if (summary.set_bits != before) ++summary.set_pages;
+    }
+    co_return summary;
+  }
+  co_return std::nullopt;
+}
+
+// ---- the commands ----
+
+namespace {
+
+constexpr OptionSpec kJson = {"json", nullptr, "as JSON"};
+constexpr OptionSpec kExamineOptions[] = {kJson};
+constexpr CommandSpec kExamine = {"examine",
+                                  "Usage: resilver examine IMAGE... [OPTIONS]\n\n"
+                                  "Prints the superblock of a member, field by field as mdadm --examine names them.",
+                                  kExamineOptions,
+                                  "Examples:\n"
+                                  "  resilver examine vm/disk0.img\n"
+                                  "  resilver examine vm --json\n\n"
+                                  "Exit: 0 done, 1 an image has no superblock that can be read, 2 bad usage.\n"};
+
+constexpr OptionSpec kStatusOptions[] = {kJson, {"test", nullptr, "exit codes as of mdadm --detail --test"}};
+constexpr CommandSpec kStatus = {
+    "status",
+    "Usage: resilver status DIR|IMAGE... [OPTIONS]\n\n"
+    "Prints an array's state in the form of /proc/mdstat. Nothing is written, and it never refuses a damaged array:\n"
+    "what cannot be used is named on standard error.",
+    kStatusOptions,
+    "Examples:\n"
+    "  resilver status vm\n"
+    "  resilver status vm --json\n"
+    "  resilver status vm --test || echo something is wrong\n\n"
+    "Exit: 0 done, 1 cannot tell, 2 bad usage. With --test: 0 whole, 1 degraded, 2 failed, 4 cannot tell.\n"};
+
+Task<Status> examine(ArraySession& session, const Place& place, bool json) {
+  if (Status opened = co_await session.open(place, uring::Access::read_only); !opened) co_return opened;
+  Status outcome;
+  for (const Disk& disk : session.disks()) {
+    if (disk.super) continue;
+    if (outcome) outcome = fail(disk.super.error().code, fmt::format("{}: {}", disk.name, disk.super.error().what));
+  }
+  if (json) {
+    fmt::print("{}\n", examine_json(session.disks()));
+  } else {
+    for (const Disk& disk : session.disks()) {
+      if (disk.super) fmt::print("{}", examine_text(disk));
+    }
+  }
+  co_return outcome;
+}
+
+constexpr int kDegraded = 1;
+constexpr int kArrayFailed = 2;
+constexpr int kCannotTell = 4;
+
+Task<Status> show_status(ArraySession& session, const Place& place, bool json, int& tested) {
+  tested = kCannotTell;
+  if (Status opened = co_await session.open(place, uring::Access::read_only); !opened) co_return opened;
+  StartOptions options;
+  options.read_only = options.leave_out = true;  // looks, whatever there is
+  if (Status started = co_await session.start(options); !started) {
+    if (started.error().code != Errc::unavailable || freshest_superblock(session) == nullptr) co_return started;
+    tested = kArrayFailed;
+    if (json) {
+      fmt::print("{}\n", failed_json(session, started.error().what));
+      co_return Status{};
+    }
+    fmt::print("{} : inactive", session.place().label);
+    for (const Disk& disk : session.disks()) {
+      if (disk.super) fmt::print(" {}[{}]", disk.name, disk.super->dev_number);
+    }
+    fmt::print("\n      {}\n", started.error().what);
+    co_return Status{};
+  }
+  const auto bitmap = co_await read_bitmap(session);
+  fmt::print("{}", json ? status_json(session, session.array(), bitmap) + "\n"
+                        : mdstat_text(session, session.array(), bitmap));
+  const raid::ArrayStatus status = session.array().status();
+  const std::string letters = slot_letters(status, session.array().geometry().disks());
+  tested = status.state == raid::ArrayState::failed ? kArrayFailed : letters.contains('_') ? kDegraded : kDone;
+  co_return Status{};
+}
+
+}  // namespace
+
+int examine_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kExamine, code);
+  if (!line) return code;
+  if (line->words.empty()) return refuse_usage("examine", "expected an image");
+  const auto place = find_place(line->words);
+  if (!place) return refuse("examine", place.error());
+  return run_session("examine", [&](ArraySession& session) { return examine(session, *place, line->has("json")); });
+}
+
+int status_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kStatus, code);
+  if (!line) return code;
+  if (line->words.empty()) return refuse_usage("status", "expected a folder or images");
+  const bool test = line->has("test");
+  const auto place = find_place(line->words);
+  if (!place) {
+    refuse("status", place.error());
+    return test ? kCannotTell : kFailed;
+  }
+  int tested = kCannotTell;
+  code = run_session("status",
+                     [&](ArraySession& session) { return show_status(session, *place, line->has("json"), tested); });
+  return test ? tested : code;
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,83 @@
+#include "tools/array_signature.h"
+
+#include <blkid/blkid.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+namespace resilver::tools {
+namespace {
+
+struct FreeProbe {
+  void operator()(blkid_probe probe) const noexcept { blkid_free_probe(probe); }
+};
+using Probe = std::unique_ptr<std::remove_pointer_t<blkid_probe>, FreeProbe>;
+
+struct Descriptor {
+  explicit Descriptor(int number) noexcept : fd(number) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd >= 0) close(fd);
+  }
+  int fd;
+};
+
+Result<Probe> make_probe(const std::string& path, int fd) {
+  Probe probe(fd < 0 ? nullptr : blkid_new_probe());
+  if (!probe || blkid_probe_set_device(probe.get(), fd, 0, 0) != 0) {
+    return fail(Errc::io, fmt::format("{}: {}", path, std::strerror(errno)));
+  }
+  blkid_probe_enable_superblocks(probe.get(), 1);
+  blkid_probe_set_superblocks_flags(probe.get(),
+                                    BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_USAGE | BLKID_SUBLKS_MAGIC);
+  blkid_probe_enable_partitions(probe.get(), 1);
+  blkid_probe_set_partitions_flags(probe.get(), BLKID_PARTS_MAGIC);
+  return probe;
+}
+
+std::string value_of(blkid_probe probe, const char* name) {
+  const char* value = nullptr;
+  return blkid_probe_lookup_value(probe, name, &value, nullptr) == 0 ? value : "";
+}
+
+std::string describe(blkid_probe probe) {
+  const std::string type = value_of(probe, "TYPE");
+  const std::string label = value_of(probe, "LABEL");
+  const std::string named = label.empty() ? "" : fmt::format(" labelled '{}'", label);
+  if (type == "linux_raid_member") return fmt::format("a member of an md array{}", named);
+  if (type.empty()) return fmt::format("a partition table ({})", value_of(probe, "PTTYPE"));
+  const bool file_system = value_of(probe, "USAGE") == "filesystem";
+  return fmt::format("{}{}{}", file_system ? "a file system: " : "", type, named);
+}
+
+}  // namespace
+
+Result<std::optional<std::string>> what_it_holds(const std::string& path) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  auto probe = make_probe(path, file.fd);
+  if (!probe) return std::unexpected(probe.error());
+  switch (blkid_do_safeprobe(probe->get())) {
+    case 0: return describe(probe->get());
+    case 1: return std::nullopt;
+    case -2: return "several file systems or partition tables at once";
+    default: return fail(Errc::io, fmt::format("{}: cannot be searched for file systems", path));
+  }
+}
+
+Status erase_signatures(const std::string& path) {
+  const Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  auto probe = make_probe(path, file.fd);
+  if (!probe) return std::unexpected(probe.error());
+  while (blkid_do_probe(probe->get()) == 0) {
+    if (blkid_do_wipe(probe->get(), 0) != 0) return fail(Errc::io, fmt::format("{}: {}", path, std::strerror(errno)));
+  }
+  return {};
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,18 @@
+// What a file or block device holds before it becomes a member: asked of libblkid.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+
+namespace resilver::tools {
+
+// "an ext4 file system labelled 'home'", "a gpt partition table", "a member of an md array"; nothing if it holds nothing
+// that libblkid knows. Reads only. Errors: io.
+Result<std::optional<std::string>> what_it_holds(const std::string& path);
+
+// Erases the signatures that what_it_holds() goes by, so that nothing takes the member for what it was. Errors: io.
+Status erase_signatures(const std::string& path);
+
+}  // namespace resilver::tools
