@@ -7,7 +7,8 @@
 #   make asan | tsan         build and run the unit tests of that variant only
 #   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
-#   make bench               speed against fio and reference programs
+#   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
+#   make bench               speed against fio, btrfs and reference programs (12 minutes; see tests/bench/run)
 #   make lint | format       check the house rules | apply clang-format
 #   make deps                install the Debian packages that are missing
 #   make install [PREFIX=/usr/local] [DESTDIR=]
@@ -33,7 +34,14 @@ SEED ?= 1
 PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev \
   libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev \
   user-mode-linux mdadm grub-common libblkid-dev
-BENCH_PACKAGES := fio
+BENCH_PACKAGES := fio btrfs-progs
+
+# ---- fuzzing -----------------------------------------------------------------------------------------------------------
+# One target for each tests/fuzz/NAME.cc. They link the pure layer only: few files to compile once more.
+FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.cc)))
+FUZZ_USES := $(wildcard src/base/*.cc src/raid/geometry*.cc src/raid/superblock*.cc src/raid/*_format.cc src/raid/bad_blocks.cc)
+FUZZ_SECONDS ?= 600
+FUZZ_CHECK_SECONDS := 15
 
 # ---- which tests run where -------------------------------------------------------------------------------------------
 # Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
@@ -53,13 +61,15 @@ LDFLAGS_COMMON := -fuse-ld=lld -pthread -Wl,--as-needed
 LIBS := -lboost_program_options -lfmt -luring -lisal -lblkid
 TEST_LIBS := -lgmock -lgtest -lgtest_main
 
-VARIANTS := release debug asan tsan
+VARIANTS := release debug asan tsan fuzz
 CXXFLAGS_release := -O2 -g1
 CXXFLAGS_debug := -O0 -g -D_GLIBCXX_ASSERTIONS
 CXXFLAGS_asan := -O1 -g1 -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize-recover=all
 CXXFLAGS_tsan := -O1 -g1 -fsanitize=thread
+CXXFLAGS_fuzz := $(CXXFLAGS_asan) -fsanitize=fuzzer-no-link
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
+LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 
 # ---- sources ---------------------------------------------------------------------------------------------------------
 ROOMS := $(patsubst src/%/,%,$(sort $(dir $(wildcard src/*/*.cc))))
@@ -67,7 +77,7 @@ TOOL_SOURCES := $(wildcard tools/*.cc)
 SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
 BENCH_SOURCES := $(wildcard tests/bench/*.cc)
 TEST_ROOMS := $(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*_test.cc))))
-ALL_SOURCES := $(wildcard src/*/*.cc) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(BENCH_SOURCES) \
+ALL_SOURCES := $(wildcard src/*/*.cc) $(wildcard tests/fuzz/*.cc) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(BENCH_SOURCES) \
   $(foreach r,$(TEST_ROOMS),$(wildcard tests/$r/*.cc))
 
 # The rooms of src that a room's tests link, so that one can be built while others do not compile. Default: all.
@@ -162,6 +172,12 @@ build/interop/guest_init: tests/interop/guest_init.c
 	@$(CC_INTEROP) -static -o $@ $<
 $(VARIANTS:%=build/%/tests/interop): $(INTEROP_HELPERS)
 
+# fuzz_rules(target)
+define fuzz_rules
+build/fuzz/$1: $(call objects,fuzz,tests/fuzz/$1.cc $(FUZZ_USES))
+	$$(call link,fuzz,$(call objects,fuzz,tests/fuzz/$1.cc),$(call objects,fuzz,$(FUZZ_USES)),$$(LIBS))
+endef
+
 # bench_rules(variant, source)
 define bench_rules
 build/$1/bench/$(basename $(notdir $2)): $(call objects,$1,$2) $(call room_objects,$1,$(ROOMS))
@@ -169,6 +185,8 @@ build/$1/bench/$(basename $(notdir $2)): $(call objects,$1,$2) $(call room_objec
 endef
 
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
+
+$(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_rules,$t)))
 
 -include $(foreach v,$(VARIANTS),$(patsubst %.o,%.d,$(call objects,$v,$(ALL_SOURCES))) \
   build/$v/pch/src/base/pch.d build/$v/pch/tests/support/pch.d)
@@ -194,13 +212,14 @@ TEST_BINARIES_release := $(patsubst %,build/release/tests/%,$(filter $(RELEASE_R
 ASAN_EXTRA = $(if $(filter swarm,$(TEST_ROOMS)),build/asan/tests/swarm$(COMMA)RESILVER_SWARM_SEEDS=$(SWARM_ASAN_SEEDS))
 COMMA := ,
 # The slow ones first, so that the last minute keeps both cores busy.
-CHECK_RUNS = $(TEST_BINARIES_release) $(ASAN_EXTRA) $(TEST_BINARIES_asan) $(TEST_BINARIES_tsan)
+FUZZ_RUN := tests/fuzz/run$(COMMA)FUZZ_SECONDS=$(FUZZ_CHECK_SECONDS)$(COMMA)FUZZ_JOBS=1
+CHECK_RUNS = $(TEST_BINARIES_release) $(ASAN_EXTRA) $(FUZZ_RUN) $(TEST_BINARIES_asan) $(TEST_BINARIES_tsan)
 run_binaries = $(sort $(foreach r,$1,$(firstword $(subst $(COMMA), ,$r))))
 
 export TEST_TIMEOUT_S
 export RESILVER_PROGRAM := build/release/resilver
 
-check-build: $(if $(TOOL_SOURCES),build/release/resilver) $(call run_binaries,$(CHECK_RUNS)) ;
+check-build: $(if $(TOOL_SOURCES),build/release/resilver) $(call run_binaries,$(CHECK_RUNS)) $(FUZZ_TARGETS:%=build/fuzz/%) ;
 
 check:
 	@$(MAKE) --no-print-directory deps
@@ -208,6 +227,7 @@ check:
 
 check-long: export RESILVER_SWARM_SEEDS := 10000
 check-long: export RESILVER_INTEROP_FULL := 1
+check-long: export RESILVER_CRASH_FULL := 1
 check-long: export TEST_TIMEOUT_S := 14400
 check-long:
 	@$(MAKE) --no-print-directory check
@@ -225,6 +245,11 @@ interop:
 	@$(MAKE) --no-print-directory deps
 	@tests/run --step build '$(MAKE) --no-print-directory build/release/resilver build/release/tests/interop' -- \
 	  build/release/tests/interop
+
+fuzz:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory $(FUZZ_TARGETS:%=build/fuzz/%)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
 
 lint:
 	@$(MAKE) --no-print-directory deps

@@ -8,7 +8,9 @@
 #include "base/version.h"
 #include "tools/arbiter.h"
 #include "tools/array_main.h"
+#include "tools/bench.h"
 #include "tools/check.h"
+#include "tools/compare.h"
 #include "tools/list.h"
 #include "tools/map.h"
 #include "tools/node.h"
@@ -24,7 +26,7 @@ struct Subcommand {
   std::string_view meaning;  // empty: not for people
 };
 
-constexpr std::array<Subcommand, 21> kSubcommands = {{
+constexpr std::array<Subcommand, 23> kSubcommands = {{
     {"run", run_main, "run a scenario against every contender and print the table"},
     {"list", list_main, "the scenarios that ship"},
     {"show", show_main, "what a scenario says, in prose"},
@@ -44,6 +46,8 @@ constexpr std::array<Subcommand, 21> kSubcommands = {{
     {"rebuild", rebuild_main, "restore redundancy"},
     {"scrub", scrub_main, "compare all redundancy with the data"},
     {"stop", stop_main, "end whoever works on an array"},
+    {"bench", bench_main, "how fast arrays are here, and what limits them"},
+    {"compare", compare_main, "two reports of bench side by side: what differs beyond the noise"},
     {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a replicated volume"},
     {"node", node_main, "one node of a contender; `run` starts them"},
 }};

@@ -42,7 +42,8 @@ constexpr const char* kExample =
     "\n"
     "Example: a RAID 5 that has lost disk 2, and the 4 KiB at 1 MiB:\n"
     "  resilver map --level 5 --disks 5 --chunk 64K --failed 2 1M\n"
-    "  resilver map --level 6 --disks 6 --stripes 6\n";
+    "  resilver map --level 6 --disks 6 --stripes 6\n"
+    "  resilver map --level 10 --disks 5 --stripes 4\n";
 
 struct Request {
   Geometry geometry;
@@ -62,8 +63,9 @@ po::options_description options() {
   add("chunk", po::value<std::string>()->value_name("SIZE")->default_value("64K"),
       "chunk (default 64K); not for level 1");
   add("layout", po::value<std::string>()->value_name("NAME"),
-      "levels 5 and 6: left-symmetric (default), left-asymmetric, right-symmetric, right-asymmetric, parity-first or "
-      "parity-last; level 10: near-2");
+      "levels 5 and 6: left-symmetric (default), left-asymmetric,\n"
+      "                              right-symmetric, right-asymmetric, parity-first, parity-last;\n"
+      "                              level 10: near-2");
   add("failed", po::value<std::vector<std::string>>()->value_name("DISK"), "failed disk, from 0; may be repeated");
   add("bs", po::value<std::string>()->value_name("SIZE")->default_value("4K"), "size of the read or write (default 4K)");
   add("stripes", po::value<std::string>()->value_name("N"), "draw the first N stripes");

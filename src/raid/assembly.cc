@@ -32,8 +32,12 @@ Task<Result<Superblock>> Core::read_superblock(BufferPool& pool, BlockDevice& de
   if (device.size_bytes() < 3 * kSuperblockBytes) co_return fail(Errc::not_found, "too small for a superblock");
   const Errc status = co_await Io::read(device, kSuperOffsetSectors * kSectorBytes, block);
   if (status != Errc::ok) co_return fail(status, "the superblock cannot be read");
-  co_return decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
-                              device.size_bytes() / kSectorBytes);
+  auto super = decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
+                                 device.size_bytes() / kSectorBytes);
+  if (!super) {
+    if (const auto other = co_await find_other_metadata(pool, device)) co_return std::unexpected(*other);
+  }
+  co_return super;
 }
 
 void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
@@ -42,21 +46,20 @@ void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
   member.super.device_uuid = random_uuid(random_);
   member.super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
   member.super.bitmap_offset = kBitmapOffsetSectors;
-  const std::uint64_t bitmap_sectors = bitmap_space_sectors(device_bytes / kSectorBytes);
-  member.super.bblog_offset = kBitmapOffsetSectors + static_cast<std::int32_t>(bitmap_sectors);
+  member.super.bblog_offset = choose_bad_block_offset(common_.level, device_bytes / kSectorBytes, 0);
   member.super.bblog_size_sectors = kBadBlockLogBytes / kSectorBytes;
 }
 
 Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {
   if (consistency_ != Consistency::bitmap) return {};
-  const std::uint64_t sync_sectors = geometry_.member_bytes() / kSectorBytes;
+  const std::uint64_t sync_sectors = geometry_.sync_bytes() / kSectorBytes;
   if (chunk_bytes == 0) {
     auto chosen =
         choose_bitmap_chunk(sync_sectors, bitmap_space_sectors(device_bytes / kSectorBytes), kFinestBitmapChunk);
     if (!chosen) return std::unexpected(chosen.error());
     chunk_bytes = *chosen;
   }
-  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.member_bytes(), chunk_bytes);
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), chunk_bytes);
   return {};
 }
 
@@ -81,8 +84,15 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   }
   const std::uint64_t unit = mirror ? kRowBytes : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
-  const auto geometry = Geometry::make(config.level, config.layout.value_or(default_layout(config.level)),
-                                       static_cast<std::uint32_t>(members.size()), config.chunk_bytes, usable);
+  std::vector<std::uint64_t> sizes;
+  for (const MemberDisk& disk : members) {
+    sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
+  }
+  const Layout layout = config.layout.value_or(default_layout(config.level));
+  const auto geometry = config.level == Level::raid0
+                            ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
+                            : Geometry::make(config.level, layout, static_cast<std::uint32_t>(members.size()),
+                                             config.chunk_bytes, usable);
   if (!geometry) co_return std::unexpected(geometry.error());
   if (with_journal && geometry->parity_disks() == 0) {
     co_return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
@@ -303,7 +313,7 @@ Task<Status> Core::open_bitmap() {
     chunk = co_await read_bitmap_chunk(pool_, member->super, *member->device);
   }
   if (!chunk) co_return std::unexpected(chunk.error());
-  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.member_bytes(), *chunk);
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
   if (Status loaded = co_await load_bitmap(); !loaded) co_return loaded;
   if (resync_needed_) bitmap_->mark_all_for_resync();
   co_return Status{};
@@ -393,10 +403,23 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   }
   if (Status opened = co_await core->open_journal(); !opened) co_return std::unexpected(opened.error());
   if (!options.read_only) {
-    co_await core->commit();
+    co_await core->commit_level();
     core->start();
   }
   co_return core;
+}
+
+// The first superblocks of an assembled array. A crash may have left members an event behind; were the freshest now to go
+// on alone and crash again, they would be two behind, and stale: first all get to where the freshest is.
+Task<void> Core::commit_level() {
+  const bool behind = std::any_of(members_.begin(), members_.end(), [this](const auto& member) {
+    return member->state != MemberState::faulty && member->super.events < common_.events;
+  });
+  if (behind) {
+    --common_.events;
+    co_await commit();
+  }
+  co_await commit();
 }
 
 void Core::start() {

@@ -15,7 +15,7 @@ class Core;
 
 class Bitmap {
  public:
-  // member_bytes: size of the data area that the bits cover.
+  // member_bytes: what the bits cover (Geometry::sync_bytes()).
   Bitmap(Core& core, const Uuid& uuid, std::uint64_t member_bytes, std::uint32_t chunk_bytes);
 
   // ---- before and after a write of [begin, end) of the data area ----

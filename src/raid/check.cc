@@ -128,7 +128,7 @@ Task<void> Core::finish_resync() {
   resync_needed_ = false;
   may_locate_ = true;
   if (bitmap_) bitmap_->resynced();
-  emit(EventKind::resync_finished, {}, geometry_.member_bytes());
+  emit(EventKind::resync_finished, {}, geometry_.sync_bytes());
   last_write_ = scheduler_.now();
   house_event_.wake_all();
   if (redundancy_full()) emit(EventKind::redundancy_full);
@@ -145,7 +145,7 @@ Task<Status> Core::scrub(ScrubOptions options) {
   pass.cause = Cause::scrub;
   pass.repair = options.repair;
   pass.locate = options.locate && may_locate_;
-  pass.total = geometry_.member_bytes();
+  pass.total = geometry_.sync_bytes();
   co_await run_pass(pass);
   const bool whole = !interrupted(pass);
   if (whole && options.repair) co_await flush_members(Cause::scrub);
@@ -154,6 +154,9 @@ Task<Status> Core::scrub(ScrubOptions options) {
   if (!whole) co_return fail(Errc::cancelled, "something else came first");
   mismatch_rows_ = pass.mismatch_rows;
   mismatches_ = std::move(pass.mismatches);
+  std::sort(mismatches_.begin(), mismatches_.end(), [](const Mismatch& a, const Mismatch& b) {  // windows overlap in time
+    return std::pair(a.stripe, a.member_offset) < std::pair(b.stripe, b.member_offset);
+  });
   emit(EventKind::scrub_finished, {}, mismatch_rows_ * (kRowBytes / kSectorBytes));
   co_return Status{};
 }

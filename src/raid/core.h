@@ -90,11 +90,13 @@ struct Pass {
   Mutex turn;  // windows ask for their locks in order: see worker()
   RecoveryKind kind = RecoveryKind::none;
   Cause cause = Cause::rebuild;
-  bool repair = false;        // resync, scrub: rewrite what does not match
-  bool locate = false;        // scrub with repair: rewrite what redundancy agrees on being wrong
-  bool only_marked = false;   // resync: regions that the bitmap marks
-  bool by_bitmap = false;     // rebuild of members that came back: regions whose bits are set
-  std::uint64_t next = 0;     // first byte (of the data area) that no window covers yet
+  bool repair = false;                // resync, scrub: rewrite what does not match
+  bool locate = false;                // scrub with repair: rewrite what redundancy agrees on being wrong
+  bool only_marked = false;           // resync: regions that the bitmap marks
+  bool by_bitmap = false;             // rebuild of members that came back: regions whose bits are set
+  std::optional<std::uint32_t> slot;  // RAID 10: the one that is rebuilt or replaced
+  std::uint64_t next =
+      0;  // first byte (of the data area; RAID 10, resync and scrub: of the array) that no window covers yet
   std::uint64_t retired = 0;  // everything below is done
   std::uint64_t total = 0;
   std::uint64_t version = 0;  // membership when it began
@@ -186,6 +188,7 @@ class Core {
   void use_journal(Member& disk, std::uint64_t tail_sectors);
   Task<Status> make_journal(const MemberDisk& given);
   Task<Status> open_journal();
+  Task<void> commit_level();
   void start();
 
   // membership.cc
@@ -268,14 +271,29 @@ class Core {
   Task<void> clear_bad(std::uint64_t begin, std::uint64_t end, MemberSet members);
 
   // mirror.cc
+  using CopySet = IndexSet<struct CopyTag>;
+  struct MirrorPiece {
+    std::uint64_t logical;
+    std::uint64_t at;  // offset in the data area of the member that is rebuilt
+    std::uint64_t bytes;
+  };
+  std::uint64_t mirrored_run(std::uint64_t logical) const noexcept;
+  bool copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32_t copy) const noexcept;
+  std::optional<CopyPlace> mirror_source(std::uint64_t logical, std::uint64_t bytes, CopySet except) noexcept;
+  bool try_mirror_read(Op& op) noexcept;
   Task<Errc> read_mirror(const Transfer& transfer);
-  Task<Errc> read_mirror_row(const Transfer& transfer, std::uint64_t at);
-  Task<void> heal_copies(std::uint64_t begin, Buffer block, MemberSet bad, Cause cause);
+  Task<Errc> read_mirror_row(std::uint64_t logical, Buffer block, Cause cause);
+  Task<void> heal_copies(std::uint64_t logical, Buffer block, CopySet bad, Cause cause);
+  Task<void> clear_bad_copies(std::uint64_t logical, std::uint64_t bytes, CopySet copies);
   Task<Errc> write_mirror(const Transfer& transfer);
-  Member* mirror_source(std::uint64_t begin, std::uint64_t end, MemberSet except) noexcept;
+  std::vector<MirrorPiece> mirror_pieces(std::uint32_t slot, std::uint64_t begin, std::uint64_t end) const;
   Task<bool> rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
-  Task<bool> copy_mirror_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin, Buffer window);
+  Task<bool> copy_mirror_row(Pass& pass, MirrorPiece row, MemberSet to, Buffer block);
+  Task<std::vector<CopySet>> read_copies(Pass& pass, std::uint64_t begin, std::uint64_t end,
+                                         const std::array<Buffer, kMaxDisks>& buffers);
   Task<bool> check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, CopySet read,
+                          const std::array<Buffer, kMaxDisks>& buffers);
 
   // members.cc
   void mark_faulty(Member& member, Errc why);
@@ -319,7 +337,9 @@ class Core {
   Task<bool> rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<bool> rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<bool> replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
-  Task<void> finish_replace();
+  Task<void> finish_replace(const Pass& pass);
+  bool marked(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
+  MemberRange lock_range(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
   Member* target(const Pass& pass, std::uint32_t slot) const noexcept;
   Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<bool> check_band(Pass& pass, Band band, ColumnSet lost, Columns& columns);
@@ -330,7 +350,7 @@ class Core {
   void retire(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<void> pace(Pass& pass, std::uint64_t bytes);
   Task<void> checkpoint(Pass& pass);
-  Task<void> finish_rebuild();
+  Task<void> finish_rebuild(const Pass& pass);
   Task<void> finish_resync();
   LimitedBy limit_of(const Pass& pass) const noexcept;
   RecoveryStatus recovery_of(const Pass& pass) const noexcept;

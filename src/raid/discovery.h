@@ -1,4 +1,5 @@
-// Which of the disks given to assemble() make the array: the superblocks alone decide. Nothing here does I/O.
+// Which of the disks given to assemble() make the array: the superblocks alone decide. Only
+// find_other_metadata() does I/O.
 //
 // The freshest superblock says who belongs where (rule 2). A crash between two superblock writes leaves members one event
 // behind, so these are current too; further behind is stale.
@@ -30,5 +31,9 @@ Result<Lineup> line_up(std::span<const GivenDisk> given, bool force, AssemblyRep
 // True if the superblock's own array of roles knows of its place. A spare that was just given a slot when a crash came may
 // not: it holds nothing.
 bool knows_its_slot(const Superblock& super, std::uint32_t slot) noexcept;
+
+// For a device without a usable 1.2 superblock: the refusal of another version that it holds, "metadata 0.90 is not supported
+// (1.2 is)"; empty if it holds none that can be read.
+Task<std::optional<Error>> find_other_metadata(BufferPool& pool, BlockDevice& device);
 
 }  // namespace resilver::raid

@@ -62,8 +62,9 @@ void Core::submit(IoRequest& request) noexcept {
   begin(take_op(request));
 }
 
-// The stripes that a request touches, as a range of the members' data areas: what it locks.
+// What a request locks: the stripes that it touches, as a range of the members' data areas; RAID 1 and 10: its own range.
 Core::Rows Core::rows_of(const IoRequest& request) const noexcept {
+  if (geometry_.is_mirrored()) return {request.offset, request.offset + request.length};  // see mirror.cc
   const MemberRange range = geometry_.member_range(request.offset, request.offset + request.length);
   return {range.begin, range.end};
 }
@@ -104,16 +105,7 @@ bool Core::readable(std::uint32_t slot, std::uint64_t from, std::uint64_t to) co
 bool Core::try_straight_read(Op& op) noexcept {
   const IoRequest& request = *op.request;
   if (request.op != IoOp::read || failed_) return false;
-  if (geometry_.is_mirror()) {
-    Member* source = mirror_source(request.offset, request.offset + request.length, {});
-    if (source == nullptr || request.segments.size() > Leaf::kMaxSegments) return false;
-    Leaf& leaf = leaves_->take();
-    Payload(request.segments).gather(leaf, 0, request.length);
-    op.pending = 1;
-    send(leaf, *source, op, IoOp::read, source->data_offset + request.offset, request.length, false, Cause::foreground,
-         0);
-    return true;
-  }
+  if (geometry_.is_mirrored()) return try_mirror_read(op);
   const Location first = geometry_.map(request.offset);
   if (first.chunk_offset + request.length <= geometry_.chunk_bytes()) {
     if (!readable(first.member, first.member_offset, first.member_offset + request.length)) return false;
@@ -221,9 +213,9 @@ Task<void> Core::run_slow(Op& op) {
     case IoOp::read: {
       const Payload payload(request.segments);
       const Transfer transfer{payload, request.offset, request.length, false};
-      status = failed_                 ? Errc::unavailable
-               : geometry_.is_mirror() ? co_await read_mirror(transfer)
-                                       : co_await read_bands(transfer);
+      status = failed_                   ? Errc::unavailable
+               : geometry_.is_mirrored() ? co_await read_mirror(transfer)
+                                         : co_await read_bands(transfer);
       break;
     }
     case IoOp::flush: status = co_await run_flush(); break;
@@ -241,8 +233,8 @@ Task<Errc> Core::run_write(Op& op) {
   const IoRequest& request = *op.request;
   ++active_writes_;
   co_await ensure_dirty();
-  if (bitmap_ && !bitmap_->begin(op.begin, std::min(op.end, geometry_.member_bytes()))) {
-    co_await bitmap_->wait_durable(op.begin, std::min(op.end, geometry_.member_bytes()));
+  if (bitmap_ && !bitmap_->begin(op.begin, std::min(op.end, geometry_.sync_bytes()))) {
+    co_await bitmap_->wait_durable(op.begin, std::min(op.end, geometry_.sync_bytes()));
     house_event_.wake_all();
   }
   const bool cannot_log = journal_ && journal_->failed();
@@ -251,7 +243,7 @@ Task<Errc> Core::run_write(Op& op) {
     const bool zeroes = request.op != IoOp::write;
     const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);
     const Transfer transfer{payload, request.offset, request.length, request.fua, op.continues};
-    status = geometry_.is_mirror() ? co_await write_mirror(transfer) : co_await write_stripes(transfer);
+    status = geometry_.is_mirrored() ? co_await write_mirror(transfer) : co_await write_stripes(transfer);
   }
   // Rule 2: who missed this write is durably excluded before it is acknowledged.
   if (!planted(PlantedBug::member_not_marked_faulty)) co_await settle(faults_settled_);
@@ -260,7 +252,7 @@ Task<Errc> Core::run_write(Op& op) {
     lost_blocks_.erase(lost_blocks_.lower_bound(request.offset),
                        lost_blocks_.lower_bound(request.offset + request.length));
   }
-  if (bitmap_) bitmap_->end(op.begin, std::min(op.end, geometry_.member_bytes()));
+  if (bitmap_) bitmap_->end(op.begin, std::min(op.end, geometry_.sync_bytes()));
   --active_writes_;
   last_write_ = scheduler_.now();
   co_return status;

@@ -6,15 +6,15 @@
 namespace resilver::raid {
 
 Task<bool> Core::rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end) {
-  co_return geometry_.is_mirror() ? co_await rebuild_mirror_window(pass, begin, end)
-                                  : co_await rebuild_window(pass, begin, end);
+  co_return geometry_.is_mirrored() ? co_await rebuild_mirror_window(pass, begin, end)
+                                    : co_await rebuild_window(pass, begin, end);
 }
 
 // A member that came back: only regions with bits differ. A bit may have been set while this window waited for its lock.
 Task<bool> Core::rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   for (std::uint64_t at = begin; at < end; at += kBandBytes) {
     const std::uint64_t stop = std::min(at + kBandBytes, end);
-    if (bitmap_->next_set(at) < stop && !co_await rebuild_any(pass, at, stop)) co_return false;
+    if (marked(pass, at, stop) && !co_await rebuild_any(pass, at, stop)) co_return false;
   }
   co_return !interrupted(pass);
 }
@@ -133,7 +133,7 @@ Task<bool> Core::rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::ui
 // Copies what the old members can read; the rest comes from redundancy.
 Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   MemberSet from;
-  for (const std::uint32_t slot : replaced()) {
+  for (const std::uint32_t slot : targets(pass)) {
     if (slots_[slot]->twin->watermark < end) from.add(slot);
   }
   std::array<Buffer, kMaxDisks> buffers;
@@ -142,9 +142,14 @@ Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t e
   if (interrupted(pass)) co_return false;
   for (const Damage& row : damage) {
     const MemberSet slot{row.slot};
-    const bool done = geometry_.is_mirror() ? co_await copy_mirror_row(pass, row.at, slot, begin, buffers[row.slot])
-                                            : co_await rebuild_row(pass, row.at, slot, begin, buffers);
-    if (!done) co_return false;
+    if (!geometry_.is_mirrored()) {
+      if (!co_await rebuild_row(pass, row.at, slot, begin, buffers)) co_return false;
+      continue;
+    }
+    for (const MirrorPiece& piece : mirror_pieces(row.slot, row.at, row.at + kRowBytes)) {
+      if (!co_await copy_mirror_row(pass, piece, slot, buffers[row.slot].slice(row.at - begin, kRowBytes)))
+        co_return false;
+    }
   }
   const Nanos write_started = scheduler_.now();
   Batch batch(*this, pass.cause);
@@ -157,12 +162,12 @@ Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t e
 
 // Durably whole first: should the old member be gone after a crash, the replacement needs no rebuild. Then the slot changes
 // hands between two requests: what is sent from here on goes to the new member.
-Task<void> Core::finish_replace() {
+Task<void> Core::finish_replace(const Pass& pass) {
   const std::uint64_t version = version_;
   if (co_await flush_members(Cause::rebuild) != Errc::ok || version != version_) co_return;
-  for (const std::uint32_t slot : replaced()) slots_[slot]->twin->checkpoint = geometry_.member_bytes();
+  for (const std::uint32_t slot : targets(pass)) slots_[slot]->twin->checkpoint = geometry_.member_bytes();
   co_await commit();
-  for (const std::uint32_t slot : replaced()) {
+  for (const std::uint32_t slot : targets(pass)) {
     if (bitmap_) co_await bitmap_->write_all(*slots_[slot]->twin);
     if (version != version_) co_return;
     Member& old = *slots_[slot];
@@ -200,11 +205,11 @@ Task<void> Core::checkpoint(Pass& pass) {
   co_await commit();
 }
 
-Task<void> Core::finish_rebuild() {
+Task<void> Core::finish_rebuild(const Pass& pass) {
   const std::uint64_t version = version_;
   if (journal_) co_await journal_->trim();
   if (co_await flush_members(Cause::rebuild) != Errc::ok || version != version_) co_return;
-  for (const std::uint32_t slot : targets()) {
+  for (const std::uint32_t slot : targets(pass)) {
     Member& member = *slots_[slot];
     member.watermark = geometry_.member_bytes();
     member.state = MemberState::in_sync;

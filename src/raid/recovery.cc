@@ -24,7 +24,8 @@ MemberSet Core::replaced() const noexcept {
 
 // The slots that a pass writes a new member for, and that member.
 MemberSet Core::targets(const Pass& pass) const noexcept {
-  return pass.kind == RecoveryKind::replace ? replaced() : targets();
+  const MemberSet all = pass.kind == RecoveryKind::replace ? replaced() : targets();
+  return pass.slot ? all & MemberSet{*pass.slot} : all;
 }
 
 Member* Core::target(const Pass& pass, std::uint32_t slot) const noexcept {
@@ -48,7 +49,7 @@ bool Core::interrupted(const Pass& pass) const noexcept {
 // What is to be done next; false: nothing.
 bool Core::choose_pass(Pass& pass) {
   if (failed_ || tuning_.hold_recovery) return false;
-  pass.total = geometry_.member_bytes();
+  pass.total = geometry_.sync_bytes();
   const bool comparable = geometry_.is_mirrored() || forced_ || redundancy_left() == geometry_.redundancy();
   if (!targets().empty()) {
     pass.kind = RecoveryKind::rebuild;
@@ -68,7 +69,9 @@ bool Core::choose_pass(Pass& pass) {
     return false;
   }
   pass.cause = Cause::rebuild;
-  pass.next = pass.total;
+  pass.next = pass.total = geometry_.member_bytes();
+  // The members of a RAID 10 hold different things at the same offset: one after the other.
+  if (!geometry_.is_mirror() && geometry_.is_mirrored()) pass.slot = targets(pass).lowest();
   const MemberSet slots = targets(pass);
   for (const std::uint32_t slot : slots) pass.next = std::min(pass.next, target(pass, slot)->watermark);
   pass.next = pass.next / kBandBytes * kBandBytes;
@@ -92,9 +95,9 @@ Task<void> Core::manage() {
       if (!stopping_ && pass.version == version_) co_await sleep_for(scheduler_, kMillisecond);
       continue;
     }
-    if (pass.kind == RecoveryKind::rebuild) co_await finish_rebuild();
+    if (pass.kind == RecoveryKind::rebuild) co_await finish_rebuild(pass);
     if (pass.kind == RecoveryKind::resync) co_await finish_resync();
-    if (pass.kind == RecoveryKind::replace) co_await finish_replace();
+    if (pass.kind == RecoveryKind::replace) co_await finish_replace(pass);
   }
 }
 
@@ -124,6 +127,21 @@ Task<void> Core::run_pass(Pass& pass) {
   pass_event_.wake_all();
 }
 
+// Does a bit say that a window of the members that are rebuilt may differ?
+bool Core::marked(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept {
+  const MemberRange range = lock_range(pass, begin, end);
+  return bitmap_->next_set(range.begin) < range.end;
+}
+
+// What locks and bitmap know a window by. RAID 10: the logical addresses of what the member holds there, and what lies
+// between; they rise with the windows.
+MemberRange Core::lock_range(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept {
+  if (!pass.slot) return {begin, end};
+  const std::vector<MirrorPiece> pieces = mirror_pieces(*pass.slot, begin, end);
+  if (pieces.empty()) return {geometry_.capacity_bytes(), geometry_.capacity_bytes() + 1};
+  return {pieces.front().logical, pieces.back().logical + pieces.back().bytes};
+}
+
 // Locks are asked for in the order of the windows. Else: the second window has its lock, a request for both queues behind
 // it, the first window queues behind the request, and the second waits to retire after the first, for ever.
 Task<void> Core::worker(Pass& pass) {
@@ -139,13 +157,16 @@ Task<void> Core::worker(Pass& pass) {
     std::uint64_t end = std::min(begin + kBandBytes, pass.total);
     // What lies between regions with bits is one window, in which there is nothing to do: the watermark passes it under its
     // lock, like any other.
-    const std::uint64_t set = pass.by_bitmap ? bitmap_->next_set(begin) : begin;
-    const bool gap = set >= end;
-    if (gap) end = std::min((set + kBandBytes - 1) / kBandBytes * kBandBytes, pass.total);
+    const bool gap = pass.by_bitmap && !marked(pass, begin, end);
+    if (gap && !pass.slot && end < pass.total) {
+      const std::uint64_t set = bitmap_->next_set(end);
+      end = set < pass.total ? std::max(end, set / kBandBytes * kBandBytes) : pass.total;
+    }
     pass.next = end;
     pass.order.push_back(begin);
     if (!gap) co_await pace(pass, end - begin);
-    RangeGuard lock(locks_, begin, end, true);
+    const MemberRange locked = lock_range(pass, begin, end);
+    RangeGuard lock(locks_, locked.begin, locked.end, true);
     co_await lock;
     turn.reset();
     const bool done = !interrupted(pass) && co_await process(pass, begin, end);
@@ -183,8 +204,8 @@ Task<bool> Core::process(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   if (pass.kind == RecoveryKind::rebuild) {
     co_return pass.by_bitmap ? co_await rebuild_marked(pass, begin, end) : co_await rebuild_any(pass, begin, end);
   }
-  co_return geometry_.is_mirror() ? co_await check_mirror_window(pass, begin, end)
-                                  : co_await check_window(pass, begin, end);
+  co_return geometry_.is_mirrored() ? co_await check_mirror_window(pass, begin, end)
+                                    : co_await check_window(pass, begin, end);
 }
 
 // Holds the rate to speed_max, and to speed_min while the foreground is busy.

@@ -6,7 +6,7 @@
 namespace resilver::raid {
 
 std::uint64_t Core::logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept {
-  if (geometry_.is_mirror()) return geometry_.stripe_member_offset(stripe) + row;
+  if (geometry_.is_mirrored()) return stripe * geometry_.chunk_bytes() + row;
   return geometry_.column_logical(stripe, column) + row;
 }
 

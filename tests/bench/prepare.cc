@@ -15,7 +15,7 @@
 #include "raid/geometry.h"
 #include "raid/parity.h"
 #include "raid/superblock.h"
-#include "rebuild_work.h"
+#include "stripe_work.h"
 
 namespace {
 

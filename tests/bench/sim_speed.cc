@@ -5,12 +5,12 @@
 #include <vector>
 
 #include "env/disk_model.h"
-#include "load.h"
 #include "measure.h"
 #include "raid/array.h"
 #include "sim/disk.h"
 #include "sim/node.h"
 #include "sim/world.h"
+#include "tools/bench_load.h"
 
 namespace {
 
@@ -49,17 +49,18 @@ Task<void> work(Env& env, sim::World& world, std::vector<sim::Disk*>& disks, std
     return sum;
   };
   {
-    bench::LoadOptions options;
+    tools::LoadOptions options;
     options.max_bytes = 16 * 1024;
     options.write_percent = 30;
     options.depth = 16;
-    bench::Load load(env.scheduler(), env.buffers(), **array, options);
+    tools::Load load(env.scheduler(), env.buffers(), **array, options);
     const std::uint64_t ops_before = count(), bytes_before = bytes();
     const Nanos virtual_before = world.now();
     bench::Meter meter;
     meter.start();
     co_await load.run(kNever, requests);
     meter.stop();
+    if (load.error() != Errc::ok) die("a request failed", errc_name(load.error()));
     std::fprintf(stderr, "%llu requests in %.1f virtual ms\n", static_cast<unsigned long long>(load.ops()),
                  static_cast<double>(world.now() - virtual_before) * 1e-6);
     meter.print(count() - ops_before, bytes() - bytes_before);

@@ -1,11 +1,15 @@
 // summary fio FILE USER SYSTEM USER0 SYSTEM0: one JSON line (as measure.h prints) of what fio's only job did, from fio's
 // JSON and from the CPU seconds of all its processes (USER0, SYSTEM0: of a run that does one I/O, its start-up).
-// summary table RUNS OUT: reads the lines that `run` collected ({"case","who","round","unit","aim","measure":{…}}), prints
-// a table of medians and writes it as JSON to OUT. Ratios are ours ÷ peer within each round; round 0 is dropped.
+// summary ours: the same from the report of `resilver bench --rounds 1 --json -` on standard input.
+// summary against CASE AIM: lines as `run` collects them, from the report of `resilver bench --against`.
+// summary table RUNS CASES FIGURES: reads the lines that `run` collected ({"case","who","round","unit","factor","aim",
+// "measure":{…}}), prints a table of medians and writes it as JSON to CASES, and as figures for `resilver compare` to
+// FIGURES. Ratios are ours ÷ peer within each round; round 0 is dropped.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -53,13 +57,48 @@ int fio(const char* path, double processes_s) {
   return 0;
 }
 
+Json from_input() {
+  const Json report = Json::parse(std::cin, nullptr, false);
+  if (!report.is_object() || !report.contains("points")) die("no report of resilver bench on standard input");
+  return report;
+}
+
+int ours() {
+  fmt::print("{}\n", from_input()["points"][0]["measures"][0].dump());
+  return 0;
+}
+
+// Rates as measures of one second; nothing is known of btrfs's CPU time.
+int against(const char* title, const char* aim) {
+  const Json report = from_input();
+  const Json& measures = report["points"][0]["measures"];
+  for (const Json& figure : report["figures"]) {
+    if (figure["name"] != "btrfs") continue;
+    for (std::size_t i = 0; i < measures.size(); ++i) {
+      const Json theirs = {{"bytes", figure["rounds"][i]}, {"wall_s", 1}, {"cpu_s", 0}};
+      for (const bool mine : {true, false}) {
+        const Json line = {{"case", title},
+                           {"who", mine ? "ours" : "peer"},
+                           {"round", i + 1},
+                           {"unit", "bytes"},
+                           {"factor", "1"},
+                           {"aim", aim},
+                           {"measure", mine ? measures[i] : theirs}};
+        fmt::print("{}\n", line.dump());
+      }
+    }
+  }
+  return 0;
+}
+
 struct Rates {
   double wall = 0;  // per second
-  double cpu = 0;   // per CPU-second
+  double cpu = 0;   // per CPU-second; 0: not known
 };
 struct Case {
-  std::string name, unit, aim;
+  std::string name, unit, aim, limited_by;
   std::map<int, Rates> ours, peer;  // by round
+  std::vector<double> member_reads, ios_each;
 };
 
 // The value at `part` of the sorted values, 0.5 being the median.
@@ -74,16 +113,48 @@ double quantile(std::vector<double> values, double part) {
 
 std::vector<double> values_of(const std::map<int, Rates>& rounds, double Rates::* which) {
   std::vector<double> values;
-  for (const auto& [round, rates] : rounds) values.push_back(rates.*which);
+  for (const auto& [round, rates] : rounds)
+    if (rates.*which > 0) values.push_back(rates.*which);
   return values;
 }
 
 std::vector<double> ratios_of(const Case& c, double Rates::* which) {
   std::vector<double> ratios;
   for (const auto& [round, ours] : c.ours)
-    if (const auto peer = c.peer.find(round); peer != c.peer.end())
+    if (const auto peer = c.peer.find(round); peer != c.peer.end() && peer->second.*which > 0)
       ratios.push_back(ours.*which / (peer->second.*which));
   return ratios;
+}
+
+// "4/3"
+double fraction(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  return std::stod(text) / (slash == std::string::npos ? 1 : std::stod(text.substr(slash + 1)));
+}
+
+double value(const Json& measure, const char* key) { return measure.contains(key) ? measure[key].get<double>() : 0; }
+
+// Unit ios: ours are the I/Os to members, a peer's its own.
+double work_of(const Json& measure, const std::string& unit) {
+  if (unit == "bytes") return measure["bytes"];
+  const double members = value(measure, "member_reads") + value(measure, "member_writes");
+  return unit == "ios" && members > 0 ? members : measure["ops"].get<double>();
+}
+
+void add_run(Case& c, const Json& run) {
+  const Json& measure = run["measure"];
+  const double work = work_of(measure, c.unit) * fraction(run["factor"]);
+  const double cpu_s = measure["cpu_s"];
+  const Rates rates{work / measure["wall_s"].get<double>(), cpu_s > 0 ? work / cpu_s : 0};
+  if (run["who"] == "peer") {
+    c.peer[run["round"]] = rates;
+    return;
+  }
+  c.ours[run["round"]] = rates;
+  if (measure.contains("limited_by")) c.limited_by = measure["limited_by"];
+  if (!measure.contains("member_reads") || value(measure, "ops") == 0) return;
+  c.member_reads.push_back(value(measure, "member_reads"));
+  c.ios_each.push_back((value(measure, "member_reads") + value(measure, "member_writes")) / value(measure, "ops"));
 }
 
 std::vector<Case> read_cases(const char* path) {
@@ -94,19 +165,21 @@ std::vector<Case> read_cases(const char* path) {
     const Json run = Json::parse(line);
     const std::string name = run["case"];
     auto found = std::find_if(cases.begin(), cases.end(), [&](const Case& c) { return c.name == name; });
-    if (found == cases.end()) found = cases.insert(cases.end(), Case{name, run["unit"], run["aim"], {}, {}});
-    const int round = run["round"];
-    if (round == 0) continue;
-    const Json& measure = run["measure"];
-    const double work = measure[found->unit == "ops" ? "ops" : "bytes"];
-    const Rates rates{work / measure["wall_s"].get<double>(), work / measure["cpu_s"].get<double>()};
-    (run["who"] == "ours" ? found->ours : found->peer)[round] = rates;
+    if (found == cases.end()) {
+      found = cases.insert(cases.end(), Case{});
+      found->name = name;
+      found->unit = run["unit"];
+      found->aim = run["aim"];
+    }
+    if (run["round"] != 0) add_run(*found, run);
   }
   return cases;
 }
 
-std::string rate(double value, const std::string& unit) {
-  return unit == "ops" ? fmt::format("{:.0f}k/s", value * 1e-3) : fmt::format("{:.0f} MB/s", value * 1e-6);
+std::string rate(const std::map<int, Rates>& rounds, double Rates::* which, const std::string& unit) {
+  const double median = quantile(values_of(rounds, which), 0.5);
+  if (median == 0) return "-";
+  return unit == "bytes" ? fmt::format("{:.0f} MB/s", median * 1e-6) : fmt::format("{:.0f}k/s", median * 1e-3);
 }
 
 // "1.02 (0.98-1.05)": median and quartiles.
@@ -127,28 +200,65 @@ Json ratio_json(const std::vector<double>& ratios) {
   return {{"median", quantile(ratios, 0.5)}, {"q1", quantile(ratios, 0.25)}, {"q3", quantile(ratios, 0.75)}};
 }
 
-int table(const char* runs, const char* out) {
-  Json all = Json::array();
-  constexpr auto kRow = "{:<45} {:>10} {:>10} {:>18}   {:>10} {:>10} {:>18}   {}\n";
-  fmt::print(kRow, "", "ours", "peer", "ratio", "ours/CPU-s", "peer/CPU-s", "ratio", "aim");
+Json case_json(const Case& c) {
+  return {{"case", c.name},
+          {"unit", c.unit},
+          {"aim", c.aim},
+          {"ours", side(c.ours)},
+          {"peer", side(c.peer)},
+          {"ratio_wall", ratio_json(ratios_of(c, &Rates::wall))},
+          {"ratio_cpu", ratio_json(ratios_of(c, &Rates::cpu))},
+          {"limited_by", c.limited_by},
+          {"member_reads", c.member_reads.empty() ? Json(nullptr) : Json(quantile(c.member_reads, 0.5))},
+          {"member_ios_per_request", c.ios_each.empty() ? Json(nullptr) : Json(quantile(c.ios_each, 0.5))}};
+}
+
+// As `resilver compare` reads them.
+void add_figures(Json& figures, const Case& c) {
+  const auto add = [&](const std::string& what, const char* unit, const std::vector<double>& rounds) {
+    if (rounds.empty()) return;
+    figures.push_back({{"name", c.name + what},
+                       {"unit", unit},
+                       {"better", "higher"},
+                       {"rounds", rounds},
+                       {"median", quantile(rounds, 0.5)},
+                       {"q1", quantile(rounds, 0.25)},
+                       {"q3", quantile(rounds, 0.75)}});
+  };
+  const char* unit = c.unit == "bytes" ? "bytes/s" : "1/s";
+  add("", unit, values_of(c.ours, &Rates::wall));
+  add(" per CPU-s", unit, values_of(c.ours, &Rates::cpu));
+  add(" ratio", "ratio", ratios_of(c, &Rates::wall));
+  add(" ratio per CPU-s", "ratio", ratios_of(c, &Rates::cpu));
+}
+
+std::string notes(const Case& c) {
+  std::string text = c.aim;
+  if (!c.limited_by.empty()) text += "; by " + c.limited_by;
+  if (!c.ios_each.empty())
+    text += fmt::format("; {:.2f} I/Os each, {:.0f} reads", quantile(c.ios_each, 0.5), quantile(c.member_reads, 0.5));
+  return text;
+}
+
+void write_file(const char* path, const Json& json) {
+  std::ofstream file(path);
+  file << json.dump(1) << '\n';
+  if (!file) die("cannot write", path);
+}
+
+int table(const char* runs, const char* cases_path, const char* figures_path) {
+  Json all = Json::array(), figures = Json::array();
+  constexpr auto kRow = "{:<66} {:>10} {:>10} {:>18}   {:>10} {:>10} {:>18}   {}\n";
+  fmt::print(kRow, "", "ours", "peer", "ratio", "ours/CPU-s", "peer/CPU-s", "ratio", "aim; limited by");
   for (const Case& c : read_cases(runs)) {
-    const auto median = [&](const std::map<int, Rates>& rounds, double Rates::* which) {
-      return rounds.empty() ? std::string("-") : rate(quantile(values_of(rounds, which), 0.5), c.unit);
-    };
-    const auto wall = ratios_of(c, &Rates::wall), cpu = ratios_of(c, &Rates::cpu);
-    fmt::print(kRow, c.name, median(c.ours, &Rates::wall), median(c.peer, &Rates::wall), ratio(wall),
-               median(c.ours, &Rates::cpu), median(c.peer, &Rates::cpu), ratio(cpu), c.aim);
-    all.push_back({{"case", c.name},
-                   {"unit", c.unit},
-                   {"aim", c.aim},
-                   {"ours", side(c.ours)},
-                   {"peer", side(c.peer)},
-                   {"ratio_wall", ratio_json(wall)},
-                   {"ratio_cpu", ratio_json(cpu)}});
+    fmt::print(kRow, c.name, rate(c.ours, &Rates::wall, c.unit), rate(c.peer, &Rates::wall, c.unit),
+               ratio(ratios_of(c, &Rates::wall)), rate(c.ours, &Rates::cpu, c.unit), rate(c.peer, &Rates::cpu, c.unit),
+               ratio(ratios_of(c, &Rates::cpu)), notes(c));
+    all.push_back(case_json(c));
+    add_figures(figures, c);
   }
-  std::ofstream file(out);
-  file << all.dump(1) << '\n';
-  if (!file) die("cannot write", out);
+  write_file(cases_path, all);
+  write_file(figures_path, figures);
   return 0;
 }
 
@@ -158,6 +268,8 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "fio" && argc == 7)
     return fio(argv[2], std::atof(argv[3]) + std::atof(argv[4]) - std::atof(argv[5]) - std::atof(argv[6]));
-  if (mode == "table" && argc == 4) return table(argv[2], argv[3]);
-  die("usage: summary fio FILE USER SYSTEM USER0 SYSTEM0 | summary table RUNS OUT");
+  if (mode == "ours" && argc == 2) return ours();
+  if (mode == "against" && argc == 4) return against(argv[2], argv[3]);
+  if (mode == "table" && argc == 5) return table(argv[2], argv[3], argv[4]);
+  die("usage: summary fio FILE USER SYSTEM USER0 SYSTEM0 | ours | against CASE AIM | table RUNS CASES FIGURES");
 }

@@ -113,7 +113,7 @@ TEST(Assembly, RefusesTheSameDiskTwiceAndNamesBoth) {
 }
 
 TEST(Assembly, ReadOnlyWritesNothingAtAll) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     Rig rig(8, 3 * kMiB, 23, quick_disk());
     Content content;
     make_arrays(rig, level, content);
@@ -127,7 +127,7 @@ TEST(Assembly, ReadOnlyWritesNothingAtAll) {
       EXPECT_TRUE(lab.disks[1]->latent({lab.array->data_offset_bytes(), kBlockBytes}).has_value());
       EXPECT_EQ(co_await lab.verify_all(), Errc::ok);  // reads around it, and heals nothing
       lab.disks[0]->fail();
-      if (level != Level::raid5) EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
+      if (level == Level::raid1 || level == Level::raid6) EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
       const auto before = lab.model;
       EXPECT_EQ(co_await lab.write(0, kBlockBytes, 9), Errc::read_only);
       EXPECT_EQ(co_await lab.zero(0, kBlockBytes), Errc::read_only);
@@ -296,6 +296,30 @@ TEST(Assembly, ARaid0OfUnequalMembersHasZones) {
     EXPECT_TRUE(lab.array->geometry().has_zones());
     EXPECT_EQ(lab.array->size_bytes(), equal - 4 * 64 * kKiB);
     co_await lab.finish();
+  }));
+}
+
+TEST(Assembly, NamesOtherMetadataVersions) {
+  Rig rig(1, 3 * kMiB, 29, quick_disk());
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    Lab lab(env, rig);
+    co_await lab.open();
+    AssemblyReport report;
+    EXPECT_EQ((co_await assemble(lab, lab.some(0, 1), {}, report)).error().what.find("metadata"), std::string::npos);
+    for (const OtherMetadata& place : other_metadata(lab.disks[0]->size_bytes() / kSectorBytes)) {
+      Buffer block = lab.env.buffers().allocate(kSuperblockBytes);
+      std::memset(block.data(), 0, block.size());
+      const bool old = place.version == std::string("0.90");
+      const std::uint32_t head[] = {kSuperblockMagic, old ? 0u : 1u, old ? 90u : 0u};
+      std::memcpy(block.data(), head, sizeof head);
+      std::memcpy(block.data() + 144, &place.sector, sizeof place.sector);
+      EXPECT_EQ(co_await Io::write(*lab.disks[0], place.sector * kSectorBytes, block), Errc::ok);
+      const Status refused = co_await assemble(lab, lab.some(0, 1), {}, report);
+      EXPECT_EQ(refused.error().what, "d0: metadata " + std::string(place.version) + " is not supported (1.2 is)");
+      EXPECT_EQ(report[0].why, refused.error().what.substr(4));
+      std::memset(block.data(), 0, block.size());
+      EXPECT_EQ(co_await Io::write(*lab.disks[0], place.sector * kSectorBytes, block), Errc::ok);
+    }
   }));
 }
 

@@ -92,7 +92,7 @@ TEST(Faults, DiesUnderWritesAndASecondFailureIsUnavailable) {
 }
 
 TEST(Faults, LatentErrorsAreHealedByReads) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(4, [level](Lab& lab) -> Task<void> {
       co_await lab.create(config(level), 4);
       EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
@@ -174,7 +174,7 @@ TEST(Faults, Raid6RebuildLosesNothingToALatentError) {
 // ---- rebuild ------------------------------------------------------------------------------------------------------------
 
 TEST(Rebuild, GoesOnUnderForegroundWrites) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(7, [level](Lab& lab) -> Task<void> {
       ArrayTuning unhurried;
       unhurried.speed_min = 0;

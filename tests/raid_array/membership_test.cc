@@ -77,7 +77,7 @@ TEST(Membership, FaultyDisksAndSparesAreRemovedAndTheirNumbersUsedAgain) {
 }
 
 TEST(Replace, CopiesTheMemberWhileItIsReadAndWritten) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(5, [level](Lab& lab) -> Task<void> {
       co_await lab.create(config(level, Consistency::resync, slowly(4 * kMiB)), 4, 1);
       EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
@@ -113,7 +113,7 @@ TEST(Replace, CopiesTheMemberWhileItIsReadAndWritten) {
 }
 
 TEST(Replace, WhatTheOldMemberCannotReadComesFromRedundancy) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(5, [level](Lab& lab) -> Task<void> {
       co_await lab.create(config(level), 4, 1);
       EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
@@ -131,7 +131,7 @@ TEST(Replace, WhatTheOldMemberCannotReadComesFromRedundancy) {
 }
 
 TEST(Replace, IfTheOldMemberDiesTheRestIsRebuilt) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(
         5,
         [level](Lab& lab) -> Task<void> {
@@ -215,7 +215,7 @@ TEST(Replace, GoesOnAfterACrash) {
 }
 
 TEST(ReAdd, CopiesOnlyWhatWasWrittenMeanwhile) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(
         5,
         [level](Lab& lab) -> Task<void> {
@@ -245,7 +245,7 @@ TEST(ReAdd, CopiesOnlyWhatWasWrittenMeanwhile) {
 }
 
 TEST(ReAdd, WritesGoOnMeanwhile) {
-  for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(
         4,
         [level](Lab& lab) -> Task<void> {
