@@ -27,7 +27,7 @@ namespace resilver::tools {
 namespace {
 
 constexpr const char* kMountPoint = "/mnt";  // of our own namespace: nobody else sees it
-constexpr unsigned kFilledPercent = 45;      // of what the data members hold: btrfs needs room to work in
+constexpr unsigned kFilledPercent = 33;      // of what the data members hold: btrfs needs room to work in
 
 Nanos monotonic() noexcept {
   timespec time{};

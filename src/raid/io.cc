@@ -73,7 +73,7 @@ void Core::begin(Op& op) noexcept {
   const IoRequest& request = *op.request;
   last_foreground_ = scheduler_.turn_time();
   if (geometry_.redundancy() == 0) {
-    launch_striped(op);
+    if (!try_straight_raid0(op)) launch_striped(op);
     return;
   }
   if (request.op == IoOp::flush) {
@@ -120,6 +120,14 @@ bool Core::try_straight_read(Op& op) noexcept {
   }
   launch_striped(op);
   return true;
+}
+
+bool Core::try_straight_raid0(Op& op) noexcept {
+  const IoRequest& request = *op.request;
+  if (request.op != IoOp::read && request.op != IoOp::write) return false;
+  const Location place = geometry_.map(request.offset);
+  if (place.chunk_offset + request.length > geometry_.chunk_bytes() || !slots_[place.member]->live()) return false;
+  return launch_in_chunk(op, place);
 }
 
 // The most frequent case by far: all of it on one member. False if it has too many segments for one leaf.
