@@ -104,10 +104,9 @@ std::vector<std::uint64_t> NodeProgram::choose_places(const NodeCommand& command
   }
   std::vector<std::uint64_t> places;
   if (!member) return places;
-  const std::uint64_t stripe_data = geometry.stripe_data_bytes();
-  const std::uint64_t begin = command.used_begin / stripe_data * geometry.chunk_bytes();
-  const std::uint64_t end =
-      std::min(geometry.member_bytes(), (command.used_end + stripe_data - 1) / stripe_data * geometry.chunk_bytes());
+  const std::uint64_t used_end = std::min(command.used_end, geometry.capacity_bytes());
+  if (command.used_begin >= used_end) return places;
+  const auto [begin, end] = geometry.member_range(command.used_begin, used_end);
   const std::uint64_t size = std::max<std::uint64_t>(command.arguments.size_bytes, kBlockBytes);
   Random random(command.seed);
   constexpr std::uint32_t kTriesPerPlace = 64;

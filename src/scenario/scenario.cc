@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/units.h"
+#include "raid/geometry.h"
 
 namespace resilver::scenario {
 
@@ -80,7 +81,7 @@ bool can_repair_disk(const ContenderSpec& contender, const NodeSpec& node) {
 bool has_disk(const ContenderSpec& contender, const Event& event, const Target& target) {
   const BlockChoice where = event.arguments.where;
   for (const NodeSpec* node : candidates(contender, target.node)) {
-    if (where == BlockChoice::parity && node->raid < 4) continue;
+    if (where == BlockChoice::parity && (node->raid < 4 || node->raid == 10)) continue;
     if (where == BlockChoice::rebuild_path && !can_repair_disk(contender, *node)) continue;
     if (target.disk) {
       if (*target.disk < node->disks + node->spares) return true;
@@ -152,12 +153,14 @@ const Event* find_event(const Scenario& scenario, std::string_view name) {
   return nullptr;
 }
 
-std::uint32_t data_disks(const NodeSpec& node) {
+// Half members' worth of data that an array holds: RAID 10 of three holds one and a half.
+static std::uint64_t data_halves(const NodeSpec& node) {
   switch (node.raid) {
-    case 0: return node.disks;
-    case 1: return 1;
-    case 6: return node.disks - 2;
-    default: return node.disks - 1;
+    case 0: return std::uint64_t{2} * node.disks;
+    case 1: return 2;
+    case 6: return std::uint64_t{2} * (node.disks - 2);
+    case 10: return node.disks;
+    default: return std::uint64_t{2} * (node.disks - 1);
   }
 }
 
@@ -176,7 +179,7 @@ std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_si
     const std::uint64_t member = disk_size_bytes > kMemberReservedBytes
                                      ? round_down(disk_size_bytes - kMemberReservedBytes, node.chunk_bytes)
                                      : 0;
-    std::uint64_t usable = member * data_disks(node);
+    std::uint64_t usable = round_down(member * data_halves(node) / 2, node.chunk_bytes);
     if (contender.replicate) usable -= std::min(usable, kReplicaReservedBytes);
     least = std::min(least, usable);
   }
@@ -186,14 +189,14 @@ std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_si
 std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& contender, const NodeSpec& node) {
   if (scenario.fair == Fairness::same_disk) return scenario.disk.size_bytes;
   const std::uint64_t wanted = scenario.volume_bytes + (contender.replicate ? kReplicaReservedBytes : 0);
-  const std::uint64_t data = data_disks(node);
-  const std::uint64_t member = round_up((wanted + data - 1) / data, node.chunk_bytes);
+  const std::uint64_t halves = data_halves(node);
+  const std::uint64_t member = round_up((2 * round_up(wanted, node.chunk_bytes) + halves - 1) / halves, node.chunk_bytes);
   return round_up(member + kMemberReservedBytes, 1 << 20);
 }
 
 std::uint32_t space_permille(const ContenderSpec& contender) {
   std::uint64_t sum = 0;
-  for (const auto& node : contender.nodes) sum += 1000ull * node.disks / data_disks(node);
+  for (const auto& node : contender.nodes) sum += 2000ull * node.disks / data_halves(node);
   return static_cast<std::uint32_t>(sum);
 }
 
@@ -210,18 +213,20 @@ std::uint32_t total_spares(const ContenderSpec& contender) {
 }
 
 std::string why_impossible(const NodeSpec& node) {
-  const std::uint32_t least = node.raid == 0 ? 1 : node.raid == 1 ? 2 : node.raid == 6 ? 4 : 3;
-  if (node.raid != 0 && node.raid != 1 && node.raid != 4 && node.raid != 5 && node.raid != 6)
-    return fmt::format("RAID {} is not known: raid is 0, 1, 4, 5 or 6", node.raid);
-  if (node.disks < least) return fmt::format("RAID {} needs at least {} disks, not {}", node.raid, least, node.disks);
+  const auto level = raid::level_from_number(static_cast<int>(node.raid));
+  if (!level) return fmt::format("RAID {} is not known: raid is 0, 1, 4, 5, 6 or 10", node.raid);
   if (node.disks + node.spares > kMaxDisksPerNode)
     return fmt::format("{} disks and {} spares: a node has at most {}", node.disks, node.spares, kMaxDisksPerNode);
   if (node.chunk_bytes < 4096 || node.chunk_bytes > (64u << 20) || (node.chunk_bytes & (node.chunk_bytes - 1)) != 0)
     return fmt::format("a chunk of {} bytes: it must be a power of two from 4K to 64M", node.chunk_bytes);
-  if (!node.layout.empty() && node.raid != 5) return fmt::format("layout is for RAID 5 only, not RAID {}", node.raid);
-  if (!node.layout.empty() && node.layout != "left-symmetric" && node.layout != "left-asymmetric")
-    return fmt::format("layout '{}' is not known: left-symmetric or left-asymmetric", node.layout);
-  return {};
+  raid::Layout layout = raid::default_layout(*level);
+  if (!node.layout.empty()) {
+    const auto named = raid::layout_from_name(node.layout);
+    if (!named) return fmt::format("layout '{}' is not known: left-symmetric, parity-last, near-2, ...", node.layout);
+    layout = *named;
+  }
+  const auto shape = raid::Geometry::make(*level, layout, node.disks, node.chunk_bytes, node.chunk_bytes);
+  return shape ? std::string() : shape.error().what;
 }
 
 bool has_target(const ContenderSpec& contender, const Event& event, const Target& target) {
@@ -286,7 +291,7 @@ bool writes_at_all(const WorkloadSpec& workload) {
 namespace {
 
 std::string describe_node(const NodeSpec& node) {
-  const std::uint32_t redundant = node.raid == 1 ? node.disks - 1 : tolerated_disks(node);
+  const std::uint32_t redundant = node.raid == 10 ? 0 : tolerated_disks(node);
   std::string text =
       node.disks == 1 ? std::string("one disk") : fmt::format("RAID {}, {}", node.raid, node.disks - redundant);
   if (node.disks > 1 && redundant > 0) text += fmt::format("+{}", redundant);

@@ -66,11 +66,11 @@ enum class Consistency : std::uint8_t { none, resync, bitmap };
 
 struct NodeSpec {
   std::string name;          // an identifier: letters, digits, _
-  std::uint32_t raid = 0;    // 0, 1, 4, 5, 6
+  std::uint32_t raid = 0;    // 0, 1, 4, 5, 6, 10
   std::uint32_t disks = 1;   // members; disk0 .. disk(disks-1) are md's slots
   std::uint32_t spares = 0;  // disk(disks) .. follow them
   std::uint64_t chunk_bytes = 64 << 10;
-  std::string layout;  // level 5: "left-symmetric" (default) or "left-asymmetric"; else empty
+  std::string layout;  // as mdadm names it; empty: the default of the level
   Consistency consistency = Consistency::bitmap;
   Nanos member_timeout = 2 * kSecond;  // a member silent for so long is given up
   Position where;
@@ -291,9 +291,7 @@ const Event* find_event(const Scenario& scenario, std::string_view name);
 
 // ---- topology --------------------------------------------------------------------------------------------------------
 
-// Members' worth of data that an array of this node holds: disks, 1, disks - 1 or disks - 2.
-std::uint32_t data_disks(const NodeSpec& node);
-// Disks that the array of this node may lose: 0, disks - 1, 1 or 2.
+// Disks that the array of this node may lose, at the worst place: 0, disks - 1, 1 or 2.
 std::uint32_t tolerated_disks(const NodeSpec& node);
 // What a volume of this contender can hold, reserved room taken off; the smallest node decides.
 std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_size_bytes);

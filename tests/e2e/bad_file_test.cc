@@ -18,7 +18,7 @@ const BadFile kBadFiles[] = {
     {"UnknownKey", "rate_iops = 200", "rate_iop = 200", "26:1",
      "unknown key 'workload.rate_iop' (did you mean 'rate_iops'?)"},
     {"WrongType", "length = \"2s\"", "length = 2", "6:10", "a duration with its unit"},
-    {"Raid6OfTwoDisks", "raid = 0, disks = 1", "raid = 6, disks = 2", "15:10", "RAID 6 needs at least 4 disks, not 2"},
+    {"Raid6OfTwoDisks", "raid = 0, disks = 1", "raid = 6, disks = 2", "15:10", "raid6 needs at least 4 disks, not 2"},
     {"ChunkNoPowerOfTwo", "chunk = \"64K\"", "chunk = \"48K\"", "15:10", "power of two"},
     {"ChunkBelow4K", "chunk = \"64K\"", "chunk = \"2K\"", "15:10", "power of two from 4K"},
     {"TargetThatNobodyHas", "\"@serving\"", "\"C\"", "29:1", "no contender has the target 'C'"},

@@ -19,15 +19,17 @@ Nanos milliseconds(Random& random, std::uint64_t low, std::uint64_t high) {
 NodeSpec local_array(Random& random, Kind kind) {
   NodeSpec node;
   node.name = "A";
-  constexpr std::array<std::uint32_t, 4> kLevels = {1, 4, 5, 6};
+  constexpr std::array<std::uint32_t, 5> kLevels = {1, 4, 5, 6, 10};
+  constexpr std::array<const char*, 6> kLayouts = {"left-symmetric",   "left-asymmetric", "right-symmetric",
+                                                   "right-asymmetric", "parity-first",    "parity-last"};
   do {
     node.raid = kLevels[random.below(kLevels.size())];
-  } while (kind == Kind::parity && node.raid == 1);
-  const std::uint32_t least = node.raid == 1 ? 2 : node.raid == 6 ? 4 : 3;
+  } while (kind == Kind::parity && (node.raid == 1 || node.raid == 10));
+  const std::uint32_t least = node.raid == 1 || node.raid == 10 ? 2 : node.raid == 6 ? 4 : 3;
   node.disks = least + static_cast<std::uint32_t>(random.below(3));
   node.spares = 1;
   node.chunk_bytes = std::uint64_t{4096} << (2 * random.below(3));
-  if (node.raid == 5 && random.percent(30)) node.layout = "left-asymmetric";
+  if (node.raid == 5 || node.raid == 6) node.layout = kLayouts[random.below(kLayouts.size())];
   node.consistency = random.percent(60) ? Consistency::bitmap : Consistency::resync;
   node.member_timeout = 300 * kMillisecond;
   return node;
