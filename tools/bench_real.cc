@@ -1,4 +1,5 @@
 // resilver bench in real time: an array on images through one ring, one round after the other.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -6,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "async/sync.h"
 #include "tools/bench_load.h"
@@ -105,7 +105,7 @@ struct RealBench::Inside {
   Status make_environment();
   Status open_all();
   Status make_images();
-  Task<Status> open(std::vector<std::string> paths);
+  Task<Status> open(std::string path, std::string disk_name);
   Task<Result<Measure>> round();
   Task<Result<Measure>> work(raid::Array& array, UntilFull& listener);
   Task<Status> io(raid::Array& array, Measure& measure);
@@ -128,31 +128,34 @@ Status RealBench::Inside::make_environment() {
   return {};
 }
 
-Task<Status> RealBench::Inside::open(std::vector<std::string> paths) {
-  for (const std::string& path : paths) {
-    auto device = co_await env->open_disk(path, env->scheduler().now() + kLockTimeout);
-    if (!device) co_return std::unexpected(device.error());
-    devices.push_back(std::move(*device));
-    disks.push_back({path, devices.back().get()});
-  }
+Task<Status> RealBench::Inside::open(std::string path, std::string disk_name) {
+  auto device = co_await env->open_disk(path, env->scheduler().now() + kLockTimeout);
+  if (!device) co_return std::unexpected(device.error());
+  devices.push_back(std::move(*device));
+  disks.push_back({std::move(disk_name), devices.back().get()});
   co_return Status{};
 }
 
 Status RealBench::Inside::make_images() {
   if (auto room = uring::check_room(plan.dir, images() * plan.size); !room) return room;
-  std::string folder = plan.dir + "/resilver-bench-XXXXXX";
-  if (mkdtemp(folder.data()) == nullptr)
-    return fail(Errc::permission, fmt::format("{}: {}", plan.dir, std::strerror(errno)));
-  Status status;
-  for (std::size_t i = 0; i < images() && status; ++i) {
-    const std::string path = fmt::format("{}/disk{}", folder, i);
-    // The name goes as soon as the image is open: nothing else needs it.
-    status = uring::create_image(path, plan.size, uring::Allocation::sparse);
-    if (status) status = env->ring().run(open({path}));
-    unlink(path.c_str());
+  for (std::size_t i = 0; i < images(); ++i) {
+    const int fd = ::open(plan.dir.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) {
+      if (errno == EOPNOTSUPP || errno == EISDIR)
+        return fail(Errc::unsupported, plan.dir + ": its file system has no files without a name");
+      const bool denied = errno == EACCES || errno == EPERM || errno == EROFS;
+      return fail(denied ? Errc::permission : Errc::not_found, fmt::format("{}: {}", plan.dir, std::strerror(errno)));
+    }
+    Status opened;
+    if (ftruncate(fd, static_cast<off_t>(plan.size)) != 0) {
+      opened = fail(Errc::no_space, fmt::format("{}: {}", plan.dir, std::strerror(errno)));
+    } else {
+      opened = env->ring().run(open(fmt::format("/proc/self/fd/{}", fd), fmt::format("disk{}", i)));
+    }
+    close(fd);
+    if (!opened) return opened;
   }
-  rmdir(folder.c_str());
-  return status;
+  return {};
 }
 
 Status RealBench::Inside::open_all() {
@@ -160,7 +163,9 @@ Status RealBench::Inside::open_all() {
   if (plan.devices.size() != images())
     return fail(Errc::invalid_argument,
                 fmt::format("{} devices are needed (members, spares, journal), not {}", images(), plan.devices.size()));
-  return env->ring().run(open(plan.devices));
+  for (const std::string& path : plan.devices)
+    if (auto opened = env->ring().run(open(path, path)); !opened) return opened;
+  return {};
 }
 
 namespace {

@@ -81,8 +81,8 @@ struct Point {
 // The value that `part` of the values do not exceed, 0.5 being the median; 0 for none.
 double quantile(std::span<const double> values, double part);
 
-// Images, opened once and overwritten in place. Temporary ones have lost their names by the time create() returns, so that
-// nothing is left however this process ends.
+// Images, opened once and overwritten in place. Temporary ones never have a name, so that nothing is left however this
+// process ends.
 class RealBench {
  public:
   static Result<std::unique_ptr<RealBench>> create(const BenchPlan& plan);
