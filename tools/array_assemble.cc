@@ -1,15 +1,11 @@
 // The commands that do long work on an array: `assemble`, `rebuild`, `scrub`; and `stop`.
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <set>
-#include <sstream>
 
 #include "base/units.h"
 #include "tools/array_command.h"
@@ -98,11 +94,11 @@ Task<Status> assemble(ArraySession& session, const Work& work) {
 Task<Status> rebuild(ArraySession& session, const Work& work) {
   if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
   if (Status started = co_await session.start(work.start); !started) co_return started;
-  const bool whole = session.array().redundancy_full();
   if (Status done = co_await session.finish_recovery(); !done) co_return done;
   const bool full = session.array().redundancy_full();
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
-  if (whole) fmt::print("nothing to rebuild\n");
+  const bool worked = session.array().status().last_recovery.kind != raid::RecoveryKind::none;
+  if (full && !worked) fmt::print("nothing to rebuild\n");
   print_end(session);
   if (!full) co_return fail(Errc::unavailable, "redundancy is not full: the array needs another disk");
   co_return Status{};
@@ -147,28 +143,6 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
 }
 
 // ---- stop ----
-
-// The processes that hold a flock on one of these files, by /proc/locks.
-std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
-  std::set<std::string> wanted;
-  for (const std::string& path : paths) {
-    struct stat status;
-    if (stat(path.c_str(), &status) != 0) continue;
-    wanted.insert(fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino));
-  }
-  std::set<pid_t> holders;
-  std::ifstream locks("/proc/locks");
-  for (std::string line; std::getline(locks, line);) {
-    std::istringstream in(line);
-    std::string number, kind, mode, access, file;
-    pid_t pid = 0;
-    if (in >> number >> kind >> mode >> access >> pid >> file && kind == "FLOCK" && wanted.contains(file)) {
-      holders.insert(pid);
-    }
-  }
-  holders.erase(getpid());
-  return holders;
-}
 
 bool is_resilver(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/comm", pid));

@@ -98,6 +98,7 @@ Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
   }
   if (*level == raid::Level::raid0) config.consistency = raid::Consistency::none;
   if (line.has("consistency")) {
+    if (*level == raid::Level::raid0) return fail(Errc::bad_input, "--consistency: RAID 0 has no redundancy to keep");
     const auto policy = raid::consistency_from_name(line.text("consistency"));
     if (!policy || *policy == raid::Consistency::none) {
       return fail(Errc::bad_input,

@@ -3,13 +3,16 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "base/endian.h"
 
@@ -158,6 +161,27 @@ Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std:
     if (Status read = co_await read_superblock(env, disk); !read) co_return std::unexpected(read.error());
   }
   co_return disks;
+}
+
+std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
+  std::set<std::string> wanted;
+  for (const std::string& path : paths) {
+    struct stat status;
+    if (stat(path.c_str(), &status) != 0) continue;
+    wanted.insert(fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino));
+  }
+  std::set<pid_t> holders;
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream in(line);
+    std::string number, kind, mode, access, file;
+    pid_t pid = 0;
+    if (in >> number >> kind >> mode >> access >> pid >> file && kind == "FLOCK" && wanted.contains(file)) {
+      holders.insert(pid);
+    }
+  }
+  holders.erase(getpid());
+  return holders;
 }
 
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks) {

@@ -2,10 +2,13 @@
 // reading what their superblocks say. Nothing here writes.
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +49,9 @@ struct Disk {
 
 // Opens and locks every path and reads its superblock. Errors: the first disk's that cannot be opened or read.
 Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access);
+
+// The other processes that hold a flock on one of these files, by /proc/locks.
+std::set<pid_t> holders_of(const std::vector<std::string>& paths);
 
 // As the array is given them.
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks);

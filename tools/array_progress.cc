@@ -22,7 +22,7 @@ void ProgressLine::show(std::uint64_t done, std::uint64_t total, std::uint64_t b
           ? kNever
           : static_cast<Nanos>(static_cast<double>(left) / static_cast<double>(bytes_per_second) * kSecond);
   std::string line = report::format_progress({label_, phase_, permille, bytes_per_second, wait});
-  if (!limit.empty()) line += fmt::format(", limited by {}", limit);
+  if (!limit.empty()) line += fmt::format(" ({})", limit);
   fmt::print(stderr, "\r{:<79.79}", line);
   std::fflush(stderr);
   open_ = true;

@@ -14,7 +14,7 @@ class ProgressLine {
   ProgressLine(std::string label, std::string phase);
   ~ProgressLine() { end(); }
 
-  // `limit`: what limits the rate, empty if not known.
+  // `limit`: what limits the rate, shown in brackets; empty if not known.
   void show(std::uint64_t done, std::uint64_t total, std::uint64_t bytes_per_second, std::string_view limit = {});
   void set_phase(std::string phase) { phase_ = std::move(phase); }
   void end();

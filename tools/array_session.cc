@@ -102,12 +102,12 @@ const Disk* ArraySession::find_disk(const std::string& name) const {
 
 Task<Status> ArraySession::open(Place found, uring::Access access) {
   place_ = std::move(found);
-  for (const std::string& name : place_.ignored) {
-    fmt::print(stderr, "resilver {}: {}: no image of an array: ignored\n", command_, name);
-  }
   auto opened = co_await open_disks(env_, place_.paths, access);
   if (!opened) co_return std::unexpected(opened.error());
   disks_ = std::move(*opened);
+  for (const std::string& name : place_.ignored) {
+    fmt::print(stderr, "resilver {}: {}: no image of an array: ignored\n", command_, name);
+  }
   co_return Status{};
 }
 
@@ -256,13 +256,14 @@ std::string next_step(const raid::Array& array, const std::string& place) {
   const auto any = [&status](MemberState state) {
     return std::ranges::any_of(status.members, [state](const auto& member) { return member.state == state; });
   };
-  if (status.state == raid::ArrayState::failed || array.redundancy_full()) return {};
+  if (status.state == raid::ArrayState::failed) return {};
   const std::string letters = slot_letters(status, array.geometry().disks());
   const bool lacks = letters.contains('_');
   if (any(MemberState::rebuilding) || any(MemberState::replacement) || (lacks && any(MemberState::spare))) {
     return fmt::format("to do: resilver rebuild {}", place);
   }
   if (lacks) return fmt::format("to do: give it a disk: resilver add {} DISK", place);
+  if (array.redundancy_full()) return {};
   return fmt::format("to do: resilver assemble {}", place);
 }
 

@@ -183,8 +183,8 @@ std::string level_words(const Superblock& super) {
 
 std::string bitmap_text(const BitmapSummary& bitmap) {
   const std::uint64_t pages = (bitmap.bits + 4096 * 8 - 1) / (4096 * 8);
-  return fmt::format("      bitmap: {}/{} pages [{}KB], {}KB chunk, {} of {} bits set\n", bitmap.set_pages, pages,
-                     bitmap.set_pages * 4, bitmap.chunk_bytes / 1024, bitmap.set_bits, bitmap.bits);
+  return fmt::format("      bitmap: {}/{} pages [{}KB], {}KB chunk\n", bitmap.set_pages, pages, bitmap.set_pages * 4,
+                     bitmap.chunk_bytes / 1024);
 }
 
 std::string mdstat_text(const ArraySession& session, const raid::Array& array,
@@ -314,7 +314,13 @@ constexpr int kCannotTell = 4;
 
 Task<Status> show_status(ArraySession& session, const Place& place, bool json, int& tested) {
   tested = kCannotTell;
-  if (Status opened = co_await session.open(place, uring::Access::read_only); !opened) co_return opened;
+  Status opened = co_await session.open(place, uring::Access::read_only);
+  if (!opened && opened.error().code == Errc::busy) {
+    fmt::print(stderr, "resilver status: {}: in use by process {}: as its superblocks lie there now\n", place.label,
+               fmt::join(holders_of(place.paths), ", "));
+    opened = co_await session.open(place, uring::Access::look);
+  }
+  if (!opened) co_return opened;
   StartOptions options;
   options.read_only = options.leave_out = true;  // looks, whatever there is
   if (Status started = co_await session.start(options); !started) {

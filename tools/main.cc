@@ -23,16 +23,17 @@ namespace {
 struct Subcommand {
   std::string_view name;
   int (*run)(int argc, char** argv);
-  std::string_view meaning;  // empty: not for people
+  std::string_view meaning;
+  std::string_view heading = {};  // of the group that begins here
 };
 
 constexpr std::array<Subcommand, 23> kSubcommands = {{
-    {"run", run_main, "run a scenario against every contender and print the table"},
+    {"run", run_main, "run a scenario against every contender and print the table", "Scenarios"},
     {"list", list_main, "the scenarios that ship"},
     {"show", show_main, "what a scenario says, in prose"},
     {"check", check_main, "read a scenario file and say what is wrong with it"},
     {"map", map_main, "where a byte of an array lives and what an I/O costs"},
-    {"create", create_main, "make an array on image files or block devices"},
+    {"create", create_main, "make an array on image files or block devices", "Arrays in Linux md's format"},
     {"assemble", assemble_main, "find an array's members, bring it up to date"},
     {"status", status_main, "an array's state, in the form of /proc/mdstat"},
     {"examine", examine_main, "the superblock of an image, as mdadm --examine"},
@@ -46,9 +47,10 @@ constexpr std::array<Subcommand, 23> kSubcommands = {{
     {"rebuild", rebuild_main, "restore redundancy"},
     {"scrub", scrub_main, "compare all redundancy with the data"},
     {"stop", stop_main, "end whoever works on an array"},
-    {"bench", bench_main, "how fast arrays are here, and what limits them"},
+    {"bench", bench_main, "how fast arrays are here, and what limits them", "Speed"},
     {"compare", compare_main, "two reports of bench side by side: what differs beyond the noise"},
-    {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a replicated volume"},
+    {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a replicated volume",
+     "Processes"},
     {"node", node_main, "one node of a contender; `run` starts them"},
 }};
 
@@ -57,13 +59,18 @@ void print_help() {
       "resilver: a laboratory for redundancy. RAID repairs disks inside one server, replication\n"
       "survives servers; scenarios run the same workload and failures against both.\n\n"
       "Usage: resilver SUBCOMMAND [OPTIONS]     (resilver SUBCOMMAND --help tells more)\n\n");
-  for (const Subcommand& subcommand : kSubcommands) fmt::print("  {:<9}{}\n", subcommand.name, subcommand.meaning);
-  fmt::print("\nExample:\n  resilver run scenarios/disk-then-server.toml\n");
+  for (const Subcommand& subcommand : kSubcommands) {
+    if (!subcommand.heading.empty()) fmt::print("{}:\n", subcommand.heading);
+    fmt::print("  {:<10}{}\n", subcommand.name, subcommand.meaning);
+  }
+  fmt::print(
+      "\nExamples:\n  resilver run scenarios/disk-then-server.toml\n"
+      "  resilver create vm --level 5 --disks 3 --size 1G\n");
 }
 
 int main_(int argc, char** argv) {
   if (argc < 2) {
-    fmt::print(stderr, "resilver: expected a subcommand (run, list, show, check, map, …); see resilver --help\n");
+    fmt::print(stderr, "resilver: expected a subcommand (run, create, status, bench, …); see resilver --help\n");
     return 2;
   }
   const std::string_view name = argv[1];

@@ -22,6 +22,7 @@ enum class Allocation : std::uint8_t {
 enum class Access : std::uint8_t {
   read_write,  // nobody else has it open: flock LOCK_EX, and O_EXCL on a block device (not mounted, in no other array)
   read_only,   // LOCK_SH; writes fail
+  look,        // no lock; writes fail, and what is read may be changing
 };
 
 // Room on the file system that holds `directory`. Errors: no_space (says how much is needed and there), not_found.

@@ -14,9 +14,9 @@ namespace {
 
 class ArrayInterrupt : public ArrayTest {
  protected:
-  // An array of 64 MiB members that lacks one, full of `data_`, with a spare to rebuild on.
+  // An array of 32 MiB members that lacks one, full of `data_`, with a spare to rebuild on.
   void degrade() {
-    create(5, 3, {"--spares", "1"}, "64M");
+    create(5, 3, {"--spares", "1"}, "32M");
     import(data_);
     done({"fail", vm_, "disk1"});
   }
@@ -50,7 +50,7 @@ class ArrayInterrupt : public ArrayTest {
     return std::make_unique<Program>(Words{"rebuild", vm_, "--speed-max", "8M"});
   }
 
-  const std::string data_ = noise(100'000'000);
+  const std::string data_ = noise(40'000'000);
 };
 
 TEST_F(ArrayInterrupt, RebuildThatWasKilledGoesOnAtItsCheckpoint) {
@@ -98,6 +98,9 @@ TEST_F(ArrayInterrupt, StopEndsTheRebuildOfAnotherProcess) {
   const Ended refused = run({"assemble", vm_});
   EXPECT_EQ(refused.code, 1) << refused.all();
   EXPECT_NE(refused.err.find("already open by another process"), std::string::npos) << refused.err;
+  const Ended seen = done({"status", vm_});
+  EXPECT_NE(seen.err.find("in use by process " + std::to_string(program->pid())), std::string::npos) << seen.err;
+  EXPECT_NE(seen.out.find("[U_U]"), std::string::npos) << seen.out;
   const Ended stopped = done({"stop", vm_});
   EXPECT_NE(stopped.out.find("process " + std::to_string(program->pid())), std::string::npos) << stopped.out;
   EXPECT_EQ(program->wait(20).code, 130);
@@ -105,7 +108,7 @@ TEST_F(ArrayInterrupt, StopEndsTheRebuildOfAnotherProcess) {
 }
 
 TEST_F(ArrayInterrupt, WriterThatWasKilledLeavesADirtyArrayThatAssembleResyncs) {
-  create(5, 3, {}, "64M");
+  create(5, 3, {}, "32M");
   ASSERT_EQ(mkfifo(file_.c_str(), 0600), 0);
   const int fifo = open(file_.c_str(), O_RDWR | O_CLOEXEC);
   Program program({"import", vm_, file_});

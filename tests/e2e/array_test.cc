@@ -51,7 +51,7 @@ TEST_P(EveryLevel, KeepsWhatWasImportedThroughLossAndRebuild) {
 
 INSTANTIATE_TEST_SUITE_P(All, EveryLevel,
                          testing::Values(Shape{"Raid0", 0, 3, 0}, Shape{"Raid1", 1, 2, 1}, Shape{"Raid4", 4, 3, 1},
-                                         Shape{"Raid5", 5, 3, 1}, Shape{"Raid6", 6, 5, 2}),
+                                         Shape{"Raid5", 5, 3, 1}, Shape{"Raid6", 6, 5, 2}, Shape{"Raid10", 10, 4, 1}),
                          [](const auto& info) { return info.param.name; });
 
 TEST_F(ArrayTest, SwappedAndMissingImagesOpenTheSame) {
@@ -189,9 +189,11 @@ TEST_F(ArrayTest, ReplacementIsCopiedAndTheOldMemberLeaves) {
   create(5, 3, {"--spares", "1"});
   const std::string data = noise(2'000'000);
   import(data);
-  done({"replace", vm_, "disk1"});
+  const Ended replaced = done({"replace", vm_, "disk1"});
+  EXPECT_NE(replaced.out.find("to do: resilver rebuild " + vm_), std::string::npos) << replaced.out;
   EXPECT_EQ(slots(), "UUU");
-  done({"rebuild", vm_});
+  const Ended copied = done({"rebuild", vm_});
+  EXPECT_NE(copied.out.find("replace of "), std::string::npos) << copied.out;
   EXPECT_EQ(slots(), "UUU");
   fs::remove(image(1));
   EXPECT_EQ(slots(), "UUU");
@@ -271,6 +273,7 @@ TEST_F(ArrayTest, OptionsThatMakeNoSenseExitWith2AndMakeNothing) {
   usage({"create", vm_, "--level", "5", "--disks", "3", "--size", "16M", "--layout", "spiral"}, "--layout: ");
   usage({"create", vm_, "--level", "5", "--disks", "3", "--size", "16M", "--consistency", "ppl"}, "--consistency: ");
   usage({"create", vm_, "--level", "5", "--disks", "3", "--sise", "16M"}, "--sise");
+  usage({"create", vm_, "--level", "0", "--disks", "2", "--size", "16M", "--consistency", "bitmap"}, "--consistency: ");
   usage({"fail", vm_}, "expected a folder or images, then a member");
   usage({"status"}, "expected a folder or images");
   usage({"export", vm_, file_, "--offset", "x"}, "--offset: ");
