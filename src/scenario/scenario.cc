@@ -190,7 +190,8 @@ std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& con
   if (scenario.fair == Fairness::same_disk) return scenario.disk.size_bytes;
   const std::uint64_t wanted = scenario.volume_bytes + (contender.replicate ? kReplicaReservedBytes : 0);
   const std::uint64_t halves = data_halves(node);
-  const std::uint64_t member = round_up((2 * round_up(wanted, node.chunk_bytes) + halves - 1) / halves, node.chunk_bytes);
+  const std::uint64_t member =
+      round_up((2 * round_up(wanted, node.chunk_bytes) + halves - 1) / halves, node.chunk_bytes);
   return round_up(member + kMemberReservedBytes, 1 << 20);
 }
 
