@@ -292,8 +292,10 @@ Task<Status> make_array(ArraySession& session, const Plan& plan, Maker& maker) {
   disks.spares.assign(all.begin() + plan.disks, all.begin() + static_cast<std::ptrdiff_t>(plan.paths.size()));
   if (!plan.journal.empty()) disks.journal = all.back();
   auto& env = session.env();
+  raid::ArrayConfig config = plan.config;
+  config.tuning.unix_time_at_zero = unix_time_at_zero(env.scheduler());
   auto made =
-      co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), plan.config, disks, plan.assume_clean);
+      co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, disks, plan.assume_clean);
   if (!made) co_return std::unexpected(made.error());
   maker.keep();
   session.adopt(std::move(*made));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <optional>
 #include <set>
 
@@ -95,6 +96,10 @@ ArraySession::ArraySession(uring::RealEnv& environment, uring::StopSignal& signa
 
 ArraySession::~ArraySession() = default;
 
+std::uint64_t unix_time_at_zero(Scheduler& scheduler) {
+  return static_cast<std::uint64_t>(std::time(nullptr) - scheduler.now() / kSecond);
+}
+
 const Disk* ArraySession::find_disk(const std::string& name) const {
   const auto found = std::ranges::find(disks_, name, &Disk::name);
   return found == disks_.end() ? nullptr : &*found;
@@ -149,6 +154,7 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
 Task<Status> ArraySession::start(StartOptions options) {
   if (Status probed = co_await probe(options); !probed) co_return probed;
   raid::AssembleOptions assemble{options.tuning, options.force, options.read_only};
+  assemble.tuning.unix_time_at_zero = unix_time_at_zero(env_.scheduler());
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
                                                   member_disks(disks_), &report_);

@@ -25,6 +25,9 @@ struct StartOptions {
   std::function<Status(const raid::Array&)> check;
 };
 
+// For ArrayTuning: seconds of Unix time when the scheduler's clock read 0.
+std::uint64_t unix_time_at_zero(Scheduler& scheduler);
+
 class ArraySession {
  public:
   ArraySession(uring::RealEnv& environment, uring::StopSignal& signal, std::string name);

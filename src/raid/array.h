@@ -49,6 +49,9 @@ struct ArrayTuning {
   std::uint32_t progress_event_ms = 1'000;       // between two rebuild_progress events
   std::uint32_t slow_member_ms = 0;              // a member whose I/Os take longer than this on average ...
   std::uint32_t slow_member_after_ms = 10'000;   // ... for so long is faulty, if the array survives it; 0 above: never
+  // Unix time in seconds when the scheduler's clock read 0: for creation and update time in superblocks, which tell people
+  // when; nothing is decided by them.
+  std::uint64_t unix_time_at_zero = 0;
   bool hold_recovery = false;  // nothing is rebuilt or resynced: for commands that only change members
 };
 

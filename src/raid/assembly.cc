@@ -103,6 +103,7 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   Superblock& common = core->common_;
   common.set_uuid = random_uuid(core->random_);
   common.set_name = config.name;
+  common.ctime = core->unix_seconds();
   common.level = geometry->level();
   common.layout = geometry->layout();
   common.size_sectors = config.level == Level::raid0 ? 0 : usable / kSectorBytes;

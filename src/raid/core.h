@@ -312,6 +312,7 @@ class Core {
   // metadata.cc
   Task<void> settle(std::uint64_t wanted);
   Task<void> write_superblocks();
+  std::uint64_t unix_seconds() const noexcept;
   Superblock superblock_for(const Member& member) const;
   Task<bool> write_bad_log(Member& member);
   Task<void> ensure_dirty();

@@ -7,6 +7,10 @@ namespace resilver::raid {
 
 // ---- superblocks --------------------------------------------------------------------------------------------------------
 
+std::uint64_t Core::unix_seconds() const noexcept {
+  return tuning_.unix_time_at_zero + static_cast<std::uint64_t>(scheduler_.now() / kSecond);
+}
+
 Superblock Core::superblock_for(const Member& member) const {
   Superblock super = common_;
   const Superblock& own = member.super;
@@ -59,7 +63,7 @@ Task<void> Core::write_superblocks() {
   }
   const std::uint64_t covers = sb_wanted_;
   ++common_.events;
-  common_.utime = common_.events;
+  common_.utime = unix_seconds();
   {
     Batch batch(*this, Cause::metadata);
     const Buffer& bitmap_header = blocks.back();
