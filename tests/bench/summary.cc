@@ -32,7 +32,7 @@ std::string read_file(const char* path) {
 // fio counts the CPU time of its own thread exactly, but not that of kernel workers, which do most of the work on tmpfs. The
 // processes' time less that of start-up has them, with an error of some 10 ms: taken where workers plainly had a part.
 double fio_cpu(double own_s, double processes_s) {
-  constexpr double kWorkersHadPart = 0.1;
+  constexpr double kWorkersHadPart = 0.05;
   return processes_s - own_s > kWorkersHadPart ? processes_s : own_s;
 }
 
