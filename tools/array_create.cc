@@ -111,6 +111,7 @@ Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
 
 Status read_images(const CommandLine& line, Plan& plan, std::uint32_t spares) {
   if (line.words.size() != 1) return fail(Errc::bad_input, "expected one folder, or --devices");
+  if (line.has("journal")) return fail(Errc::bad_input, "--journal goes with --devices; a folder gets its own");
   if (!line.has("disks") || plan.disks == 0) return fail(Errc::bad_input, "--disks N is needed");
   if (!line.has("size")) return fail(Errc::bad_input, "--size SIZE is needed");
   plan.folder = line.words[0];
@@ -128,7 +129,10 @@ Status read_images(const CommandLine& line, Plan& plan, std::uint32_t spares) {
 
 Status read_devices(const CommandLine& line, Plan& plan, std::uint32_t spares) {
   if (!line.words.empty()) return fail(Errc::bad_input, "a folder and --devices exclude each other");
-  if (line.has("size")) return fail(Errc::bad_input, "--size is for fresh images, not for --devices");
+  for (const char* option : {"size", "journal-size"}) {
+    if (line.has(option))
+      return fail(Errc::bad_input, fmt::format("--{} is for fresh images, not for --devices", option));
+  }
   plan.paths = line.options.at("devices");
   if (plan.disks == 0 && plan.paths.size() > spares)
     plan.disks = static_cast<std::uint32_t>(plan.paths.size()) - spares;

@@ -2,6 +2,7 @@
 // superblocks and nothing else, and say what remains to be done.
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -26,8 +27,9 @@ constexpr OptionSpec kForce = {
 struct Change {
   std::string command;
   Place place;
-  std::string word;  // MEMBER as the user wrote it
-  std::string path;  // add, re-add: of the disk that comes
+  std::string word;   // MEMBER as the user wrote it
+  std::string path;   // add, re-add: of the disk that comes
+  bool made = false;  // it is an image that was made for this
   StartOptions start;
   bool force = false;
 
@@ -128,7 +130,10 @@ Status choose_disk(Change& change, std::uint64_t make_bytes) {
   const bool in_folder = !change.place.folder.empty() && !change.word.contains('/');
   change.path = in_folder ? (fs::path(change.place.folder) / change.word).string() : change.word;
   if (in_folder && fs::path(change.path).extension().empty()) change.path += ".img";
-  if (make_bytes > 0) return uring::create_image(change.path, make_bytes, uring::Allocation::sparse);
+  if (make_bytes > 0) {
+    change.made = true;
+    return uring::create_image(change.path, make_bytes, uring::Allocation::sparse);
+  }
   struct stat status;
   if (stat(change.path.c_str(), &status) == 0) return {};
   if (in_folder && stat(change.word.c_str(), &status) == 0) {
@@ -183,14 +188,22 @@ Status check_free_to_use(const Disk& coming, const std::vector<Disk>& others, bo
   return {};
 }
 
-Task<Status> come(ArraySession& session, const Change& change, bool again) {
+Task<Status> come(ArraySession& session, Change& change, bool again) {
   if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
   auto coming = co_await open_coming(session, change);
   if (!coming) co_return std::unexpected(coming.error());
   if (!again) {
     if (Status free = check_free_to_use(*coming, session.disks(), change.force); !free) co_return free;
   }
-  if (Status started = co_await session.start(change.start); !started) co_return started;
+  StartOptions start = change.start;
+  start.check = [&coming](const raid::Array& array) -> Status {
+    const std::uint64_t needed = array.data_offset_bytes() + array.geometry().member_bytes();
+    if (coming->image->size_bytes() >= needed) return {};
+    return fail(Errc::invalid_argument,
+                fmt::format("{}: too small for this array: its size is {}, {} are needed", coming->name,
+                            format_size(coming->image->size_bytes()), format_size(needed)));
+  };
+  if (Status started = co_await session.start(std::move(start)); !started) co_return started;
   if (!again && change.force && own_superblock(*coming, session.disks()) == nullptr) {
     if (Status erased = erase_signatures(coming->path); !erased) co_return erased;
   }
@@ -203,6 +216,7 @@ Task<Status> come(ArraySession& session, const Change& change, bool again) {
         "what was written since it left is not known (no bitmap, or bits cleared): resilver add it instead",
         "is in use");
   }
+  change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   fmt::print("{} {}\n", disk.name, again ? "re-added" : "added");
   print_state(session, change);
@@ -243,7 +257,9 @@ int run_come(int argc, char** argv, const CommandSpec& spec, bool again) {
   if (*bytes % kBlockBytes != 0)
     return refuse_usage(spec.name, fmt::format("--size: not a multiple of {}", kBlockBytes));
   if (Status chosen = choose_disk(*change, *bytes); !chosen) return refuse(spec.name, chosen.error());
-  return run_session(spec.name, [&](ArraySession& session) { return come(session, *change, again); });
+  code = run_session(spec.name, [&](ArraySession& session) { return come(session, *change, again); });
+  if (code != kDone && change->made) unlink(change->path.c_str());
+  return code;
 }
 
 }  // namespace

@@ -83,6 +83,15 @@ std::string why_not(const std::vector<Disk>& disks, const Disk& disk, const raid
   return {};
 }
 
+// An error of the array as a whole gets the array's name; one of a disk has that disk's.
+Error named(const Error& error, const std::string& label, const std::vector<Disk>& disks) {
+  const bool has_name =
+      std::ranges::any_of(disks, [&error](const Disk& disk) { return error.what.contains(disk.name); });
+  return has_name
+             ? error
+             : Error{error.code, fmt::format("{}: {}", label, error.what.empty() ? errc_name(error.code) : error.what)};
+}
+
 std::uint64_t real_seed() {
   std::uint64_t seed = 0;
   if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = static_cast<std::uint64_t>(time(nullptr));
@@ -147,7 +156,7 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     fmt::print(stderr, "resilver {}: {}: {}: left out\n", command_, name, why);
     std::erase_if(disks_, [&name](const Disk& disk) { return disk.name == name; });
   }
-  if (!probed && refused.empty()) co_return std::unexpected(probed.error());
+  if (!probed && refused.empty()) co_return std::unexpected(named(probed.error(), place_.label, disks_));
   co_return checked;
 }
 
@@ -158,7 +167,7 @@ Task<Status> ArraySession::start(StartOptions options) {
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
                                                   member_disks(disks_), &report_);
-  if (!assembled) co_return std::unexpected(assembled.error());
+  if (!assembled) co_return std::unexpected(named(assembled.error(), place_.label, disks_));
   array_ = std::move(*assembled);
   co_return Status{};
 }

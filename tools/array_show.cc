@@ -82,7 +82,8 @@ std::string bitmap_lines(const Superblock& super) {
 
 std::string layout_lines(const Superblock& super) {
   std::string text;
-  const bool named = super.layout != raid::Layout::none && super.level != raid::Level::raid0;
+  const bool chosen = super.level != raid::Level::raid0 || (super.feature_map & raid::kFeatureRaid0Layout) != 0;
+  const bool named = super.layout != raid::Layout::none && chosen;
   if (super.level == raid::Level::raid10) {
     text += "         Layout : near=2\n";
   } else if (named) {

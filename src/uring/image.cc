@@ -436,7 +436,10 @@ Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, N
     direct = false;
     file.fd = ::open(path.c_str(), flags);
   }
-  if (file.fd < 0) co_return fail(open_errc(errno), fmt::format("{}: {}", path, std::strerror(errno)));
+  if (file.fd < 0) {
+    const char* why = errno == EBUSY ? "in use: mounted, or part of another device" : std::strerror(errno);
+    co_return fail(open_errc(errno), fmt::format("{}: {}", path, why));
+  }
   while (access != Access::look && flock(file.fd, (writes ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       co_return fail(Errc::io, fmt::format("{}: flock: {}", path, std::strerror(errno)));

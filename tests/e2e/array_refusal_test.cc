@@ -133,8 +133,20 @@ TEST_F(ArrayRefusal, TooFewMembers) {
   create(5, 3);
   fs::remove(image(0));
   fs::remove(image(1));
-  refuses({"assemble", vm_}, {"1 of 3"});
+  refuses({"assemble", vm_}, {"vm: 1 of 3"});
   refuses({"export", vm_, directory_ / "out"}, {"1 of 3"});
+}
+
+// The dirty mark is what a process leaves that was killed in the middle of a write.
+TEST_F(ArrayRefusal, DirtyAndDegraded) {
+  create(5, 3);
+  import(noise(100'000));
+  for (int i = 0; i < 3; ++i) set_field(image(i), 208, le(0, 8));
+  fs::remove(image(2));
+  refuses({"assemble", vm_}, {"vm: ", "dirty and degraded"});
+  refuses({"rebuild", vm_}, {"vm: ", "dirty and degraded"});
+  const Ended forced = done({"assemble", vm_, "--force"});
+  EXPECT_NE(forced.out.find("[UU_]"), std::string::npos) << forced.out;
 }
 
 // ---- what holds something already ----
@@ -172,6 +184,8 @@ TEST_F(ArrayRefusal, AddOfWhatHoldsSomething) {
   refuses({"add", vm_, other + "/disk0.img"}, {"disk0.img", "md array", "--force"});
   refuses({"add", vm_, "disk1"}, {"disk1.img", "in use, in slot 1"});
   refuses({"add", vm_, "nothing"}, {"nothing.img", "No such file"});
+  refuses({"add", vm_, "small", "--size", "4M"}, {"small.img", "too small"});
+  EXPECT_FALSE(fs::exists(vm_ + "/small.img"));
   done({"add", vm_, other + "/disk0.img", "--force"});
 }
 

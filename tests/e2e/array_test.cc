@@ -225,6 +225,41 @@ TEST_F(ArrayTest, JournalHasAnImageOfItsOwn) {
   EXPECT_NE(done({"status", vm_}).out.find("journal.img["), std::string::npos);
 }
 
+TEST_F(ArrayTest, ArrayWhoseJournalIsLostStartsOnlyByForce) {
+  create(5, 3, {"--consistency", "journal", "--journal-size", "16M"});
+  const std::string data = noise(1'000'000);
+  import(data);
+  fs::remove(vm_ + "/journal.img");
+  refuses({"assemble", vm_}, {"vm: ", "journal", "force"});
+  refuses({"import", vm_, file_}, {"vm: ", "journal", "force"});
+  EXPECT_TRUE(export_text(0, data.size()) == data) << "reading needs no journal";
+  done({"assemble", vm_, "--force"});
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+}
+
+TEST_F(ArrayTest, Raid0UsesAllOfUnequalMembers) {
+  done({"create", vm_, "--level", "0", "--disks", "3", "--size", "4M,8M,16M"});
+  const std::uint64_t size = std::stoull(status_of("size"));
+  EXPECT_EQ(size, (3 + 7 + 15) << 20);
+  const std::string data = noise(size);
+  import(data);
+  EXPECT_TRUE(export_text(0, size) == data);
+}
+
+TEST_F(ArrayTest, Raid6RebuildsTwoMembersAtOnce) {
+  create(6, 5, {"--spares", "2"});
+  const std::string data = noise(10'000'000);
+  import(data);
+  done({"fail", vm_, "disk0"});
+  done({"fail", vm_, "disk3"});
+  const Ended third = run({"fail", vm_, "disk1"});
+  EXPECT_NE(third.code, 0) << third.all();
+  done({"rebuild", vm_});
+  EXPECT_EQ(slots(), "UUUUU");
+  for (const int gone : {0, 1, 2, 3}) fs::remove(image(gone));
+  EXPECT_TRUE(export_text(0, data.size()) == data) << "by disk4 and the two that were rebuilt";
+}
+
 TEST_F(ArrayTest, ScrubCountsLocatesAndRepairs) {
   create(6, 5);
   const std::string data = noise(4'000'000);
