@@ -247,7 +247,8 @@ class Array final : public BlockDevice {
 
   std::uint64_t size_bytes() const noexcept override;
 
-  // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost), limit (no buffers),
+  // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then
+  // reads of what members still hold are answered), limit (no buffers),
   // closed (stopping), read_only (assembled so; flushes then succeed); RAID 0 passes its member's error on. A
   // failed request may have been done in part.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).

@@ -257,6 +257,7 @@ void Core::seat(Member& member, const DiskFound& found) {
   }
   // A replacement that was whole when the member that it replaced went needs nothing more.
   member.state = reached >= geometry_.member_bytes() ? MemberState::in_sync : MemberState::rebuilding;
+  member.by_bitmap = (member.super.feature_map & kFeatureRecoveryBitmap) != 0;
   slots_[slot] = &member;
 }
 
@@ -378,11 +379,14 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
                    "the journal disk is missing: parity may not match what was being written; force starts without it");
   }
   bool dirty = lineup->forced || journal_lost;
+  std::uint64_t reached = dirty ? 0 : kResyncDone;
   for (std::size_t i = 0; i < given.size(); ++i) {
     const bool current =
         given[i].super && found[i].verdict != DiskVerdict::unusable && given[i].super->events + 1 >= fresh.events;
-    dirty = dirty || (current && given[i].super->resync_offset_sectors != kResyncDone);
+    if (current) reached = std::min(reached, given[i].super->resync_offset_sectors);
   }
+  dirty = dirty || reached != kResyncDone;
+  if (dirty) core->resync_reached_ = round_down(std::min(reached * kSectorBytes, geometry->sync_bytes()), kBandBytes);
   const bool degraded = core->redundancy_left() < geometry->redundancy();
   if (dirty && degraded && geometry->parity_disks() > 0 && !options.force && !options.read_only) {
     co_return fail(
@@ -426,6 +430,7 @@ Task<void> Core::commit_level() {
 void Core::start() {
   tasks_.spawn(manage());
   tasks_.spawn(housekeeping());
+  if (tuning_.slow_member_ms != 0 && geometry_.redundancy() > 0) tasks_.spawn(watch_slowness());
 }
 
 }  // namespace resilver::raid

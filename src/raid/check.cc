@@ -126,11 +126,13 @@ Task<void> Core::finish_resync() {
   if (journal_) co_await journal_->trim();
   if (co_await flush_members(Cause::resync) != Errc::ok || version != version_) co_return;
   resync_needed_ = false;
+  resync_reached_ = 0;
   may_locate_ = true;
   if (bitmap_) bitmap_->resynced();
   emit(EventKind::resync_finished, {}, geometry_.sync_bytes());
   last_write_ = scheduler_.now();
   house_event_.wake_all();
+  if (!dirty_) co_await commit();
   if (redundancy_full()) emit(EventKind::redundancy_full);
 }
 

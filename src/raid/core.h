@@ -110,6 +110,11 @@ struct Pass {
   std::uint64_t mismatch_rows = 0;
   std::vector<Mismatch> mismatches;
   Nanos paced = 0, reading = 0, writing = 0;
+  struct Sample {
+    Nanos at;
+    std::uint64_t processed;
+  };
+  std::deque<Sample> samples;  // of the last second, and one before
 };
 
 class Core {
@@ -308,6 +313,9 @@ class Core {
             Errc error = Errc::ok);
   void watch() noexcept;
   void watchdog_fired() noexcept;
+  Task<void> watch_slowness();
+  bool seems_slow(Member& member) const noexcept;
+  void judge_slowness(Member& member);
 
   // metadata.cc
   Task<void> settle(std::uint64_t wanted);
@@ -352,10 +360,12 @@ class Core {
   void retire(Pass& pass, std::uint64_t begin, std::uint64_t end);
   Task<void> pace(Pass& pass, std::uint64_t bytes);
   Task<void> checkpoint(Pass& pass);
+  Task<bool> run_window(Pass& pass);
   Task<void> finish_rebuild(const Pass& pass);
   Task<void> finish_resync();
   LimitedBy limit_of(const Pass& pass) const noexcept;
   RecoveryStatus recovery_of(const Pass& pass) const noexcept;
+  void sample(Pass& pass) const;
   MemberSet targets() const noexcept;
   MemberSet targets(const Pass& pass) const noexcept;
   MemberSet replaced() const noexcept;  // slots whose member has a replacement in the making
@@ -413,8 +423,9 @@ class Core {
   bool dirty_ = false;          // superblocks are to say so
   bool dirty_durable_ = false;  // and do
   bool resync_needed_ = false;
-  bool forced_ = false;        // started dirty and degraded: parity is taken for right
-  std::uint64_t version_ = 0;  // of the membership: changes whenever a slot does
+  std::uint64_t resync_reached_ = 0;  // everything below was resynced, and flushed (Geometry::sync_bytes() counts)
+  bool forced_ = false;               // started dirty and degraded: parity is taken for right
+  std::uint64_t version_ = 0;         // of the membership: changes whenever a slot does
   std::uint64_t sb_wanted_ = 0;
   std::uint64_t sb_done_ = 0;
   bool sb_busy_ = false;

@@ -104,7 +104,7 @@ bool Core::readable(std::uint32_t slot, std::uint64_t from, std::uint64_t to) co
 // A read of members that hold all of it: one leaf for each, no coroutine.
 bool Core::try_straight_read(Op& op) noexcept {
   const IoRequest& request = *op.request;
-  if (request.op != IoOp::read || failed_) return false;
+  if (request.op != IoOp::read) return false;  // of a failed array, too, what live members hold
   if (geometry_.is_mirrored()) return try_mirror_read(op);
   const Location first = geometry_.map(request.offset);
   if (first.chunk_offset + request.length <= geometry_.chunk_bytes()) {

@@ -40,6 +40,8 @@ void LeafPool::completed(Runnable& self) noexcept {
     } else {
       leaf.unlink();
       --leaf.member->in_flight_count;
+      leaf.member->latency += (leaf.pool->scheduler_.now() - leaf.started - leaf.member->latency) / 8;
+      ++leaf.member->answered;
       if (leaf.status != Errc::ok) ++leaf.member->errors;
       leaf.sink->leaf_done(leaf);
     }

@@ -56,6 +56,10 @@ struct Member {
   std::uint64_t next_sequential = 0;  // where the last read ended
   IoCounters io;
   std::uint64_t errors = 0;
+  Nanos latency = 0;                  // of its I/Os, averaged exponentially (an eighth of each new one)
+  std::uint64_t answered = 0;         // I/Os that it completed
+  std::uint64_t answered_before = 0;  // when judge_slowness() last looked
+  Nanos slow_since = kNever;
 
   bool holds(std::uint64_t end) const noexcept {
     return state == MemberState::in_sync || (state == MemberState::rebuilding && watermark >= end);

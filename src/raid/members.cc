@@ -112,6 +112,51 @@ void Core::watchdog_fired() noexcept {
   if (watchdog_.pending) scheduler_.arm(watchdog_, next);
 }
 
+// ---- slow members -----------------------------------------------------------------------------------------------------
+
+bool Core::seems_slow(Member& member) const noexcept {
+  const Nanos limit = tuning_.slow_member_ms * kMillisecond;
+  const bool waits = !member.in_flight.empty() && scheduler_.now() - member.in_flight.front().started > limit;
+  return member.latency > limit || waits;
+}
+
+// A member is slow if it is so by itself: fewer than half of the others are. Then the load is not to blame.
+void Core::judge_slowness(Member& member) {
+  const bool idle = member.answered == member.answered_before && member.in_flight.empty();
+  member.answered_before = member.answered;
+  if (idle) return;
+  std::uint32_t others = 0;
+  std::uint32_t slow = 0;
+  for (Member* other : slots_) {
+    if (other == nullptr || !other->live() || other == &member) continue;
+    ++others;
+    slow += seems_slow(*other) ? 1 : 0;
+  }
+  if (!seems_slow(member) || slow * 2 >= others || !survives_without(member)) {
+    member.slow_since = kNever;
+    return;
+  }
+  const Nanos now = scheduler_.now();
+  member.slow_since = std::min(member.slow_since, now);
+  if (now - member.slow_since < tuning_.slow_member_after_ms * kMillisecond) return;
+  emit(EventKind::member_slow, member.name, static_cast<std::uint64_t>(member.latency / kMicrosecond));
+  mark_faulty(member, Errc::timeout);
+}
+
+Task<void> Core::watch_slowness() {
+  const Nanos pause = std::max<Nanos>(tuning_.slow_member_after_ms * kMillisecond / 16, kMillisecond);
+  Nanos next = scheduler_.now() + pause;
+  while (!stopping_) {
+    co_await house_event_.wait_until(next);
+    if (stopping_ || scheduler_.now() < next) continue;
+    next = scheduler_.now() + pause;
+    for (std::uint32_t slot = 0; slot < slots_.size() && !failed_; ++slot) {
+      if (slots_[slot] != nullptr && slots_[slot]->live()) judge_slowness(*slots_[slot]);
+    }
+    co_await settle(faults_settled_);
+  }
+}
+
 // ---- failing ------------------------------------------------------------------------------------------------------------
 
 bool Core::judge(const Batch& batch) {

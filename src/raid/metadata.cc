@@ -21,7 +21,8 @@ Superblock Core::superblock_for(const Member& member) const {
   super.bitmap_offset = own.bitmap_offset;
   super.bblog_offset = own.bblog_offset;
   super.bblog_size_sectors = own.bblog_size_sectors;
-  super.resync_offset_sectors = dirty_ ? 0 : kResyncDone;
+  // md's way: while the array is written everything may differ, between writes only what no resync has reached yet.
+  super.resync_offset_sectors = dirty_ ? 0 : resync_needed_ ? resync_reached_ / kSectorBytes : kResyncDone;
   super.recovery_offset_sectors = 0;
   super.feature_map = bitmap_ ? kFeatureBitmap : 0;
   if (journal_) super.feature_map |= kFeatureJournal;
@@ -30,6 +31,7 @@ Superblock Core::superblock_for(const Member& member) const {
   if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
   if (member.state == MemberState::rebuilding || member.state == MemberState::replacement) {
     super.feature_map |= kFeatureRecoveryOffset;
+    if (member.by_bitmap && bitmap_) super.feature_map |= kFeatureRecoveryBitmap;
     if (member.state == MemberState::replacement) super.feature_map |= kFeatureReplacement;
     super.recovery_offset_sectors = member.checkpoint / kSectorBytes;
   }
@@ -175,9 +177,9 @@ Task<Errc> Core::flush_members(Cause cause) {
 // After some time without writes: everything durable, then "clean".
 Task<void> Core::try_clean() {
   const Nanos seen = last_write_;
-  if (!dirty_ || active_writes_ != 0 || resync_needed_ || failed_) co_return;
+  if (!dirty_ || active_writes_ != 0 || failed_) co_return;
   if (co_await flush_members(Cause::metadata) != Errc::ok) co_return;
-  if (active_writes_ != 0 || last_write_ != seen || resync_needed_ || failed_) co_return;
+  if (active_writes_ != 0 || last_write_ != seen || failed_) co_return;
   dirty_ = dirty_durable_ = false;
   co_await commit();
 }
@@ -219,7 +221,7 @@ Task<void> Core::stop() {
     for (const auto& member : members_) {
       if (flushed && member->live()) member->checkpoint = member->watermark;
     }
-    if (!resync_needed_ && flushed) dirty_ = false;
+    if (flushed) dirty_ = false;
     co_await commit();
   }
   if (scheduler_.disarm(watchdog_)) watchdog_.pending = false;

@@ -187,10 +187,16 @@ Task<void> Core::finish_replace(const Pass& pass) {
 
 // ---- checkpoints and ends -----------------------------------------------------------------------------------------------
 
-// A checkpoint is written only after a flush of its target (rule 3).
+// A checkpoint is written only after a flush of what it is about (rule 3). A resync's is on disk only between writes: while
+// the array is written its superblocks say that everything may differ.
 Task<void> Core::checkpoint(Pass& pass) {
   const std::uint64_t reached = pass.retired;
-  if (journal_) co_await journal_->trim();
+  if (pass.kind == RecoveryKind::resync) {
+    if (co_await flush_members(pass.cause) != Errc::ok || interrupted(pass)) co_return;
+    resync_reached_ = reached;
+    if (!dirty_) co_await commit();
+    co_return;
+  }
   {
     Batch batch(*this, pass.cause);
     for (const std::uint32_t slot : targets(pass)) batch.flush(*target(pass, slot));

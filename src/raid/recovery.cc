@@ -12,6 +12,11 @@ namespace {
 
 constexpr Nanos kBusy = 50 * kMillisecond;  // the foreground counts as busy for so long after a request
 
+std::uint64_t rate_of(std::uint64_t bytes, Nanos time) noexcept {
+  if (time <= 0) return 0;
+  return static_cast<std::uint64_t>(static_cast<unsigned __int128>(bytes) * kSecond / static_cast<std::uint64_t>(time));
+}
+
 }  // namespace
 
 MemberSet Core::replaced() const noexcept {
@@ -61,6 +66,7 @@ bool Core::choose_pass(Pass& pass) {
     pass.cause = Cause::resync;
     pass.repair = true;
     pass.only_marked = bitmap_ != nullptr;
+    if (!pass.only_marked) pass.next = resync_reached_;
     emit(EventKind::resync_started, {}, 0, pass.total);
     return true;
   } else if (!replaced().empty()) {
@@ -123,6 +129,9 @@ Task<void> Core::run_pass(Pass& pass) {
     co_await workers.join();
   }
   last_recovery_ = recovery_of(pass);
+  last_recovery_.rate = rate_of(pass.processed, scheduler_.now() - pass.started);
+  // What a resync has done counts once it is flushed: finish_resync() or stop() sees to that.
+  if (pass.kind == RecoveryKind::resync && stopping_ && !pass.only_marked) resync_reached_ = pass.retired;
   pass_ = nullptr;
   pass_event_.wake_all();
 }
@@ -144,41 +153,45 @@ MemberRange Core::lock_range(const Pass& pass, std::uint64_t begin, std::uint64_
 
 // Locks are asked for in the order of the windows. Else: the second window has its lock, a request for both queues behind
 // it, the first window queues behind the request, and the second waits to retire after the first, for ever.
+Task<bool> Core::run_window(Pass& pass) {
+  co_await pass.turn.acquire();
+  std::optional<SemaphoreGuard> turn(pass.turn);
+  if (pass.only_marked && pass.next < pass.total) {
+    const std::uint64_t marked = bitmap_->next_marked(pass.next);
+    pass.next = marked < pass.total ? std::max(pass.next, marked / kBandBytes * kBandBytes) : pass.total;
+  }
+  if (pass.next >= pass.total) co_return false;
+  const std::uint64_t begin = pass.next;
+  std::uint64_t end = std::min(begin + kBandBytes, pass.total);
+  // What lies between regions with bits is one window, in which there is nothing to do: the watermark passes it under its
+  // lock, like any other.
+  const bool gap = pass.by_bitmap && !marked(pass, begin, end);
+  if (gap && !pass.slot && end < pass.total) {
+    const std::uint64_t set = bitmap_->next_set(end);
+    end = set < pass.total ? std::max(end, set / kBandBytes * kBandBytes) : pass.total;
+  }
+  pass.next = end;
+  pass.order.push_back(begin);
+  if (!gap) co_await pace(pass, end - begin);
+  const MemberRange locked = lock_range(pass, begin, end);
+  RangeGuard lock(locks_, locked.begin, locked.end, true);
+  co_await lock;
+  turn.reset();
+  const bool done = !interrupted(pass) && co_await process(pass, begin, end);
+  while (pass.order.front() != begin) co_await pass_event_.wait();
+  pass.order.pop_front();
+  if (done && !interrupted(pass)) {
+    retire(pass, begin, end);
+  } else {
+    pass.stop = true;
+  }
+  pass_event_.wake_all();
+  co_return !pass.stop;
+}
+
 Task<void> Core::worker(Pass& pass) {
-  while (!interrupted(pass)) {
-    co_await pass.turn.acquire();
-    std::optional<SemaphoreGuard> turn(pass.turn);
-    if (pass.only_marked && pass.next < pass.total) {
-      const std::uint64_t marked = bitmap_->next_marked(pass.next);
-      pass.next = marked < pass.total ? std::max(pass.next, marked / kBandBytes * kBandBytes) : pass.total;
-    }
-    if (pass.next >= pass.total) co_return;
-    const std::uint64_t begin = pass.next;
-    std::uint64_t end = std::min(begin + kBandBytes, pass.total);
-    // What lies between regions with bits is one window, in which there is nothing to do: the watermark passes it under its
-    // lock, like any other.
-    const bool gap = pass.by_bitmap && !marked(pass, begin, end);
-    if (gap && !pass.slot && end < pass.total) {
-      const std::uint64_t set = bitmap_->next_set(end);
-      end = set < pass.total ? std::max(end, set / kBandBytes * kBandBytes) : pass.total;
-    }
-    pass.next = end;
-    pass.order.push_back(begin);
-    if (!gap) co_await pace(pass, end - begin);
-    const MemberRange locked = lock_range(pass, begin, end);
-    RangeGuard lock(locks_, locked.begin, locked.end, true);
-    co_await lock;
-    turn.reset();
-    const bool done = !interrupted(pass) && co_await process(pass, begin, end);
-    while (pass.order.front() != begin) co_await pass_event_.wait();
-    pass.order.pop_front();
-    if (done && !interrupted(pass)) {
-      retire(pass, begin, end);
-    } else {
-      pass.stop = true;
-    }
-    pass_event_.wake_all();
-    const bool noted = pass.kind == RecoveryKind::rebuild || pass.kind == RecoveryKind::replace;
+  while (!interrupted(pass) && co_await run_window(pass)) {
+    const bool noted = pass.kind != RecoveryKind::scrub && !pass.only_marked;
     if (noted && scheduler_.now() >= pass.next_checkpoint && !interrupted(pass)) {
       pass.next_checkpoint = scheduler_.now() + tuning_.checkpoint_ms * kMillisecond;
       co_await checkpoint(pass);
@@ -189,6 +202,7 @@ Task<void> Core::worker(Pass& pass) {
 void Core::retire(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   pass.retired = end;
   pass.processed += end - begin;
+  sample(pass);
   if (pass.kind != RecoveryKind::rebuild && pass.kind != RecoveryKind::replace) return;
   for (const std::uint32_t slot : targets(pass)) {
     Member& member = *target(pass, slot);
@@ -231,16 +245,24 @@ LimitedBy Core::limit_of(const Pass& pass) const noexcept {
   return most == pass.reading ? LimitedBy::survivor_reads : LimitedBy::target_writes;
 }
 
+void Core::sample(Pass& pass) const {
+  const Nanos now = scheduler_.now();
+  pass.samples.push_back({now, pass.processed});
+  // At most 64 a second, and one that is older.
+  while (pass.samples.size() > 2 && pass.samples[1].at <= now - kSecond) pass.samples.pop_front();
+  const std::size_t last = pass.samples.size() - 1;
+  if (last >= 2 && now - pass.samples[last - 2].at < kSecond / 64) pass.samples.erase(pass.samples.end() - 2);
+}
+
 RecoveryStatus Core::recovery_of(const Pass& pass) const noexcept {
   RecoveryStatus status;
   status.kind = pass.kind;
   status.done_bytes = pass.retired;
   status.total_bytes = pass.total;
-  const Nanos elapsed = scheduler_.now() - pass.started;
-  if (elapsed > 0) {
-    status.rate = static_cast<std::uint64_t>(static_cast<unsigned __int128>(pass.processed) * kSecond /
-                                             static_cast<std::uint64_t>(elapsed));
-  }
+  const Nanos now = scheduler_.now();
+  const bool young = now - pass.started <= kSecond || pass.samples.empty();
+  status.rate = young ? rate_of(pass.processed, now - pass.started)
+                      : rate_of(pass.processed - pass.samples.front().processed, now - pass.samples.front().at);
   status.limited_by = limit_of(pass);
   return status;
 }

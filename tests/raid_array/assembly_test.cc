@@ -217,12 +217,16 @@ TEST(Assembly, WithRecoveryHeldNothingIsRebuilt) {
     co_await lab.array->recovered();
     co_await lab.sleep(kMinute);
     EXPECT_EQ(lab.array->status().members.at(4).state, MemberState::spare);
+    EXPECT_TRUE((co_await lab.array->replace_member("d2")).has_value());
+    co_await lab.sleep(kMinute);
+    EXPECT_EQ(lab.array->status().members.at(4).state, MemberState::replacement);
     EXPECT_EQ(lab.io(Cause::rebuild).writes, 0u);
     co_await lab.array->stop();
     lab.array.reset();
     EXPECT_TRUE((co_await lab.assemble(lab.some(0, 5))).has_value());
     co_await lab.array->recovered();
-    EXPECT_TRUE(lab.array->redundancy_full());
+    EXPECT_EQ(lab.member(2).name, "d4");
+    EXPECT_EQ(lab.member(1).state, MemberState::missing);
     EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
     co_await lab.finish();
   }));

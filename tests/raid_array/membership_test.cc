@@ -278,6 +278,37 @@ TEST(ReAdd, WritesGoOnMeanwhile) {
   }
 }
 
+// A write locks first and sets its bit later (its array was clean): a window that found no bit may have waited for it.
+TEST(ReAdd, AWriteThatSetsItsBitLateIsNotMissed) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid10}) {
+    run(
+        4,
+        [level](Lab& lab) -> Task<void> {
+          ArrayTuning tuning;
+          tuning.bitmap_sleep_ms = 20;
+          tuning.idle_clean_ms = 5;
+          co_await lab.create(config(level, Consistency::bitmap, tuning), 4);
+          EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
+          co_await lab.sleep(kSecond);
+          for (unsigned round = 0; round < 40; ++round) {
+            EXPECT_TRUE((co_await lab.array->fail_member("d1")).has_value());
+            EXPECT_EQ(co_await lab.write(0, 4 * kKiB, round), Errc::ok);
+            co_await lab.sleep(100 * kMillisecond);  // clean
+            TaskGroup both(lab.env.scheduler());
+            both.spawn(
+                [](Lab& l) -> Task<void> { EXPECT_TRUE((co_await l.array->readd_disk(l.disk(1))).has_value()); }(lab));
+            co_await lab.sleep(round * 20 * kMicrosecond);
+            EXPECT_EQ(co_await lab.write(3 * kMiB, 4 * kKiB, 100 + round), Errc::ok);
+            co_await both.join();
+            EXPECT_TRUE(co_await lab.whole());
+            EXPECT_EQ(co_await lab.mismatches(), 0u) << name(level) << " " << round;
+            co_await lab.sleep(100 * kMillisecond);
+          }
+        },
+        5 * kMiB);
+  }
+}
+
 TEST(ReAdd, IsRefusedWhenBitsThatItNeedsWereCleared) {
   run(5, [](Lab& lab) -> Task<void> {
     ArrayTuning tuning;
