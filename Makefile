@@ -31,7 +31,7 @@ SEED ?= 1
 
 # ---- packages: the one list ------------------------------------------------------------------------------------------
 # llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
-PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev \
+PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev libxxhash-dev \
   libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev \
   user-mode-linux mdadm grub-common libblkid-dev
 BENCH_PACKAGES := fio btrfs-progs

@@ -16,6 +16,9 @@ enum class PlantedBug : std::uint8_t {
   no_fencing,                   // replica: an old epoch is obeyed
   lease_ignored,                // replica: a primary serves without its lease
   reconciliation_skipped,       // replica: a promoted primary does not settle the last writes
+  generation_not_changed,       // replica: a change of the in-sync set opens no new generation
+  inconsistent_promoted,        // replica: a half-copied node may become primary
+  checksum_skips_a_block,       // replica: a comparison by checksum leaves a block out
 };
 
 inline PlantedBug planted_bug_now = PlantedBug::none;

@@ -87,7 +87,7 @@ Task<void> Client::Impl::try_node(const ClientConfig::Node& node) {
   if (!connection || closing.is_set() || current != nullptr) co_return;
   Session session(scheduler, std::move(*connection));
   const Nanos deadline = scheduler.now() + 2 * ms(config.detect_ms);  // older requests may have to end there first
-  const ClientHello hello{config.volume, config.attachment, config.client};
+  const ClientHello hello{config.volume, config.attachment, config.client, config.own_copy};
   if (!co_await session.send_now(encode(0, hello), deadline)) co_return;
   auto answer = co_await session.receive(deadline);
   if (answer) {

@@ -32,6 +32,7 @@ struct ClientConfig {
   std::uint64_t op_timeout_ms = 30'000;  // then a write is unknown, a read failed: Errc::timeout
   std::uint64_t detect_ms = 500;         // a session silent (or without service) for so long is given up
   std::uint64_t retry_ms = 20;           // pause between rounds over all nodes
+  bool own_copy = false;                 // read a node's own copy, read-only, beside the attachment (split_brain.h)
   std::uint32_t max_in_flight = 256;     // pieces of at most 1 MiB on the session; more wait here
 };
 

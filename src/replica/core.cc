@@ -22,6 +22,14 @@ void Core::emit(ReplicaEvent event) {
   config.on_event(event);
 }
 
+void Core::refuse(NodeId peer, Errc reason) {
+  ++refusals;
+  const auto [at, first] = refused_at.try_emplace(peer < kMaxNodes ? peer : kNoNode, now());
+  if (!first && now() - at->second < kMinute) return;
+  at->second = now();
+  emit({.kind = EventKind::peer_refused, .peer = at->first, .reason = reason});
+}
+
 void Core::fail_device() {
   if (device_failed) return;
   device_failed = true;
@@ -30,6 +38,7 @@ void Core::fail_device() {
 }
 
 Task<Errc> Core::read_local(Extent extent, Buffer buffer) {
+  if (metadata.now().lost_in(extent)) co_return Errc::medium;
   for (int attempt = 0;; ++attempt) {
     const Errc status = co_await Io::read(device, extent.offset, buffer);
     if (status != Errc::limit || attempt >= 1000) co_return status;
@@ -44,6 +53,9 @@ Task<Errc> Core::write_local(IoOp op, Extent extent, Buffer buffer) {
       status = co_await Io::write(device, extent.offset, buffer, true);
     } else {
       status = co_await Io::write_zeroes(device, extent.offset, extent.length, true);
+    }
+    if (status == Errc::ok && metadata.now().lost_in(extent)) {
+      status = co_await metadata.update([&](Superblock& s) { s.remove_lost(extent); });
     }
     if (status != Errc::limit || attempt >= 1000) co_return status;
     co_await sleep_for(scheduler, kMillisecond);
@@ -71,6 +83,9 @@ const char* event_kind_name(EventKind kind) noexcept {
     case EventKind::resync_finished: return "resync_finished";
     case EventKind::block_healed: return "block_healed";
     case EventKind::device_failed: return "device_failed";
+    case EventKind::block_lost: return "block_lost";
+    case EventKind::split_brain: return "split_brain";
+    case EventKind::peer_refused: return "peer_refused";
   }
   return "?";
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <vector>
 
 #include "async/intrusive_list.h"
@@ -106,13 +107,18 @@ struct Core {
   bool device_failed = false;
 
   // As a follower.
-  Nanos last_heard = 0;  // last beacon received, or the start of this process
+  std::vector<Generation> other_history;  // split brain: of the primary that told us so; else empty
+  bool force_promotion = false;           // asked for by the operator, not done yet
+  Errc force_refused = Errc::ok;          // why the last one was not done
+  Nanos last_heard = 0;                   // last beacon received, or the start of this process
   bool primary_resigned = false;
   bool proposing = false;         // a compare-and-swap of ours is under way: no primary is obeyed
   std::uint64_t newer_epoch = 0;  // somebody showed us this epoch; a primary of a lower one is deposed
   std::uint64_t durable_seq = 0;
   RecentWrites recent;
 
+  std::map<NodeId, Nanos> refused_at;
+  std::uint64_t refusals = 0;
   std::uint64_t replication_bytes = 0, resync_bytes = 0, heal_bytes = 0, reads_healed = 0, writes = 0, reads = 0;
 
   bool stand_alone() const noexcept { return config.arbiter.empty(); }
@@ -125,6 +131,9 @@ struct Core {
   const std::string* address_of(NodeId id) const noexcept;
 
   void emit(ReplicaEvent event);
+  // What this peer (kNoNode: nobody knows who) sent ended its session. Told once per peer and minute, so that a strange
+  // one cannot fill a log.
+  void refuse(NodeId peer, Errc reason);
   void fail_device();  // once: the device is given up
 
   // Local I/O. Running out of a bounded resource is waited out; what remains is an error of the device.

@@ -10,7 +10,7 @@ namespace resilver::replica {
 
 // When this node should look at the record: at its start, after a grace without beacons, at once after a resignation.
 Nanos Election::due() const {
-  if (core_.primary_resigned) return next_ask_;
+  if (core_.primary_resigned || core_.force_promotion) return next_ask_;
   if (secondary_.active() || core_.last_heard > started_) return std::max(next_ask_, core_.last_heard + core_.grace());
   return next_ask_;
 }
@@ -25,6 +25,7 @@ Task<std::optional<Election::Win>> Election::wait_and_try() {
   if (!now || core_.stopping.is_set() || core_.device_failed) co_return std::nullopt;
   core_.primary = now->record.primary;
   core_.in_sync = now->record.in_sync;
+  if (core_.force_promotion) co_return co_await force(*now);
   const bool virgin = now->record.epoch == 0;
   const bool named =
       virgin ? core_.config.first_primary == core_.config.self : now->record.in_sync.contains(core_.config.self);
@@ -44,7 +45,33 @@ Task<std::optional<Election::Win>> Election::wait_and_try() {
 
 bool Election::eligible(bool virgin) const {
   const Superblock& s = core_.metadata.now();
-  return !core_.device_failed && !s.inconsistent && s.fresh() == virgin;
+  const bool consistent = !s.inconsistent || planted(PlantedBug::inconsistent_promoted);
+  return !core_.device_failed && consistent && s.fresh() == virgin;
+}
+
+// The operator takes this copy, whatever the others have: the set is this node alone. Half-copied, new and failed ones are
+// refused even so (rule 7), and a node that hears a primary: that one would have to be stopped first.
+Task<std::optional<Election::Win>> Election::force(VersionedRecord now) {
+  const Nanos quiet = core_.last_heard + core_.grace();
+  core_.force_refused = Errc::ok;
+  if (!eligible(false)) {
+    core_.force_refused = Errc::unavailable;
+  } else if (secondary_.active() && core_.other_history.empty() && core_.now() < core_.last_heard + core_.lease()) {
+    core_.force_refused = Errc::busy;
+  }
+  if (core_.force_refused != Errc::ok) {
+    core_.force_promotion = false;
+    core_.changed.wake_all();
+    co_return std::nullopt;
+  }
+  // A member may have granted a lease just before; a node outside the set has granted none.
+  if (now.record.in_sync.contains(core_.config.self) && core_.now() < quiet) {
+    next_ask_ = quiet;
+    co_return std::nullopt;
+  }
+  auto win = co_await swap(now, NodeSet::of(core_.config.self));
+  if (win) core_.force_promotion = false;
+  co_return win;
 }
 
 PromoteAnswer Election::answer() const {
@@ -131,7 +158,8 @@ Task<std::optional<Election::Win>> Election::swap(VersionedRecord now, NodeSet m
   if (win && !core_.stopping.is_set()) {
     const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
       s.epoch = std::max(s.epoch, wanted.epoch);
-      s.push(generation_of(now.record));  // what we hold, even if its Configure did not reach us
+      // What a member holds, even if its Configure did not reach us. Who promotes himself by force from outside does not.
+      if (now.record.in_sync.contains(core_.config.self)) s.push(generation_of(now.record));
       s.push(generation_of(wanted));
     });
     if (stored != Errc::ok) {

@@ -43,6 +43,7 @@ class Election {
     bool better = false;
   };
   Nanos due() const;
+  Task<std::optional<Win>> force(VersionedRecord now);
   Task<std::optional<Win>> propose(VersionedRecord now);
   Task<Answers> query(NodeSet members, bool virgin);
   Task<void> query_one(NodeId id, bool virgin, Answers& answers);

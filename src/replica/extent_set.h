@@ -15,6 +15,7 @@ class ExtentSet {
  public:
   bool empty() const noexcept { return extents_.empty(); }
   std::uint64_t bytes() const noexcept { return bytes_; }
+  std::size_t count() const noexcept { return extents_.size(); }
 
   void add(Extent e) {
     if (e.length == 0) return;

@@ -146,8 +146,11 @@ Task<Errc> IntentBitmap::merge(std::span<const std::byte> bits) {
   co_return Errc::ok;
 }
 
-void IntentBitmap::clear(std::uint64_t first, std::uint64_t bits) noexcept {
-  for (std::uint64_t bit = first; bit < std::min(count_, first + bits); ++bit) {
+void IntentBitmap::clear(Extent extent) noexcept {
+  const std::uint64_t first = (extent.offset + granule_ - 1) / granule_;
+  const std::uint64_t end =
+      extent.end() >= volume_bytes_ ? (volume_bytes_ + granule_ - 1) / granule_ : extent.end() / granule_;
+  for (std::uint64_t bit = first; bit < std::min(count_, end); ++bit) {
     if (!test(bit)) continue;
     want_[bit / 64] &= ~(std::uint64_t{1} << (bit % 64));
     --set_count_;

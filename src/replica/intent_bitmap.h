@@ -42,8 +42,9 @@ class IntentBitmap {
   // Durably adds a peer's bits (bytes() bytes).
   Task<Errc> merge(std::span<const std::byte> bits);
 
-  // Clears bits in memory and marks them for write_back(). The caller has proved that they are not needed.
-  void clear(std::uint64_t first, std::uint64_t bits) noexcept;
+  // Clears the bits of all granules that lie wholly inside, in memory, and marks them for write_back(). The caller has
+  // proved that they are not needed.
+  void clear(Extent extent) noexcept;
   // Writes blocks whose cleared bits are still set on disk.
   Task<Errc> write_back();
 

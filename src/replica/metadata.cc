@@ -18,8 +18,9 @@ constexpr std::uint32_t kFormatVersion = 1;
 constexpr std::size_t kAtMagic = 0, kAtVersion = 8, kAtCrc = 12, kAtSequence = 16, kAtVolume = 24, kAtNode = 32,
                       kAtFlags = 36, kAtVolumeBytes = 40, kAtGranule = 48, kAtBitCount = 56, kAtEpoch = 64,
                       kAtAttachment = 72, kAtBitsSince = 80, kAtHistoryCount = 88, kAtHistory = 96,
-                      kGenerationBytes = 24;
-static_assert(kAtHistory + kGenerations * kGenerationBytes <= kBlockBytes);
+                      kGenerationBytes = 24, kAtResyncId = 288, kAtLostCount = 296, kAtLost = 304;
+static_assert(kAtHistory + kGenerations * kGenerationBytes <= kAtResyncId);
+static_assert(kAtLost + Superblock::kMaxLost * 16 <= kBlockBytes);
 
 std::uint32_t checksum(std::span<const std::byte> slot) {
   const std::uint32_t head = crc32c(slot.first(kAtCrc));
@@ -48,6 +49,12 @@ void encode(std::span<std::byte> slot, const Superblock& s, std::uint64_t sequen
     store_le<std::uint64_t>(g + 8, s.history[i].nonce);
     store_le<std::uint32_t>(g + 16, s.history[i].primary);
   }
+  store_le<std::uint64_t>(at + kAtResyncId, s.resync_id);
+  store_le<std::uint32_t>(at + kAtLostCount, static_cast<std::uint32_t>(s.lost.size()));
+  for (std::size_t i = 0; i < s.lost.size(); ++i) {
+    store_le<std::uint64_t>(at + kAtLost + i * 16, s.lost[i].offset);
+    store_le<std::uint64_t>(at + kAtLost + i * 16 + 8, s.lost[i].length);
+  }
   store_le<std::uint32_t>(at + kAtCrc, checksum(slot));
 }
 
@@ -59,7 +66,8 @@ SlotState decode(std::span<const std::byte> slot, Superblock& s, std::uint64_t& 
   if (load_le<std::uint32_t>(at + kAtVersion) != kFormatVersion) return SlotState::broken;
   if (load_le<std::uint32_t>(at + kAtCrc) != checksum(slot)) return SlotState::broken;
   const auto count = load_le<std::uint32_t>(at + kAtHistoryCount);
-  if (count > kGenerations) return SlotState::broken;
+  const auto lost = load_le<std::uint32_t>(at + kAtLostCount);
+  if (count > kGenerations || lost > Superblock::kMaxLost) return SlotState::broken;
   sequence = load_le<std::uint64_t>(at + kAtSequence);
   s.volume = load_le<std::uint64_t>(at + kAtVolume);
   s.node = load_le<std::uint32_t>(at + kAtNode);
@@ -75,6 +83,11 @@ SlotState decode(std::span<const std::byte> slot, Superblock& s, std::uint64_t& 
     const std::byte* g = at + kAtHistory + i * kGenerationBytes;
     s.history[i] = {load_le<std::uint64_t>(g), load_le<std::uint32_t>(g + 16), load_le<std::uint64_t>(g + 8)};
   }
+  s.resync_id = load_le<std::uint64_t>(at + kAtResyncId);
+  s.lost.resize(lost);
+  for (std::size_t i = 0; i < lost; ++i) {
+    s.lost[i] = {load_le<std::uint64_t>(at + kAtLost + i * 16), load_le<std::uint64_t>(at + kAtLost + i * 16 + 8)};
+  }
   return SlotState::valid;
 }
 
@@ -88,6 +101,25 @@ void Superblock::push(const Generation& g) {
   if (g.epoch == 0 || knows(g)) return;
   history.insert(history.begin(), g);
   if (history.size() > kGenerations) history.resize(kGenerations);
+}
+
+bool Superblock::lost_in(Extent e) const noexcept {
+  return std::any_of(lost.begin(), lost.end(), [&](Extent l) { return l.offset < e.end() && e.offset < l.end(); });
+}
+
+bool Superblock::add_lost(Extent e) {
+  remove_lost(e);
+  if (lost.size() + e.length / kBlockBytes > kMaxLost) return false;
+  for (std::uint64_t at = e.offset; at < e.end(); at += kBlockBytes) lost.push_back({at, kBlockBytes});
+  return true;
+}
+
+void Superblock::remove_lost(Extent e) {
+  std::erase_if(lost, [&](Extent l) { return l.offset < e.end() && e.offset < l.end(); });
+}
+
+void Superblock::roll_back(const Generation& base) {
+  history.erase(history.begin(), std::find(history.begin(), history.end(), base));
 }
 
 Task<Buffer> allocate_patiently(Scheduler& scheduler, BufferPool& buffers, std::size_t bytes) {

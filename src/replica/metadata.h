@@ -26,12 +26,22 @@ struct Superblock {
   std::uint64_t attachment = 0;  // the highest accepted
   std::uint64_t bits_since = 0;  // epoch in which intent bits were last cleared: they hold what happened since its start
   bool inconsistent = false;     // a resync into this copy began and has not ended
-  std::vector<Generation> history;  // newest first, at most kGenerations; empty: new disk
+  std::uint64_t resync_id = 0;   // of the copy into this one that has not ended; 0: none
+  std::vector<Generation> history;  // newest first, at most kGenerations; empty: new disk, or a copy of all of it not ended
+  // Blocks that no copy could read when they were to be copied: an error to readers until written, never this disk's old
+  // content. One block each, so that what is rewritten is taken out without making the list longer.
+  std::vector<Extent> lost;
+  static constexpr std::size_t kMaxLost = 192;
 
   bool fresh() const noexcept { return history.empty(); }
   Generation generation() const noexcept { return history.empty() ? Generation{} : history.front(); }
   bool knows(const Generation& g) const noexcept;
   void push(const Generation& g);  // becomes the newest, unless it is known or none
+  bool lost_in(Extent e) const noexcept;
+  bool add_lost(Extent e);  // false: too many
+  void remove_lost(Extent e);
+  // Forgets what is newer than `base`; everything, if `base` is not known.
+  void roll_back(const Generation& base);
 };
 
 class MetadataStore {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "replica/block_hash.h"
 #include "replica/primary.h"
 
 namespace resilver::replica {
@@ -19,8 +20,8 @@ Task<void> PeerLink::run() {
       starting_ = false;
       primary_.changed();
     }
-    // A resync that broke off is not begun again at once: its cause may be a block that nobody can read.
-    const Nanos pause = std::exchange(broken_resync_, false) ? kSecond : core_.beacon();
+    // A copy that cannot be finished because too many blocks are unreadable is tried again now and then.
+    const Nanos pause = std::exchange(stuck_, false) ? kMinute : core_.beacon();
     if (!primary_.lost().is_set()) (void)co_await primary_.lost().wait_until(core_.now() + pause);
   }
 }
@@ -45,9 +46,9 @@ Task<void> PeerLink::one_session() {
     session->close();
     session_ = nullptr;
   }
+  keep_for_resume();
   const bool had_writes = std::exchange(streaming_, false);
-  broken_resync_ = resyncing_;
-  ready_ = resync_acked_ = resyncing_ = false;
+  ready_ = resync_acked_ = resyncing_ = diverged_ = discard_ = false;
   if (had_writes) starting_ = false;
   beacons_.clear();
   configured_ = 0;
@@ -63,9 +64,15 @@ Task<std::optional<PeerWelcome>> PeerLink::greet(Session& session) {
       encode(record.epoch, PeerHello{core_.config.volume, core_.config.self, record}), deadline);
   if (!sent) co_return std::nullopt;
   auto received = co_await session.receive(deadline);
-  if (!received) co_return std::nullopt;
+  if (!received) {
+    if (session.garbage() != Errc::ok) core_.refuse(id_, session.garbage());
+    co_return std::nullopt;
+  }
   const auto* welcome = std::get_if<PeerWelcome>(&received->body);
-  if (welcome == nullptr || welcome->node != id_) co_return std::nullopt;
+  if (welcome == nullptr || welcome->node != id_) {
+    core_.refuse(id_, Errc::bad_input);
+    co_return std::nullopt;
+  }
   if (welcome->status == Errc::fenced) primary_.suspect_newer_record();
   if (welcome->status != Errc::ok || welcome->size != core_.volume_bytes) co_return std::nullopt;
   co_return *welcome;
@@ -78,7 +85,15 @@ Task<void> PeerLink::conduct(Session& session, PeerWelcome welcome) {
     session.close();
     co_return;
   }
-  const bool good = member ? co_await start_member(session, welcome) : co_await resync(session, welcome);
+  why_ = member ? ResyncWhy::reconcile : judge(welcome);
+  bool good = false;
+  if (member) {
+    good = co_await start_member(session, welcome);
+  } else if (why_ == ResyncWhy::diverged) {
+    co_await stay_diverged(session, welcome);
+  } else {
+    good = co_await resync(session);
+  }
   if (!good) session.close();
 }
 
@@ -95,7 +110,6 @@ Task<bool> PeerLink::start_member(Session& session, const PeerWelcome& welcome) 
     starting_ = false;  // its disk was exchanged: it leaves and comes back by resync
     co_return false;
   }
-  why_ = ResyncWhy::reconcile;
   if (welcome.attachment > core_.metadata.now().attachment) {
     const Errc stored = co_await core_.metadata.update(
         [&](Superblock& s) { s.attachment = std::max(s.attachment, welcome.attachment); });
@@ -126,133 +140,59 @@ Task<void> PeerLink::wait_bits(Session& session) {
   while (!bits_ && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
 }
 
-ResyncWhy PeerLink::judge(const PeerWelcome& welcome) const {
-  const Superblock& mine = core_.metadata.now();
-  if (welcome.generation.epoch == 0) return ResyncWhy::full_new_disk;
-  if (!mine.knows(welcome.generation)) return ResyncWhy::full_generation;
-  if (welcome.generation.epoch < mine.bits_since) return ResyncWhy::full_bits_cleared;
-  return ResyncWhy::bitmap;
-}
-
-Task<bool> PeerLink::resync(Session& session, const PeerWelcome& welcome) {
-  why_ = judge(welcome);
-  send(ResyncBegin{why_});
-  co_await wait_bits(session);
-  if (!bits_) co_return false;
-  const bool same_geometry = bits_->granule == core_.bits.granule() && bits_->count == core_.bits.count();
-  if (why_ == ResyncWhy::bitmap && !same_geometry) {
-    bits_.reset();
-    why_ = ResyncWhy::full_geometry;
-    send(ResyncBegin{why_});
-    co_await wait_bits(session);
-    if (!bits_) co_return false;
-  }
-  if (session.closed() || primary_.lost().is_set()) co_return false;
-  start_streaming();  // together with the choice of what to copy: what is written later is sent
-  to_copy_ = {};
-  if (why_ == ResyncWhy::bitmap) {
-    core_.bits.add_to(to_copy_);
-    IntentBitmap::add_to(bits_data_.bytes(), bits_->granule, core_.volume_bytes, to_copy_);
-  } else {
-    to_copy_.add({0, core_.volume_bytes});
-  }
-  bits_data_ = {};
-  total_bytes_ = to_copy_.bytes();
-  done_bytes_ = 0;
-  resyncing_ = true;
-  core_.emit({.kind = EventKind::resync_started, .peer = id_, .why = why_, .bytes = total_bytes_});
-  if (!co_await copy_all(session)) co_return false;
-  if (!co_await finish_resync(session)) co_return false;
-  core_.emit({.kind = EventKind::resync_finished, .peer = id_, .why = why_, .bytes = done_bytes_});
-  resyncing_ = false;
-  ready_ = true;
-  primary_.changed();
-  co_return true;
-}
-
-Task<bool> PeerLink::copy_all(Session& session) {
-  bool good = true;
-  TaskGroup workers(core_.scheduler);
-  const std::uint32_t count = std::max<std::uint32_t>(1, core_.config.resync_window);
-  for (std::uint32_t i = 0; i < count; ++i) workers.spawn(copy_worker(session, good));
-  co_await workers.join();
-  co_return good && !session.closed();
-}
-
-Task<void> PeerLink::copy_worker(Session& session, bool& good) {
-  while (good && !session.closed()) {
-    auto next = to_copy_.first_in({0, core_.volume_bytes});
-    if (!next) co_return;
-    next->length = std::min<std::uint64_t>(next->length, kMaxTransfer);
-    to_copy_.remove(*next);
-    co_await pace(next->length);
-    RangeLock::Guard lock(primary_.locks(), next->offset, next->length, RangeLock::Mode::copy);
-    co_await lock.acquire();
-    if (session.closed()) break;
-    Buffer data = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), next->length);
-    if (!data || co_await primary_.read_healing(*next, data) != Errc::ok) break;
-    core_.resync_bytes += data.size();
-    if (co_await copy(*next, std::move(data)) != Errc::ok) break;
-    done_bytes_ += next->length;
-  }
-  good = false;
-}
-
-// At most the configured rate: the lower one while clients are busy.
-Task<void> PeerLink::pace(std::uint64_t bytes) {
-  const std::uint64_t least = core_.config.resync_min_bytes_per_s, most = core_.config.resync_max_bytes_per_s;
-  const std::uint64_t rate = primary_.clients_busy() && least != 0 ? least : most;
-  if (rate == 0) co_return;
-  const Nanos start = std::max(core_.now(), paced_until_);
-  paced_until_ = start + static_cast<Nanos>(bytes * static_cast<std::uint64_t>(kSecond) / rate);
-  while (core_.now() < start && session_ != nullptr && !session_->closed()) {
-    (void)co_await session_->ended().wait_until(start);
-  }
-}
-
-// The joiner takes over our bits, durably, and is consistent from then on.
-Task<bool> PeerLink::finish_resync(Session& session) {
-  Buffer bits = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), core_.bits.bytes());
-  if (!bits || session.closed()) co_return false;
-  core_.bits.copy_to(bits.bytes());
-  const Superblock& mine = core_.metadata.now();
-  send(ResyncDone{core_.bits.granule(), core_.bits.count(), mine.bits_since, mine.history}, std::move(bits));
-  while (!resync_acked_ && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
-  co_return resync_acked_ && !session.closed();
-}
-
 // ---- messages ------------------------------------------------------------------------------------------------------
 
 void PeerLink::send(const Body& body, Buffer payload) {
   if (session_ != nullptr) session_->send(encode(primary_.record().epoch, body, std::move(payload)));
 }
 
-Task<Errc> PeerLink::copy(Extent extent, Buffer data) {
-  Call call(core_.scheduler);
+// Sends a request and waits for what answers its tag.
+Task<Errc> PeerLink::call(Call& call, std::uint64_t tag, const Body& request, Buffer payload) {
   if (session_ == nullptr || session_->closed()) co_return Errc::closed;
-  const std::uint64_t tag = next_tag_++;
   calls_.emplace(tag, &call);
-  send(CopyExtent{tag, extent}, std::move(data));
+  send(request, std::move(payload));
   co_await call.done.wait();
   co_return call.status;
 }
 
-Task<Result<Buffer>> PeerLink::read(Extent extent) {
-  Call call(core_.scheduler);
-  if (session_ == nullptr || session_->closed()) co_return fail(Errc::closed);
+Task<Errc> PeerLink::copy(Extent extent, Buffer data) {
+  Call one(core_.scheduler);
   const std::uint64_t tag = next_tag_++;
-  calls_.emplace(tag, &call);
-  send(ReadExtent{tag, extent});
-  co_await call.done.wait();
-  if (call.status != Errc::ok) co_return fail(call.status);
-  co_return std::move(call.data);
+  core_.resync_bytes += data.size();
+  const bool zeroes = data.size() == 0;
+  co_return co_await call(one, tag, CopyExtent{tag, extent, zeroes}, std::move(data));
+}
+
+Task<Result<Buffer>> PeerLink::read(Extent extent) {
+  Call one(core_.scheduler);
+  const std::uint64_t tag = next_tag_++;
+  const Errc status = co_await call(one, tag, ReadExtent{tag, extent}, {});
+  if (status != Errc::ok) co_return fail(status);
+  co_return std::move(one.data);
+}
+
+Task<Result<Buffer>> PeerLink::hashes(Extent extent) {
+  Call one(core_.scheduler);
+  const std::uint64_t tag = next_tag_++;
+  const Errc status = co_await call(one, tag, HashRequest{tag, extent}, {});
+  core_.resync_bytes += one.data.size();
+  if (status != Errc::ok) co_return fail(status);
+  if (one.data.size() != extent.length / kBlockBytes * kHashBytes) {
+    close();
+    co_return fail(Errc::corrupt);
+  }
+  co_return std::move(one.data);
 }
 
 Task<void> PeerLink::listen(Session& session) {
   while (!session.closed()) {
     auto received = co_await session.receive(kNever);
-    if (!received || !handle(*received)) break;
+    if (!received) break;
+    if (handle(*received)) continue;
+    if (received->epoch <= primary_.record().epoch) core_.refuse(id_, Errc::bad_input);
+    break;
   }
+  if (session.garbage() != Errc::ok) core_.refuse(id_, session.garbage());
   session.close();
   for (auto& [tag, call] : calls_) call->done.set();
   calls_.clear();
@@ -277,6 +217,7 @@ bool PeerLink::handle(Received& message) {
   if (const auto* ack = std::get_if<DurableAck>(&message.body)) {
     if (ack->durable_seq > primary_.last_seq()) return false;
     durable_seq_ = std::max(durable_seq_, ack->durable_seq);
+    while (!sent_.empty() && sent_.front().seq <= durable_seq_) sent_.pop_front();
     primary_.changed();
     return true;
   }
@@ -309,6 +250,7 @@ bool PeerLink::handle(Received& message) {
   };
   if (const auto* ack = std::get_if<CopyAck>(&message.body)) return finish(ack->tag, Errc::ok);
   if (const auto* data = std::get_if<ExtentData>(&message.body)) return finish(data->tag, data->status);
+  if (const auto* data = std::get_if<Hashes>(&message.body)) return finish(data->tag, data->status);
   return false;
 }
 
@@ -332,6 +274,9 @@ PeerStatus PeerLink::status() const {
   s.connected = session_ != nullptr && !session_->closed();
   s.resyncing = resyncing_;
   s.why = why_;
+  s.diverged = diverged_;
+  s.divergent_bytes = divergent_bytes_;
+  if (diverged_) divergent_.for_each([&](Extent e) { s.divergent.push_back(e); });
   s.resync_done_bytes = done_bytes_;
   s.resync_total_bytes = total_bytes_;
   return s;

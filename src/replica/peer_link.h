@@ -8,7 +8,11 @@
 //   extent is copied under an exclusive range lock until the peer has it durable; then the peer takes over the
 //   primary's intent bits, then it is added.
 // * A resync by bitmap misses blocks. -> The bitmap is used only if the returner's generation is in our history and not older
-//   than the epoch in which bits were last cleared; its own bits are added.
+//   than the epoch in which bits were last cleared; its own bits are added. Otherwise every block is compared by a
+//   128-bit hash (peer_resync.cc).
+// * A copy that broke off goes on as if nothing had been written meanwhile. -> What was not yet copied is remembered here
+//   for the reign, with every write that the peer did not get or may not have; the peer keeps the copy's id durably.
+// * Two histories are merged silently. -> split_brain.h.
 #pragma once
 
 #include <cstdint>
@@ -46,10 +50,26 @@ class PeerLink {
     if (session_ != nullptr) session_->close();
   }
 
-  // Copies `data` to `extent` there; ok when durable. closed when the session ended first.
+  // A write was numbered: it is sent next, if the peer is streaming, and must be remembered if a copy is not finished.
+  void note_write(std::uint64_t seq, Extent extent);
+
+  // Copies `data` (empty: zeroes) to `extent` there; ok when durable. closed when the session ended first.
   Task<Errc> copy(Extent extent, Buffer data);
   // Reads `extent` there.
   Task<Result<Buffer>> read(Extent extent);
+  // kHashBytes per block of `extent` there, after all writes sent before; zeroes for blocks that it cannot read.
+  Task<Result<Buffer>> hashes(Extent extent);
+
+  // Waits as long as the configured rate of copies and comparisons asks for.
+  Task<void> pace(std::uint64_t bytes);
+
+  bool diverged() const noexcept { return diverged_; }
+  const Generation& common_ancestor() const noexcept { return base_; }
+  // Makes the peer give up what it has since the common ancestor; it comes back as a joiner. Precondition: diverged().
+  void discard_remote() noexcept {
+    discard_ = true;
+    answered_.wake_all();
+  }
 
   PeerStatus status() const;
 
@@ -64,10 +84,17 @@ class PeerLink {
   Task<std::optional<PeerWelcome>> greet(Session& session);
   Task<void> conduct(Session& session, PeerWelcome welcome);
   Task<bool> start_member(Session& session, const PeerWelcome& welcome);
-  Task<bool> resync(Session& session, const PeerWelcome& welcome);
+  Task<Errc> call(Call& call, std::uint64_t tag, const Body& request, Buffer payload);
+  Task<bool> resync(Session& session);
+  Task<bool> choose(Session& session);
   Task<bool> copy_all(Session& session);
   Task<void> copy_worker(Session& session, bool& good);
-  Task<void> pace(std::uint64_t bytes);
+  Task<bool> make_equal(Extent extent);
+  Task<bool> copy_runs(Extent extent, Buffer data, const std::vector<bool>& wanted);
+  Task<void> copy_run(Extent extent, Buffer data, bool& good);
+  void keep_for_resume();
+  Task<void> stay_diverged(Session& session, PeerWelcome welcome);
+  Task<void> list_divergent(Session& session);
   Task<bool> finish_resync(Session& session);
   Task<void> listen(Session& session);
   bool handle(Received& message);
@@ -100,12 +127,27 @@ class PeerLink {
   std::map<std::uint64_t, Call*> calls_;
 
   // Resync.
-  ExtentSet to_copy_;
+  static constexpr std::size_t kMaxRemembered = 65'536;
+  ExtentSet to_copy_;            // also what is left of a copy that broke off
+  std::uint64_t resume_id_ = 0;  // of that copy, or of the present one; 0: none
+  bool compare_ = false;
+  struct Sent {
+    std::uint64_t seq;
+    Extent extent;
+  };
+  std::deque<Sent> sent_;  // during a copy: not yet durable there
   ResyncWhy why_ = ResyncWhy::none;
   bool resyncing_ = false;
-  bool broken_resync_ = false;
-  std::uint64_t total_bytes_ = 0, done_bytes_ = 0;
+  bool stuck_ = false;
+  std::uint64_t total_bytes_ = 0, done_bytes_ = 0, copied_bytes_ = 0;
   Nanos paced_until_ = 0;
+
+  // Split brain.
+  bool diverged_ = false;
+  bool discard_ = false;
+  Generation base_;
+  ExtentSet divergent_;  // at most kMaxListedExtents extents
+  std::uint64_t divergent_bytes_ = 0;
 };
 
 }  // namespace resilver::replica

@@ -161,6 +161,7 @@ Task<Errc> Primary::write(IoOp op, Extent extent, Buffer data, const Event& aban
   in_flight_.emplace(seq, &write);
   core_.recent.add(seq, extent);
   for (auto& link : links_) {
+    link->note_write(seq, extent);
     if (!link->streaming()) continue;
     core_.replication_bytes += data.size();
     link->send(Replicate{seq, committed_seq(), op, extent.offset, extent.length}, data);

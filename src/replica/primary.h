@@ -72,7 +72,12 @@ class Primary {
   }
   // Reads under a lock that the caller holds; blocks that cannot be read are fetched from members and rewritten.
   Task<Errc> read_healing(Extent extent, Buffer data);
+  Task<Errc> read_or_give_up(Extent extent, Buffer data, std::vector<bool>& wanted);  // verify.cc
   void give_up_joiners() noexcept;
+
+  // ---- for the node's operator: replica.h ----
+  Task<Result<VerifyReport>> verify(bool repair);        // verify.cc
+  Task<Status> resolve(NodeId peer, Resolution choice);  // split_brain.cc
 
   std::vector<PeerStatus> peers() const;
 
@@ -100,6 +105,9 @@ class Primary {
   Task<bool> settle(Extent extent);
   Task<void> clear_bits();
   Task<void> resign();
+  Task<Errc> verify_window(PeerLink& link, Extent window, bool exclusive, VerifyReport& report);
+  PeerLink* link_to(NodeId id) noexcept;
+  Task<void> hand_over();
   bool everybody_in_sync() const;
   void lose();
 
@@ -123,6 +131,8 @@ class Primary {
   bool resigned_ = false;
   bool open_ = false;  // all members told their recent writes
   bool reconciled_ = false;
+  bool verifying_ = false;
+  NodeId hand_over_ = kNoNode;  // whose side of a split brain was chosen
   ExtentSet unsettled_;
   std::deque<Extent> urgent_;
   Nanos last_client_io_ = 0;

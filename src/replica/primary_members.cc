@@ -20,6 +20,8 @@ Task<void> Primary::keep_members() {
   while (!lost_.is_set()) {
     if (check_record_) {
       co_await check_record();
+    } else if (hand_over_ != kNoNode) {
+      co_await hand_over();
     } else if (!resigned_ && desired() != members()) {
       co_await reconfigure(desired());
     } else {
@@ -74,7 +76,7 @@ Task<void> Primary::reconfigure(NodeSet next) {
 Task<bool> Primary::adopt(VersionedRecord won) {
   const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
     s.epoch = won.record.epoch;
-    s.push(generation_of(won.record));
+    if (!planted(PlantedBug::generation_not_changed)) s.push(generation_of(won.record));
   });
   if (lost_.is_set()) co_return false;
   if (stored != Errc::ok) {
@@ -131,10 +133,10 @@ Task<void> Primary::clear_bits() {
       if (!core_.bits.test(bit) || core_.bits.touched(bit)) continue;
       const Extent data = core_.bits.extent_of(bit);
       if (locks_.busy(data.offset, data.length)) continue;
-      if (!message.runs.empty() && message.runs.back().end() == bit) {
-        ++message.runs.back().length;
+      if (!message.runs.empty() && message.runs.back().end() == data.offset) {
+        message.runs.back().length += data.length;
       } else {
-        message.runs.push_back({bit, 1});
+        message.runs.push_back(data);
       }
     }
     core_.bits.forget_touched();
@@ -142,7 +144,7 @@ Task<void> Primary::clear_bits() {
     for (auto& link : links_) {
       if (link->streaming() && members().contains(link->id())) link->send(message);
     }
-    for (const Extent& run : message.runs) core_.bits.clear(run.offset, run.length);
+    for (const Extent& run : message.runs) core_.bits.clear(run);
     if (co_await core_.bits.write_back() != Errc::ok) core_.fail_device();
   }
 }

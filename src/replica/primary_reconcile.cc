@@ -34,14 +34,22 @@ Task<bool> Primary::settle(Extent extent) {
   co_await lock.acquire();
   Buffer data = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), extent.length);
   if (!data || lost_.is_set()) co_return false;
-  if (co_await read_healing(extent, data) != Errc::ok) {
+  std::vector<bool> readable(extent.length / kBlockBytes, true);
+  if (co_await read_or_give_up(extent, data, readable) != Errc::ok) {
     if (members().count() > 1) core_.fail_device();  // unreadable here and healed from nobody: hand over
     co_return false;
   }
   for (auto& link : links_) {
     if (!members().contains(link->id()) || !link->streaming()) continue;
-    core_.resync_bytes += data.size();
-    (void)co_await link->copy(extent, data);  // a link that breaks leaves the members and is resynced
+    for (std::size_t i = 0; i < readable.size(); ++i) {  // what nobody can read stays as it is: an error everywhere
+      std::size_t end = i;
+      while (end < readable.size() && readable[end]) ++end;
+      if (end == i) continue;
+      const Extent run{extent.offset + i * kBlockBytes, (end - i) * kBlockBytes};
+      // A link that breaks leaves the members and is resynced.
+      (void)co_await link->copy(run, data.slice(i * kBlockBytes, run.length));
+      i = end;
+    }
   }
   co_return !lost_.is_set();
 }

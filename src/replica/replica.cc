@@ -10,6 +10,7 @@
 #include "replica/election.h"
 #include "replica/primary.h"
 #include "replica/secondary.h"
+#include "replica/split_brain.h"
 
 namespace resilver::replica {
 
@@ -61,6 +62,7 @@ struct Replica::Impl {
   std::unique_ptr<Election> election;
   std::unique_ptr<Primary> primary;
   std::size_t open_connections = 0;
+  std::size_t operator_calls = 0;  // inside `primary`
   TaskGroup connections;
 
   Task<Status> prepare(bool format);
@@ -138,7 +140,11 @@ Task<void> Replica::Impl::welcome(std::unique_ptr<Connection> connection) {
     auto first = co_await session->receive(core.now() + kFirstMessage);
     if (first && !core.stopping.is_set()) {
       if (const auto* client = std::get_if<ClientHello>(&first->body)) {
-        co_await door.serve(*session, *client);
+        if (client->own_copy) {
+          co_await serve_copy(core, *session, *client);
+        } else {
+          co_await door.serve(*session, *client);
+        }
       } else if (const auto* peer = std::get_if<PeerHello>(&first->body)) {
         co_await secondary.serve(*session, *peer, first->epoch);
       } else if (const auto* query = std::get_if<PromoteQuery>(&first->body);
@@ -146,7 +152,11 @@ Task<void> Replica::Impl::welcome(std::unique_ptr<Connection> connection) {
         (void)co_await session->send_now(encode(core.epoch(), election->answer()), core.now() + core.lease());
         // The asker closes: what is queued when we close may be lost.
         (void)co_await session->receive(core.now() + core.lease());
+      } else {
+        core.refuse(kNoNode, Errc::bad_input);
       }
+    } else if (!first && first.error().code != Errc::closed && !core.stopping.is_set()) {
+      core.refuse(kNoNode, first.error().code);  // garbage, or it stopped before its first message
     }
     session->close();
   }
@@ -184,12 +194,14 @@ Task<void> Replica::Impl::play() {
 Task<void> Replica::Impl::reign(Election::Win win) {
   core.role = Role::primary;
   core.primary = core.config.self;
+  core.other_history.clear();
   core.in_sync = win.record.record.in_sync;
   core.emit({.kind = EventKind::became_primary});
   primary = std::make_unique<Primary>(core, arbiter, win.record, win.virgin);
   door.open(primary.get());
   co_await primary->run();
   co_await door.shut();
+  while (operator_calls != 0) co_await sleep_for(core.scheduler, kMillisecond);  // they see that the reign is lost
   primary.reset();
   core.role = core.device_failed ? Role::failed : Role::idle;
   core.last_heard = core.now();
@@ -216,6 +228,54 @@ Task<void> Replica::run(Listener& listener, Event& stop) {
 
 std::uint64_t Replica::volume_bytes() const noexcept { return impl_->core.volume_bytes; }
 
+Task<Result<VerifyReport>> Replica::verify(bool repair) {
+  if (impl_->primary == nullptr) co_return fail(Errc::not_primary, "only the primary can verify");
+  ++impl_->operator_calls;
+  auto report = co_await impl_->primary->verify(repair);
+  --impl_->operator_calls;
+  co_return report;
+}
+
+Task<Status> Replica::promote_by_force() {
+  Core& core = impl_->core;
+  if (core.stand_alone() || core.role == Role::primary) co_return Status{};
+  core.force_promotion = true;
+  core.force_refused = Errc::ok;
+  core.changed.wake_all();
+  const Nanos until = core.now() + 10 * kSecond;
+  while (core.force_promotion && core.now() < until && !core.stopping.is_set() && !core.device_failed)
+    co_await core.changed.wait_until(std::min(until, core.now() + core.beacon()));
+  if (std::exchange(core.force_promotion, false))
+    co_return fail(Errc::unavailable,
+                   core.device_failed ? "this node's device has failed" : "the arbiter does not answer");
+  if (core.force_refused == Errc::busy)
+    co_return fail(Errc::busy, "a primary is there: stop it, or promote without force");
+  if (core.force_refused != Errc::ok)
+    co_return fail(core.force_refused, "this copy is new, failed, or a resync into it has not ended");
+  co_return Status{};
+}
+
+Task<Status> Replica::resolve(NodeId peer, Resolution choice) {
+  Core& core = impl_->core;
+  if (impl_->primary != nullptr) {
+    ++impl_->operator_calls;
+    Status done = co_await impl_->primary->resolve(peer, choice);
+    --impl_->operator_calls;
+    co_return done;
+  }
+  if (core.other_history.empty() || peer != core.primary)
+    co_return fail(Errc::invalid_argument, "there is no split brain with this peer");
+  if (choice == Resolution::discard_remote)
+    co_return fail(Errc::not_primary,
+                   "the other side holds the record: discard it there, or promote this node by force");
+  Superblock other;
+  other.history = core.other_history;
+  const Errc stored = co_await discard_since(core, common_generation(other, core.metadata.now().history));
+  if (stored != Errc::ok) co_return fail(stored, "the metadata cannot be written");
+  co_await impl_->secondary.expel();  // the next session makes this node a joiner
+  co_return Status{};
+}
+
 ReplicaStatus Replica::status() const {
   const Core& core = impl_->core;
   ReplicaStatus s;
@@ -239,6 +299,9 @@ ReplicaStatus Replica::status() const {
   s.dirty_bits = core.bits.bits_set();
   s.inconsistent = core.metadata.now().inconsistent;
   s.device_failed = core.device_failed;
+  s.diverged = !core.other_history.empty();
+  s.lost_bytes = core.metadata.now().lost.size() * kBlockBytes;
+  s.refusals = core.refusals;
   return s;
 }
 

@@ -41,6 +41,9 @@ enum class EventKind : std::uint8_t {
   resync_finished,
   block_healed,
   device_failed,
+  block_lost,    // no copy could read it when it was to be copied
+  split_brain,   // found: `peer` has a history of its own
+  peer_refused,  // it sent what no honest peer of this version sends; told once per peer and minute
 };
 const char* event_kind_name(EventKind kind) noexcept;
 
@@ -50,8 +53,9 @@ struct ReplicaEvent {
   NodeId peer = kNoNode;            // peer_*, resync_*
   ResyncWhy why = ResyncWhy::none;  // resync_*
   std::uint64_t epoch = 0;
-  std::uint64_t offset = 0;  // block_healed
-  std::uint64_t bytes = 0;   // resync_started: to copy, resync_finished: copied, block_healed: length
+  Errc reason = Errc::ok;    // peer_refused
+  std::uint64_t offset = 0;  // block_healed, block_lost
+  std::uint64_t bytes = 0;   // resync_started: to copy, resync_finished: copied, block_*: length
 };
 
 struct ReplicaConfig {
@@ -96,7 +100,27 @@ struct PeerStatus {
   bool resyncing = false;           // also reconciling
   ResyncWhy why = ResyncWhy::none;  // of the last or present copy
   std::uint64_t resync_done_bytes = 0;
-  std::uint64_t resync_total_bytes = 0;
+  std::uint64_t resync_total_bytes = 0;  // to look at; with checksums, only what differs is copied
+  bool diverged = false;                 // split brain: it keeps its own history until someone chooses
+  std::uint64_t divergent_bytes = 0;     // blocks that differ, as far as they have been compared
+  std::vector<Extent> divergent;         // the first kMaxListedExtents runs of them
+};
+
+// Who gives up what it has since the two were one (rule 11).
+enum class Resolution : std::uint8_t { discard_local, discard_remote };
+
+struct VerifyReport {
+  struct Difference {
+    NodeId peer = kNoNode;
+    Extent extent;
+  };
+  bool repairing = false;
+  NodeSet compared;                   // members that were compared to the end
+  std::uint64_t compared_bytes = 0;   // of all members together
+  std::uint64_t different_bytes = 0;  // also blocks that the member could not read
+  std::uint64_t repaired_bytes = 0;
+  std::uint64_t unreadable_bytes = 0;  // windows with blocks that no member could read: not compared
+  std::vector<Difference> different;   // the first kMaxListedExtents
 };
 
 struct ReplicaStatus {
@@ -115,6 +139,9 @@ struct ReplicaStatus {
   std::uint64_t dirty_bits = 0;         // intent bits set
   bool inconsistent = false;            // a resync into this copy has not ended
   bool device_failed = false;
+  bool diverged = false;         // split brain, and another node holds the record: this copy is read-only
+  std::uint64_t lost_bytes = 0;  // blocks recorded as unreadable on every copy; a write heals
+  std::uint64_t refusals = 0;    // sessions ended because of what the peer sent
 };
 
 class Replica {
@@ -132,6 +159,17 @@ class Replica {
   Task<void> run(Listener& listener, Event& stop);
 
   ReplicaStatus status() const;
+
+  // ---- for the operator, on the node's scheduler while run() is under way; the Replica must outlive the call ----
+  // Compares the members with this primary's copy while I/O goes on, at the pace of resync; with `repair`, makes what differs
+  // as it is here. Errors: not_primary, busy (one at a time), closed, timeout (no member was compared to its end).
+  Task<Result<VerifyReport>> verify(bool repair);
+  // Makes this node primary with itself as the only member, whatever the others hold: the last resort, and the one way to
+  // a split brain. Errors: unavailable (no arbiter, or this copy is new, half-copied or failed), busy (it hears a primary).
+  Task<Status> promote_by_force();
+  // Ends the split brain with `peer`. The primary may discard either side (its own: it hands the record over); the other
+  // side only its own. Errors: invalid_argument (there is none), not_found, not_primary, busy, io kinds.
+  Task<Status> resolve(NodeId peer, Resolution choice);
   std::uint64_t volume_bytes() const noexcept;
 
   // Bytes at the end of the device that the volume does not get, for the default and for another number of intent bits.

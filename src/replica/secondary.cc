@@ -4,19 +4,24 @@
 #include <utility>
 
 #include "base/planted_bug.h"
+#include "replica/block_hash.h"
+#include "replica/split_brain.h"
 
 namespace resilver::replica {
 
 struct Secondary::Reign {
-  Reign(Core& core, Session& s, std::uint64_t first_epoch) : session(s), epoch(first_epoch), applying(core.scheduler) {}
+  Reign(Core& core, Session& s, std::uint64_t first_epoch)
+      : session(s), epoch(first_epoch), durable(core.scheduler), applying(core.scheduler) {}
 
   Session& session;
   std::uint64_t epoch;
   bool streaming = false;  // numbered writes may come
   bool copying = false;    // between ResyncBegin and ResyncDone
   bool full = false;
+  bool left = false;              // the session ends for a good reason
   std::uint64_t last_seq = 0;     // received
   std::set<std::uint64_t> ahead;  // durable above Core::durable_seq
+  Event durable;                  // durable_seq has moved on
   TaskGroup applying;
 };
 
@@ -42,6 +47,8 @@ PeerWelcome Secondary::welcome(Errc status) const {
   answer.size = core_.volume_bytes;
   answer.recent_known = core_.recent.known();
   if (answer.recent_known) answer.recent = core_.recent.list();
+  answer.resync_id = super.resync_id;
+  answer.history = super.history;
   return answer;
 }
 
@@ -92,14 +99,18 @@ Task<void> Secondary::follow(Session& session, const PeerHello& hello, std::uint
   session.send(encode(core_.epoch(), welcome(Errc::ok)));
   reign.applying.spawn(session.pump());
   while (!session.closed()) {
-    auto received = co_await session.receive(kNever);
+    // A primary that is there sends beacons: one that is silent for so long is not waited for.
+    auto received = co_await session.receive(core_.now() + std::max(4 * core_.grace(), 5 * kSecond));
     if (!received) break;
     if (received->epoch != reign.epoch && !std::holds_alternative<Configure>(received->body) &&
         !std::holds_alternative<Beacon>(received->body)) {
       break;  // nothing of another epoch follows without a Configure
     }
-    if (!co_await handle(reign, std::move(*received))) break;
+    if (co_await handle(reign, std::move(*received))) continue;
+    if (!reign.left) core_.refuse(hello.node, Errc::bad_input);
+    break;
   }
+  if (session.garbage() != Errc::ok) core_.refuse(hello.node, session.garbage());
   session.close();
   co_await reign.applying.join();
 }
@@ -108,7 +119,10 @@ Task<void> Secondary::follow(Session& session, const PeerHello& hello, std::uint
 Task<bool> Secondary::handle(Reign& reign, Received message) {
   if (const auto* beacon = std::get_if<Beacon>(&message.body)) {
     if (message.epoch != reign.epoch) co_return true;  // overtook its Configure: the next one counts
-    if (core_.proposing && !planted(PlantedBug::no_fencing)) co_return false;
+    if (core_.proposing && !planted(PlantedBug::no_fencing)) {
+      reign.left = true;
+      co_return false;
+    }
     core_.last_heard = core_.now();
     core_.recent.committed(beacon->committed_seq);
     reign.session.send_urgent(encode(reign.epoch, BeaconAck{beacon->cookie}));
@@ -120,12 +134,8 @@ Task<bool> Secondary::handle(Reign& reign, Received message) {
   if (const auto* copy = std::get_if<CopyExtent>(&message.body)) {
     co_return start_copy(reign, *copy, std::move(message.payload));
   }
-  if (const auto* read = std::get_if<ReadExtent>(&message.body)) {
-    if (!valid_range(read->extent.offset, read->extent.length, core_.volume_bytes)) co_return false;
-    if (reign.applying.running() > kMaxApplying) co_return false;
-    reign.applying.spawn(read_for_peer(reign, *read));
-    co_return true;
-  }
+  if (std::holds_alternative<ReadExtent>(message.body) || std::holds_alternative<HashRequest>(message.body))
+    co_return start_reading(reign, message);
   if (const auto* change = std::get_if<Configure>(&message.body)) {
     if (message.epoch < reign.epoch || change->record.epoch != message.epoch) co_return false;
     co_return co_await configure(reign, *change);
@@ -140,9 +150,18 @@ Task<bool> Secondary::handle(Reign& reign, Received message) {
     core_.recent.settled();
     co_return true;
   }
+  if (const auto* other = std::get_if<Diverged>(&message.body)) co_return co_await stay_diverged(reign, *other);
+  if (const auto* choice = std::get_if<Discard>(&message.body)) {
+    if (core_.other_history.empty()) co_return false;
+    const Errc stored = co_await discard_since(core_, choice->base);
+    if (stored != Errc::ok) failed(reign, stored);
+    reign.left = true;
+    co_return false;  // the next session makes this node a joiner
+  }
   if (std::holds_alternative<Resign>(message.body)) {
     core_.primary_resigned = true;
     core_.changed.wake_all();
+    reign.left = true;
     co_return false;
   }
   co_return false;
@@ -151,6 +170,7 @@ Task<bool> Secondary::handle(Reign& reign, Received message) {
 void Secondary::failed(Reign& reign, Errc) {
   core_.fail_device();
   core_.role = Role::failed;
+  reign.left = true;
   reign.session.close();
 }
 
@@ -204,12 +224,13 @@ Task<void> Secondary::apply(Reign& reign, Replicate m, Buffer data) {
     reign.ahead.erase(reign.ahead.begin());
     ++core_.durable_seq;
   }
+  reign.durable.wake_all();
   reign.session.send(encode(reign.epoch, DurableAck{core_.durable_seq}));
 }
 
 bool Secondary::start_copy(Reign& reign, const CopyExtent& m, Buffer data) {
-  if (!valid_range(m.extent.offset, m.extent.length, core_.volume_bytes) || data.size() != m.extent.length)
-    return false;
+  if (!valid_range(m.extent.offset, m.extent.length, core_.volume_bytes)) return false;
+  if (data.size() != (m.zeroes ? 0 : m.extent.length)) return false;
   if (!reign.streaming || reign.applying.running() > kMaxApplying) return false;
   if (!reign.copying) core_.recent.add_copy(m.extent);
   reign.applying.spawn(apply_copy(reign, m, std::move(data)));
@@ -219,7 +240,8 @@ bool Secondary::start_copy(Reign& reign, const CopyExtent& m, Buffer data) {
 Task<void> Secondary::apply_copy(Reign& reign, CopyExtent m, Buffer data) {
   Errc status = Errc::ok;
   if (!reign.full) status = co_await core_.bits.set(m.extent);
-  if (status == Errc::ok) status = co_await core_.write_local(IoOp::write, m.extent, std::move(data));
+  if (status == Errc::ok)
+    status = co_await core_.write_local(m.zeroes ? IoOp::write_zeroes : IoOp::write, m.extent, std::move(data));
   if (status != Errc::ok) {
     failed(reign, status);
     co_return;
@@ -235,6 +257,47 @@ Task<void> Secondary::read_for_peer(Reign& reign, ReadExtent m) {
   reign.session.send(encode(reign.epoch, answer, std::move(buffer)));
 }
 
+bool Secondary::start_reading(Reign& reign, const Received& message) {
+  const auto* read = std::get_if<ReadExtent>(&message.body);
+  const auto* hash = std::get_if<HashRequest>(&message.body);
+  const Extent extent = read != nullptr ? read->extent : hash->extent;
+  if (!valid_range(extent.offset, extent.length, core_.volume_bytes)) return false;
+  if (reign.applying.running() > kMaxApplying) return false;
+  reign.applying.spawn(read != nullptr ? read_for_peer(reign, *read) : hash_for_peer(reign, *hash, reign.last_seq));
+  return true;
+}
+
+// All writes that came before the question are on the device when it is read; a block that cannot be read has no hash.
+Task<void> Secondary::hash_for_peer(Reign& reign, HashRequest m, std::uint64_t after) {
+  while (reign.streaming && core_.durable_seq < after && !reign.session.closed())
+    co_await reign.durable.wait_until(core_.now() + core_.beacon());
+  Buffer data = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), m.extent.length);
+  const std::uint64_t blocks = m.extent.length / kBlockBytes;
+  Buffer hashes = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), blocks * kHashBytes);
+  if (!data || !hashes) {
+    reign.session.send(encode(reign.epoch, Hashes{m.tag, Errc::limit}));
+    co_return;
+  }
+  const Errc whole = co_await core_.read_local(m.extent, data);
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    const Buffer block = data.slice(i * kBlockBytes, kBlockBytes);
+    Errc status = whole;
+    if (whole == Errc::medium || whole == Errc::io || whole == Errc::corrupt)
+      status = co_await core_.read_local({m.extent.offset + i * kBlockBytes, kBlockBytes}, block);
+    if (status == Errc::device_gone || status == Errc::timeout) co_return failed(reign, status);
+    status == Errc::ok ? put_hash(block.bytes(), hashes.bytes(), i) : put_unreadable(hashes.bytes(), i);
+  }
+  reign.session.send(encode(reign.epoch, Hashes{m.tag, Errc::ok}, std::move(hashes)));
+}
+
+// Split brain: this copy stays as it is, readable, until someone chooses.
+Task<bool> Secondary::stay_diverged(Reign& reign, const Diverged& message) {
+  if (reign.streaming || message.history.empty()) co_return false;
+  core_.other_history = message.history;
+  core_.emit({.kind = EventKind::split_brain, .peer = core_.primary, .why = ResyncWhy::diverged});
+  co_return co_await send_bits(reign);
+}
+
 Task<bool> Secondary::send_bits(Reign& reign) {
   Buffer buffer = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), core_.bits.bytes());
   if (!buffer) co_return false;
@@ -244,12 +307,17 @@ Task<bool> Secondary::send_bits(Reign& reign) {
 }
 
 Task<bool> Secondary::begin_resync(Reign& reign, const ResyncBegin& message) {
-  if (reign.streaming) co_return false;
-  reign.full = message.why != ResyncWhy::bitmap;
+  if (reign.streaming || message.id == 0) co_return false;
+  const bool goes_on = message.why == ResyncWhy::resumed;
+  if (goes_on && message.id != core_.metadata.now().resync_id) co_return false;
+  const bool by_bits = message.why == ResyncWhy::bitmap;
   const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
     s.inconsistent = true;
-    if (reign.full) s.history.clear();
+    s.resync_id = message.id;
+    if (!by_bits && !goes_on) s.history.clear();
   });
+  reign.full = core_.metadata.now().fresh();
+  core_.other_history.clear();
   if (stored != Errc::ok) {
     failed(reign, stored);
     co_return false;
@@ -259,23 +327,45 @@ Task<bool> Secondary::begin_resync(Reign& reign, const ResyncBegin& message) {
   co_return co_await send_bits(reign);
 }
 
+// The primary's bits, added durably to our own; they may stand for other lengths.
+Task<Errc> Secondary::take_over(const ResyncDone& message, const Buffer& bits) {
+  if (message.granule == core_.bits.granule() && message.count == core_.bits.count())
+    co_return co_await core_.bits.merge(bits.bytes());
+  ExtentSet dirty;
+  IntentBitmap::add_to(bits.bytes(), message.granule, core_.volume_bytes, dirty);
+  std::vector<Extent> list;
+  dirty.for_each([&](Extent e) { list.push_back(e); });
+  Errc status = Errc::ok;
+  for (std::size_t i = 0; i < list.size() && status == Errc::ok; ++i) status = co_await core_.bits.set(list[i]);
+  co_return status;
+}
+
 Task<bool> Secondary::end_resync(Reign& reign, const ResyncDone& message, const Buffer& bits) {
-  if (!reign.copying || message.history.empty() || bits.size() != core_.bits.bytes() ||
-      message.granule != core_.bits.granule() || message.count != core_.bits.count()) {
+  if (!reign.copying || message.history.empty() || message.granule == 0 || message.granule % kBlockBytes != 0 ||
+      message.count % 64 != 0 || bits.size() != message.count / 8) {
     co_return false;
   }
-  Errc stored = co_await core_.bits.merge(bits.bytes());
+  bool room = true;
+  const bool good_list = std::all_of(message.lost.begin(), message.lost.end(), [&](Extent e) {
+    return e.length == kBlockBytes && valid_range(e.offset, e.length, core_.volume_bytes);
+  });
+  if (!good_list) co_return false;
+  Errc stored = co_await take_over(message, bits);
   if (stored == Errc::ok) {
     stored = co_await core_.metadata.update([&](Superblock& s) {
       s.inconsistent = false;
+      s.resync_id = 0;
       s.history = message.history;
       s.bits_since = message.bits_since;
+      for (const Extent& block : message.lost) room = s.add_lost(block) && room;
+      if (!room) s.inconsistent = true;
     });
   }
   if (stored != Errc::ok) {
     failed(reign, stored);
     co_return false;
   }
+  if (!room) co_return false;  // too many blocks that nobody can read: not a copy to rely on
   reign.copying = reign.full = false;
   core_.recent.settled();  // this copy is now as the primary's
   reign.session.send(encode(reign.epoch, ResyncDoneAck{}));
@@ -285,7 +375,7 @@ Task<bool> Secondary::end_resync(Reign& reign, const ResyncDone& message, const 
 Task<bool> Secondary::clear_bits(Reign& reign, const ClearBits& message) {
   if (!reign.streaming || reign.copying) co_return false;
   for (const Extent& run : message.runs) {
-    if (run.end() > core_.bits.count()) co_return false;
+    if (run.end() > core_.volume_bytes) co_return false;
   }
   if (core_.metadata.now().bits_since < reign.epoch) {
     const Errc stored = co_await core_.metadata.update([&](Superblock& s) { s.bits_since = reign.epoch; });
@@ -294,7 +384,7 @@ Task<bool> Secondary::clear_bits(Reign& reign, const ClearBits& message) {
       co_return false;
     }
   }
-  for (const Extent& run : message.runs) core_.bits.clear(run.offset, run.length);
+  for (const Extent& run : message.runs) core_.bits.clear(run);
   reign.applying.spawn([](Secondary& self, Reign& r) -> Task<void> {
     const Errc written = co_await self.core_.bits.write_back();
     if (written != Errc::ok) self.failed(r, written);

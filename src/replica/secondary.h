@@ -46,6 +46,7 @@ class Secondary {
   Task<bool> configure(Reign& reign, const Configure& message);
   Task<bool> begin_resync(Reign& reign, const ResyncBegin& message);
   Task<bool> end_resync(Reign& reign, const ResyncDone& message, const Buffer& bits);
+  Task<Errc> take_over(const ResyncDone& message, const Buffer& bits);
   Task<bool> clear_bits(Reign& reign, const ClearBits& message);
   Task<bool> send_bits(Reign& reign);
   bool start_write(Reign& reign, const Replicate& message, Buffer data);
@@ -53,6 +54,9 @@ class Secondary {
   Task<void> apply(Reign& reign, Replicate message, Buffer data);
   Task<void> apply_copy(Reign& reign, CopyExtent message, Buffer data);
   Task<void> read_for_peer(Reign& reign, ReadExtent message);
+  Task<void> hash_for_peer(Reign& reign, HashRequest message, std::uint64_t after);
+  bool start_reading(Reign& reign, const Received& message);
+  Task<bool> stay_diverged(Reign& reign, const Diverged& message);
   void failed(Reign& reign, Errc status);
 
   Core& core_;

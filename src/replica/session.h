@@ -59,11 +59,13 @@ class Session : public ListHook {
     if (closed()) co_return fail(Errc::closed);
     Result<Message> message = co_await connection_->receive(deadline);
     if (!message) {
+      if (message.error().code == Errc::corrupt) garbage_ = Errc::corrupt;
       if (message.error().code != Errc::timeout) close();
       co_return std::unexpected(message.error());
     }
     Result<Decoded> decoded = decode(message->head);
     if (!decoded) {
+      garbage_ = decoded.error().code;
       close();
       co_return std::unexpected(decoded.error());
     }
@@ -84,6 +86,8 @@ class Session : public ListHook {
   }
   bool closed() const noexcept { return ended_.is_set(); }
   Event& ended() noexcept { return ended_; }
+  // Why the session ended, if it was for bytes that are no message of this version; else ok.
+  Errc garbage() const noexcept { return garbage_; }
 
  private:
   bool room() {
@@ -93,6 +97,7 @@ class Session : public ListHook {
     return false;
   }
 
+  Errc garbage_ = Errc::ok;
   std::unique_ptr<Connection> connection_;
   std::deque<Message> out_;
   Event wake_;

@@ -14,7 +14,7 @@ namespace {
 constexpr std::array<std::uint8_t, std::variant_size_v<Body>> kTypes = {
     1,  2,  3,  4,  5,  6,  7,                                       // client session
     16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,  // replicas: session
-    32, 33, 34, 35, 36, 37,                                          // ... up to the promotion
+    32, 33, 34, 35, 40, 41, 42, 43, 36, 37,                          // ... up to the promotion
     48, 49, 50,                                                      // arbiter
 };
 
@@ -112,7 +112,7 @@ class Reader {
 
 template <typename F>
 void fields(F& f, ClientHello& m) {
-  f(m.volume, m.attachment, m.client);
+  f(m.volume, m.attachment, m.client, m.own_copy);
 }
 template <typename F>
 void fields(F& f, Attached& m) {
@@ -144,7 +144,8 @@ void fields(F& f, PeerHello& m) {
 }
 template <typename F>
 void fields(F& f, PeerWelcome& m) {
-  f(m.node, m.status, m.inconsistent, m.generation, m.durable_seq, m.attachment, m.size, m.recent_known, m.recent);
+  f(m.node, m.status, m.inconsistent, m.generation, m.durable_seq, m.attachment, m.size, m.recent_known, m.recent,
+    m.resync_id, m.history);
 }
 template <typename F>
 void fields(F& f, Beacon& m) {
@@ -178,11 +179,11 @@ void fields(F& f, Bits& m) {
 }
 template <typename F>
 void fields(F& f, ResyncBegin& m) {
-  f(m.why);
+  f(m.why, m.id);
 }
 template <typename F>
 void fields(F& f, CopyExtent& m) {
-  f(m.tag, m.extent);
+  f(m.tag, m.extent, m.zeroes);
 }
 template <typename F>
 void fields(F& f, CopyAck& m) {
@@ -190,7 +191,7 @@ void fields(F& f, CopyAck& m) {
 }
 template <typename F>
 void fields(F& f, ResyncDone& m) {
-  f(m.granule, m.count, m.bits_since, m.history);
+  f(m.granule, m.count, m.bits_since, m.history, m.lost);
 }
 template <typename F>
 void fields(F&, ResyncDoneAck&) {}
@@ -210,6 +211,22 @@ void fields(F& f, ClearBits& m) {
 }
 template <typename F>
 void fields(F&, Resign&) {}
+template <typename F>
+void fields(F& f, HashRequest& m) {
+  f(m.tag, m.extent);
+}
+template <typename F>
+void fields(F& f, Hashes& m) {
+  f(m.tag, m.status);
+}
+template <typename F>
+void fields(F& f, Diverged& m) {
+  f(m.history);
+}
+template <typename F>
+void fields(F& f, Discard& m) {
+  f(m.base);
+}
 template <typename F>
 void fields(F& f, PromoteQuery& m) {
   f(m.volume, m.node);
@@ -288,9 +305,12 @@ const char* resync_why_name(ResyncWhy why) noexcept {
     case ResyncWhy::bitmap: return "bitmap";
     case ResyncWhy::reconcile: return "reconcile";
     case ResyncWhy::full_new_disk: return "full: new disk";
-    case ResyncWhy::full_generation: return "full: generation not in the history";
-    case ResyncWhy::full_bits_cleared: return "full: intent bits were cleared since";
-    case ResyncWhy::full_geometry: return "full: other intent bit geometry";
+    case ResyncWhy::checksum_generation: return "checksum: generation not in the history";
+    case ResyncWhy::checksum_bits_cleared: return "checksum: intent bits were cleared since";
+    case ResyncWhy::checksum_geometry: return "checksum: other intent bit geometry";
+    case ResyncWhy::checksum_interrupted: return "checksum: a copy of everything broke off";
+    case ResyncWhy::resumed: return "resumed: the copy that broke off";
+    case ResyncWhy::diverged: return "split brain";
   }
   return "?";
 }

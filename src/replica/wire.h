@@ -18,7 +18,7 @@
 
 namespace resilver::replica {
 
-inline constexpr std::uint8_t kWireVersion = 1;
+inline constexpr std::uint8_t kWireVersion = 2;
 inline constexpr std::uint64_t kMaxTransfer = Message::kMaxBody;  // payload of one message
 inline constexpr std::size_t kMaxListedExtents = 2048;            // in one message
 inline constexpr std::size_t kGenerations = 8;
@@ -67,19 +67,23 @@ struct Extent {
 
 enum class ResyncWhy : std::uint8_t {
   none,
-  bitmap,             // the returner's generation is in our history: only what the intent bits name
-  reconcile,          // a member in sync after a promotion: the writes that were under way
-  full_new_disk,      // it has no generation, or an earlier full copy did not end
-  full_generation,    // its generation is not in our history (too long away, or another history)
-  full_bits_cleared,  // intent bits were cleared after the generation at which it left
-  full_geometry,      // its intent bits are of another geometry
+  bitmap,                 // the returner's generation is in our history: only what the intent bits name
+  reconcile,              // a member in sync after a promotion: the writes that were under way
+  full_new_disk,          // it has no generation: everything, but no payload of blocks that are zero
+  checksum_generation,    // its generation is so old that our history does not reach back to it
+  checksum_bits_cleared,  // intent bits were cleared after the generation at which it left
+  checksum_geometry,      // its intent bits are of another geometry
+  checksum_interrupted,   // a copy of everything into it broke off, and nobody knows how far it came
+  resumed,                // the copy that broke off goes on where it was
+  diverged,  // split brain: both have a generation that the other has not; nothing is copied until resolved
 };
-inline constexpr std::uint8_t kResyncWhyCount = 7;
+inline constexpr std::uint8_t kResyncWhyCount = 10;
 const char* resync_why_name(ResyncWhy why) noexcept;
 
 // ---- client session ------------------------------------------------------------------------------------------------
 struct ClientHello {
   std::uint64_t volume = 0, attachment = 0, client = 0;
+  bool own_copy = false;  // reads of this node's own copy, whatever its role: to look at both sides of a split brain
 };
 struct Attached {
   NodeId node = kNoNode;
@@ -120,8 +124,10 @@ struct PeerWelcome {
   bool inconsistent = false;
   Generation generation;  // the last it was consistent in; epoch 0: new disk
   std::uint64_t durable_seq = 0, attachment = 0, size = 0;
-  bool recent_known = false;   // false after a restart: its intent bits stand for them
-  std::vector<Extent> recent;  // writes not known to be committed everywhere
+  bool recent_known = false;        // false after a restart: its intent bits stand for them
+  std::vector<Extent> recent;       // writes not known to be committed everywhere
+  std::uint64_t resync_id = 0;      // of the copy into it that has not ended; 0: none
+  std::vector<Generation> history;  // newest first
 };
 struct Beacon {
   std::uint64_t cookie = 0, committed_seq = 0;
@@ -152,10 +158,12 @@ struct Bits {  // body: the intent bitmap
 };
 struct ResyncBegin {  // the peer becomes durably inconsistent, then answers with its Bits
   ResyncWhy why = ResyncWhy::none;
+  std::uint64_t id = 0;  // of this copy, not 0: by it the copy is known again if it breaks off
 };
 struct CopyExtent {
   std::uint64_t tag = 0;
-  Extent extent;  // body: its data
+  Extent extent;
+  bool zeroes = false;  // body: its data; none if it is all zeroes
 };
 struct CopyAck {
   std::uint64_t tag = 0;
@@ -163,6 +171,7 @@ struct CopyAck {
 struct ResyncDone {  // body: the primary's intent bits, which the peer adds to its own
   std::uint64_t granule = 0, count = 0, bits_since = 0;
   std::vector<Generation> history;
+  std::vector<Extent> lost;  // blocks that nobody could read: nobody may take the peer's old content for them
 };
 struct ResyncDoneAck {};
 struct ReconcileDone {};
@@ -175,9 +184,23 @@ struct ExtentData {
   Errc status = Errc::ok;
 };
 struct ClearBits {
-  std::vector<Extent> runs;  // first bit, number of bits
+  std::vector<Extent> runs;  // in bytes: the peer's bits may stand for other lengths
 };
 struct Resign {};  // the primary gives up its lease and asks for a successor
+struct HashRequest {
+  std::uint64_t tag = 0;
+  Extent extent;
+};
+struct Hashes {  // body: 16 bytes per block of the extent, zeroes where it cannot be read
+  std::uint64_t tag = 0;
+  Errc status = Errc::ok;
+};
+struct Diverged {  // split brain: the peer keeps its copy as it is, and answers with its Bits
+  std::vector<Generation> history;
+};
+struct Discard {    // someone chose: the peer gives up what it has since `base`, and ends the session
+  Generation base;  // epoch 0: everything
+};
 struct PromoteQuery {
   std::uint64_t volume = 0;
   NodeId node = kNoNode;
@@ -205,10 +228,11 @@ struct ArbiterAnswer {
   Record record;
 };
 
-using Body = std::variant<ClientHello, Attached, Redirect, Request, Reply, Ping, Pong, PeerHello, PeerWelcome, Beacon,
-                          BeaconAck, Replicate, DurableAck, Configure, ConfigureAck, BitsRequest, Bits, ResyncBegin,
-                          CopyExtent, CopyAck, ResyncDone, ResyncDoneAck, ReconcileDone, ReadExtent, ExtentData,
-                          ClearBits, Resign, PromoteQuery, PromoteAnswer, ArbiterGet, ArbiterSwap, ArbiterAnswer>;
+using Body =
+    std::variant<ClientHello, Attached, Redirect, Request, Reply, Ping, Pong, PeerHello, PeerWelcome, Beacon, BeaconAck,
+                 Replicate, DurableAck, Configure, ConfigureAck, BitsRequest, Bits, ResyncBegin, CopyExtent, CopyAck,
+                 ResyncDone, ResyncDoneAck, ReconcileDone, ReadExtent, ExtentData, ClearBits, Resign, HashRequest,
+                 Hashes, Diverged, Discard, PromoteQuery, PromoteAnswer, ArbiterGet, ArbiterSwap, ArbiterAnswer>;
 
 struct Decoded {
   std::uint64_t epoch = 0;  // the sender's, 0 from clients and the arbiter

@@ -96,7 +96,7 @@ void Cluster::replace_disk(int i) {
   disk.model.read_bandwidth = disk.model.write_bandwidth = 1'000'000'000;
   disk.model.channels = 8;
   disks_[at] = &world.add_disk(name(i) + ".disk" + std::to_string(disk_number_[at]++),
-                               kVolume + Replica::metadata_bytes(32768), disk);
+                               kVolume + Replica::metadata_bytes(i == 2 ? options_.intent_bits_of_c : 32768), disk);
   nodes_[at]->attach_disk("disk", *disks_[at]);
   faults_[at] = {};
 }
@@ -113,7 +113,7 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   config.lease_ms = 80;
   config.grace_ms = 100;
   config.beacon_ms = 10;
-  config.intent_bits = 32768;
+  config.intent_bits = i == 2 ? options_.intent_bits_of_c : 32768;
   config.min_in_sync = options_.min_in_sync;
   config.clear_bits_ms = options_.clear_bits_ms;
   config.resync_max_bytes_per_s = options_.resync_rate;
@@ -132,7 +132,10 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   Event stop(env.scheduler());
   Publish published(replicas_[at], replica->get());
   Publish stoppable(stops_[at], &stop);
+  TaskGroup operators(env.scheduler());
+  Publish operable(operators_[at], &operators);
   co_await (*replica)->run(**listener, stop);
+  co_await operators.join();
 }
 
 void Cluster::start_node(int i, bool format) {
@@ -239,6 +242,48 @@ Errc Cluster::read(std::uint64_t block, std::uint64_t* version) {
   });
   run_until([&] { return !client_node_->running(); }, 60 * kSecond);
   return result;
+}
+
+void Cluster::write_range(std::uint64_t first, std::uint64_t end, std::uint64_t version) {
+  client_main([this, first, end, version](Client& client) -> Task<void> {
+    Buffer data = client_node_->env().buffers().allocate(kBlockBytes);
+    for (std::uint64_t block = first; block < end; ++block) {
+      fill(data.bytes(), block, version);
+      EXPECT_EQ(co_await Io::write(client, block * kBlockBytes, data), Errc::ok);
+    }
+  });
+  EXPECT_TRUE(run_until([&] { return !client_node_->running(); }, 60 * kSecond));
+}
+
+std::optional<std::uint64_t> Cluster::read_copy(int i, std::uint64_t block) {
+  std::optional<std::uint64_t> version;
+  client_node_->start([this, i, block, &version](Env& env) -> Task<void> {
+    ClientConfig config = client_config(0);
+    config.nodes = {{static_cast<NodeId>(i), name(i)}};
+    config.own_copy = true;
+    config.op_timeout_ms = 500;
+    auto client = co_await Client::attach(env.scheduler(), env.buffers(), env.network(), config);
+    if (!client) co_return;
+    Buffer data = env.buffers().allocate(kBlockBytes);
+    if (co_await Io::read(**client, block * kBlockBytes, data) == Errc::ok) version = version_of(data.bytes(), block);
+    EXPECT_EQ(co_await Io::write(**client, block * kBlockBytes, data), Errc::read_only);
+    co_await (*client)->close();
+  });
+  EXPECT_TRUE(run_until([&] { return !client_node_->running(); }, 60 * kSecond));
+  return version;
+}
+
+void Cluster::operate(int i, Task<void> task) {
+  TaskGroup* group = operators_[static_cast<std::size_t>(i)];
+  ASSERT_NE(group, nullptr) << "not started";
+  group->spawn(std::move(task));
+  EXPECT_TRUE(run_until([&] { return operators_[static_cast<std::size_t>(i)] != group || group->running() == 0; }));
+}
+
+std::vector<std::byte> Cluster::image(int i) const {
+  std::vector<std::byte> bytes(disks_[static_cast<std::size_t>(i)]->size_bytes());
+  disks_[static_cast<std::size_t>(i)]->peek(0, bytes);
+  return bytes;
 }
 
 ::testing::AssertionResult Cluster::copies_equal() {

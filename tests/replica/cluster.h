@@ -7,10 +7,12 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "async/task_group.h"
 #include "replica/client.h"
 #include "replica/replica.h"
 #include "sim/disk.h"
@@ -59,6 +61,7 @@ class Cluster {
     std::uint64_t op_timeout_ms = 30'000;
     std::uint64_t resync_rate = 0;
     Nanos disk_access = 50 * kMicrosecond;
+    std::uint64_t intent_bits_of_c = 32768;
   };
   explicit Cluster(std::uint64_t seed) : Cluster(seed, Options()) {}
   Cluster(std::uint64_t seed, const Options& options);
@@ -77,6 +80,11 @@ class Cluster {
   void start_arbiter();
   void stop_node(int i);     // as by SIGTERM
   void replace_disk(int i);  // while the node is down: an empty one
+  // Runs a task of the operator on node i, until it has ended: verify, promote_by_force, resolve, ...
+  void operate(int i, Task<void> task);
+  // Everything on a disk, and back onto another one of its size: an old disk put back into its node.
+  std::vector<std::byte> image(int i) const;
+  void restore(int i, std::span<const std::byte> image) { disk(i).poke(0, image); }
   void client_main(std::function<Task<void>(Client&)> main, std::uint64_t attachment = 1);
 
   // ---- views ----
@@ -96,6 +104,9 @@ class Cluster {
   // ---- I/O by the client's process, one at a time, waited for ----
   Errc write(std::uint64_t block, std::uint64_t version);
   Errc read(std::uint64_t block, std::uint64_t* version);
+  void write_range(std::uint64_t first, std::uint64_t end, std::uint64_t version);
+  // What node i's own copy has, whatever its role; nothing if it does not serve it.
+  std::optional<std::uint64_t> read_copy(int i, std::uint64_t block);
 
   // All three copies of the volume are the same bytes.
   ::testing::AssertionResult copies_equal();
@@ -113,6 +124,7 @@ class Cluster {
   std::array<DiskFaults, kNodes> faults_{};
   std::array<Replica*, kNodes> replicas_{};
   std::array<Event*, kNodes> stops_{};
+  std::array<TaskGroup*, kNodes> operators_{};
   std::array<int, kNodes> disk_number_{};
   sim::Node* arbiter_node_ = nullptr;
   sim::Node* client_node_ = nullptr;

@@ -63,7 +63,7 @@ TEST(Wire, LayoutOfARequestIsFixed) {
   const Request request{0x0102030405060708, 9, IoOp::write, true, 4096, 8192};
   const Message message = encode(0x11, request);
   ASSERT_EQ(message.head.size(), 12u + 8 + 8 + 1 + 1 + 8 + 8);
-  EXPECT_EQ(static_cast<int>(message.head[0]), 1);     // version
+  EXPECT_EQ(static_cast<int>(message.head[0]), 2);     // version
   EXPECT_EQ(static_cast<int>(message.head[1]), 4);     // type
   EXPECT_EQ(static_cast<int>(message.head[4]), 0x11);  // epoch, little endian
   EXPECT_EQ(static_cast<int>(message.head[12]), 8);    // id
@@ -83,7 +83,7 @@ TEST(Wire, EveryTruncationAndExtensionIsRefused) {
 
 TEST(Wire, OtherVersionsAndUnknownTypesAreNamedUnsupported) {
   auto head = encode(1, Ping{3}).head;
-  head[0] = std::byte{2};
+  head[0] = std::byte{kWireVersion + 1};
   EXPECT_EQ(decode(head).error().code, Errc::unsupported);
   head[0] = std::byte{kWireVersion};
   head[1] = std::byte{200};

@@ -1,0 +1,245 @@
+// PeerLink: bringing a joiner's copy to ours: what is copied, and why. See peer_link.h for what must never happen.
+#include <algorithm>
+#include <utility>
+
+#include "base/planted_bug.h"
+#include "replica/block_hash.h"
+#include "replica/peer_link.h"
+#include "replica/primary.h"
+#include "replica/split_brain.h"
+
+namespace resilver::replica {
+
+ResyncWhy PeerLink::judge(const PeerWelcome& welcome) const {
+  const Superblock& mine = core_.metadata.now();
+  if (welcome.resync_id != 0 && welcome.resync_id == resume_id_) return ResyncWhy::resumed;
+  if (welcome.generation.epoch == 0) {
+    return welcome.inconsistent ? ResyncWhy::checksum_interrupted : ResyncWhy::full_new_disk;
+  }
+  if (!mine.knows(welcome.generation)) {
+    const bool other_history = !welcome.inconsistent && has_diverged(mine, welcome.generation);
+    return other_history ? ResyncWhy::diverged : ResyncWhy::checksum_generation;
+  }
+  if (welcome.generation.epoch < mine.bits_since) return ResyncWhy::checksum_bits_cleared;
+  return ResyncWhy::bitmap;
+}
+
+Task<bool> PeerLink::resync(Session& session) {
+  if (!co_await choose(session)) co_return false;
+  total_bytes_ = to_copy_.bytes();
+  done_bytes_ = copied_bytes_ = 0;
+  resyncing_ = true;
+  core_.emit({.kind = EventKind::resync_started, .peer = id_, .why = why_, .bytes = total_bytes_});
+  if (!co_await copy_all(session)) co_return false;
+  if (!co_await finish_resync(session)) co_return false;
+  core_.emit({.kind = EventKind::resync_finished, .peer = id_, .why = why_, .bytes = copied_bytes_});
+  resyncing_ = false;
+  resume_id_ = 0;
+  sent_.clear();
+  ready_ = true;
+  primary_.changed();
+  co_return true;
+}
+
+// Fills to_copy_; from then on the peer gets every write.
+Task<bool> PeerLink::choose(Session& session) {
+  const std::uint64_t id = why_ == ResyncWhy::resumed ? resume_id_ : core_.env.random().next() | 1;
+  send(ResyncBegin{why_, id});
+  co_await wait_bits(session);
+  if (!bits_) co_return false;
+  const bool same_geometry = bits_->granule == core_.bits.granule() && bits_->count == core_.bits.count();
+  if (why_ == ResyncWhy::bitmap && !same_geometry) {
+    bits_.reset();
+    why_ = ResyncWhy::checksum_geometry;
+    send(ResyncBegin{why_, id});
+    co_await wait_bits(session);
+    if (!bits_) co_return false;
+  }
+  if (session.closed() || primary_.lost().is_set()) co_return false;
+  start_streaming();  // together with the choice of what to copy: what is written later is sent
+  if (why_ != ResyncWhy::resumed) {
+    compare_ = why_ != ResyncWhy::bitmap && why_ != ResyncWhy::full_new_disk;
+    resume_id_ = id;
+    to_copy_ = {};
+    if (why_ == ResyncWhy::bitmap) {
+      core_.bits.add_to(to_copy_);
+      IntentBitmap::add_to(bits_data_.bytes(), bits_->granule, core_.volume_bytes, to_copy_);
+    } else {
+      to_copy_.add({0, core_.volume_bytes});
+    }
+  }
+  bits_data_ = {};
+  co_return true;
+}
+
+void PeerLink::note_write(std::uint64_t seq, Extent extent) {
+  if (resume_id_ == 0) return;
+  if (!streaming_) {
+    to_copy_.add(extent);
+  } else if (sent_.size() < kMaxRemembered) {
+    sent_.push_back({seq, extent});
+  } else {
+    close();
+  }
+  if (to_copy_.count() > kMaxRemembered) resume_id_ = 0;
+}
+
+// The session has ended: what was sent and not answered may be there or not.
+void PeerLink::keep_for_resume() {
+  for (const Sent& write : sent_) to_copy_.add(write.extent);
+  sent_.clear();
+  if (resume_id_ == 0) to_copy_ = {};
+}
+
+Task<bool> PeerLink::copy_all(Session& session) {
+  bool good = true;
+  TaskGroup workers(core_.scheduler);
+  const std::uint32_t count = std::max<std::uint32_t>(1, core_.config.resync_window);
+  for (std::uint32_t i = 0; i < count; ++i) workers.spawn(copy_worker(session, good));
+  co_await workers.join();
+  co_return good && !session.closed();
+}
+
+Task<void> PeerLink::copy_worker(Session& session, bool& good) {
+  while (good && !session.closed()) {
+    auto next = to_copy_.first_in({0, core_.volume_bytes});
+    if (!next) co_return;
+    next->length = std::min<std::uint64_t>(next->length, kMaxTransfer);
+    to_copy_.remove(*next);
+    co_await pace(next->length);
+    RangeLock::Guard lock(primary_.locks(), next->offset, next->length, RangeLock::Mode::copy);
+    co_await lock.acquire();
+    if (session.closed() || !co_await make_equal(*next)) {
+      to_copy_.add(*next);
+      break;
+    }
+    done_bytes_ += next->length;
+  }
+  good = false;
+}
+
+// One piece, under the lock that the caller holds.
+Task<bool> PeerLink::make_equal(Extent extent) {
+  Buffer theirs;
+  if (compare_) {
+    auto answer = co_await hashes(extent);
+    if (!answer) co_return false;
+    theirs = std::move(*answer);
+  }
+  Buffer data = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), extent.length);
+  if (!data) co_return false;
+  std::vector<bool> wanted(extent.length / kBlockBytes, true);
+  const Errc status = co_await primary_.read_or_give_up(extent, data, wanted);
+  if (status != Errc::ok) {
+    stuck_ = status == Errc::limit;
+    co_return false;
+  }
+  for (std::size_t i = 0; compare_ && i < wanted.size(); ++i) {
+    const bool skipped = planted(PlantedBug::checksum_skips_a_block) && i == 1;
+    if (same_hash(data.bytes().subspan(i * kBlockBytes, kBlockBytes), theirs.bytes(), i) || skipped) wanted[i] = false;
+  }
+  co_return co_await copy_runs(extent, std::move(data), wanted);
+}
+
+// Consecutive blocks travel together; those that are zero without a payload.
+Task<bool> PeerLink::copy_runs(Extent extent, Buffer data, const std::vector<bool>& wanted) {
+  bool good = true;
+  TaskGroup group(core_.scheduler);
+  const auto zero = [&](std::size_t i) { return is_zero(data.bytes().subspan(i * kBlockBytes, kBlockBytes)); };
+  for (std::size_t first = 0; first < wanted.size();) {
+    if (!wanted[first]) {
+      ++first;
+      continue;
+    }
+    const bool zeroes = zero(first);
+    std::size_t end = first + 1;
+    while (end < wanted.size() && wanted[end] && zero(end) == zeroes) ++end;
+    const Extent run{extent.offset + first * kBlockBytes, (end - first) * kBlockBytes};
+    group.spawn(copy_run(run, zeroes ? Buffer{} : data.slice(first * kBlockBytes, run.length), good));
+    first = end;
+  }
+  co_await group.join();
+  co_return good;
+}
+
+Task<void> PeerLink::copy_run(Extent extent, Buffer data, bool& good) {
+  if (co_await copy(extent, std::move(data)) != Errc::ok) {
+    good = false;
+  } else {
+    copied_bytes_ += extent.length;
+  }
+}
+
+// At most the configured rate: the lower one while clients are busy.
+Task<void> PeerLink::pace(std::uint64_t bytes) {
+  const std::uint64_t least = core_.config.resync_min_bytes_per_s, most = core_.config.resync_max_bytes_per_s;
+  const std::uint64_t rate = primary_.clients_busy() && least != 0 ? least : most;
+  if (rate == 0) co_return;
+  const Nanos start = std::max(core_.now(), paced_until_);
+  paced_until_ = start + static_cast<Nanos>(bytes * static_cast<std::uint64_t>(kSecond) / rate);
+  while (core_.now() < start && session_ != nullptr && !session_->closed()) {
+    (void)co_await session_->ended().wait_until(start);
+  }
+}
+
+// The joiner takes over our bits, durably, and is consistent from then on.
+Task<bool> PeerLink::finish_resync(Session& session) {
+  Buffer bits = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), core_.bits.bytes());
+  if (!bits || session.closed()) co_return false;
+  core_.bits.copy_to(bits.bytes());
+  const Superblock& mine = core_.metadata.now();
+  send(ResyncDone{core_.bits.granule(), core_.bits.count(), mine.bits_since, mine.history, mine.lost}, std::move(bits));
+  while (!resync_acked_ && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
+  co_return resync_acked_ && !session.closed();
+}
+
+// ---- split brain ---------------------------------------------------------------------------------------------------
+
+// Until someone chooses, nothing is copied; the peer keeps its copy, readable, and the difference is listed.
+Task<void> PeerLink::stay_diverged(Session& session, PeerWelcome welcome) {
+  base_ = common_generation(core_.metadata.now(), welcome.history);
+  send(Diverged{core_.metadata.now().history});
+  co_await wait_bits(session);
+  if (!bits_) co_return;
+  diverged_ = true;
+  core_.emit({.kind = EventKind::split_brain, .peer = id_, .why = why_});
+  co_await list_divergent(session);
+  while (!discard_ && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
+  if (discard_) send(Discard{base_});
+  (void)co_await session.ended().wait_until(core_.now() + core_.lease());
+}
+
+// Blocks that either side wrote since the common ancestor and that are not the same.
+Task<void> PeerLink::list_divergent(Session& session) {
+  ExtentSet suspects;
+  const Superblock& mine = core_.metadata.now();
+  const bool same_geometry = bits_->granule == core_.bits.granule() && bits_->count == core_.bits.count();
+  if (base_.epoch != 0 && base_.epoch >= mine.bits_since && same_geometry) {
+    core_.bits.add_to(suspects);
+    IntentBitmap::add_to(bits_data_.bytes(), bits_->granule, core_.volume_bytes, suspects);
+  } else {
+    suspects.add({0, core_.volume_bytes});
+  }
+  bits_data_ = {};
+  divergent_ = {};
+  divergent_bytes_ = 0;
+  while (auto next = suspects.first_in({0, core_.volume_bytes})) {
+    next->length = std::min<std::uint64_t>(next->length, kMaxTransfer);
+    suspects.remove(*next);
+    co_await pace(next->length);
+    RangeLock::Guard lock(primary_.locks(), next->offset, next->length, RangeLock::Mode::copy);
+    co_await lock.acquire();
+    if (session.closed()) co_return;
+    auto theirs = co_await hashes(*next);
+    Buffer data = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), next->length);
+    if (!theirs || !data) co_return;
+    const bool readable = co_await core_.read_local(*next, data) == Errc::ok;
+    for (std::uint64_t at = 0; at < next->length; at += kBlockBytes) {
+      if (readable && same_hash(data.bytes().subspan(at, kBlockBytes), theirs->bytes(), at / kBlockBytes)) continue;
+      divergent_bytes_ += kBlockBytes;
+      if (divergent_.count() < kMaxListedExtents) divergent_.add({next->offset + at, kBlockBytes});
+    }
+  }
+}
+
+}  // namespace resilver::replica
