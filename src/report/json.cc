@@ -148,6 +148,7 @@ Json of(const ContenderResult& contender) {
           {"client_write_bytes", contender.client_write_bytes},
           {"disk_write_bytes", contender.disk_write_bytes},
           {"trace_hash", fmt::format("{:016x}", contender.trace_hash)},
+          {"trouble", contender.trouble},
           {"inconclusive", contender.inconclusive.empty() ? Json(nullptr) : Json(contender.inconclusive)},
           {"ran_for_ns", contender.ran_for},
           {"measures", measures_of(contender, {})},

@@ -428,6 +428,7 @@ std::string format_remarks(const RunResults& results) {
   for (const auto& contender : results.contenders) {
     if (!contender.inconclusive.empty())
       out += wrapped(fmt::format("INCONCLUSIVE: {}: {}", contender.name, contender.inconclusive), 2);
+    if (!contender.trouble.empty()) out += wrapped(fmt::format("{}: {}", contender.name, contender.trouble), 2);
     for (const auto& event : contender.events)
       if (event.state == EventState::not_reached)
         out += wrapped(fmt::format("{}: '{}' was not reached{}{}", contender.name, event.name,

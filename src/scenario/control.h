@@ -26,7 +26,8 @@ struct PeerAddress {
   std::string address;
 };
 
-// Everything a node program needs to know. `disks` are the members and then the spares, in the order of their labels.
+// Everything a node program needs to know. `disks` are the members, the spares and then the
+// journal disk if the node has one, in the order of their labels.
 struct NodeConfig {
   NodeSpec spec;
   std::vector<NodeDisk> disks;
@@ -63,7 +64,7 @@ struct Moved {
   std::uint64_t written = 0;
 };
 
-enum class DiskRole : std::uint8_t { member, rebuilding, spare, faulty, unused };
+enum class DiskRole : std::uint8_t { member, rebuilding, spare, faulty, unused, journal };
 
 struct DiskReport {
   DiskRole role = DiskRole::unused;

@@ -12,7 +12,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DiskParameters, random_access, sequential_acc
 
 namespace scenario {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeSpec, name, raid, disks, spares, chunk_bytes, layout, consistency, member_timeout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeSpec, name, raid, disks, spares, chunk_bytes, layout, consistency, force,
+                                   member_timeout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeDisk, path, blank, faults)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PeerAddress, name, address)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RebuildSpec, speed_min, speed_max)

@@ -542,6 +542,11 @@ Verdict judge_one(const Scenario& scenario, const Expectation& expectation, cons
     return verdict;
   }
   verdict.timing = expression->is_timing();
+  if (expectation.real && *expectation.real != scenario.real) {
+    verdict.outcome = Outcome::left_out;
+    verdict.detail = *expectation.real ? "asked in the real world only" : "asked in virtual time only";
+    return verdict;
+  }
   const auto& left_out = scenario.left_out;
   for (const auto& name : expression->contenders()) {
     if (std::find(left_out.begin(), left_out.end(), name) == left_out.end()) continue;

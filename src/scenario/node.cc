@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "fault/paced_disk.h"
@@ -24,6 +25,7 @@ raid::Consistency consistency_of(const NodeSpec& spec) {
     case Consistency::none: return raid::Consistency::none;
     case Consistency::resync: return raid::Consistency::resync;
     case Consistency::bitmap: return raid::Consistency::bitmap;
+    case Consistency::journal: return raid::Consistency::journal;
   }
   return raid::Consistency::none;
 }
@@ -119,7 +121,7 @@ Task<Status> NodeProgram::open_disks() {
 Task<Status> NodeProgram::open_disk(std::size_t index) {
   const NodeDisk& disk = config_.disks[index];
   Slot& slot = *slots_[index];
-  if (slot.name.empty()) slot.name = fmt::format("disk{}", index);
+  if (slot.name.empty()) slot.name = disk_label(config_.spec, static_cast<std::uint32_t>(index));
   slot.blank = disk.blank;
   auto opened = co_await env_.open_disk(disk.path, scheduler_.now() + kOpenTimeout);
   if (!opened) co_return std::unexpected(opened.error());
@@ -135,18 +137,31 @@ Task<Status> NodeProgram::open_disk(std::size_t index) {
   co_return Status{};
 }
 
+NodeProgram::Slot* NodeProgram::journal_slot() const {
+  return has_journal(config_.spec) ? slots_.back().get() : nullptr;
+}
+
 std::size_t NodeProgram::healthy_disks() const {
-  return static_cast<std::size_t>(
-      std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->healthy(); }));
+  return static_cast<std::size_t>(std::count_if(slots_.begin(), slots_.end(), [this](const auto& slot) {
+    return slot.get() != journal_slot() && slot->healthy();
+  }));
 }
 
 // A node whose data is gone but whose peers have it begins again with what disks are left.
-bool NodeProgram::can_start_over() const { return config_.replicate && healthy_disks() >= config_.spec.disks; }
+bool NodeProgram::can_start_over() const {
+  const bool journal = journal_slot() == nullptr || journal_slot()->healthy();
+  return config_.replicate && healthy_disks() >= config_.spec.disks && journal;
+}
 
 Task<Status> NodeProgram::build_array(bool format) {
   std::vector<raid::MemberDisk> members, spares;
+  std::optional<raid::MemberDisk> journal;
   for (auto& slot : slots_) {
     if (!slot->healthy() || (slot->blank && !format)) continue;
+    if (format && slot.get() == journal_slot()) {
+      journal = slot->member();
+      continue;
+    }
     auto& to = format && members.size() == config_.spec.disks ? spares : members;
     to.push_back(slot->member());
   }
@@ -155,10 +170,12 @@ Task<Status> NodeProgram::build_array(bool format) {
     // Images and simulated disks start as zeroes, whose parity is zero.
     const bool assume_clean = config_.format;
     built = co_await raid::Array::create(scheduler_, env_.buffers(), env_.random(), array_config_of(config_),
-                                         {std::move(members), std::move(spares), {}}, assume_clean);
+                                         {std::move(members), std::move(spares), std::move(journal)}, assume_clean);
   } else {
-    built = co_await raid::Array::assemble(scheduler_, env_.buffers(), env_.random(), {.tuning = tuning_of(config_)},
-                                           std::move(members));
+    raid::AssembleOptions options;
+    options.tuning = tuning_of(config_);
+    options.force = config_.spec.force;
+    built = co_await raid::Array::assemble(scheduler_, env_.buffers(), env_.random(), options, std::move(members));
   }
   if (!built) co_return std::unexpected(built.error());
   array_ = std::move(*built);
@@ -170,7 +187,7 @@ Task<Status> NodeProgram::build_array(bool format) {
 
 Task<Status> NodeProgram::add_blank_disks() {
   for (auto& slot : slots_) {
-    if (!slot->blank || !slot->healthy()) continue;
+    if (!slot->blank || !slot->healthy() || slot.get() == journal_slot()) continue;
     if (array_->geometry().redundancy() == 0) continue;  // a spare of a RAID 0 serves when the array is made anew
     if (Status added = co_await array_->add_disk(slot->member()); !added) co_return added;
     slot->blank = false;

@@ -60,7 +60,8 @@ class NodeProgram {
   Task<Status> replace(const NodeCommand& command);
   Task<void> scrub(bool repair);
   bool can_start_over() const;
-  std::size_t healthy_disks() const;
+  Slot* journal_slot() const;         // null: the node has no journal disk
+  std::size_t healthy_disks() const;  // of members and spares
   std::vector<std::uint64_t> choose_places(const NodeCommand& command) const;
   void report_array(NodeReport& report) const;
   void report_replica(NodeReport& report) const;

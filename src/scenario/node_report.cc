@@ -26,7 +26,7 @@ DiskRole role_of(raid::MemberState state) {
     case raid::MemberState::replacement: return DiskRole::rebuilding;
     case raid::MemberState::spare: return DiskRole::spare;
     case raid::MemberState::faulty: return DiskRole::faulty;
-    case raid::MemberState::journal:
+    case raid::MemberState::journal: return DiskRole::journal;
     case raid::MemberState::missing: return DiskRole::unused;
   }
   return DiskRole::unused;

@@ -175,8 +175,9 @@ void read_node_keys(TableReader& reader, NodeSpec& node) {
   reader.read("spares", node.spares, 0, 1000);
   reader.read_size("chunk", node.chunk_bytes);
   reader.read("layout", node.layout);
-  const std::vector<std::string> words = {"none", "resync", "bitmap"};
+  const std::vector<std::string> words = {"none", "resync", "bitmap", "journal"};
   if (auto index = reader.read_word("consistency", words)) node.consistency = static_cast<Consistency>(*index);
+  reader.read("force", node.force);
   if (reader.read_duration("member_timeout", node.member_timeout) && node.member_timeout < kMillisecond)
     reader.complain("member_timeout", "1ms at least expected");
 }
@@ -554,6 +555,7 @@ void read_expectations(TableReader& root, Scenario& scenario) {
     keys.require("check", "an expression such as \"lost_writes == 0\"");
     const bool has_check = keys.read("check", expectation.check);
     keys.read("why", expectation.why);
+    if (auto index = keys.read_word("world", {"virtual", "real"})) expectation.real = *index == 1;
     keys.finish();
     if (!has_check) continue;
     expectation.where = position_of(*table->get("check"));

@@ -56,7 +56,7 @@ std::uint64_t RealFleet::image_bytes(const Scenario& scenario, const ContenderSp
     replacements += event.verb == Verb::disk_replace ? event.targets.size() : 0;
   std::uint64_t bytes = kArbiterStateBytes;
   for (const NodeSpec& node : contender.nodes) {
-    bytes += disk_size_bytes(scenario, contender, node) * (node.disks + node.spares + replacements);
+    bytes += disk_size_bytes(scenario, contender, node) * (node_disks(node) + replacements);
   }
   return bytes;
 }
@@ -65,8 +65,8 @@ Task<Status> RealFleet::create() {
   for (std::size_t n = 0; n < machines_.size(); ++n) {
     const NodeSpec& spec = contender_.nodes[n];
     const std::uint64_t size = disk_size_bytes(scenario_, contender_, spec);
-    for (std::uint32_t d = 0; d < spec.disks + spec.spares; ++d) {
-      const std::string file = path(fmt::format("{}-{}.disk{}.img", contender_.name, spec.name, d));
+    for (std::uint32_t d = 0; d < node_disks(spec); ++d) {
+      const std::string file = path(fmt::format("{}-{}.{}.img", contender_.name, spec.name, disk_label(spec, d)));
       if (Status made = make_image(file, size); !made) co_return made;
       machines_[n].disks.push_back({file, true, {}});
     }

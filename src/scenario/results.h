@@ -136,6 +136,7 @@ struct ContenderResult {
   std::uint64_t client_write_bytes = 0;
   std::uint64_t disk_write_bytes = 0;  // of all disks, repairs and fill not counted: write amplification is the quotient
   std::uint64_t trace_hash = 0;        // virtual time only
+  std::string trouble;                 // what the node programs said at the end of why they do not serve; mostly empty
   std::string inconclusive;            // why nothing can be concluded; empty: sound
   WindowResult whole;               // from the end of warm-up to the end of the workload, repairs to the end of settle
   std::vector<EventResult> events;  // in the order of the file, one for each event of the scenario
@@ -149,7 +150,7 @@ enum class Outcome : std::uint8_t {
   passed,
   failed,
   measured,  // a timing expectation in the real world: printed, not judged
-  left_out,  // about a contender that --only left out
+  left_out,  // about a contender that --only left out, or asked in the other world only
   vacuous,   // nothing to judge: n/a in every contender. Never a pass: the run is inconclusive
 };
 const char* outcome_name(Outcome outcome);

@@ -381,6 +381,7 @@ static PhaseResult to_phase(const workload::LoadStats& stats, Nanos length) {
 }
 
 void ContenderRun::collect_windows(const Timeline& timeline) {
+  if (!observer_.state().serving) result_.trouble = observer_.trouble();
   for (const EventRecord& record : timeline.records()) {
     result_.events.push_back(record.result);
     EventResult& event = result_.events.back();

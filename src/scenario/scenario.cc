@@ -83,7 +83,9 @@ bool has_disk(const ContenderSpec& contender, const Event& event, const Target& 
   for (const NodeSpec* node : candidates(contender, target.node)) {
     if (where == BlockChoice::parity && (node->raid < 4 || node->raid == 10)) continue;
     if (where == BlockChoice::rebuild_path && !can_repair_disk(contender, *node)) continue;
-    if (target.disk) {
+    if (target.journal) {
+      if (has_journal(*node)) return true;
+    } else if (target.disk) {
       if (*target.disk < node->disks + node->spares) return true;
     } else if (target.node.role == Role::spare) {
       if (node->spares > 0) return true;
@@ -173,6 +175,14 @@ std::uint32_t tolerated_disks(const NodeSpec& node) {
   }
 }
 
+bool has_journal(const NodeSpec& node) { return node.consistency == Consistency::journal; }
+
+std::uint32_t node_disks(const NodeSpec& node) { return node.disks + node.spares + (has_journal(node) ? 1 : 0); }
+
+std::string disk_label(const NodeSpec& node, std::uint32_t index) {
+  return has_journal(node) && index == node.disks + node.spares ? std::string("journal") : fmt::format("disk{}", index);
+}
+
 std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_size_bytes) {
   std::uint64_t least = ~0ull;
   for (const auto& node : contender.nodes) {
@@ -190,8 +200,8 @@ std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& con
   if (scenario.fair == Fairness::same_disk) return scenario.disk.size_bytes;
   const std::uint64_t wanted = scenario.volume_bytes + (contender.replicate ? kReplicaReservedBytes : 0);
   const std::uint64_t halves = data_halves(node);
-  const std::uint64_t member =
-      round_up((2 * round_up(wanted, node.chunk_bytes) + halves - 1) / halves, node.chunk_bytes);
+  std::uint64_t member = round_up((2 * round_up(wanted, node.chunk_bytes) + halves - 1) / halves, node.chunk_bytes);
+  if (has_journal(node)) member = std::max(member, kJournalBytes);
   return round_up(member + kMemberReservedBytes, 1 << 20);
 }
 
@@ -203,7 +213,7 @@ std::uint32_t space_permille(const ContenderSpec& contender) {
 
 std::uint32_t total_disks(const ContenderSpec& contender) {
   std::uint32_t sum = 0;
-  for (const auto& node : contender.nodes) sum += node.disks;
+  for (const auto& node : contender.nodes) sum += node_disks(node) - node.spares;
   return sum;
 }
 
@@ -216,8 +226,16 @@ std::uint32_t total_spares(const ContenderSpec& contender) {
 std::string why_impossible(const NodeSpec& node) {
   const auto level = raid::level_from_number(static_cast<int>(node.raid));
   if (!level) return fmt::format("RAID {} is not known: raid is 0, 1, 4, 5, 6 or 10", node.raid);
-  if (node.disks + node.spares > kMaxDisksPerNode)
-    return fmt::format("{} disks and {} spares: a node has at most {}", node.disks, node.spares, kMaxDisksPerNode);
+  if (node_disks(node) > kMaxDisksPerNode)
+    return fmt::format("{} disks and {} spares{}: a node has at most {}", node.disks, node.spares,
+                       has_journal(node) ? " and a journal" : "", kMaxDisksPerNode);
+  const bool parity = node.raid >= 4 && node.raid <= 6;
+  if (has_journal(node) && !parity)
+    return fmt::format("RAID {} has no journal: consistency = \"journal\" is for RAID 4, 5 and 6", node.raid);
+  if (node.force && !parity)
+    return fmt::format("force is for RAID 4, 5 and 6, not RAID {}: nothing else is refused after a crash", node.raid);
+  if (node.force && has_journal(node))
+    return "force would start without its journal, and that is what the journal is for";
   if (node.chunk_bytes < 4096 || node.chunk_bytes > (64u << 20) || (node.chunk_bytes & (node.chunk_bytes - 1)) != 0)
     return fmt::format("a chunk of {} bytes: it must be a power of two from 4K to 64M", node.chunk_bytes);
   raid::Layout layout = raid::default_layout(*level);
@@ -275,6 +293,7 @@ const char* consistency_name(Consistency consistency) {
     case Consistency::none: return "none";
     case Consistency::resync: return "resync";
     case Consistency::bitmap: return "bitmap";
+    case Consistency::journal: return "journal";
   }
   return "?";
 }
@@ -298,6 +317,8 @@ std::string describe_node(const NodeSpec& node) {
   if (node.disks > 1 && redundant > 0) text += fmt::format("+{}", redundant);
   if (node.disks > 1) text += " disks";
   if (node.spares > 0) text += node.spares == 1 ? ", a spare" : fmt::format(", {} spares", node.spares);
+  if (has_journal(node)) text += ", a journal";
+  if (node.force) text += ", started by force";
   return text;
 }
 

@@ -41,6 +41,8 @@ inline constexpr std::uint64_t kBlockBytes = 4096;  // the unit of the seam; vol
 // metadata: part of a disk that the volume cannot use. Deliberately generous, the same for all contenders.
 inline constexpr std::uint64_t kMemberReservedBytes = 4ull << 20;
 inline constexpr std::uint64_t kReplicaReservedBytes = 4ull << 20;
+inline constexpr std::uint64_t kJournalBytes = 4ull
+                                               << 20;  // the least that a journal disk holds besides the reserved room
 
 // same_disk: every disk of every contender has [disk] size. same_usable: each contender gets disks just large enough for
 // the volume (disk_size_bytes() below computes it).
@@ -61,8 +63,9 @@ struct LinkSpec {
   std::uint64_t queue_bytes = 1 << 20;      // beyond it the sender waits
 };
 
-// How an array finds what a crash left inconsistent: not at all, by a full resync, by the write-intent bitmap.
-enum class Consistency : std::uint8_t { none, resync, bitmap };
+// How an array finds what a crash left inconsistent: not at all, by a full resync, by the write-intent bitmap; or it repeats
+// what a journal disk holds, so that nothing is left inconsistent.
+enum class Consistency : std::uint8_t { none, resync, bitmap, journal };
 
 struct NodeSpec {
   std::string name;          // an identifier: letters, digits, _
@@ -71,7 +74,8 @@ struct NodeSpec {
   std::uint32_t spares = 0;  // disk(disks) .. follow them
   std::uint64_t chunk_bytes = 64 << 10;
   std::string layout;  // as mdadm names it; empty: the default of the level
-  Consistency consistency = Consistency::bitmap;
+  Consistency consistency = Consistency::bitmap;  // journal: RAID 4, 5, 6; one more disk, `journal`, behind the spares
+  bool force = false;  // start even if dirty and degraded (mdadm --assemble --force): data may be wrong then
   Nanos member_timeout = 2 * kSecond;  // a member silent for so long is given up
   Position where;
 };
@@ -176,6 +180,7 @@ struct Target {
   TargetKind kind = TargetKind::node;
   NodeSelector node;                  // node, disk; first end of a link
   std::optional<std::uint32_t> disk;  // slot from 0; absent: role rebuilding, spare or any picks the disk
+  bool journal = false;               // the journal disk
   NodeSelector peer;                  // second end of a link
   bool one_way = false;               // A>B: only what A sends to B
   std::string text;                   // as written, "@serving.disk1"
@@ -255,7 +260,8 @@ struct Event {
 struct Expectation {
   std::string check;  // an expression, see expect.h
   std::string why;
-  Position where;  // of the first character of the expression
+  Position where;                 // of the first character of the expression
+  std::optional<bool> real = {};  // asked in the real world only, or in virtual time only; else in both
 };
 
 // ---- the whole -------------------------------------------------------------------------------------------------------
@@ -293,13 +299,18 @@ const Event* find_event(const Scenario& scenario, std::string_view name);
 
 // Disks that the array of this node may lose, at the worst place: 0, disks - 1, 1 or 2.
 std::uint32_t tolerated_disks(const NodeSpec& node);
+bool has_journal(const NodeSpec& node);
+// Members, spares and the journal disk: indices of disks are below it, the journal's is the last.
+std::uint32_t node_disks(const NodeSpec& node);
+// "disk0" or "journal": what a disk is called in targets and files.
+std::string disk_label(const NodeSpec& node, std::uint32_t index);
 // What a volume of this contender can hold, reserved room taken off; the smallest node decides.
 std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_size_bytes);
 // The size of each disk of this node: [disk] size, or under same_usable the least that holds the volume (whole MiB).
 std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& contender, const NodeSpec& node);
 // Raw bytes per usable byte in 1/1000, spares and reserved room not counted: RAID 5 of 5 is 1250, three copies are 3000.
 std::uint32_t space_permille(const ContenderSpec& contender);
-std::uint32_t total_disks(const ContenderSpec& contender);  // members of all nodes
+std::uint32_t total_disks(const ContenderSpec& contender);  // members and journals of all nodes
 std::uint32_t total_spares(const ContenderSpec& contender);
 
 // Words of raid geometry: why this node's array is impossible, empty if it is possible.

@@ -62,23 +62,29 @@ Result<NodeSelector> parse_node(std::string_view text, bool link_end) {
   return selector;
 }
 
-Result<Target> parse_disk(std::string_view text, Target target) {
+Result<Target> parse_disk(std::string_view text, Verb verb, Target target) {
   const auto dot = text.rfind('.');
   if (dot != std::string_view::npos) {
     const std::string_view disk = text.substr(dot + 1);
     const auto slot = disk.starts_with("disk") ? to_number<std::uint32_t>(disk.substr(4)) : std::nullopt;
-    if (!slot || *slot >= kMaxDisksPerNode)
-      return fail(Errc::bad_input, fmt::format("'{}' is no disk: diskN expected, N from 0", disk));
-    target.disk = *slot;
+    target.journal = disk == "journal";
+    if (!target.journal && (!slot || *slot >= kMaxDisksPerNode))
+      return fail(Errc::bad_input, fmt::format("'{}' is no disk: diskN, N from 0, or journal expected", disk));
+    const bool fits = verb == Verb::disk_fail || verb == Verb::disk_hang || verb == Verb::disk_slow;
+    if (target.journal && !fits)
+      return fail(Errc::bad_input, fmt::format("a journal can fail, hang or be slow; {} is for the disks of the array",
+                                               verb_info(verb).name));
+    if (!target.journal) target.disk = *slot;
     text = text.substr(0, dot);
   }
   auto node = parse_node(text, false);
   if (!node) return std::unexpected(node.error());
   target.node = *node;
   const Role role = node->role;
-  if (!target.disk && role != Role::rebuilding && role != Role::spare && role != Role::any)
+  const bool named = target.disk || target.journal;
+  if (!named && role != Role::rebuilding && role != Role::spare && role != Role::any)
     return fail(Errc::bad_input, fmt::format("'{}' names no disk: '{}.disk0' or so expected", text, text));
-  if (target.disk && role == Role::spare)
+  if (named && role == Role::spare)
     return fail(Errc::bad_input, fmt::format("'{}' is a disk already: it takes no .diskN", text));
   return target;
 }
@@ -173,14 +179,14 @@ Result<Target> parse_target(std::string_view text, Verb verb) {
   target.kind = verb_info(verb).target;
   text = trim(text);
   switch (target.kind) {
-    case TargetKind::disk: return parse_disk(text, target);
+    case TargetKind::disk: return parse_disk(text, verb, target);
     case TargetKind::link: return parse_link(text, target);
     case TargetKind::volume:
       if (text != "volume") return fail(Errc::bad_input, fmt::format("'{}': 'volume' is the only target here", text));
       return target;
     case TargetKind::node: break;
   }
-  if (text.find(".disk") != std::string_view::npos)
+  if (text.find(".disk") != std::string_view::npos || text.ends_with(".journal"))
     return fail(Errc::bad_input, fmt::format("'{}' is a disk, and {} is for nodes", text, verb_info(verb).name));
   auto node = parse_node(text, false);
   if (!node) return std::unexpected(node.error());

@@ -47,8 +47,8 @@ Task<Status> SimFleet::create() {
     machine.node = &world_.add_node(spec.name);
     world_.network().set_link(client_.name(), spec.name, client_link);
     world_.network().set_link(spec.name, client_.name(), client_link);
-    for (std::uint32_t d = 0; d < spec.disks + spec.spares; ++d) {
-      const std::string name = fmt::format("disk{}", d);
+    for (std::uint32_t d = 0; d < node_disks(spec); ++d) {
+      const std::string name = disk_label(spec, d);
       add_disk(machine, spec, name);
       machine.disks.push_back({name, true, {}});
     }

@@ -397,6 +397,12 @@ std::optional<Timeline::DiskTarget> Timeline::resolve_disk(const Target& target,
   if (!node) return std::nullopt;
   const auto& disks = observer_.report(*node).disks;
   if (target.disk) return DiskTarget{*node, *target.disk};
+  if (target.journal) {
+    for (std::uint32_t i = 0; i < disks.size(); ++i) {
+      if (disks[i].role == DiskRole::journal) return DiskTarget{*node, i};
+    }
+    return std::nullopt;
+  }
   if (target.node.role == Role::rebuilding || target.node.role == Role::spare) {
     const DiskRole wanted = target.node.role == Role::spare ? DiskRole::spare : DiskRole::rebuilding;
     for (std::uint32_t i = 0; i < disks.size(); ++i) {

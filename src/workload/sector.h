@@ -8,7 +8,7 @@
 //    0  u32  magic "rslv"                 24  u32  version: number of the write, unique in a run, > 0
 //    4  u32  crc32c of bytes 8..63        28  u32  kind (SectorKind)
 //    8  u64  volume id                    32  u64  operation id, as in the history
-//   16  u64  sector address (bytes/512)   40  24 bytes mixed from the above, so that parity has something to chew on
+//   16  u64  sector address (bytes/512)   40  24 bytes mixed from volume, sector and version, not linearly
 //
 // Little-endian. The repetition lets simulated disks keep a 4 KiB block as patterns (scenarios.md, 'virtual time at size').
 #pragma once
@@ -44,7 +44,7 @@ void encode_sector(const SectorId& id, std::byte* out) noexcept;
 enum class SectorState : std::uint8_t {
   ok,             // described itself correctly, at this address of this volume
   never_written,  // all zero
-  corrupt,        // checksum, magic or repetition is wrong
+  corrupt,        // checksum, magic, mixed bytes or repetition is wrong
   misplaced,      // whole, but of another address or another volume
 };
 const char* sector_state_name(SectorState state) noexcept;

@@ -164,7 +164,8 @@ TEST_P(Shipped, HoldsInTheRealWorld) {
   for (const auto& verdict : results.at("expectations")) {
     const std::string outcome = verdict.at("outcome");
     // Times are told and not judged here: the machine may be busy with other tests.
-    EXPECT_TRUE(outcome == "passed" || (outcome == "measured, not judged" && verdict.at("timing") == true))
+    const bool elsewhere = outcome == "left out" && verdict.at("detail") == "asked in virtual time only";
+    EXPECT_TRUE(outcome == "passed" || elsewhere || (outcome == "measured, not judged" && verdict.at("timing") == true))
         << verdict.at("check") << " " << outcome << ": " << verdict.at("detail");
     if (outcome == "passed") ++judged;
   }

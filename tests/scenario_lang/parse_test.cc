@@ -48,6 +48,57 @@ TEST(Parse, WrongTypeSaysWhatWasExpected) {
             std::string::npos);
 }
 
+TEST(Parse, AJournalIsOneMoreDiskWithALabelOfItsOwn) {
+  const std::string text =
+      with("chunk = \"64K\"", "chunk = \"64K\", consistency = \"journal\"", with("@serving.disk0", "@serving.journal"));
+  const auto parsed = parse_scenario(text, "x.toml");
+  ASSERT_TRUE(parsed) << errors_of(text);
+  const NodeSpec& node = parsed->contenders[0].nodes[0];
+  EXPECT_EQ(node.consistency, Consistency::journal);
+  EXPECT_EQ(node_disks(node), 6u);
+  EXPECT_EQ(disk_label(node, 4), "disk4");
+  EXPECT_EQ(disk_label(node, 5), "journal");
+  EXPECT_EQ(total_disks(parsed->contenders[0]), 5u);
+  EXPECT_TRUE(parsed->events[0].targets[0].journal);
+  EXPECT_TRUE(event_applies(*parsed, parsed->contenders[0], parsed->events[0]));
+  EXPECT_FALSE(event_applies(*parsed, parsed->contenders[1], parsed->events[0]));  // the pair has none
+}
+
+TEST(Parse, WhatAJournalCannotDoIsTold) {
+  EXPECT_NE(errors_of(with("disks = 1 }", "disks = 1, consistency = \"journal\" }")).find("RAID 0 has no journal"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("@serving.disk0", "@serving.journal")).find("no contender has the target '@serving.journal'"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("\"disk.fail\"", "\"disk.replace\"", with("@serving.disk0", "@serving.journal")))
+                .find("a journal can fail, hang or be slow; disk.replace is for the disks of the array"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("@serving.disk0", "@serving.joural")).find("diskN, N from 0, or journal expected"),
+            std::string::npos);
+}
+
+TEST(Parse, ForceIsForParityWithoutAJournal) {
+  const auto parsed = parse_scenario(with("spares = 1", "spares = 1, force = true"), "x.toml");
+  ASSERT_TRUE(parsed);
+  EXPECT_TRUE(parsed->contenders[0].nodes[0].force);
+  EXPECT_NE(
+      errors_of(with("disks = 1 }", "disks = 1, force = true }")).find("x.toml:19:8: contender 'pair', node 'A': force"),
+      std::string::npos)
+      << errors_of(with("disks = 1 }", "disks = 1, force = true }"));
+  EXPECT_NE(errors_of(with("spares = 1", "force = true, consistency = \"journal\"")).find("force would start without"),
+            std::string::npos);
+  EXPECT_NE(errors_of(with("spares = 1", "force = 1")).find("x.toml:14:41: contender.raid5.node.A.force"),
+            std::string::npos)
+      << errors_of(with("spares = 1", "force = 1"));
+}
+
+TEST(Parse, AnExpectationCanBeOfOneWorld) {
+  const auto parsed = parse_scenario(with("why = \"parity\"", "why = \"parity\"\nworld = \"virtual\""), "x.toml");
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->expectations[0].real, false);
+  EXPECT_NE(errors_of(with("why = \"parity\"", "world = \"both\"")).find("expect.world"), std::string::npos)
+      << errors_of(with("why = \"parity\"", "world = \"both\""));
+}
+
 TEST(Parse, BrokenTomlAndDuplicateKeysHaveAPlace) {
   EXPECT_EQ(errors_of("a = = 1").find("x.toml:1:"), 0u);
   EXPECT_NE(errors_of(with("goal = \"g\"", "goal = \"g\"\ngoal = \"h\"")).find("x.toml:4:"), std::string::npos);

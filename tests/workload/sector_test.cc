@@ -75,6 +75,16 @@ TEST(Sector, ABitFlippedInAllCopiesIsFound) {
   }
 }
 
+// What a degraded array gives when parity does not match: a sector, and what another one changed by.
+TEST(Sector, TheXorOfThreeSoundSectorsIsCorrupt) {
+  Sector mixed = encoded(kId);
+  for (const std::uint32_t version : {78u, 91u}) {
+    const Sector other = encoded({kId.volume, kId.sector + 128, version, SectorKind::data, 4711 + version});
+    for (std::size_t i = 0; i < mixed.size(); ++i) mixed[i] ^= other[i];
+  }
+  EXPECT_EQ(check_sector(mixed.data(), kId.volume, kId.sector).state, SectorState::corrupt);
+}
+
 TEST(Sector, ASectorOfAnotherAddressOrVolumeIsMisplaced) {
   const Sector sector = encoded(kId);
   EXPECT_EQ(check_sector(sector.data(), kId.volume, kId.sector + 1).state, SectorState::misplaced);
