@@ -73,7 +73,7 @@ struct NodeSpec {
   std::uint32_t disks = 1;   // members; disk0 .. disk(disks-1) are md's slots
   std::uint32_t spares = 0;  // disk(disks) .. follow them
   std::uint64_t chunk_bytes = 64 << 10;
-  std::string layout;  // as mdadm names it; empty: the default of the level
+  std::string layout;                             // as mdadm names it; empty: the default of the level
   Consistency consistency = Consistency::bitmap;  // journal: RAID 4, 5, 6; one more disk, `journal`, behind the spares
   bool force = false;  // start even if dirty and degraded (mdadm --assemble --force): data may be wrong then
   Nanos member_timeout = 2 * kSecond;  // a member silent for so long is given up
