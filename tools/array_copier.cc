@@ -1,0 +1,243 @@
+#include "tools/array_copier.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "tools/array_progress.h"
+
+namespace resilver::tools {
+namespace {
+
+constexpr std::uint64_t kMaxWorkers = 8;
+constexpr std::uint64_t kMaxPiece = 4 * kMiB;
+constexpr std::uint64_t kMemory = 8 * kMiB;  // of all pieces under way; twice that where they are merged
+constexpr Nanos kDrawEvery = 200 * kMillisecond;
+
+// One request over several buffers: a whole stripe may be larger than one.
+struct PieceIo : IoRequest {
+  PieceIo(BlockDevice& to, IoOp operation, std::uint64_t at, std::uint64_t bytes,
+          std::span<const Buffer> buffers) noexcept
+      : IoRequest(&resume), device(to) {
+    op = operation;
+    offset = at;
+    length = bytes;
+    segments = buffers;
+  }
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> handle) noexcept {
+    waiting = handle;
+    device.submit(*this);
+  }
+  Errc await_resume() const noexcept { return status; }
+  static void resume(Runnable& self) noexcept { static_cast<PieceIo&>(self).waiting.resume(); }
+
+  BlockDevice& device;
+  std::coroutine_handle<> waiting;
+};
+
+bool all_zero(std::span<const std::byte> bytes) {
+  return bytes.empty() ||
+         (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
+}  // namespace
+
+Error file_error(const std::string& file) {
+  return {Errc::io, fmt::format("{}: {}", file == "-" ? "standard input or output" : file, std::strerror(errno))};
+}
+
+Copier::Copier(ArraySession& session, const Copy& copy, int fd)
+    : session_(session), copy_(copy), fd_(fd), turn_(session.env().scheduler()), reading_(session.env().scheduler()) {
+  const std::uint64_t stripe = session.array().geometry().stripe_data_bytes();
+  piece_bytes_ =
+      stripe <= kMaxPiece ? std::max<std::uint64_t>(kMaxPiece / 4 / stripe, 1) * stripe : BufferPool::kMaxBlock;
+  next_ = copy.offset;
+  end_ = copy.length == kUnknown ? kUnknown : copy.offset + copy.length;
+  struct stat status;
+  seekable_ = fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
+  regular_ = S_ISREG(status.st_mode);
+}
+
+Task<Status> Copier::run(bool import) {
+  TaskGroup group(session_.env().scheduler());
+  const std::uint64_t workers = std::clamp<std::uint64_t>(kMemory / piece_bytes_, 2, kMaxWorkers);
+  for (std::uint64_t i = 0; i < workers; ++i) group.spawn(worker(import));
+  ProgressLine line(session_.place().label, import ? "import" : "export");
+  const Rate rate(session_.env().scheduler().now());
+  while (group.running() > 0) {
+    co_await turn_.wait_until(session_.env().scheduler().now() + kDrawEvery);
+    const std::uint64_t total = end_ == kUnknown ? 0 : end_ - copy_.offset;
+    line.show(done_, total, rate.of(done_, session_.env().scheduler().now()));
+  }
+  co_await group.join();
+  if (outcome_ && session_.interrupted()) {
+    outcome_ = fail(Errc::cancelled, fmt::format("interrupted after {} bytes", done_));
+  }
+  co_return outcome_;
+}
+
+Task<void> Copier::worker(bool import) {
+  while (outcome_ && !session_.interrupted()) {
+    Piece piece;
+    const Status done = import ? co_await import_piece(piece) : co_await export_piece(piece);
+    if (piece.to == piece.from) break;
+    if (done) done_ += piece.to - piece.from;
+    if (outcome_ && !done) outcome_ = done;
+  }
+  turn_.wake_all();
+}
+
+Piece Copier::take() {
+  Piece piece;
+  piece.from = piece.to = next_;
+  if (next_ >= end_) return piece;
+  piece.to = std::min(end_, (next_ / piece_bytes_ + 1) * piece_bytes_);
+  piece.to = std::min(piece.to, session_.array().size_bytes());
+  piece.begin = piece.from / kBlockBytes * kBlockBytes;
+  next_ = piece.to;
+  cover(piece);
+  return piece;
+}
+
+void Copier::cover(Piece& piece) { piece.end = (piece.to + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }
+
+Task<Status> Copier::give_memory(Piece& piece) {
+  for (std::uint64_t at = piece.begin; at < piece.end; at += BufferPool::kMaxBlock) {
+    Buffer buffer = session_.env().buffers().allocate(std::min<std::uint64_t>(piece.end - at, BufferPool::kMaxBlock));
+    if (!buffer) co_return fail(Errc::limit, "no buffer");
+    piece.buffers.push_back(std::move(buffer));
+  }
+  co_return Status{};
+}
+
+Task<Status> Copier::transfer(const Piece& piece, IoOp op) {
+  const Errc status = co_await PieceIo(session_.array(), op, piece.begin, piece.end - piece.begin,
+                                       std::span<const Buffer>(piece.buffers));
+  if (status == Errc::ok) co_return Status{};
+  co_return fail(status, fmt::format("{} of {} bytes at byte {} of the array: {}", io_op_name(op),
+                                     piece.end - piece.begin, piece.begin, errc_name(status)));
+}
+
+Task<Status> Copier::import_piece(Piece& piece) {
+  if (Status got = co_await read_piece(piece); !got || piece.from == piece.to) co_return got;
+  cover(piece);
+  trim(piece);
+  const bool edges = piece.from != piece.begin || piece.to != piece.end;
+  if (edges || is_zero(piece)) co_return co_await merge_piece(piece);
+  co_return co_await transfer(piece, IoOp::write);
+}
+
+void Copier::trim(Piece& piece) {
+  const std::uint64_t bytes = piece.end - piece.begin;
+  const std::size_t count = (bytes + BufferPool::kMaxBlock - 1) / BufferPool::kMaxBlock;
+  piece.buffers.resize(count);
+  const std::uint64_t last = bytes - (count - 1) * BufferPool::kMaxBlock;
+  if (last != piece.buffers.back().size()) piece.buffers.back() = piece.buffers.back().slice(0, last);
+}
+
+bool Copier::is_zero(const Piece& piece) {
+  return std::ranges::all_of(piece.buffers, [](const Buffer& buffer) { return all_zero(buffer.bytes()); });
+}
+
+Task<Status> Copier::merge_piece(const Piece& piece) {
+  Piece there;
+  there.begin = piece.begin;
+  there.end = piece.end;
+  if (Status memory = co_await give_memory(there); !memory) co_return memory;
+  if (Status got = co_await transfer(there, IoOp::read); !got) co_return got;
+  bool same = true;
+  for (std::uint64_t at = piece.from; at < piece.to;) {
+    const auto to = there.bytes_at(at);
+    const auto from = piece.bytes_at(at);
+    const std::size_t count = std::min<std::uint64_t>({to.size(), from.size(), piece.to - at});
+    same = same && std::memcmp(to.data(), from.data(), count) == 0;
+    std::memcpy(to.data(), from.data(), count);
+    at += count;
+  }
+  if (same) co_return Status{};
+  co_return co_await transfer(there, IoOp::write);
+}
+
+Task<Status> Copier::read_piece(Piece& piece) {
+  co_await reading_.acquire();
+  SemaphoreGuard turn(reading_);
+  piece = take();
+  if (Status memory = co_await give_memory(piece); !memory) co_return memory;
+  std::uint64_t at = piece.from;
+  while (at < piece.to) {
+    if (!seekable_) {  // must not wait inside read(): a signal is to end us
+      co_await session_.env().ring().wait_fd(fd_, POLLIN, session_.env().scheduler().now() + kDrawEvery);
+      pollfd ready{fd_, POLLIN, 0};
+      if (session_.interrupted()) co_return fail(Errc::cancelled, fmt::format("interrupted after {} bytes", done_));
+      if (poll(&ready, 1, 0) == 0) continue;
+    }
+    const auto room = piece.bytes_at(at);
+    const std::size_t want = std::min<std::uint64_t>(room.size(), piece.to - at);
+    const auto place = static_cast<off_t>(at - copy_.offset);
+    const ssize_t got = seekable_ ? pread(fd_, room.data(), want, place) : read(fd_, room.data(), want);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) co_return std::unexpected(file_error(copy_.file));
+    if (got == 0) {
+      end_ = std::min(end_, at);
+      piece.to = at;
+      break;
+    }
+    at += static_cast<std::uint64_t>(got);
+  }
+  co_return Status{};
+}
+
+Task<Status> Copier::export_piece(Piece& piece) {
+  piece = take();
+  if (piece.from == piece.to) co_return Status{};
+  if (Status memory = co_await give_memory(piece); !memory) co_return memory;
+  if (Status got = co_await transfer(piece, IoOp::read); !got) co_return got;
+  while (!seekable_ && written_ != piece.from - copy_.offset) {
+    if (!outcome_ || session_.interrupted()) co_return Status{};
+    co_await turn_.wait();
+  }
+  const Status put = write_file(piece);
+  written_ = piece.to - copy_.offset;
+  turn_.wake_all();
+  co_return put;
+}
+
+Status Copier::write_file(const Piece& piece) {
+  for (std::uint64_t at = piece.from; at < piece.to;) {
+    // Block by block where zeroes can be left out, and as much at once as is data.
+    const auto there = piece.bytes_at(at);
+    const std::size_t most = std::min<std::uint64_t>(there.size(), piece.to - at);
+    std::size_t count = regular_ ? std::min<std::size_t>(kBlockBytes, most) : most;
+    const bool hole = regular_ && all_zero(there.first(count));
+    while (regular_ && count < most) {
+      const std::size_t more = std::min<std::size_t>(kBlockBytes, most - count);
+      if (all_zero(there.subspan(count, more)) != hole) break;
+      count += more;
+    }
+    if (!hole) {
+      if (Status put = write_all(there.first(count), at - copy_.offset); !put) return put;
+    }
+    at += count;
+  }
+  return {};
+}
+
+Status Copier::write_all(std::span<const std::byte> bytes, std::uint64_t place) {
+  while (!bytes.empty()) {
+    const ssize_t put = seekable_ ? pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(place))
+                                  : write(fd_, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return std::unexpected(file_error(copy_.file));
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    place += static_cast<std::uint64_t>(put);
+  }
+  return {};
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,93 @@
+// Copies between a file and an array, many requests at a time: what `import` and `export` do once both are open.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "tools/array_session.h"
+
+namespace resilver::tools {
+
+inline constexpr std::uint64_t kUnknown = ~std::uint64_t{0};  // length: until the input ends
+
+struct Copy {
+  Place place;
+  StartOptions start;
+  std::string file;  // "-": standard input or output
+  std::uint64_t offset = 0;
+  std::uint64_t length = kUnknown;
+};
+
+Error file_error(const std::string& file);  // by errno
+
+// Part of the array in whole blocks, and the memory for it.
+struct Piece {
+  std::uint64_t begin = 0;  // of the blocks
+  std::uint64_t end = 0;
+  std::uint64_t from = 0;  // of the bytes that count: begin <= from < to <= end
+  std::uint64_t to = 0;
+  std::vector<Buffer> buffers;
+
+  std::span<std::byte> bytes_at(std::uint64_t at) const {  // to the end of its buffer
+    const std::uint64_t skip = at - begin;
+    const Buffer& buffer = buffers[skip / BufferPool::kMaxBlock];
+    return buffer.bytes().subspan(skip % BufferPool::kMaxBlock);
+  }
+};
+
+// `fd` is the open file; regular files and block devices are read and written at any place, others in order.
+class Copier {
+ public:
+  Copier(ArraySession& session, const Copy& copy, int fd);
+
+  // Copies everything in this direction. Errors: of the file, of the array, cancelled.
+  Task<Status> run(bool import);
+  std::uint64_t done() const noexcept { return done_; }
+
+ private:
+  Task<void> worker(bool import);
+
+  // The next piece in order; empty at the end.
+  Piece take();
+  static void cover(Piece& piece);
+  Task<Status> give_memory(Piece& piece);
+  Task<Status> transfer(const Piece& piece, IoOp op);
+
+  // ---- import ----
+  Task<Status> import_piece(Piece& piece);
+
+  // A shorter end needs less memory: the buffers must match the length.
+  static void trim(Piece& piece);
+  static bool is_zero(const Piece& piece);
+
+  // Reads what is there first: for the blocks that the piece covers in part, and because zeroes over zeroes need no write
+  // (sparse images stay sparse).
+  Task<Status> merge_piece(const Piece& piece);
+
+  // The next piece of the file; one that ends sooner makes it shorter. One at a time: a pipe is read in order.
+  Task<Status> read_piece(Piece& piece);
+
+  // ---- export ----
+  Task<Status> export_piece(Piece& piece);
+  Status write_file(const Piece& piece);
+  Status write_all(std::span<const std::byte> bytes, std::uint64_t place);
+
+  ArraySession& session_;
+  const Copy& copy_;
+  int fd_;
+  bool seekable_ = false;
+  bool regular_ = false;
+  std::uint64_t piece_bytes_ = 0;
+  std::uint64_t next_ = 0;  // first byte of the array that no worker has taken
+  std::uint64_t end_ = 0;
+  std::uint64_t done_ = 0;
+  std::uint64_t written_ = 0;  // pipes: so far
+  Status outcome_;
+  Event turn_;
+  Mutex reading_;
+};
+
+}  // namespace resilver::tools
