@@ -10,7 +10,8 @@ namespace resilver::raid {
 namespace {
 
 constexpr std::uint64_t kReclaimFraction = 4;  // space is won back when a quarter of the ring is used
-constexpr std::uint64_t kSeqGap = 10'000;      // after recovery, so that no old record can follow a new one (md's too)
+constexpr Nanos kSpaceWait = 10 * kMillisecond;
+constexpr std::uint64_t kSeqGap = 10'000;  // after recovery, so that no old record can follow a new one (md's too)
 
 Task<Buffer> block_from(Core& core) {
   Buffer block = core.pool().allocate(kJournalBlockBytes);
@@ -155,12 +156,13 @@ Task<bool> Journal::append(const BandWrite& write, ColumnSet writes, const Colum
   Record record = record_of(write, writes, columns);
   const Buffer block = co_await block_from(core_);
   const std::uint64_t sectors = record.meta.sectors();
-  while (!failed_ && !fits(sectors)) {
+  while (!failed_ && !core_.failed() && !fits(sectors)) {
     const std::uint64_t used = used_;
     co_await reclaim();
-    if (used_ == used && !failed_) co_await space_event_.wait();
+    // Not for ever: nobody wins space back in an array that has failed.
+    if (used_ == used) co_await space_event_.wait_until(core_.scheduler().now() + kSpaceWait);
   }
-  if (failed_) co_return false;
+  if (failed_ || core_.failed()) co_return false;
   if (used_ > size_ / kReclaimFraction && reclaiming_.available() != 0) core_.tasks().spawn(reclaim());
   const Entry& place = reserve(sectors);
   entry.seq = place.seq;

@@ -149,6 +149,46 @@ TEST(Journal, ADeadJournalRefusesWritesAndReadsGoOn) {
   });
 }
 
+TEST(Journal, WritersThatWaitForSpaceEndWhenTheArrayFails) {
+  run(5, [](JournalLab& lab) -> Task<void> {
+    co_await lab.create_journalled(Level::raid5);
+    lab.disks[2]->hang();
+    TaskGroup writers(lab.env.scheduler());
+    std::uint32_t answered = 0;
+    std::uint32_t refused = 0;
+    const auto write = [&](std::uint64_t at) -> Task<void> {
+      ++(co_await lab.write(at, kBlockBytes, 2) == Errc::ok ? answered : refused);
+    };
+    // One write that hangs, so that the log's tail stays; then writes that need no hung member (read-modify-write:
+    // of five members it is the cheaper way), until the log is full.
+    const Geometry& geometry = lab.array->geometry();
+    const auto needs_hung = [&](std::uint64_t at) {
+      const Location place = geometry.map(at);
+      return place.member == 2 || geometry.p_member(place.stripe) == 2;
+    };
+    std::uint64_t first = 0;
+    while (!needs_hung(first)) first += kChunk;
+    writers.spawn(write(first));
+    co_await lab.sleep(kMillisecond);
+    std::uint32_t asked = 1;
+    const std::uint64_t stripe = geometry.stripe_data_bytes();
+    const std::uint64_t stripes = lab.array->size_bytes() / stripe;
+    for (std::uint64_t i = 1; asked < 1000; ++i) {
+      const std::uint64_t at = i % stripes * stripe + i / stripes * kBlockBytes;
+      if (needs_hung(at) || at / stripe == first / stripe) continue;
+      writers.spawn(write(at));
+      if (++asked % 8 == 0) co_await lab.sleep(kMillisecond);
+    }
+    EXPECT_GT(answered, 100u);
+    EXPECT_LT(answered, asked - 1);  // the log is full
+    lab.disks[0]->fail();
+    lab.disks[1]->fail();
+    co_await writers.join();
+    EXPECT_GT(refused, 0u);
+    EXPECT_EQ(lab.array->status().state, ArrayState::failed);
+  });
+}
+
 TEST(Journal, ARebuildAfterDegradedWritesIsNotUndoneByOldRecords) {
   for (const Level level : {Level::raid5, Level::raid6}) {
     Rig rig(5, 8 * kMiB, 1, quick_disk(20 * kMicrosecond));
