@@ -89,6 +89,7 @@ TEST_USES_uring := base async env uring
 TEST_USES_sim := base async env sim
 TEST_USES_fault := base async env sim fault
 TEST_USES_raid := base async env sim fault raid
+TEST_USES_crash := base async env sim fault raid
 TEST_USES_replica := base async env sim fault replica
 TEST_USES_workload := base async env sim fault workload
 test_uses = $(if $(filter-out undefined,$(origin TEST_USES_$1)),$(TEST_USES_$1),$(ROOMS))

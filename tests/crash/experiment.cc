@@ -147,6 +147,7 @@ Task<void> Experiment::client_main(Env& env, Machine& machine, bool& started) {
   for (std::uint32_t i = 0; i < case_.fills; ++i) co_await client.fill();
   for (std::uint32_t i = 0; i < case_.lost; ++i) EXPECT_TRUE(co_await array.fail_member(machine.names[i]));
   for (std::uint32_t i = 0; i < case_.added; ++i) EXPECT_TRUE(co_await array.add_disk(disks[case_.members + i]));
+  if (case_.replaces()) EXPECT_TRUE(co_await array.replace_member(machine.names[0]));
   started = true;
   const std::uint64_t chunk = kChunk / kBlockBytes;
   const std::uint64_t stripe = case_.level == Level::raid1 ? chunk : array.geometry().stripe_data_bytes() / kBlockBytes;

@@ -18,7 +18,7 @@ struct Case {
   std::uint32_t members = 4;
   Consistency consistency = Consistency::resync;
   std::uint32_t lost = 0;     // members that fail before the client's work
-  std::uint32_t added = 0;    // new disks that are rebuilt meanwhile
+  std::uint32_t added = 0;    // new disks that are rebuilt meanwhile; with none lost: one takes the place of a member
   unsigned rounds = 5;        // of the client's work; 0: it does nothing
   bool initial_sync = false;  // the array was never synchronised: its first resync runs while the client works
   bool power = true;          // false: only the process dies
@@ -26,6 +26,7 @@ struct Case {
   std::uint64_t stripes = 6;
   std::uint64_t seed = 1;
 
+  bool replaces() const noexcept { return added > 0 && lost == 0; }
   bool parity() const noexcept { return level >= Level::raid4 && level <= Level::raid6; }
   bool journal() const noexcept { return consistency == Consistency::journal; }
   std::string text() const;

@@ -27,6 +27,12 @@ TEST(PowerLossInRebuild, OfARaid1UnderWrites) {
 }
 TEST(PowerLossInRebuild, OfARaid5UnderWrites) { cut_rebuild({.lost = 1, .added = 1, .stripes = 18}); }
 
+TEST(PowerLossInReplace, OfAnIdleRaid5) { cut_rebuild({.added = 1, .rounds = 0, .stripes = 18}); }
+TEST(PowerLossInReplace, OfARaid5UnderWrites) { cut_rebuild({.added = 1, .stripes = 18}); }
+TEST(PowerLossInReplace, OfARaid6WithBitmapUnderWrites) {
+  cut_rebuild({.level = Level::raid6, .members = 5, .consistency = Consistency::bitmap, .added = 1, .stripes = 18});
+}
+
 TEST(PowerLossInResync, OfANewRaid5UnderWrites) { cut_rebuild({.initial_sync = true, .stripes = 18}); }
 TEST(PowerLossInResync, AfterAPowerLossOfRaid1) { cut_resync({.level = Level::raid1, .members = 3}); }
 TEST(PowerLossInResync, AfterAPowerLossOfRaid5) { cut_resync({}); }
