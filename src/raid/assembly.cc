@@ -82,7 +82,8 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   if (members.empty() || smallest <= data_offset * kSectorBytes) {
     co_return fail(Errc::invalid_argument, "the disks are too small for an array");
   }
-  const std::uint64_t unit = mirror ? kRowBytes : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
+  // A mirror has no chunk; mdadm rounds to 64 KiB there (so that it could become a RAID 5).
+  const std::uint64_t unit = mirror ? kMirrorUnit : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
   std::vector<std::uint64_t> sizes;
   for (const MemberDisk& disk : members) {

@@ -221,6 +221,9 @@ Task<void> Core::stop() {
     for (const auto& member : members_) {
       if (flushed && member->live()) member->checkpoint = member->watermark;
     }
+    // Nothing is under way: no bit has anything to say. The first sweep only finds out which bits are idle.
+    if (bitmap_ && flushed) co_await bitmap_->sweep();
+    if (bitmap_ && flushed) co_await bitmap_->sweep();
     if (flushed) dirty_ = false;
     co_await commit();
   }

@@ -17,11 +17,14 @@
 
 namespace resilver::test {
 
-inline constexpr std::uint64_t kMemberBytes = 8u << 20;
+inline constexpr std::uint64_t kMemberBytes = 6u << 20;
 inline constexpr std::size_t kSlots = 16;
 // Sizes of the devices from slot 13 on, for arrays of unequal members.
 inline constexpr std::size_t kOddSlot = 13;
 inline constexpr std::uint64_t kOddBytes[] = {10u << 20, (13u << 20) + (320u << 10), 21u << 20};
+
+// Where guests, their memory and images live: on tmpfs if there is room (the tests sync a lot), else under build/.
+const std::string& scratch_folder();
 
 struct Reply {
   int status = -1;  // of the script; -1: it did not end in time, or the guest died
@@ -38,6 +41,8 @@ class Guest {
   // Why there can be no guest on this machine; empty if there can. Boots the shared one to find out.
   static const std::string& why_not();
 
+  // A guest of its own, booted, with slots of these sizes.
+  explicit Guest(std::vector<std::uint64_t> slot_bytes);
   ~Guest();
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
@@ -58,14 +63,14 @@ class Guest {
   bool alive() const noexcept { return pid_ > 0; }
 
  private:
-  Guest();
   static Guest& only();
   bool boot();
   std::string slot_path(std::size_t slot) const;
-  // Reads the console until `mark` is seen; false at the end of time or of the guest.
-  bool read_until(const std::string& mark, int seconds);
+  // Reads the console until `mark` is seen; false when `unless` is (if given), at the end of time or of the guest.
+  bool read_until(const std::string& mark, int seconds, const std::string& unless = "");
   void send(const std::string& script);
 
+  std::vector<std::uint64_t> slot_bytes_;
   std::string folder_;
   std::string console_;  // all that was said since the last script began
   std::string boot_log_;

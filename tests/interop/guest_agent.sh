@@ -30,6 +30,7 @@ forget() { # after a test: no array is left, whatever happened
     [ -e "$array" ] || continue
     mdadm --stop --config=none "/dev/${array##*/}" >/dev/null 2>&1
   done
+  [ -b /dev/md0 ] || rm -f /dev/md0
 }
 
 degraded_read() { # FILE LEFT-OUT DEVICE...: reads the array without one or some members ("0 3") and compares with FILE
@@ -46,6 +47,7 @@ degraded_read() { # FILE LEFT-OUT DEVICE...: reads the array without one or some
 }
 
 write_file() { # FILE: to the array, from its beginning
+  [ -b /dev/md0 ] || return 1 # dd would make a file of that name
   dd "if=$1" of=/dev/md0 bs=1M oflag=direct conv=fsync status=none
 }
 

@@ -54,7 +54,7 @@ class InteropTest : public testing::Test {
   void TearDown() override;
 
   // ---- files ----
-  std::string file(const std::string& name) const { return directory_ / name; }
+  std::string file(const std::string& name) const { return folder_ + "/" + name; }
   // New zeroed images of kMemberBytes (or `bytes`) in a folder of their own, named d0.img, d1.img, ...
   std::vector<std::string> new_images(const std::string& folder, int count, std::uint64_t bytes = kMemberBytes);
   std::string random_file(std::uint64_t bytes);
@@ -69,8 +69,8 @@ class InteropTest : public testing::Test {
   std::uint64_t md_array_bytes();
 
   // ---- GRUB ----
-  // GRUB's own reader of md arrays gives exactly this content without the members `lost` ("0 3"). It knows no parity-first
-  // and no parity-last; nothing is asked of it there.
+  // GRUB's own reader of md arrays gives this content (the first turns of the layout) without the members `lost` ("0 3").
+  // It knows no parity-first and no parity-last; nothing is asked of it there.
   void expect_grub_reads(const Shape& shape, const std::vector<std::string>& images, const std::string& lost,
                          const std::string& data);
 
@@ -86,11 +86,11 @@ class InteropTest : public testing::Test {
   // "clean", "active", "degraded" or "failed", as status --json has it.
   std::string our_state(const std::vector<std::string>& images);
   // Clean, nothing missing, this content, and a scrub finds nothing.
-  void expect_ours_whole(const std::vector<std::string>& images, const std::string& data);
+  void expect_ours_whole(const Shape& shape, const std::vector<std::string>& images, const std::string& data);
   // A member fails and is removed, `data` is written, a new image under the same name takes its place.
   void our_exchange(const std::vector<std::string>& images, std::size_t member, const std::string& data);
 
-  Directory directory_;
+  std::string folder_;
   int files_ = 0;
 };
 

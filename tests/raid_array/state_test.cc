@@ -1,4 +1,5 @@
 // What starts and what is refused; bitmap; scrub; how many member I/Os a request costs.
+#include "raid/bitmap_format.h"
 #include "tests/raid_array/rig.h"
 
 namespace resilver::raid {
@@ -14,6 +15,22 @@ ArrayConfig config(Level level, Consistency consistency = Consistency::resync) {
           .bitmap_chunk_bytes = 0,
           .name = "state",
           .tuning = {}};
+}
+
+TEST(Bitmap, IsEmptyAfterAStop) {
+  Rig rig(4, 17 * kMiB, 3, quick_disk());
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    Lab lab(env, rig);
+    co_await lab.create(config(Level::raid5, Consistency::bitmap), 4);
+    EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
+    co_await lab.finish();  // long before a bit would have been idle for long enough
+    for (unsigned i = 0; i < 4; ++i) {
+      Buffer block = env.buffers().allocate(kBlockBytes);
+      EXPECT_EQ(co_await Io::read(*lab.disks[i], 8192, block), Errc::ok);
+      const auto first = block.bytes().begin() + kBitmapHeaderBytes;
+      EXPECT_TRUE(std::all_of(first, first + 8, [](std::byte bits) { return bits == std::byte{0}; })) << "disk " << i;
+    }
+  }));
 }
 
 TEST(Bitmap, ResyncAfterACrashReadsOnlyDirtyRegions) {
