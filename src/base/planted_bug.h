@@ -19,6 +19,9 @@ enum class PlantedBug : std::uint8_t {
   generation_not_changed,       // replica: a change of the in-sync set opens no new generation
   inconsistent_promoted,        // replica: a half-copied node may become primary
   checksum_skips_a_block,       // replica: a comparison by checksum leaves a block out
+  quorum_promotes_the_shorter,  // replica: under quorum the member with less is promoted
+  ack_counts_the_unsynced,      // replica: a joiner counts for the quorum
+  joiner_not_waited_for,        // replica: writes are acknowledged before a streaming joiner has them
 };
 
 inline PlantedBug planted_bug_now = PlantedBug::none;

@@ -81,11 +81,14 @@ class Keeper {
       if (load_le<std::uint32_t>(at + 8) != crc32c(buffer.bytes().subspan(12))) continue;
       const auto version = load_le<std::uint64_t>(at + 16);
       if (version <= now_.version) continue;
+      const auto ack = load_le<std::uint8_t>(at + 48);
+      if (ack >= kAckModeCount) co_return fail(Errc::unsupported, "the arbiter's state is of a newer version");
       now_.version = version;
       now_.record = {load_le<std::uint64_t>(at + 24),
                      load_le<std::uint32_t>(at + 32),
                      {load_le<std::uint32_t>(at + 36)},
-                     load_le<std::uint64_t>(at + 40)};
+                     load_le<std::uint64_t>(at + 40),
+                     static_cast<AckMode>(ack)};
     }
     co_return Status{};
   }
@@ -157,6 +160,7 @@ class Keeper {
     store_le<std::uint32_t>(at + 32, swap.record.primary);
     store_le<std::uint32_t>(at + 36, swap.record.in_sync.bits);
     store_le<std::uint64_t>(at + 40, swap.record.nonce);
+    store_le<std::uint8_t>(at + 48, static_cast<std::uint8_t>(swap.record.ack));
     store_le<std::uint32_t>(at + 8, crc32c(buffer.bytes().subspan(12)));
     failed_ = co_await Io::write(state_, version % 2 * kBlockBytes, buffer, true);
     if (failed_ != Errc::ok) co_return failed_;

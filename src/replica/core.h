@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "async/intrusive_list.h"
 #include "async/sync.h"
 #include "env/env.h"
+#include "replica/arbiter.h"
 #include "replica/intent_bitmap.h"
 #include "replica/metadata.h"
 #include "replica/replica.h"
@@ -114,7 +116,8 @@ struct Core {
   bool primary_resigned = false;
   bool proposing = false;         // a compare-and-swap of ours is under way: no primary is obeyed
   std::uint64_t newer_epoch = 0;  // somebody showed us this epoch; a primary of a lower one is deposed
-  std::uint64_t durable_seq = 0;
+  Position position;
+  std::optional<VersionedRecord> handed;  // a primary made this node its successor by this record
   RecentWrites recent;
 
   std::map<NodeId, Nanos> refused_at;
@@ -126,6 +129,7 @@ struct Core {
   Nanos now() const noexcept { return scheduler.now(); }
   Nanos lease() const noexcept { return static_cast<Nanos>(config.lease_ms) * kMillisecond; }
   Nanos grace() const noexcept { return static_cast<Nanos>(config.grace_ms) * kMillisecond; }
+  Nanos congestion() const noexcept { return static_cast<Nanos>(config.congestion_ms) * kMillisecond; }
   Nanos beacon() const noexcept { return static_cast<Nanos>(config.beacon_ms) * kMillisecond; }
   NodeSet configured() const noexcept;
   const std::string* address_of(NodeId id) const noexcept;

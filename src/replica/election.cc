@@ -1,7 +1,7 @@
 #include "replica/election.h"
 
 #include <algorithm>
-#include <tuple>
+#include <utility>
 
 #include "async/task_group.h"
 #include "base/planted_bug.h"
@@ -10,6 +10,7 @@ namespace resilver::replica {
 
 // When this node should look at the record: at its start, after a grace without beacons, at once after a resignation.
 Nanos Election::due() const {
+  if (core_.handed) return core_.now();
   if (core_.primary_resigned || core_.force_promotion) return next_ask_;
   if (secondary_.active() || core_.last_heard > started_) return std::max(next_ask_, core_.last_heard + core_.grace());
   return next_ask_;
@@ -20,6 +21,7 @@ Task<std::optional<Election::Win>> Election::wait_and_try() {
     if (core_.stopping.is_set() || core_.device_failed) co_return std::nullopt;
     co_await core_.changed.wait_until(due());
   }
+  if (core_.handed) co_return co_await succeed();
   next_ask_ = core_.now() + core_.grace() / 4;
   const auto now = co_await arbiter_.get(core_.now() + core_.lease());
   if (!now || core_.stopping.is_set() || core_.device_failed) co_return std::nullopt;
@@ -69,7 +71,7 @@ Task<std::optional<Election::Win>> Election::force(VersionedRecord now) {
     next_ask_ = quiet;
     co_return std::nullopt;
   }
-  auto win = co_await swap(now, NodeSet::of(core_.config.self));
+  auto win = co_await swap(now, NodeSet::of(core_.config.self), NodeSet::of(core_.config.self));
   if (win) core_.force_promotion = false;
   co_return win;
 }
@@ -82,7 +84,7 @@ PromoteAnswer Election::answer() const {
   a.eligible = !core_.device_failed && !s.inconsistent && core_.role != Role::primary;
   a.hears_primary = core_.role == Role::primary ||
                     (secondary_.active() && !core_.primary_resigned && core_.now() < core_.last_heard + core_.lease());
-  a.durable_seq = core_.durable_seq;
+  a.position = core_.position;
   return a;
 }
 
@@ -104,9 +106,19 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
     co_return std::nullopt;
   }
   rounds_ = 0;
-  NodeSet members = answers.usable;
-  members.add(core_.config.self);
-  co_return co_await swap(now, members);
+  NodeSet present = answers.usable;
+  present.add(core_.config.self);
+  NodeSet members = present;
+  if (!virgin && now.record.ack == AckMode::quorum) {
+    const unsigned majority = core_.configured().count() / 2 + 1, in_sync = now.record.in_sync.count();
+    const unsigned needed = in_sync >= majority ? in_sync - majority + 1 : 1;
+    if (answers.behind.count() + 1 < needed) {
+      next_ask_ = core_.now() + core_.grace() / 4;
+      co_return std::nullopt;
+    }
+    members = now.record.in_sync;
+  }
+  co_return co_await swap(now, members, present);
 }
 
 Task<Election::Answers> Election::query(NodeSet members, bool virgin) {
@@ -136,39 +148,61 @@ Task<void> Election::query_one(NodeId id, bool virgin, Answers& answers) {
   if (!a->eligible || a->fresh != virgin || (virgin && !core_.config.blank_devices)) co_return;
   answers.usable.add(id);
   if (virgin) co_return;
-  const auto theirs = std::tuple(received->epoch, a->durable_seq, core_.config.self);
-  const auto ours = std::tuple(core_.epoch(), core_.durable_seq, id);
-  if (theirs > ours) answers.better = true;  // equal ranks: the lower id
+  bool more = a->position > core_.position, less = a->position < core_.position;
+  if (planted(PlantedBug::quorum_promotes_the_shorter)) std::swap(more, less);
+  if (!more) answers.behind.add(id);
+  if (more || (!less && id < core_.config.self)) answers.better = true;
 }
 
-Task<std::optional<Election::Win>> Election::swap(VersionedRecord now, NodeSet members) {
-  const Record wanted{now.record.epoch + 1, core_.config.self, members, core_.env.random().next()};
+Task<std::optional<Election::Win>> Election::swap(VersionedRecord now, NodeSet members, NodeSet heard) {
+  const bool virgin = now.record.epoch == 0;
+  const Record wanted{now.record.epoch + 1, core_.config.self, members, core_.env.random().next(),
+                      virgin ? core_.config.ack : now.record.ack};
   core_.proposing = true;
   if (!planted(PlantedBug::no_fencing)) co_await secondary_.expel();
   std::optional<Win> win;
   while (!core_.stopping.is_set()) {
     const auto result = co_await arbiter_.compare_and_swap(now.version, wanted, core_.now() + core_.lease());
     if (result) {
-      if (result->swapped || result->now.record == wanted)
-        win = Win{{result->now.version, wanted}, now.record.epoch == 0};
+      if (result->swapped || result->now.record == wanted) win = Win{{result->now.version, wanted}, virgin, heard};
       break;
     }
     co_await core_.stopping.wait_until(core_.now() + core_.beacon());
   }
-  if (win && !core_.stopping.is_set()) {
-    const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
-      s.epoch = std::max(s.epoch, wanted.epoch);
-      // What a member holds, even if its Configure did not reach us. Who promotes himself by force from outside does not.
-      if (now.record.in_sync.contains(core_.config.self)) s.push(generation_of(now.record));
-      s.push(generation_of(wanted));
-    });
-    if (stored != Errc::ok) {
-      core_.fail_device();
-      win.reset();
-    }
-  } else {
-    win.reset();
+  if (core_.stopping.is_set() || (win && !co_await store(now.record, wanted))) win.reset();
+  core_.proposing = false;
+  core_.primary_resigned = false;
+  core_.last_heard = core_.now();
+  co_return win;
+}
+
+// The epoch is durable before it is obeyed, and so is how much this copy has: by definition all, in the new reign.
+Task<bool> Election::store(const Record& before, const Record& won) {
+  const Position here{won.epoch, core_.position.seq};
+  const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
+    s.epoch = std::max(s.epoch, won.epoch);
+    // What a member holds, even if its Configure did not reach us. Who promotes himself by force from outside does not.
+    if (before.in_sync.contains(core_.config.self)) s.push(generation_of(before));
+    s.push(generation_of(won));
+    s.position = here;
+  });
+  if (stored != Errc::ok) {
+    core_.fail_device();
+    co_return false;
   }
+  core_.position = here;
+  co_return true;
+}
+
+// A primary that has ended its service made this node its successor.
+Task<std::optional<Election::Win>> Election::succeed() {
+  const VersionedRecord won = *core_.handed;
+  core_.handed.reset();
+  core_.proposing = true;
+  co_await secondary_.expel();
+  std::optional<Win> win;
+  const bool good = core_.epoch() <= won.record.epoch && eligible(false);
+  if (good && !core_.stopping.is_set() && co_await store({}, won.record)) win = Win{won, false, won.record.in_sync};
   core_.proposing = false;
   core_.primary_resigned = false;
   core_.last_heard = core_.now();

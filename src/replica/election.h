@@ -10,7 +10,10 @@
 // * A late swap of an earlier life, or one that timed out, takes effect unnoticed. -> Each carries a nonce; a timed out swap
 //   is repeated with the same version and record until the version has moved on.
 // * A stale or half-copied disk is promoted. -> Fresh and inconsistent nodes never propose, and are not put into the set.
-// Among those that answer, the highest (epoch, durable_seq), then the lowest id goes first; the others give it three rounds.
+// * Under `quorum`, a member is promoted that lacks an acknowledged write. -> It counts answers only from members whose position
+//   is not above its own, and needs |I| - W + 1 of them, itself among them: one of any so many has every acknowledged
+//   write, so that it has, too. The set stays as it is until those that answered are equal (primary.h).
+// Among those that answer, the highest position, then the lowest id goes first; the others give it three rounds.
 #pragma once
 
 #include <optional>
@@ -29,6 +32,7 @@ class Election {
   struct Win {
     VersionedRecord record;
     bool virgin = false;
+    NodeSet heard;  // members that answered, or that the former primary named
   };
   // Waits until this node must act; gives its win (durable here), or nothing: look again. Returns soon when stopping.
   Task<std::optional<Win>> wait_and_try();
@@ -40,6 +44,7 @@ class Election {
     NodeSet usable;
     NodeSet answered;
     bool hears_primary = false;
+    NodeSet behind;  // of the usable, those that have no more than this node
     bool better = false;
   };
   Nanos due() const;
@@ -47,7 +52,9 @@ class Election {
   Task<std::optional<Win>> propose(VersionedRecord now);
   Task<Answers> query(NodeSet members, bool virgin);
   Task<void> query_one(NodeId id, bool virgin, Answers& answers);
-  Task<std::optional<Win>> swap(VersionedRecord now, NodeSet members);
+  Task<std::optional<Win>> swap(VersionedRecord now, NodeSet members, NodeSet heard);
+  Task<std::optional<Win>> succeed();
+  Task<bool> store(const Record& before, const Record& won);
   bool eligible(bool virgin) const;
 
   Core& core_;

@@ -18,9 +18,10 @@ constexpr std::uint32_t kFormatVersion = 1;
 constexpr std::size_t kAtMagic = 0, kAtVersion = 8, kAtCrc = 12, kAtSequence = 16, kAtVolume = 24, kAtNode = 32,
                       kAtFlags = 36, kAtVolumeBytes = 40, kAtGranule = 48, kAtBitCount = 56, kAtEpoch = 64,
                       kAtAttachment = 72, kAtBitsSince = 80, kAtHistoryCount = 88, kAtHistory = 96,
-                      kGenerationBytes = 24, kAtResyncId = 288, kAtLostCount = 296, kAtLost = 304;
+                      kGenerationBytes = 24, kAtResyncId = 288, kAtLostCount = 296, kAtLost = 304,
+                      kAtReign = kAtLost + Superblock::kMaxLost * 16, kAtSeq = kAtReign + 8;
 static_assert(kAtHistory + kGenerations * kGenerationBytes <= kAtResyncId);
-static_assert(kAtLost + Superblock::kMaxLost * 16 <= kBlockBytes);
+static_assert(kAtSeq + 8 <= kBlockBytes);
 
 std::uint32_t checksum(std::span<const std::byte> slot) {
   const std::uint32_t head = crc32c(slot.first(kAtCrc));
@@ -55,6 +56,8 @@ void encode(std::span<std::byte> slot, const Superblock& s, std::uint64_t sequen
     store_le<std::uint64_t>(at + kAtLost + i * 16, s.lost[i].offset);
     store_le<std::uint64_t>(at + kAtLost + i * 16 + 8, s.lost[i].length);
   }
+  store_le<std::uint64_t>(at + kAtReign, s.position.reign);
+  store_le<std::uint64_t>(at + kAtSeq, s.position.seq);
   store_le<std::uint32_t>(at + kAtCrc, checksum(slot));
 }
 
@@ -78,6 +81,7 @@ SlotState decode(std::span<const std::byte> slot, Superblock& s, std::uint64_t& 
   s.epoch = load_le<std::uint64_t>(at + kAtEpoch);
   s.attachment = load_le<std::uint64_t>(at + kAtAttachment);
   s.bits_since = load_le<std::uint64_t>(at + kAtBitsSince);
+  s.position = {load_le<std::uint64_t>(at + kAtReign), load_le<std::uint64_t>(at + kAtSeq)};
   s.history.resize(count);
   for (std::size_t i = 0; i < count; ++i) {
     const std::byte* g = at + kAtHistory + i * kGenerationBytes;

@@ -26,6 +26,7 @@ struct Superblock {
   std::uint64_t attachment = 0;  // the highest accepted
   std::uint64_t bits_since = 0;  // epoch in which intent bits were last cleared: they hold what happened since its start
   bool inconsistent = false;     // a resync into this copy began and has not ended
+  Position position;             // at least so much is here
   std::uint64_t resync_id = 0;   // of the copy into this one that has not ended; 0: none
   std::vector<Generation> history;  // newest first, at most kGenerations; empty: new disk, or a copy of all of it not ended
   // Blocks that no copy could read when they were to be copied: an error to readers until written, never this disk's old

@@ -9,7 +9,7 @@
 namespace resilver::replica {
 
 PeerLink::PeerLink(Primary& primary, Core& core, NodeId id)
-    : primary_(primary), core_(core), id_(id), answered_(core.scheduler), starting_(primary.may_be_member(id)) {}
+    : primary_(primary), core_(core), id_(id), answered_(core.scheduler), starting_(primary.expected(id)) {}
 
 Task<void> PeerLink::run() {
   const Nanos patience = core_.now() + core_.lease();  // for the first session of a member
@@ -21,7 +21,8 @@ Task<void> PeerLink::run() {
       primary_.changed();
     }
     // A copy that cannot be finished because too many blocks are unreadable is tried again now and then.
-    const Nanos pause = std::exchange(stuck_, false) ? kMinute : core_.beacon();
+    Nanos pause = std::exchange(stuck_, false) ? kMinute : core_.beacon();
+    if (starting_) pause = std::min<Nanos>(pause, 5 * kMillisecond);  // nothing is served before it is there
     if (!primary_.lost().is_set()) (void)co_await primary_.lost().wait_until(core_.now() + pause);
   }
 }
@@ -48,7 +49,8 @@ Task<void> PeerLink::one_session() {
   }
   keep_for_resume();
   const bool had_writes = std::exchange(streaming_, false);
-  ready_ = resync_acked_ = resyncing_ = diverged_ = discard_ = false;
+  ready_ = placed_ = resync_acked_ = resyncing_ = diverged_ = discard_ = false;
+  stored_seq_ = 0;
   if (had_writes) starting_ = false;
   beacons_.clear();
   configured_ = 0;
@@ -98,7 +100,7 @@ Task<void> PeerLink::conduct(Session& session, PeerWelcome welcome) {
 }
 
 void PeerLink::start_streaming() {
-  durable_seq_ = primary_.last_seq();
+  durable_seq_ = received_seq_ = primary_.last_seq();
   streaming_ = true;
   send(primary_.configuration());
 }
@@ -144,6 +146,22 @@ Task<void> PeerLink::wait_bits(Session& session) {
 
 void PeerLink::send(const Body& body, Buffer payload) {
   if (session_ != nullptr) session_->send(encode(primary_.record().epoch, body, std::move(payload)));
+}
+
+void PeerLink::send_write(const Replicate& write, Buffer data) {
+  if (session_ == nullptr) return;
+  session_->send_numbered(write.seq, encode(primary_.record().epoch, write, std::move(data)), core_.now());
+}
+
+// Writes without data count by their number.
+bool PeerLink::has_room() const noexcept {
+  return session_ == nullptr || (session_->unanswered_bytes() < core_.config.send_queue_bytes &&
+                                 session_->unanswered() < Session::kMaxQueued / 2);
+}
+
+Nanos PeerLink::behind_for() const noexcept {
+  if (session_ == nullptr || session_->unanswered() == 0) return 0;
+  return core_.now() - session_->oldest_unanswered();
 }
 
 // Sends a request and waits for what answers its tag.
@@ -215,9 +233,12 @@ bool PeerLink::handle(Received& message) {
     return true;
   }
   if (const auto* ack = std::get_if<DurableAck>(&message.body)) {
-    if (ack->durable_seq > primary_.last_seq()) return false;
+    if (ack->durable_seq > primary_.last_seq() || ack->received_seq > primary_.last_seq()) return false;
     durable_seq_ = std::max(durable_seq_, ack->durable_seq);
     while (!sent_.empty() && sent_.front().seq <= durable_seq_) sent_.pop_front();
+    received_seq_ = std::max({received_seq_, ack->received_seq, durable_seq_});
+    if (placed_ && configured_ >= primary_.quorum_serial()) stored_seq_ = std::max(stored_seq_, ack->durable_seq);
+    if (session_ != nullptr) session_->answered(durable_seq_);
     primary_.changed();
     return true;
   }
@@ -235,8 +256,16 @@ bool PeerLink::handle(Received& message) {
     return true;
   }
   if (std::holds_alternative<ResyncDoneAck>(message.body)) {
-    resync_acked_ = true;
+    resync_acked_ = placed_ = true;
     answered_.wake_all();
+    return true;
+  }
+  if (std::holds_alternative<ReconcileDoneAck>(message.body)) {
+    placed_ = true;
+    return true;
+  }
+  if (std::holds_alternative<HandoverRequest>(message.body)) {
+    primary_.switch_over_to(id_);
     return true;
   }
   const auto finish = [&](std::uint64_t tag, Errc status) {
@@ -259,6 +288,7 @@ Task<void> PeerLink::beat(Session& session) {
   std::uint64_t cookie = 0;
   while (!session.closed()) {
     if (core_.now() - heard_ > core_.lease()) break;
+    if (behind_for() > core_.congestion()) break;  // too slow: the others go on without it
     if (beacons_.size() < 256) {
       beacons_.push_back({++cookie, core_.now()});
       session.send_urgent(encode(primary_.record().epoch, Beacon{cookie, primary_.committed_seq()}));
@@ -279,6 +309,7 @@ PeerStatus PeerLink::status() const {
   if (diverged_) divergent_.for_each([&](Extent e) { s.divergent.push_back(e); });
   s.resync_done_bytes = done_bytes_;
   s.resync_total_bytes = total_bytes_;
+  s.behind_bytes = behind_bytes();
   return s;
 }
 

@@ -38,14 +38,24 @@ class PeerLink {
 
   bool streaming() const noexcept { return streaming_; }  // gets every write; acknowledgements wait for it
   bool ready() const noexcept { return ready_; }          // a joiner that has everything: may be added
-  bool starting() const noexcept { return starting_; }    // member at promotion whose first session is not there yet
+  // A member at promotion that told what it has, and has what this primary had; a joiner that has everything.
+  bool placed() const noexcept { return placed_; }
+  bool starting() const noexcept { return starting_; }  // member at promotion whose first session is not there yet
   bool connected() const noexcept { return session_ != nullptr; }
   std::uint64_t durable_seq() const noexcept { return durable_seq_; }
+  std::uint64_t received_seq() const noexcept { return received_seq_; }
+  // Under `quorum`: its position in this reign is durably at least this; 0 while it is not placed.
+  std::uint64_t stored_seq() const noexcept { return stored_seq_; }
   Nanos lease_until() const noexcept { return lease_until_; }
   std::uint64_t configured() const noexcept { return configured_; }  // last Configure acknowledged
   std::size_t queued() const noexcept { return session_ == nullptr ? 0 : session_->queued(); }
 
   void send(const Body& body, Buffer payload = {});
+  void send_write(const Replicate& write, Buffer data);
+  // Bytes of writes that the peer has not made durable; how long the oldest of them has waited.
+  std::uint64_t behind_bytes() const noexcept { return session_ == nullptr ? 0 : session_->unanswered_bytes(); }
+  bool has_room() const noexcept;
+  Nanos behind_for() const noexcept;
   void close() noexcept {
     if (session_ != nullptr) session_->close();
   }
@@ -111,10 +121,11 @@ class PeerLink {
   bool starting_ = false;
   bool streaming_ = false;
   bool ready_ = false;
+  bool placed_ = false;
   bool resync_acked_ = false;
   std::optional<Bits> bits_;
   Buffer bits_data_;
-  std::uint64_t durable_seq_ = 0;
+  std::uint64_t durable_seq_ = 0, received_seq_ = 0, stored_seq_ = 0;
   std::uint64_t configured_ = 0;
   Nanos lease_until_ = std::numeric_limits<Nanos>::min();
   struct SentBeacon {

@@ -7,18 +7,26 @@
 
 namespace resilver::replica {
 
-Primary::Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin)
+Primary::Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin, NodeSet heard)
     : core_(core),
       arbiter_(arbiter),
       won_(won),
       virgin_(virgin),
+      heard_(heard),
+      reign_(won.record.epoch),
       effective_(won.record.in_sync),
       lost_(core.scheduler),
       changed_(core.scheduler),
       lease_changed_(core.scheduler),
       settled_(core.scheduler),
       locks_(core.scheduler),
-      next_seq_(core.durable_seq + 1),
+      next_seq_(core.position.seq + 1),
+      acked_seq_(core.position.seq),
+      committed_(core.position.seq),
+      local_seq_(core.position.seq),
+      stored_seq_(core.position.seq),
+      local_changed_(core.scheduler),
+      wanted_ack_(won.record.ack),
       last_client_io_(core.now() - kSecond),
       group_(core.scheduler) {
   for (const auto& peer : core.config.peers) links_.push_back(std::make_unique<PeerLink>(*this, core, peer.id));
@@ -35,6 +43,7 @@ Task<void> Primary::run() {
   group_.spawn(keep_members());
   group_.spawn(reconcile());
   group_.spawn(clear_bits());
+  group_.spawn(store_position());
   while (!lost_.is_set()) {
     if (core_.stopping.is_set()) lose();
     if (core_.newer_epoch > won_.record.epoch && !check_record_) suspect_newer_record();
@@ -53,6 +62,7 @@ void Primary::lose() {
   changed_.wake_all();
   lease_changed_.wake_all();
   settled_.wake_all();
+  local_changed_.wake_all();
   core_.changed.wake_all();
 }
 
@@ -75,11 +85,12 @@ void Primary::changed() {
   advance();
   lease_changed_.wake_all();
   changed_.wake_all();
+  if (!reconciled_) settled_.wake_all();
 }
 
 Configure Primary::configuration() const {
   const Superblock& super = core_.metadata.now();
-  return Configure{serial_, won_.record, super.attachment, last_seq(), super.history};
+  return Configure{serial_, won_.record, super.attachment, last_seq(), reign_, super.history};
 }
 
 // ---- leases and acknowledgement ------------------------------------------------------------------------------------
@@ -93,7 +104,7 @@ bool Primary::lease_valid() const {
   return true;
 }
 
-bool Primary::serving() const { return open_ && !lost_.is_set() && !resigned_ && lease_valid(); }
+bool Primary::serving() const { return open_ && !closed_ && !lost_.is_set() && !resigned_ && lease_valid(); }
 
 Task<Errc> Primary::wait_lease() {
   for (;;) {
@@ -103,13 +114,61 @@ Task<Errc> Primary::wait_lease() {
   }
 }
 
-// The acknowledgement mode `durable`: all members, and every joiner that gets the writes.
 bool Primary::covered(std::uint64_t seq) const {
-  return members().count() >= core_.config.min_in_sync && durable_everywhere(seq);
+  if (planted(PlantedBug::ack_before_durable)) return true;
+  if (!covered_by(won_.record, seq) || !joiners_have(seq)) return false;
+  if (!proposed_ || planted(PlantedBug::joiner_not_waited_for)) return true;
+  return covered_by(*proposed_, seq) && (proposed_->ack == won_.record.ack || durable_everywhere(seq));
+}
+
+// Rule 3. In every mode a member without a session leaves the set before the next acknowledgement.
+bool Primary::covered_by(const Record& record, std::uint64_t seq) const {
+  if (record.in_sync.count() < core_.config.min_in_sync) return false;
+  for (const auto& link : links_) {
+    if (!record.in_sync.contains(link->id())) continue;
+    if (!link->streaming()) return false;
+    if (record.ack == AckMode::durable && link->durable_seq() < seq) return false;
+    if (record.ack == AckMode::received && link->received_seq() < seq) return false;
+  }
+  return record.ack != AckMode::quorum || stored_on(record.in_sync, seq) >= majority();
+}
+
+// Whoever gets the writes and may be a member soon is waited for already, where a member is.
+bool Primary::joiners_have(std::uint64_t seq) const {
+  if (planted(PlantedBug::joiner_not_waited_for)) return true;
+  return std::all_of(links_.begin(), links_.end(), [&](const auto& link) {
+    if (!link->streaming() || effective_.contains(link->id())) return true;
+    if (won_.record.ack == AckMode::durable) return link->durable_seq() >= seq;
+    return won_.record.ack != AckMode::received || link->received_seq() >= seq;
+  });
+}
+
+// How many of `members` have all writes up to `seq`, and will still know it after a power loss.
+unsigned Primary::stored_on(NodeSet members, std::uint64_t seq) const {
+  unsigned count = members.contains(core_.config.self) && stored_seq_ >= seq ? 1 : 0;
+  for (const auto& link : links_) {
+    if (planted(PlantedBug::ack_counts_the_unsynced)) {
+      count += link->streaming() && link->durable_seq() >= seq ? 1 : 0;
+    } else if (members.contains(link->id()) && link->placed() && link->stored_seq() >= seq) {
+      ++count;
+    }
+  }
+  return count;
+}
+
+// Everything that was acknowledged is where a promotion under `next` will find it.
+bool Primary::may_propose(const Record& next) const {
+  if (next.ack != won_.record.ack) return durable_everywhere(acked_seq_);
+  if (next.ack != AckMode::quorum) return true;
+  return stored_on(next.in_sync, acked_seq_) >= std::min(majority(), next.in_sync.count());
+}
+
+bool Primary::too_few() const {
+  const unsigned least = won_.record.ack == AckMode::quorum ? majority() : 0;
+  return members().count() < std::max(least, core_.config.min_in_sync);
 }
 
 bool Primary::durable_everywhere(std::uint64_t seq) const {
-  if (planted(PlantedBug::ack_before_durable)) return true;
   for (const auto& link : links_) {
     const bool needed = effective_.contains(link->id());
     if (needed && !link->streaming()) return false;
@@ -118,7 +177,50 @@ bool Primary::durable_everywhere(std::uint64_t seq) const {
   return true;
 }
 
+void Primary::note_committed() {
+  std::uint64_t all = local_seq_;
+  for (const auto& link : links_) {
+    const bool needed = effective_.contains(link->id());
+    if (needed && !link->streaming()) return;
+    if (needed || link->streaming()) all = std::min(all, link->durable_seq());
+  }
+  if (all <= committed_) return;
+  committed_ = all;
+  core_.recent.committed(committed_);
+}
+
+// Durable on this node.
+void Primary::done_here(std::uint64_t seq) {
+  local_ahead_.insert(seq);
+  while (!local_ahead_.empty() && *local_ahead_.begin() == local_seq_ + 1) {
+    local_ahead_.erase(local_ahead_.begin());
+    ++local_seq_;
+  }
+  core_.position = {reign_, local_seq_};
+  note_committed();
+  if (won_.record.ack == AckMode::quorum) local_changed_.wake_all();
+}
+
+// Under `quorum` this node counts with what its superblock tells: one write of it for all that came since the last.
+Task<void> Primary::store_position() {
+  while (!lost_.is_set()) {
+    if (won_.record.ack != AckMode::quorum || stored_seq_ >= local_seq_) {
+      co_await local_changed_.wait_until(core_.now() + core_.lease());
+      continue;
+    }
+    const Position next{reign_, local_seq_};
+    const Errc status = co_await core_.metadata.update([&](Superblock& s) { s.position = std::max(s.position, next); });
+    if (status != Errc::ok) {
+      core_.fail_device();
+      co_return;
+    }
+    stored_seq_ = next.seq;
+    advance();
+  }
+}
+
 void Primary::advance() {
+  note_committed();
   for (auto& [seq, write] : in_flight_) {
     if (!covered(seq)) break;
     if (write->local_done) write->settled.set();
@@ -131,13 +233,15 @@ Task<Errc> Primary::acknowledge(std::uint64_t seq, InFlight& write, const Event&
     while (!write.settled.is_set()) {
       co_await write.settled.wait_until(core_.now() + core_.lease());
       // Nobody waits for the answer any more: a session must not be held up for as long as copies are missing.
-      const bool too_few = members().count() < core_.config.min_in_sync;
-      if (abandoned.is_set() && too_few && durable_everywhere(seq)) co_return Errc::unavailable;
+      if (abandoned.is_set() && too_few() && durable_everywhere(seq)) co_return Errc::unavailable;
     }
     if (lost_.is_set() || resigned_) co_return Errc::not_primary;
     const Errc lease = co_await wait_lease();
     if (lease != Errc::ok) co_return lease;
-    if (covered(seq)) co_return Errc::ok;  // still: the set may have changed while we waited for the lease
+    if (covered(seq)) {  // still: the set may have changed while we waited for the lease
+      acked_seq_ = std::max(acked_seq_, seq);
+      co_return Errc::ok;
+    }
     write.settled.reset();
   }
 }
@@ -149,12 +253,20 @@ Task<Errc> Primary::write(IoOp op, Extent extent, Buffer data, const Event& aban
   last_client_io_ = core_.now();
   Errc status = co_await wait_settled(extent);
   if (status != Errc::ok) co_return status;
+  ++writing_;
+  status = co_await write_settled(op, extent, std::move(data), abandoned);
+  --writing_;
+  if (closed_) changed_.wake_all();
+  co_return status;
+}
+
+Task<Errc> Primary::write_settled(IoOp op, Extent extent, Buffer data, const Event& abandoned) {
   RangeLock::Guard lock(locks_, extent.offset, extent.length, RangeLock::Mode::write);
   co_await lock.acquire();
   if (lost_.is_set()) co_return Errc::not_primary;
-  status = co_await core_.bits.set(extent);
+  Errc status = co_await core_.bits.set(extent);
   if (status != Errc::ok) co_return local_failure(status);
-  if (lost_.is_set() || resigned_) co_return Errc::not_primary;
+  if (!co_await wait_room()) co_return Errc::not_primary;
 
   const std::uint64_t seq = next_seq_++;
   InFlight write(core_.scheduler);
@@ -164,23 +276,34 @@ Task<Errc> Primary::write(IoOp op, Extent extent, Buffer data, const Event& aban
     link->note_write(seq, extent);
     if (!link->streaming()) continue;
     core_.replication_bytes += data.size();
-    link->send(Replicate{seq, committed_seq(), op, extent.offset, extent.length}, data);
+    link->send_write(Replicate{seq, committed_seq(), op, extent.offset, extent.length}, data);
   }
   status = co_await core_.write_local(op, extent, std::move(data));
   if (status == Errc::ok) {
     write.local_done = true;
     lock.written();
+    done_here(seq);
     status = co_await acknowledge(seq, write, abandoned);
   } else {
     status = local_failure(status);
+    if (status != Errc::not_primary) done_here(seq);  // the only copy refused it: it stays what it is, and is told
   }
-  // A write of unknown outcome stays on the list of what a successor must settle.
-  if (status == Errc::not_primary) commit_limit_ = std::min(commit_limit_, seq - 1);
   in_flight_.erase(seq);
-  core_.recent.committed(committed_seq());
-  core_.durable_seq = std::max(core_.durable_seq, committed_seq());
   if (status == Errc::ok) ++core_.writes;
   co_return status;
+}
+
+// Before a write gets its number: a peer whose queue is full holds the writes up until it gets on or leaves. False: the reign
+// is over.
+Task<bool> Primary::wait_room() {
+  const auto room = [&] {
+    return std::all_of(links_.begin(), links_.end(), [](const auto& link) { return link->has_room(); });
+  };
+  while (!lost_.is_set() && !resigned_) {
+    if (room()) co_return true;
+    co_await lease_changed_.wait_until(core_.now() + core_.beacon());
+  }
+  co_return false;
 }
 
 Task<Errc> Primary::read(Extent extent, Buffer data) {

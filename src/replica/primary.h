@@ -6,8 +6,12 @@
 //   was *sent* less than lease_ms ago on this node's clock, checked after the data has arrived. A member proposes itself
 //   only grace_ms >= 1.25 lease_ms after it last *received* one, so with clocks that drift less than 10 % either way the
 //   lease has run out before. Any one silent member is enough to stop the primary. Alone in the set it needs no lease.
-// * An acknowledged write is not on a member that may be promoted. -> covered(): acknowledged when every member, every
-//   member of a set that may have been written by a compare-and-swap without answer, and every streaming joiner is durable.
+// * An acknowledged write is not on a member that may be promoted. -> covered(): acknowledged when the mode's condition holds
+//   for the record, for a record that may have been written by a compare-and-swap without answer, and for joiners. A
+//   record is proposed only when all that was acknowledged satisfies it (may_propose()): under `quorum`, min(W, |I|) of the
+//   new set have it. A change of the mode passes through `durable`.
+// * Under `quorum`, a promotion shrinks the set to members that lack what only the dead had. -> It leaves the set as it is; the
+//   primary first makes those that answered equal (placed()), then removes the others, then serves.
 // * A member without a session is promoted after a write it lacks was acknowledged. -> It stays in the way of covered()
 //   until the compare-and-swap that removes it is won and durable here.
 // * After a promotion a read shows a write that a further failure takes back. -> Extents of writes that were under way are
@@ -20,6 +24,8 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "async/sync.h"
@@ -33,8 +39,9 @@ namespace resilver::replica {
 
 class Primary {
  public:
-  // `won`: the record by which this node became primary, already durable here; `virgin`: it is the volume's first.
-  Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin);
+  // `won`: the record by which this node became primary, already durable here; `virgin`: it is the volume's first;
+  // `heard`: the members that are expected to be there.
+  Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin, NodeSet heard);
 
   // Reigns. When it returns, no request is under way any more, provided that nobody calls the functions below again and
   // those who did have returned: the owner ends the client sessions when lost() is set.
@@ -42,7 +49,7 @@ class Primary {
   Event& lost() noexcept { return lost_; }
 
   // ---- for client sessions. not_primary: the reign is over, the outcome of a write is unknown. ----
-  // ok: durable on all members. `abandoned` set: the session is gone, nobody waits for the answer (unavailable then, when
+  // ok: as the mode of the record says. `abandoned` set: the session is gone, nobody waits for the answer (unavailable then, when
   // too few copies are in sync to give one).
   Task<Errc> write(IoOp op, Extent extent, Buffer data, const Event& abandoned);
   Task<Errc> read(Extent extent, Buffer data);
@@ -53,13 +60,15 @@ class Primary {
   // ---- for links ----
   Record record() const noexcept { return won_.record; }
   NodeSet members() const noexcept { return won_.record.in_sync; }
+  bool expected(NodeId id) const noexcept { return may_be_member(id) && heard_.contains(id); }
   bool may_be_member(NodeId id) const noexcept { return effective_.contains(id); }
   bool virgin() const noexcept { return virgin_; }
   std::uint64_t last_seq() const noexcept { return next_seq_ - 1; }
-  // All writes up to it are on every member.
-  std::uint64_t committed_seq() const noexcept {
-    return std::min(commit_limit_, in_flight_.empty() ? next_seq_ - 1 : in_flight_.begin()->first - 1);
-  }
+  // All writes up to it are durable on every member.
+  std::uint64_t committed_seq() const noexcept { return committed_; }
+  // The epoch in which this primary began to number its writes, and the Configure from which positions are durable.
+  std::uint64_t reign() const noexcept { return reign_; }
+  std::uint64_t quorum_serial() const noexcept { return quorum_serial_; }
   RangeLock& locks() noexcept { return locks_; }
   bool clients_busy() const noexcept { return core_.now() - last_client_io_ < 100 * kMillisecond; }
   Configure configuration() const;
@@ -78,6 +87,11 @@ class Primary {
   // ---- for the node's operator: replica.h ----
   Task<Result<VerifyReport>> verify(bool repair);        // verify.cc
   Task<Status> resolve(NodeId peer, Resolution choice);  // split_brain.cc
+  // Changes the mode, or hands over to a member, as soon as that is safe. For a handover a second call counts only after
+  // the first has failed.
+  void set_ack(AckMode mode);
+  void switch_over_to(NodeId id);
+  std::optional<NodeId> successor() const;  // a member that could take over
 
   std::vector<PeerStatus> peers() const;
 
@@ -88,7 +102,22 @@ class Primary {
     bool local_done = false;
   };
   bool covered(std::uint64_t seq) const;
+  bool covered_by(const Record& record, std::uint64_t seq) const;
+  bool joiners_have(std::uint64_t seq) const;
   bool durable_everywhere(std::uint64_t seq) const;
+  bool too_few() const;
+  unsigned majority() const noexcept { return core_.configured().count() / 2 + 1; }
+  unsigned stored_on(NodeSet members, std::uint64_t seq) const;
+  bool may_propose(const Record& next) const;
+  Task<Errc> write_settled(IoOp op, Extent extent, Buffer data, const Event& abandoned);
+  Task<bool> wait_room();
+  void done_here(std::uint64_t seq);
+  void note_committed();
+  Task<void> store_position();
+  Task<void> switch_over(NodeId to);
+  Task<void> leave_to(NodeId to, VersionedRecord next);
+  bool drained(NodeId to);
+  bool told() const;
   bool lease_valid() const;
   Task<Errc> wait_lease();
   Task<Errc> wait_settled(Extent extent);
@@ -115,6 +144,8 @@ class Primary {
   Arbiter& arbiter_;
   VersionedRecord won_;
   bool virgin_;
+  NodeSet heard_;
+  std::uint64_t reign_;
   NodeSet effective_;  // members, and those of compare-and-swaps whose outcome is unknown
   Event lost_;
   Event changed_;
@@ -125,7 +156,18 @@ class Primary {
 
   std::uint64_t next_seq_;
   std::map<std::uint64_t, InFlight*> in_flight_;
-  std::uint64_t commit_limit_ = ~std::uint64_t{0};
+  std::uint64_t acked_seq_;  // nothing above it was acknowledged
+  std::uint64_t committed_;
+  std::uint64_t local_seq_;              // durable here, all up to it ...
+  std::set<std::uint64_t> local_ahead_;  // ... and these
+  std::uint64_t stored_seq_;             // the same, as the superblock knows it: counts under `quorum`
+  Event local_changed_;
+  std::optional<Record> proposed_;  // holds for acknowledgements beside the record
+  AckMode wanted_ack_;
+  std::uint64_t quorum_serial_ = 0;
+  std::optional<NodeId> switch_to_;
+  bool closed_ = false;        // handing over: requests wait for the end of the reign
+  std::uint64_t writing_ = 0;  // writes past that gate
   std::uint64_t serial_ = 1;
   bool check_record_ = false;
   bool resigned_ = false;

@@ -22,13 +22,15 @@ Task<void> Primary::keep_members() {
       co_await check_record();
     } else if (hand_over_ != kNoNode) {
       co_await hand_over();
-    } else if (!resigned_ && desired() != members()) {
+    } else if (!resigned_ && (desired() != members() || wanted_ack_ != won_.record.ack)) {
       co_await reconfigure(desired());
+    } else if (!resigned_ && open_ && switch_to_) {
+      co_await switch_over(*switch_to_);
     } else {
-      const bool told = std::all_of(links_.begin(), links_.end(), [&](const auto& link) {
+      const bool all_here = std::all_of(links_.begin(), links_.end(), [&](const auto& link) {
         return !effective_.contains(link->id()) || link->streaming();
       });
-      if (!open_ && told) {
+      if (!open_ && all_here) {
         open_ = true;
         changed();
         settled_.wake_all();
@@ -52,9 +54,24 @@ Task<void> Primary::check_record() {
   if (now->version != won_.version) lose();
 }
 
+// All members told what they have, but for those that are not there.
+bool Primary::told() const {
+  return std::all_of(links_.begin(), links_.end(), [&](const auto& link) {
+    return !effective_.contains(link->id()) || link->streaming() || !link->starting();
+  });
+}
+
 // Asks until the outcome is known: as long as it is not, both the old and the wanted members count as members.
 Task<void> Primary::reconfigure(NodeSet next) {
-  const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.env.random().next()};
+  const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.env.random().next(), wanted_ack_};
+  proposed_ = wanted;
+  while (!may_propose(wanted)) {
+    co_await changed_.wait_until(core_.now() + core_.beacon());
+    if (!lost_.is_set() && !resigned_ && !check_record_ && desired() == next && wanted_ack_ == wanted.ack) continue;
+    proposed_.reset();
+    changed();
+    co_return;
+  }
   effective_ = effective_ | next;
   while (!lost_.is_set()) {
     auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
@@ -74,21 +91,28 @@ Task<void> Primary::reconfigure(NodeSet next) {
 
 // The new epoch is durable here before anything is acknowledged under it.
 Task<bool> Primary::adopt(VersionedRecord won) {
-  const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
+  Position stored;
+  const Errc status = co_await core_.metadata.update([&](Superblock& s) {
     s.epoch = won.record.epoch;
     if (!planted(PlantedBug::generation_not_changed)) s.push(generation_of(won.record));
+    stored = {reign_, local_seq_};
+    s.position = std::max(s.position, stored);
   });
   if (lost_.is_set()) co_return false;
-  if (stored != Errc::ok) {
+  if (status != Errc::ok) {
     core_.fail_device();
     if (members().count() <= 1) lose();
     co_return false;
   }
+  stored_seq_ = std::max(stored_seq_, stored.seq);
   const NodeSet before = members();
+  const bool to_quorum = won.record.ack == AckMode::quorum && won_.record.ack != AckMode::quorum;
   won_ = won;
+  proposed_.reset();
   effective_ = won.record.in_sync;
   core_.in_sync = won.record.in_sync;
   ++serial_;
+  if (to_quorum) quorum_serial_ = serial_;
   for (auto& link : links_) {
     if (link->streaming()) link->send(configuration());
     const bool was = before.contains(link->id()), is = members().contains(link->id());
@@ -124,6 +148,11 @@ Task<void> Primary::clear_bits() {
       if (stored != Errc::ok) core_.fail_device();
       if (stored != Errc::ok || !everybody_in_sync()) continue;  // the next round tries again
     }
+    if (!core_.recent.known() && !early) continue;  // too many writes that are not durable everywhere
+    ExtentSet under_way;
+    if (core_.recent.known()) {
+      for (const Extent& extent : core_.recent.list()) under_way.add(extent);
+    }
     ClearBits message;
     for (std::uint64_t bit = 0; bit < core_.bits.count() && message.runs.size() < kMaxListedExtents; ++bit) {
       if (bit % 64 == 0 && core_.bits.empty_word(bit)) {
@@ -132,7 +161,7 @@ Task<void> Primary::clear_bits() {
       }
       if (!core_.bits.test(bit) || core_.bits.touched(bit)) continue;
       const Extent data = core_.bits.extent_of(bit);
-      if (locks_.busy(data.offset, data.length)) continue;
+      if (locks_.busy(data.offset, data.length) || (under_way.overlaps(data) && !early)) continue;
       if (!message.runs.empty() && message.runs.back().end() == data.offset) {
         message.runs.back().length += data.length;
       } else {

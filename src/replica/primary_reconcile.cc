@@ -21,8 +21,8 @@ void Primary::must_settle(const ExtentSet& extents) {
 
 // Requests to what is not settled wait, and go first.
 Task<Errc> Primary::wait_settled(Extent extent) {
-  while (!lost_.is_set() && !(open_ && !unsettled_.overlaps(extent))) {
-    if (open_ && urgent_.size() < 1024) urgent_.push_back(extent);
+  while (!lost_.is_set() && !(open_ && !closed_ && !unsettled_.overlaps(extent))) {
+    if (open_ && !closed_ && urgent_.size() < 1024) urgent_.push_back(extent);
     co_await settled_.wait_until(core_.now() + core_.beacon());
   }
   co_return lost_.is_set() ? Errc::not_primary : Errc::ok;
@@ -55,10 +55,14 @@ Task<bool> Primary::settle(Extent extent) {
 }
 
 Task<void> Primary::reconcile() {
-  while (!open_ && !lost_.is_set()) co_await settled_.wait_until(core_.now() + core_.beacon());
+  const auto begin = [&] { return open_ || (won_.record.ack == AckMode::quorum && told()); };
+  while (!begin() && !lost_.is_set()) co_await settled_.wait_until(core_.now() + core_.beacon());
   if (planted(PlantedBug::reconciliation_skipped)) unsettled_ = {};
   while (!unsettled_.empty() && !lost_.is_set()) {
-    if (members().count() == 1) {  // nobody to be equal to; who returns is resynced by the intent bits
+    const bool alone = std::none_of(links_.begin(), links_.end(), [&](const auto& link) {
+      return members().contains(link->id()) && (link->streaming() || link->starting());
+    });
+    if (alone) {  // nobody to be equal to; who returns is resynced by the intent bits
       unsettled_ = {};
       settled_.wake_all();
       break;

@@ -44,7 +44,10 @@ class RangeLock {
     struct Awaiter : detail::Waiter {
       explicit Awaiter(Guard& g) noexcept : Waiter(g.lock_.scheduler_), guard(g) {}
       ~Awaiter() { guard.entry_.waiter = nullptr; }
-      bool await_ready() noexcept { return guard.lock_.enqueue(guard.entry_); }
+      bool await_ready() noexcept {
+        if (!guard.entry_.linked()) guard.queue();
+        return guard.entry_.granted;
+      }
       void await_suspend(std::coroutine_handle<> handle) noexcept {
         guard.entry_.waiter = this;
         wait(handle, kNever);
@@ -52,7 +55,9 @@ class RangeLock {
       void await_resume() const noexcept {}
       Guard& guard;
     };
-    // Takes the place in the queue and waits for its turn. Once only.
+    // Takes the place in the queue, for an acquire() to follow.
+    void queue() noexcept { lock_.enqueue(entry_); }
+    // Takes the place in the queue, unless that is done, and waits for its turn. Once only.
     Awaiter acquire() noexcept { return Awaiter(*this); }
     // The data of this write is on the device: copies may read it.
     void written() noexcept {
@@ -97,10 +102,9 @@ class RangeLock {
     });
     return free;
   }
-  bool enqueue(Entry& entry) noexcept {
+  void enqueue(Entry& entry) noexcept {
     entries_.push_back(entry);
     entry.granted = free_for(entry);
-    return entry.granted;
   }
   void grant() noexcept {
     entries_.for_each([&](Entry& e) {

@@ -35,6 +35,8 @@ Status check(const ReplicaConfig& c) {
     return bad("replica: the beacon interval must be at most half of the lease");
   if (c.grace_ms * 4 < c.lease_ms * 5) return bad("replica: grace must be at least 1.25 times the lease");
   if (c.min_in_sync > seen.count()) return bad("replica: min_in_sync exceeds the configured nodes");
+  if (c.send_queue_bytes < kMaxTransfer || c.congestion_ms == 0)
+    return bad("replica: send_queue_bytes must be at least 1 MiB, congestion_ms not 0");
   if (c.max_in_flight == 0 || c.clear_bits_ms == 0)
     return bad("replica: max_in_flight and clear_bits_ms must not be 0");
   return Status{};
@@ -116,6 +118,7 @@ Task<Status> Replica::Impl::prepare(bool format) {
     co_return fail(Errc::bad_input, "replica: the device belongs to another volume or node");
   if (s.volume_bytes != core.volume_bytes || s.granule != core.bits.granule() || s.bit_count != core.bits.count())
     co_return fail(Errc::bad_input, "replica: the device was formatted with another size or number of intent bits");
+  core.position = s.position;
   const Errc status = co_await core.bits.load();
   if (status != Errc::ok) co_return fail(status, "replica: the intent bits cannot be read");
   co_return Status{};
@@ -197,7 +200,7 @@ Task<void> Replica::Impl::reign(Election::Win win) {
   core.other_history.clear();
   core.in_sync = win.record.record.in_sync;
   core.emit({.kind = EventKind::became_primary});
-  primary = std::make_unique<Primary>(core, arbiter, win.record, win.virgin);
+  primary = std::make_unique<Primary>(core, arbiter, win.record, win.virgin, win.heard);
   door.open(primary.get());
   co_await primary->run();
   co_await door.shut();
@@ -224,6 +227,48 @@ Task<void> Replica::run(Listener& listener, Event& stop) {
   co_await group.join();
   core.sessions.for_each([](Session& s) { s.close(); });
   co_await impl.connections.join();
+}
+
+// ---- commands ------------------------------------------------------------------------------------------------------
+
+Task<Status> Replica::promote(Nanos deadline) {
+  Core& core = impl_->core;
+  Nanos ask_at = core.now();
+  while (core.now() < deadline && !core.stopping.is_set()) {
+    if (impl_->primary != nullptr && impl_->primary->serving()) co_return Status{};
+    if (core.role != Role::primary && !core.handed && !core.proposing && core.now() >= ask_at) {
+      const bool hears = core.role == Role::secondary && core.now() < core.last_heard + core.lease();
+      const bool asked = hears && impl_->secondary.request_handover();
+      if (!asked) co_return fail(Errc::not_primary, "this copy is not in sync with a primary");
+      ask_at = core.now() + core.grace();
+    }
+    co_await core.changed.wait_until(std::min(deadline, core.now() + core.beacon()));
+  }
+  co_return fail(Errc::timeout, "the primary did not hand over in time");
+}
+
+Task<Status> Replica::demote(Nanos deadline) {
+  Core& core = impl_->core;
+  if (impl_->primary == nullptr) co_return fail(Errc::not_primary, "this node is not the primary");
+  const auto to = impl_->primary->successor();
+  if (!to) co_return fail(Errc::unavailable, "no other copy is in sync");
+  impl_->primary->switch_over_to(*to);
+  while (core.now() < deadline && !core.stopping.is_set()) {
+    if (impl_->primary == nullptr) co_return Status{};
+    co_await core.changed.wait_until(std::min(deadline, core.now() + core.beacon()));
+  }
+  co_return fail(Errc::timeout, "the other copy did not take over in time");
+}
+
+Task<Status> Replica::set_ack(AckMode mode, Nanos deadline) {
+  Core& core = impl_->core;
+  if (impl_->primary != nullptr) impl_->primary->set_ack(mode);
+  while (impl_->primary != nullptr && core.now() < deadline && !core.stopping.is_set()) {
+    if (impl_->primary->record().ack == mode) co_return Status{};
+    co_await core.changed.wait_until(std::min(deadline, core.now() + core.beacon()));
+  }
+  if (impl_->primary == nullptr) co_return fail(Errc::not_primary, "this node is not the primary");
+  co_return fail(Errc::timeout, "the mode could not be changed in time");
 }
 
 std::uint64_t Replica::volume_bytes() const noexcept { return impl_->core.volume_bytes; }
@@ -287,6 +332,7 @@ ReplicaStatus Replica::status() const {
   if (impl_->primary != nullptr) {
     s.serving = impl_->primary->serving();
     s.in_sync = impl_->primary->members();
+    s.ack = impl_->primary->record().ack;
     s.peers = impl_->primary->peers();
     s.redundancy = s.in_sync.count() - 1;
   }

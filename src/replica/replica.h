@@ -5,8 +5,6 @@
 // rules, each with the interleaving it forbids, stand where they are kept: primary.h (leases, acknowledgement, members),
 // secondary.h (epochs, grace), election.h (promotion), peer_link.h (joining, reconciliation), intent_bitmap.h, metadata.h,
 // client_session.h (attachment).
-//
-// Only the acknowledgement mode `durable` exists so far: Primary::covered() is the one place that knows it.
 #pragma once
 
 #include <cstdint>
@@ -71,16 +69,19 @@ struct ReplicaConfig {
   bool blank_devices = true;  // formatted devices read as zeroes: a virgin volume starts in sync, without a full copy
   std::uint64_t volume_bytes = 0;  // exported size; 0: the device less metadata_bytes()
 
+  AckMode ack = AckMode::durable;  // of a virgin volume; then the arbiter's record counts (set_ack())
   std::uint64_t lease_ms = 800;
-  std::uint64_t grace_ms = 1000;             // >= 1.25 x lease
-  std::uint64_t beacon_ms = 100;             // <= lease / 4
-  std::uint32_t min_in_sync = 1;             // with fewer copies in sync, writes are not acknowledged
-  std::uint64_t resync_min_bytes_per_s = 0;  // while clients are busy; 0: no limit
-  std::uint64_t resync_max_bytes_per_s = 0;  // while they are not; 0: no limit
-  std::uint32_t resync_window = 4;           // extents of at most 1 MiB under way
-  std::uint32_t max_in_flight = 512;         // client requests under way; more wait in their connection
-  std::uint64_t intent_bits = 1 << 18;       // a multiple of 32768, at most kMaxIntentBits
-  std::uint64_t clear_bits_ms = 5000;        // idle time after which a granule's intent bit is cleared
+  std::uint64_t grace_ms = 1000;              // >= 1.25 x lease
+  std::uint64_t beacon_ms = 100;              // <= lease / 4
+  std::uint32_t min_in_sync = 1;              // with fewer copies in sync, writes are not acknowledged
+  std::uint64_t resync_min_bytes_per_s = 0;   // while clients are busy; 0: no limit
+  std::uint64_t resync_max_bytes_per_s = 0;   // while they are not; 0: no limit
+  std::uint32_t resync_window = 4;            // extents of at most 1 MiB under way
+  std::uint64_t send_queue_bytes = 64 << 20;  // of writes that one peer has not made durable; then writes wait
+  std::uint64_t congestion_ms = 5000;         // a peer with a write so old leaves the set
+  std::uint32_t max_in_flight = 512;          // client requests under way; more wait in their connection
+  std::uint64_t intent_bits = 1 << 18;        // a multiple of 32768, at most kMaxIntentBits
+  std::uint64_t clear_bits_ms = 5000;         // idle time after which a granule's intent bit is cleared
 
   std::function<void(const ReplicaEvent&)> on_event;  // called on the node's scheduler; must not call back
 
@@ -99,6 +100,7 @@ struct PeerStatus {
   bool in_sync = false;
   bool resyncing = false;           // also reconciling
   ResyncWhy why = ResyncWhy::none;  // of the last or present copy
+  std::uint64_t behind_bytes = 0;   // writes that it has not made durable
   std::uint64_t resync_done_bytes = 0;
   std::uint64_t resync_total_bytes = 0;  // to look at; with checksums, only what differs is copied
   bool diverged = false;                 // split brain: it keeps its own history until someone chooses
@@ -128,6 +130,7 @@ struct ReplicaStatus {
   std::uint64_t epoch = 0;
   bool serving = false;                 // a primary that would answer now
   NodeSet in_sync;                      // as far as this node knows
+  AckMode ack = AckMode::durable;       // a primary's view
   NodeId primary = kNoNode;             // as far as this node knows
   unsigned redundancy = 0;              // further node failures survived: copies in sync less one (a primary's view)
   std::vector<PeerStatus> peers;        // a primary's view
@@ -157,6 +160,16 @@ class Replica {
   // On a killed node the task of run() must be destroyed before the Replica; awaiting it in the frame that owns the
   // Replica does that.
   Task<void> run(Listener& listener, Event& stop);
+
+  // On a member of the set: makes this node the primary, without a failed request; the former one stays a member. ok when it
+  // serves. Errors: not_primary (not a member in sync that hears a primary), timeout (also when the primary could not
+  // drain its writes in time; it then goes on).
+  Task<Status> promote(Nanos deadline);
+  // On the primary: hands over to the member with the lowest id. ok when this node is not the primary any more. Errors:
+  // not_primary, unavailable (no other member is in sync), timeout.
+  Task<Status> demote(Nanos deadline);
+  // On the primary: the volume's mode from the next epoch on. ok when the record has it. Errors: not_primary, timeout.
+  Task<Status> set_ack(AckMode mode, Nanos deadline);
 
   ReplicaStatus status() const;
 

@@ -5,24 +5,41 @@
 
 #include "base/planted_bug.h"
 #include "replica/block_hash.h"
+#include "replica/range_lock.h"
 #include "replica/split_brain.h"
 
 namespace resilver::replica {
 
 struct Secondary::Reign {
-  Reign(Core& core, Session& s, std::uint64_t first_epoch)
-      : session(s), epoch(first_epoch), durable(core.scheduler), applying(core.scheduler) {}
+  Reign(Core& core, Session& s, const Record& record)
+      : session(s),
+        epoch(record.epoch),
+        primary(record.primary),
+        ack(record.ack),
+        order(core.scheduler),
+        applying(core.scheduler) {}
 
   Session& session;
   std::uint64_t epoch;
+  NodeId primary;
+  AckMode ack;
   bool streaming = false;  // numbered writes may come
   bool copying = false;    // between ResyncBegin and ResyncDone
   bool full = false;
-  bool left = false;              // the session ends for a good reason
-  std::uint64_t last_seq = 0;     // received
-  std::set<std::uint64_t> ahead;  // durable above Core::durable_seq
-  Event durable;                  // durable_seq has moved on
+  bool left = false;    // the session ends for a good reason
+  bool placed = false;  // Core::position is of this reign
+  bool storing = false;
+  std::uint64_t id = 0;        // Position::reign
+  std::uint64_t last_seq = 0;  // received
+  std::uint64_t durable_seq = 0;
+  std::set<std::uint64_t> ahead;  // durable above durable_seq
+  RangeLock order;
   TaskGroup applying;
+};
+
+struct Secondary::Turn {
+  Turn(Reign& reign, Extent e, RangeLock::Mode mode) : guard(reign.order, e.offset, e.length, mode) { guard.queue(); }
+  RangeLock::Guard guard;
 };
 
 Errc Secondary::judge(const PeerHello& hello, std::uint64_t epoch) const {
@@ -42,7 +59,7 @@ PeerWelcome Secondary::welcome(Errc status) const {
   answer.status = status;
   answer.inconsistent = super.inconsistent;
   answer.generation = super.generation();
-  answer.durable_seq = core_.durable_seq;
+  answer.durable_seq = core_.position.seq;
   answer.attachment = super.attachment;
   answer.size = core_.volume_bytes;
   answer.recent_known = core_.recent.known();
@@ -92,7 +109,8 @@ Task<void> Secondary::serve(Session& session, PeerHello hello, std::uint64_t epo
 }
 
 Task<void> Secondary::follow(Session& session, const PeerHello& hello, std::uint64_t epoch) {
-  Reign reign(core_, session, epoch);
+  Reign reign(core_, session, hello.record);
+  current_epoch_ = epoch;
   core_.primary = hello.node;
   core_.primary_resigned = false;
   core_.recent.new_reign();
@@ -146,10 +164,8 @@ Task<bool> Secondary::handle(Reign& reign, Received message) {
   }
   if (std::holds_alternative<BitsRequest>(message.body)) co_return co_await send_bits(reign);
   if (const auto* clear = std::get_if<ClearBits>(&message.body)) co_return co_await clear_bits(reign, *clear);
-  if (std::holds_alternative<ReconcileDone>(message.body)) {
-    core_.recent.settled();
-    co_return true;
-  }
+  if (std::holds_alternative<ReconcileDone>(message.body)) co_return co_await reconciled(reign);
+  if (const auto* handover = std::get_if<Handover>(&message.body)) co_return succeed(reign, *handover);
   if (const auto* other = std::get_if<Diverged>(&message.body)) co_return co_await stay_diverged(reign, *other);
   if (const auto* choice = std::get_if<Discard>(&message.body)) {
     if (core_.other_history.empty()) co_return false;
@@ -180,19 +196,24 @@ Task<bool> Secondary::configure(Reign& reign, const Configure& message) {
     s.epoch = std::max(s.epoch, message.record.epoch);
     s.attachment = std::max(s.attachment, message.attachment);
     if (member && !s.inconsistent) s.history = message.history;
+    if (reign.placed) s.position = {reign.id, reign.durable_seq};
   });
   if (stored != Errc::ok) {
     failed(reign, stored);
     co_return false;
   }
-  reign.epoch = message.record.epoch;
+  reign.epoch = current_epoch_ = message.record.epoch;
+  reign.ack = message.record.ack;
   core_.in_sync = message.record.in_sync;
   core_.role = member ? Role::secondary : Role::joining;
   if (!reign.streaming) {
     reign.streaming = true;
-    reign.last_seq = core_.durable_seq = message.seq;
+    reign.last_seq = reign.durable_seq = message.seq;
+    reign.id = message.reign;
   }
   reign.session.send(encode(reign.epoch, ConfigureAck{message.serial}));
+  if (reign.placed)
+    reign.session.send(encode(reign.epoch, DurableAck{core_.metadata.now().position.seq, reign.last_seq}));
   core_.changed.wake_all();
   co_return true;
 }
@@ -207,11 +228,16 @@ bool Secondary::start_write(Reign& reign, const Replicate& m, Buffer data) {
   reign.last_seq = m.seq;
   core_.recent.committed(m.committed_seq);
   core_.recent.add(m.seq, {m.offset, m.length});
-  reign.applying.spawn(apply(reign, m, std::move(data)));
+  reign.applying.spawn(apply(reign, m, std::move(data),
+                             std::make_unique<Turn>(reign, Extent{m.offset, m.length}, RangeLock::Mode::write)));
+  if (reign.ack == AckMode::received) {
+    reign.session.send(encode(reign.epoch, DurableAck{reign.durable_seq, reign.last_seq}));
+  }
   return true;
 }
 
-Task<void> Secondary::apply(Reign& reign, Replicate m, Buffer data) {
+Task<void> Secondary::apply(Reign& reign, Replicate m, Buffer data, std::unique_ptr<Turn> turn) {
+  co_await turn->guard.acquire();
   const Extent extent{m.offset, m.length};
   Errc status = co_await core_.bits.set(extent);
   if (status == Errc::ok) status = co_await core_.write_local(m.op, extent, std::move(data));
@@ -220,12 +246,77 @@ Task<void> Secondary::apply(Reign& reign, Replicate m, Buffer data) {
     co_return;
   }
   reign.ahead.insert(m.seq);
-  while (!reign.ahead.empty() && *reign.ahead.begin() == core_.durable_seq + 1) {
+  while (!reign.ahead.empty() && *reign.ahead.begin() == reign.durable_seq + 1) {
     reign.ahead.erase(reign.ahead.begin());
-    ++core_.durable_seq;
+    ++reign.durable_seq;
   }
-  reign.durable.wake_all();
-  reign.session.send(encode(reign.epoch, DurableAck{core_.durable_seq}));
+  applied(reign);
+}
+
+void Secondary::applied(Reign& reign) {
+  if (reign.placed) core_.position = {reign.id, reign.durable_seq};
+  if (reign.ack != AckMode::quorum || !reign.placed) {
+    reign.session.send(encode(reign.epoch, DurableAck{reign.durable_seq, reign.last_seq}));
+  } else if (!reign.storing) {
+    reign.storing = true;
+    reign.applying.spawn(store_position(reign));
+  }
+}
+
+// One write of the superblock tells of all writes that became durable during the one before.
+Task<void> Secondary::store_position(Reign& reign) {
+  std::uint64_t stored = 0;
+  while (stored < reign.durable_seq) {
+    const Position next{reign.id, reign.durable_seq};
+    const Errc status = co_await core_.metadata.update([&](Superblock& s) { s.position = std::max(s.position, next); });
+    if (status != Errc::ok) {
+      failed(reign, status);
+      break;
+    }
+    stored = next.seq;
+    reign.session.send(encode(reign.epoch, DurableAck{stored, reign.last_seq}));
+  }
+  reign.storing = false;
+}
+
+// This copy has what the primary had when its reign began, and the writes since: its position is of that reign.
+Task<bool> Secondary::reconciled(Reign& reign) {
+  if (!reign.streaming || reign.copying) co_return false;
+  Position here;
+  const Errc stored = co_await core_.metadata.update([&](Superblock& s) {
+    here = {reign.id, reign.durable_seq};
+    s.position = here;
+  });
+  if (stored != Errc::ok) {
+    failed(reign, stored);
+    co_return false;
+  }
+  core_.recent.settled();
+  reign.placed = true;
+  core_.position = {reign.id, reign.durable_seq};
+  reign.session.send(encode(reign.epoch, ReconcileDoneAck{}));
+  reign.session.send(encode(reign.epoch, DurableAck{here.seq, reign.last_seq}));
+  applied(reign);
+  co_return true;
+}
+
+bool Secondary::request_handover() {
+  if (current_ == nullptr || current_->closed()) return false;
+  current_->send(encode(current_epoch_, HandoverRequest{}));
+  return true;
+}
+
+// The primary swapped the record for one that names this node; it serves nothing any more. The session ends: what follows is
+// Election's.
+bool Secondary::succeed(Reign& reign, const Handover& message) {
+  const Record& r = message.record;
+  const bool fits = r.primary == core_.config.self && r.in_sync.contains(core_.config.self) && r.epoch > reign.epoch;
+  if (!fits || !reign.placed || core_.proposing) return false;
+  core_.handed = VersionedRecord{message.version, r};
+  core_.primary_resigned = true;
+  core_.changed.wake_all();
+  reign.left = true;
+  return false;
 }
 
 bool Secondary::start_copy(Reign& reign, const CopyExtent& m, Buffer data) {
@@ -233,11 +324,13 @@ bool Secondary::start_copy(Reign& reign, const CopyExtent& m, Buffer data) {
   if (data.size() != (m.zeroes ? 0 : m.extent.length)) return false;
   if (!reign.streaming || reign.applying.running() > kMaxApplying) return false;
   if (!reign.copying) core_.recent.add_copy(m.extent);
-  reign.applying.spawn(apply_copy(reign, m, std::move(data)));
+  reign.applying.spawn(
+      apply_copy(reign, m, std::move(data), std::make_unique<Turn>(reign, m.extent, RangeLock::Mode::write)));
   return true;
 }
 
-Task<void> Secondary::apply_copy(Reign& reign, CopyExtent m, Buffer data) {
+Task<void> Secondary::apply_copy(Reign& reign, CopyExtent m, Buffer data, std::unique_ptr<Turn> turn) {
+  co_await turn->guard.acquire();
   Errc status = Errc::ok;
   if (!reign.full) status = co_await core_.bits.set(m.extent);
   if (status == Errc::ok)
@@ -249,7 +342,8 @@ Task<void> Secondary::apply_copy(Reign& reign, CopyExtent m, Buffer data) {
   reign.session.send(encode(reign.epoch, CopyAck{m.tag}));
 }
 
-Task<void> Secondary::read_for_peer(Reign& reign, ReadExtent m) {
+Task<void> Secondary::read_for_peer(Reign& reign, ReadExtent m, std::unique_ptr<Turn> turn) {
+  co_await turn->guard.acquire();
   ExtentData answer{m.tag, Errc::limit};
   Buffer buffer = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), m.extent.length);
   if (buffer) answer.status = co_await core_.read_local(m.extent, buffer);
@@ -263,14 +357,15 @@ bool Secondary::start_reading(Reign& reign, const Received& message) {
   const Extent extent = read != nullptr ? read->extent : hash->extent;
   if (!valid_range(extent.offset, extent.length, core_.volume_bytes)) return false;
   if (reign.applying.running() > kMaxApplying) return false;
-  reign.applying.spawn(read != nullptr ? read_for_peer(reign, *read) : hash_for_peer(reign, *hash, reign.last_seq));
+  auto turn = std::make_unique<Turn>(reign, extent, RangeLock::Mode::read);
+  reign.applying.spawn(read != nullptr ? read_for_peer(reign, *read, std::move(turn))
+                                       : hash_for_peer(reign, *hash, std::move(turn)));
   return true;
 }
 
 // All writes that came before the question are on the device when it is read; a block that cannot be read has no hash.
-Task<void> Secondary::hash_for_peer(Reign& reign, HashRequest m, std::uint64_t after) {
-  while (reign.streaming && core_.durable_seq < after && !reign.session.closed())
-    co_await reign.durable.wait_until(core_.now() + core_.beacon());
+Task<void> Secondary::hash_for_peer(Reign& reign, HashRequest m, std::unique_ptr<Turn> turn) {
+  co_await turn->guard.acquire();
   Buffer data = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), m.extent.length);
   const std::uint64_t blocks = m.extent.length / kBlockBytes;
   Buffer hashes = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), blocks * kHashBytes);
@@ -350,6 +445,7 @@ Task<bool> Secondary::end_resync(Reign& reign, const ResyncDone& message, const 
     return e.length == kBlockBytes && valid_range(e.offset, e.length, core_.volume_bytes);
   });
   if (!good_list) co_return false;
+  Position here;
   Errc stored = co_await take_over(message, bits);
   if (stored == Errc::ok) {
     stored = co_await core_.metadata.update([&](Superblock& s) {
@@ -359,6 +455,8 @@ Task<bool> Secondary::end_resync(Reign& reign, const ResyncDone& message, const 
       s.bits_since = message.bits_since;
       for (const Extent& block : message.lost) room = s.add_lost(block) && room;
       if (!room) s.inconsistent = true;
+      here = {reign.id, reign.durable_seq};
+      s.position = here;
     });
   }
   if (stored != Errc::ok) {
@@ -368,7 +466,11 @@ Task<bool> Secondary::end_resync(Reign& reign, const ResyncDone& message, const 
   if (!room) co_return false;  // too many blocks that nobody can read: not a copy to rely on
   reign.copying = reign.full = false;
   core_.recent.settled();  // this copy is now as the primary's
+  reign.placed = true;
+  core_.position = {reign.id, reign.durable_seq};
   reign.session.send(encode(reign.epoch, ResyncDoneAck{}));
+  reign.session.send(encode(reign.epoch, DurableAck{here.seq, reign.last_seq}));
+  applied(reign);
   co_return true;
 }
 

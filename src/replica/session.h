@@ -1,5 +1,7 @@
 // One connection as the replication code uses it: decoded messages in, a queue of messages out that one task (pump) sends.
-// Beacons and their answers overtake queued data, so that a busy link does not look like a dead peer.
+// Beacons and their answers overtake queued data, so that a busy link does not look like a dead peer. Numbered messages
+// (writes) are given to the connection only while few of them are unanswered there: a slow peer's backlog waits here, where a
+// beacon can overtake it, and where it can be seen and bounded.
 #pragma once
 
 #include <deque>
@@ -23,18 +25,47 @@ class Session : public ListHook {
  public:
   // More queued messages than this: the peer does not read; the session is closed.
   static constexpr std::size_t kMaxQueued = 8192;
+  // Numbered messages that the peer has and has not answered.
+  static constexpr std::size_t kWindow = 1024;
+  static constexpr std::uint64_t kWindowBytes = 32 << 20;
 
   Session(Scheduler& scheduler, std::unique_ptr<Connection> connection)
       : connection_(std::move(connection)), wake_(scheduler), ended_(scheduler) {}
 
   void send(Message message) {
     if (!room()) return;
-    out_.push_back(std::move(message));
+    out_.push_back({std::move(message), 0});
     wake_.wake_all();
   }
+  // Numbers grow, and start at 1.
+  void send_numbered(std::uint64_t number, Message message, Nanos now) {
+    if (!room()) return;
+    unanswered_.push_back({number, message.body.size(), now});
+    unanswered_bytes_ += message.body.size();
+    out_.push_back({std::move(message), number});
+    wake_.wake_all();
+  }
+  void answered(std::uint64_t number) {
+    bool any = false;
+    for (; !unanswered_.empty() && unanswered_.front().number <= number; unanswered_.pop_front()) {
+      unanswered_bytes_ -= unanswered_.front().bytes;
+      if (unanswered_.front().number <= given_) {
+        --outside_;
+        outside_bytes_ -= unanswered_.front().bytes;
+      }
+      any = true;
+    }
+    if (any) wake_.wake_all();
+  }
+  // Numbered messages that are not answered, here and at the peer.
+  std::size_t unanswered() const noexcept { return unanswered_.size(); }
+  std::uint64_t unanswered_bytes() const noexcept { return unanswered_bytes_; }
+  // When the oldest of them came. Precondition: there is one.
+  Nanos oldest_unanswered() const noexcept { return unanswered_.front().at; }
+
   void send_urgent(Message message) {
     if (!room()) return;
-    out_.push_front(std::move(message));
+    out_.push_front({std::move(message), 0});
     wake_.wake_all();
   }
   std::size_t queued() const noexcept { return out_.size(); }
@@ -42,16 +73,24 @@ class Session : public ListHook {
   // Sends what is queued until close(). Whoever opened the session runs it once and waits for it.
   Task<void> pump() {
     while (!closed()) {
-      if (out_.empty()) {
+      const bool full = outside_ >= kWindow || outside_bytes_ >= kWindowBytes;
+      if (out_.empty() || (out_.front().number != 0 && full)) {
         co_await wake_.wait();
         continue;
       }
-      Message next = std::move(out_.front());
+      Out next = std::move(out_.front());
       out_.pop_front();
-      const Status sent = co_await connection_->send(std::move(next), kNever);
+      if (next.number != 0 && !unanswered_.empty() && unanswered_.front().number <= next.number) {
+        given_ = next.number;
+        ++outside_;
+        outside_bytes_ += next.message.body.size();
+      }
+      const Status sent = co_await connection_->send(std::move(next.message), kNever);
       if (!sent) close();
     }
     out_.clear();
+    unanswered_.clear();
+    unanswered_bytes_ = 0;
   }
 
   // The next message; after any error but timeout the session is closed.
@@ -99,7 +138,21 @@ class Session : public ListHook {
 
   Errc garbage_ = Errc::ok;
   std::unique_ptr<Connection> connection_;
-  std::deque<Message> out_;
+  struct Out {
+    Message message;
+    std::uint64_t number;  // 0: none
+  };
+  struct Unanswered {
+    std::uint64_t number;
+    std::uint64_t bytes;
+    Nanos at;
+  };
+  std::deque<Out> out_;
+  std::deque<Unanswered> unanswered_;
+  std::uint64_t unanswered_bytes_ = 0;
+  std::uint64_t given_ = 0;  // the last number that the connection got
+  std::size_t outside_ = 0;  // of unanswered_, those up to given_
+  std::uint64_t outside_bytes_ = 0;
   Event wake_;
   Event ended_;
 };

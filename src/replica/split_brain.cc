@@ -104,7 +104,7 @@ Task<void> Primary::hand_over() {
   if (link == nullptr || !link->diverged()) co_return;
   const Generation base = link->common_ancestor();
   resigned_ = true;  // from here on nothing is acknowledged
-  const Record wanted{won_.record.epoch + 1, peer, NodeSet::of(peer), core_.env.random().next()};
+  const Record wanted{won_.record.epoch + 1, peer, NodeSet::of(peer), core_.env.random().next(), won_.record.ack};
   while (!lost_.is_set()) {
     auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
     if (result) {

@@ -15,6 +15,7 @@ constexpr std::array<std::uint8_t, std::variant_size_v<Body>> kTypes = {
     1,  2,  3,  4,  5,  6,  7,                                       // client session
     16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,  // replicas: session
     32, 33, 34, 35, 40, 41, 42, 43, 36, 37,                          // ... up to the promotion
+    44, 45, 46,                                                      // reconciled; handing over
     48, 49, 50,                                                      // arbiter
 };
 
@@ -34,8 +35,10 @@ class Writer {
   void put(Errc value) { integer(static_cast<std::uint8_t>(value), 1); }
   void put(IoOp value) { integer(static_cast<std::uint8_t>(value), 1); }
   void put(ResyncWhy value) { integer(static_cast<std::uint8_t>(value), 1); }
+  void put(AckMode value) { integer(static_cast<std::uint8_t>(value), 1); }
+  void put(const Position& p) { (*this)(p.reign, p.seq); }
   void put(const NodeSet& value) { put(value.bits); }
-  void put(const Record& r) { (*this)(r.epoch, r.primary, r.in_sync, r.nonce); }
+  void put(const Record& r) { (*this)(r.epoch, r.primary, r.in_sync, r.nonce, r.ack); }
   void put(const Generation& g) { (*this)(g.epoch, g.primary, g.nonce); }
   void put(const Extent& e) { (*this)(e.offset, e.length); }
   template <typename T>
@@ -71,8 +74,10 @@ class Reader {
   void take(Errc& value) { value = static_cast<Errc>(bounded(static_cast<std::uint64_t>(Errc::read_only) + 1)); }
   void take(IoOp& value) { value = static_cast<IoOp>(bounded(static_cast<std::uint64_t>(IoOp::write_zeroes) + 1)); }
   void take(ResyncWhy& value) { value = static_cast<ResyncWhy>(bounded(kResyncWhyCount)); }
+  void take(AckMode& value) { value = static_cast<AckMode>(bounded(kAckModeCount)); }
+  void take(Position& p) { (*this)(p.reign, p.seq); }
   void take(NodeSet& value) { value.bits = static_cast<std::uint32_t>(integer(4)); }
-  void take(Record& r) { (*this)(r.epoch, r.primary, r.in_sync, r.nonce); }
+  void take(Record& r) { (*this)(r.epoch, r.primary, r.in_sync, r.nonce, r.ack); }
   void take(Generation& g) { (*this)(g.epoch, g.primary, g.nonce); }
   void take(Extent& e) {
     (*this)(e.offset, e.length);
@@ -161,11 +166,11 @@ void fields(F& f, Replicate& m) {
 }
 template <typename F>
 void fields(F& f, DurableAck& m) {
-  f(m.durable_seq);
+  f(m.durable_seq, m.received_seq);
 }
 template <typename F>
 void fields(F& f, Configure& m) {
-  f(m.serial, m.record, m.attachment, m.seq, m.history);
+  f(m.serial, m.record, m.attachment, m.seq, m.reign, m.history);
 }
 template <typename F>
 void fields(F& f, ConfigureAck& m) {
@@ -228,12 +233,20 @@ void fields(F& f, Discard& m) {
   f(m.base);
 }
 template <typename F>
+void fields(F&, ReconcileDoneAck&) {}
+template <typename F>
+void fields(F&, HandoverRequest&) {}
+template <typename F>
+void fields(F& f, Handover& m) {
+  f(m.version, m.record);
+}
+template <typename F>
 void fields(F& f, PromoteQuery& m) {
   f(m.volume, m.node);
 }
 template <typename F>
 void fields(F& f, PromoteAnswer& m) {
-  f(m.node, m.eligible, m.fresh, m.hears_primary, m.durable_seq);
+  f(m.node, m.eligible, m.fresh, m.hears_primary, m.position);
 }
 template <typename F>
 void fields(F& f, ArbiterGet& m) {
@@ -297,6 +310,16 @@ Result<Decoded> decode(std::span<const std::byte> head) {
 bool valid_range(std::uint64_t offset, std::uint64_t length, std::uint64_t size) noexcept {
   return length > 0 && length <= kMaxTransfer && offset % kBlockBytes == 0 && length % kBlockBytes == 0 &&
          offset <= size && length <= size - offset;
+}
+
+const char* ack_mode_name(AckMode mode) noexcept {
+  switch (mode) {
+    case AckMode::durable: return "durable";
+    case AckMode::quorum: return "quorum";
+    case AckMode::received: return "received";
+    case AckMode::async: return "async";
+  }
+  return "?";
 }
 
 const char* resync_why_name(ResyncWhy why) noexcept {

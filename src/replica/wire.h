@@ -40,6 +40,16 @@ struct NodeSet {
   friend NodeSet operator|(NodeSet a, NodeSet b) noexcept { return {a.bits | b.bits}; }
 };
 
+// When a write is acknowledged (rule 3). N nodes are configured, I are in sync.
+enum class AckMode : std::uint8_t {
+  durable,   // durable on all of I
+  quorum,    // durable on a majority of N, the primary among them
+  received,  // durable on the primary, and all of I have it in memory
+  async,     // durable on the primary
+};
+inline constexpr std::uint8_t kAckModeCount = 4;
+const char* ack_mode_name(AckMode mode) noexcept;
+
 // What the arbiter keeps. Each record that was ever won is also the data generation it opened: the nonce tells records
 // of one epoch apart (a late compare-and-swap of an earlier life, a forced promotion).
 struct Record {
@@ -47,6 +57,7 @@ struct Record {
   NodeId primary = kNoNode;
   NodeSet in_sync;
   std::uint64_t nonce = 0;
+  AckMode ack = AckMode::durable;  // of the volume: changes with an epoch only
   bool operator==(const Record&) const = default;
 };
 
@@ -57,6 +68,13 @@ struct Generation {
   bool operator==(const Generation&) const = default;
 };
 inline Generation generation_of(const Record& r) noexcept { return {r.epoch, r.primary, r.nonce}; }
+
+// How much a copy has: all writes up to `seq` of the reign that began with the epoch `reign`, and of those before it what
+// that reign's primary had. Compared as a pair, the higher one has more.
+struct Position {
+  std::uint64_t reign = 0, seq = 0;
+  auto operator<=>(const Position&) const = default;
+};
 
 struct Extent {
   std::uint64_t offset = 0;  // bytes
@@ -140,13 +158,14 @@ struct Replicate {
   IoOp op = IoOp::write;  // write or write_zeroes
   std::uint64_t offset = 0, length = 0;
 };
-struct DurableAck {
-  std::uint64_t durable_seq = 0;
+struct DurableAck {  // under `quorum` the peer's position is durable, too
+  std::uint64_t durable_seq = 0, received_seq = 0;
 };
 struct Configure {  // a new record, generation history or attachment: durable at the peer before its ack
   std::uint64_t serial = 0;
   Record record;
   std::uint64_t attachment = 0, seq = 0;  // seq: writes numbered above it follow on this session
+  std::uint64_t reign = 0;                // the epoch in which the primary began to number them
   std::vector<Generation> history;        // newest first, at most kGenerations
 };
 struct ConfigureAck {
@@ -175,6 +194,7 @@ struct ResyncDone {  // body: the primary's intent bits, which the peer adds to 
 };
 struct ResyncDoneAck {};
 struct ReconcileDone {};
+struct ReconcileDoneAck {};  // the peer's position in this reign is durable
 struct ReadExtent {
   std::uint64_t tag = 0;
   Extent extent;
@@ -201,6 +221,11 @@ struct Diverged {  // split brain: the peer keeps its copy as it is, and answers
 struct Discard {    // someone chose: the peer gives up what it has since `base`, and ends the session
   Generation base;  // epoch 0: everything
 };
+struct HandoverRequest {};  // from a member: let me be the primary
+struct Handover {           // the record names the receiver as primary; the sender answers nothing any more
+  std::uint64_t version = 0;
+  Record record;
+};
 struct PromoteQuery {
   std::uint64_t volume = 0;
   NodeId node = kNoNode;
@@ -210,7 +235,7 @@ struct PromoteAnswer {
   bool eligible = false;       // consistent, healthy, not itself a primary
   bool fresh = false;          // formatted, holds no generation yet
   bool hears_primary = false;  // or is one
-  std::uint64_t durable_seq = 0;
+  Position position;
 };
 
 // ---- arbiter -------------------------------------------------------------------------------------------------------
@@ -232,7 +257,8 @@ using Body =
     std::variant<ClientHello, Attached, Redirect, Request, Reply, Ping, Pong, PeerHello, PeerWelcome, Beacon, BeaconAck,
                  Replicate, DurableAck, Configure, ConfigureAck, BitsRequest, Bits, ResyncBegin, CopyExtent, CopyAck,
                  ResyncDone, ResyncDoneAck, ReconcileDone, ReadExtent, ExtentData, ClearBits, Resign, HashRequest,
-                 Hashes, Diverged, Discard, PromoteQuery, PromoteAnswer, ArbiterGet, ArbiterSwap, ArbiterAnswer>;
+                 Hashes, Diverged, Discard, PromoteQuery, PromoteAnswer, ReconcileDoneAck, HandoverRequest, Handover,
+                 ArbiterGet, ArbiterSwap, ArbiterAnswer>;
 
 struct Decoded {
   std::uint64_t epoch = 0;  // the sender's, 0 from clients and the arbiter

@@ -1,6 +1,7 @@
 #include "tests/replica/cluster.h"
 
 #include <cstring>
+#include <utility>
 
 #include "async/task_group.h"
 #include "base/endian.h"
@@ -40,11 +41,9 @@ std::string Register::end_read(std::uint64_t token, std::uint64_t version) {
 
 // ---- a disk with errors --------------------------------------------------------------------------------------------
 
-namespace {
-
-class FaultyDisk final : public BlockDevice {
+class HeldDisk final : public BlockDevice {
  public:
-  FaultyDisk(Scheduler& scheduler, BlockDevice& below, DiskFaults& faults)
+  HeldDisk(Scheduler& scheduler, BlockDevice& below, DiskFaults& faults)
       : scheduler_(scheduler), below_(below), faults_(faults) {}
   std::uint64_t size_bytes() const noexcept override { return below_.size_bytes(); }
   void submit(IoRequest& request) noexcept override {
@@ -55,14 +54,24 @@ class FaultyDisk final : public BlockDevice {
       if (request.op == IoOp::read) return request.complete(scheduler_, Errc::medium);
       if (request.op == IoOp::write) faults_.unreadable.erase(bad, faults_.unreadable.lower_bound(end));
     }
-    below_.submit(request);
+    if (faults_.hold && request.op != IoOp::read) {
+      held_.push_back(&request);
+    } else {
+      below_.submit(request);
+    }
+  }
+  void release() {
+    for (IoRequest* request : std::exchange(held_, {})) below_.submit(*request);
   }
 
  private:
   Scheduler& scheduler_;
   BlockDevice& below_;
   DiskFaults& faults_;
+  std::vector<IoRequest*> held_;
 };
+
+namespace {
 
 template <typename T>
 struct Publish {
@@ -115,13 +124,17 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   config.beacon_ms = 10;
   config.intent_bits = i == 2 ? options_.intent_bits_of_c : 32768;
   config.min_in_sync = options_.min_in_sync;
+  config.ack = options_.ack;
+  config.congestion_ms = options_.congestion_ms;
+  config.send_queue_bytes = options_.send_queue_bytes;
   config.clear_bits_ms = options_.clear_bits_ms;
   config.resync_max_bytes_per_s = options_.resync_rate;
   config.on_event = [this, i](const ReplicaEvent& event) { events.emplace_back(i, event); };
 
   auto disk = co_await env.open_disk("disk", kNever);
   CHECK(disk.has_value());
-  FaultyDisk device(env.scheduler(), **disk, faults_[at]);
+  HeldDisk device(env.scheduler(), **disk, faults_[at]);
+  Publish holding(held_[at], &device);
   auto listener = env.network().listen(name(i));
   CHECK(listener.has_value());
   auto replica = co_await Replica::open(env, config, device, format);
@@ -134,8 +147,11 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   Publish stoppable(stops_[at], &stop);
   TaskGroup operators(env.scheduler());
   Publish operable(operators_[at], &operators);
+  TaskGroup orders(env.scheduler());
+  Publish ordering(orders_[at], &orders);
   co_await (*replica)->run(**listener, stop);
   co_await operators.join();
+  co_await orders.join();
 }
 
 void Cluster::start_node(int i, bool format) {
@@ -160,6 +176,19 @@ void Cluster::start_all() {
 
 void Cluster::stop_node(int i) {
   if (Event* stop = stops_[static_cast<std::size_t>(i)]; stop != nullptr) stop->set();
+}
+
+void Cluster::order(int i, std::function<Task<void>(Replica&)> what) {
+  const auto at = static_cast<std::size_t>(i);
+  if (orders_[at] == nullptr) return;
+  orders_[at]->spawn([](Replica& replica, std::function<Task<void>(Replica&)> run) -> Task<void> {
+    co_await run(replica);
+  }(*replicas_[at], std::move(what)));
+}
+
+void Cluster::release(int i) {
+  faults(i).hold = false;
+  if (HeldDisk* disk = held_[static_cast<std::size_t>(i)]; disk != nullptr && !node(i).frozen()) disk->release();
 }
 
 ClientConfig Cluster::client_config(std::uint64_t attachment) const {

@@ -26,7 +26,9 @@ namespace resilver::replica {
 struct DiskFaults {
   std::set<std::uint64_t> unreadable;  // blocks; a write heals
   bool dead = false;
+  bool hold = false;  // writes wait until Cluster::release()
 };
+class HeldDisk;
 
 // Checks what a volume may return, block by block: the last acknowledged version, or one that is open or unknown.
 class Register {
@@ -62,6 +64,9 @@ class Cluster {
     std::uint64_t resync_rate = 0;
     Nanos disk_access = 50 * kMicrosecond;
     std::uint64_t intent_bits_of_c = 32768;
+    AckMode ack = AckMode::durable;
+    std::uint64_t congestion_ms = 5000;
+    std::uint64_t send_queue_bytes = 64 << 20;
   };
   explicit Cluster(std::uint64_t seed) : Cluster(seed, Options()) {}
   Cluster(std::uint64_t seed, const Options& options);
@@ -78,7 +83,10 @@ class Cluster {
   void start_all();  // formatted, with arbiter and client
   void start_node(int i, bool format);
   void start_arbiter();
-  void stop_node(int i);     // as by SIGTERM
+  void stop_node(int i);  // as by SIGTERM
+  void release(int i);    // writes that faults(i).hold kept back go on
+  // Runs `what` on the node's process; not if it is down.
+  void order(int i, std::function<Task<void>(Replica&)> what);
   void replace_disk(int i);  // while the node is down: an empty one
   // Runs a task of the operator on node i, until it has ended: verify, promote_by_force, resolve, ...
   void operate(int i, Task<void> task);
@@ -125,6 +133,8 @@ class Cluster {
   std::array<Replica*, kNodes> replicas_{};
   std::array<Event*, kNodes> stops_{};
   std::array<TaskGroup*, kNodes> operators_{};
+  std::array<TaskGroup*, kNodes> orders_{};
+  std::array<HeldDisk*, kNodes> held_{};
   std::array<int, kNodes> disk_number_{};
   sim::Node* arbiter_node_ = nullptr;
   sim::Node* client_node_ = nullptr;

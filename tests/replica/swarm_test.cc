@@ -24,6 +24,8 @@ class Swarm {
     o.clear_bits_ms = 50;
     o.op_timeout_ms = 600'000;
     o.resync_rate = seed % 3 == 0 ? 16 << 20 : 0;
+    o.congestion_ms = 300;
+    o.ack = seed % 2 == 0 ? AckMode::quorum : AckMode::durable;
     return o;
   }
   // Blocks are spread, so that each has its own intent bit, and some are neighbours.
@@ -36,6 +38,7 @@ class Swarm {
   Task<void> worker(Client& client, Random random);
   void start_client();
   void one_fault();
+  void command(int n);
   void isolate_and_return();
   void lose_client_and_primary();
   void cut(const std::string& from, const std::string& to, bool drop);
@@ -155,7 +158,7 @@ void Swarm::one_fault() {
     const char* names[] = {"A", "B", "C", "arbiter", "client"};
     return std::string(names[random_.below(5)]);
   };
-  switch (random_.below(13)) {
+  switch (random_.below(15)) {
     case 0: node.crash(); break;
     case 1: node.power_loss(); break;
     case 2: node.freeze(); break;
@@ -175,6 +178,14 @@ void Swarm::one_fault() {
     case 8:
       for (const auto& [from, to] : cuts_) cluster_.world.network().restore(from, to);
       cuts_.clear();
+      break;
+    case 13: command(n); break;
+    case 14:
+      if (cluster_.faults(n).hold || !cluster_.node(n).running()) {
+        cluster_.release(n);
+      } else {
+        cluster_.faults(n).hold = true;
+      }
       break;
     case 10: isolate_and_return(); break;
     case 11:
@@ -196,12 +207,29 @@ void Swarm::one_fault() {
   }
 }
 
+// A planned switchover, or another mode.
+void Swarm::command(int n) {
+  const Nanos until = cluster_.world.now() + kSecond;
+  const std::uint64_t what = random_.below(4);
+  cluster_.order(n, [until, what](Replica& replica) -> Task<void> {
+    const Nanos by = until;
+    if (what == 0) {
+      (void)co_await replica.promote(by);
+    } else if (what == 1) {
+      (void)co_await replica.demote(by);
+    } else {
+      (void)co_await replica.set_ack(what == 2 ? AckMode::durable : AckMode::quorum, by);
+    }
+  });
+}
+
 void Swarm::heal_all() {
   for (const auto& [from, to] : cuts_) cluster_.world.network().restore(from, to);
   cuts_.clear();
   if (!cluster_.arbiter_node().running()) cluster_.start_arbiter();
   for (int i = 0; i < Cluster::kNodes; ++i) {
     if (cluster_.node(i).frozen()) cluster_.node(i).thaw();
+    cluster_.release(i);
     if (!cluster_.node(i).running()) cluster_.start_node(i, false);
   }
 }

@@ -1,0 +1,79 @@
+// Primary: the planned end of a reign. The record is swapped for one that names the successor only when that one has every
+// write; nothing is answered from the swap on, until the successor serves. Requests meanwhile wait, and are sent again
+// by the client on its next session.
+#include <algorithm>
+
+#include "replica/primary.h"
+
+namespace resilver::replica {
+
+void Primary::set_ack(AckMode mode) {
+  wanted_ack_ = mode;
+  changed();
+}
+
+void Primary::switch_over_to(NodeId id) {
+  if (!switch_to_) switch_to_ = id;
+  changed_.wake_all();
+}
+
+std::optional<NodeId> Primary::successor() const {
+  std::optional<NodeId> best;
+  for (const auto& link : links_) {
+    const bool could = members().contains(link->id()) && link->streaming() && link->placed();
+    if (could && (!best || link->id() < *best)) best = link->id();
+  }
+  return best;
+}
+
+bool Primary::drained(NodeId to) {
+  const PeerLink* link = link_to(to);
+  const std::uint64_t needed = last_seq();
+  const bool stored = won_.record.ack != AckMode::quorum || link->stored_seq() >= needed;
+  return writing_ == 0 && reconciled_ && link->durable_seq() >= needed && stored;
+}
+
+Task<void> Primary::switch_over(NodeId to) {
+  const auto possible = [&] {
+    const PeerLink* link = link_to(to);
+    return link != nullptr && members().contains(to) && link->streaming() && link->placed();
+  };
+  const Nanos deadline = core_.now() + core_.lease();
+  const auto now = possible() ? co_await arbiter_.get(deadline) : fail(Errc::unavailable);  // is it there?
+  closed_ = now && now->version == won_.version && !lost_.is_set();
+  while (closed_ && possible() && !drained(to) && core_.now() < deadline && !lost_.is_set() && !resigned_) {
+    co_await changed_.wait_until(std::min(deadline, core_.now() + core_.beacon()));
+  }
+  if (!closed_ || !possible() || !drained(to) || lost_.is_set() || resigned_) {  // it goes on as it was
+    closed_ = false;
+    switch_to_.reset();
+    settled_.wake_all();
+    co_return;
+  }
+  Record wanted = won_.record;
+  ++wanted.epoch;
+  wanted.primary = to;
+  wanted.nonce = core_.env.random().next();
+  while (!lost_.is_set()) {
+    const auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
+    if (!result) {
+      (void)co_await lost_.wait_until(core_.now() + core_.beacon());
+      continue;
+    }
+    if (result->swapped || result->now.record == wanted) co_await leave_to(to, {result->now.version, wanted});
+    lose();
+  }
+}
+
+// From here on nothing is answered; the successor is told as soon as that is so.
+Task<void> Primary::leave_to(NodeId to, VersionedRecord next) {
+  resigned_ = true;
+  PeerLink* link = link_to(to);
+  link->send(Handover{next.version, next.record});
+  const Nanos until = core_.now() + core_.lease();
+  while (link->connected() && core_.now() < until && !core_.stopping.is_set() && !lost_.is_set()) {
+    co_await changed_.wait_until(std::min(until, core_.now() + kMillisecond));  // it ends the session when it has it
+  }
+}
+
+}  // namespace resilver::replica
