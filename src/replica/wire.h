@@ -253,12 +253,11 @@ struct ArbiterAnswer {
   Record record;
 };
 
-using Body =
-    std::variant<ClientHello, Attached, Redirect, Request, Reply, Ping, Pong, PeerHello, PeerWelcome, Beacon, BeaconAck,
-                 Replicate, DurableAck, Configure, ConfigureAck, BitsRequest, Bits, ResyncBegin, CopyExtent, CopyAck,
-                 ResyncDone, ResyncDoneAck, ReconcileDone, ReadExtent, ExtentData, ClearBits, Resign, HashRequest,
-                 Hashes, Diverged, Discard, PromoteQuery, PromoteAnswer, ReconcileDoneAck, HandoverRequest, Handover,
-                 ArbiterGet, ArbiterSwap, ArbiterAnswer>;
+using Body = std::variant<ClientHello, Attached, Redirect, Request, Reply, Ping, Pong, PeerHello, PeerWelcome, Beacon,
+                          BeaconAck, Replicate, DurableAck, Configure, ConfigureAck, BitsRequest, Bits, ResyncBegin,
+                          CopyExtent, CopyAck, ResyncDone, ResyncDoneAck, ReconcileDone, ReadExtent, ExtentData,
+                          ClearBits, Resign, HashRequest, Hashes, Diverged, Discard, PromoteQuery, PromoteAnswer,
+                          ReconcileDoneAck, HandoverRequest, Handover, ArbiterGet, ArbiterSwap, ArbiterAnswer>;
 
 struct Decoded {
   std::uint64_t epoch = 0;  // the sender's, 0 from clients and the arbiter

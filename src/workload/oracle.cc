@@ -192,7 +192,10 @@ OpHandle Oracle::start_write(Nanos now, std::uint64_t offset, std::uint64_t leng
 
 OpHandle Oracle::begin_write(Nanos now, std::uint64_t offset, std::uint64_t length, SectorKind kind) {
   CHECK(next_version_ != 0, "more than 2^32 writes in one run");
-  return start_write(now, offset, length, next_version_++, kind);
+  const OpHandle handle = start_write(now, offset, length, next_version_++, kind);
+  const InFlight& op = inflight_[handle.slot];
+  if (config_.durability == Durability::prefix) prefix_.begin(op.version, op.start);
+  return handle;
 }
 
 void Oracle::encode(OpHandle handle, std::span<std::byte> data) const noexcept {
@@ -242,6 +245,7 @@ void Oracle::end_write(OpHandle handle, Nanos now, WriteOutcome outcome, Errc er
   const InFlight& op = inflight_[handle.slot];
   CHECK(op.kind == Kind::write);
   ++step_;
+  if (outcome == WriteOutcome::acknowledged) prefix_.acknowledge(op.version, step_);
   for (BlockIndex block = op.first; block <= op.last; ++block) {
     if (outcome == WriteOutcome::acknowledged) {
       acknowledge(op, block);
@@ -298,8 +302,15 @@ void Oracle::note_power_loss(Nanos now) {
     event.time = now;
     history_->add(event);
   }
-  if (config_.durability == Durability::on_ack) return;
+  if (config_.durability != Durability::on_flush) return;
   losses_.push_back({++step_, epoch_, durable_before_});
+  ++epoch_;
+}
+
+void Oracle::note_failover(Nanos) {
+  if (config_.durability != Durability::prefix) return;
+  losses_.push_back({++step_, epoch_, 0});
+  prefix_.failover(step_);
   ++epoch_;
 }
 

@@ -7,7 +7,9 @@
 //
 // Durability::on_flush is the contract of a local array: acknowledged means visible, durable is what a later, successful
 // flush covers, and note_power_loss() may bring back anything acknowledged since. Durability::on_ack (replicas) allows no
-// loss at all. A contender with no redundancy is judged alike: the oracle only counts.
+// loss at all. Durability::prefix (replicas that acknowledge before all copies have a write): between failovers as on_ack;
+// note_failover() may bring back an older version of any sector, but what is kept must be a prefix of what was acknowledged
+// (prefix_judge.h). Acknowledged writes that a read finds gone are counted as lost at once. A contender with no redundancy is judged alike: the oracle only counts.
 //
 // Each sector of an answer falls into one class, the first that fits:
 //   corrupt     returned as good, but never written there: bad checksum, other address, volume or run
@@ -31,6 +33,7 @@
 #include "base/time.h"
 #include "workload/block_table.h"
 #include "workload/history.h"
+#include "workload/prefix_judge.h"
 #include "workload/range_list.h"
 #include "workload/sector.h"
 #include "workload/sector_register.h"
@@ -40,7 +43,7 @@ namespace resilver::workload {
 inline constexpr std::uint64_t kMaxVolumeBytes = std::uint64_t{1} << 44;
 inline constexpr std::uint64_t kFillChunkBytes = 256 << 10;
 
-enum class Durability : std::uint8_t { on_ack, on_flush };
+enum class Durability : std::uint8_t { on_ack, on_flush, prefix };
 
 struct OracleConfig {
   std::uint64_t volume_id = 1;
@@ -72,6 +75,7 @@ struct OracleCounts {
   std::uint64_t stale_reads = 0;
   std::uint64_t corrupt_reads = 0;
   std::uint64_t lost_writes = 0;
+  std::uint64_t prefix_breaks = 0;  // Durability::prefix: reads that showed a write after a lost one as kept
   std::uint64_t stale_sectors = 0;  // answers times sectors, as are the next
   std::uint64_t corrupt_sectors = 0;
   std::uint64_t bytes_read_back = 0;   // in the final reading
@@ -116,6 +120,9 @@ class Oracle {
 
   // All copies of the volume lost power: unflushed data may be gone. Nothing to do under Durability::on_ack.
   void note_power_loss(Nanos now);
+
+  // Another primary serves from here on. To be told before its first answer. Nothing to do but under Durability::prefix.
+  void note_failover(Nanos now);
 
   // ---- the final reading. From here on reads count as read back. Precondition: no write is in flight.
 
@@ -173,6 +180,7 @@ class Oracle {
   void catch_up(Tracked& block);
   bool power_was_lost(const BlockCell& cell) const noexcept;
   Epoch durable_before() const noexcept {
+    if (config_.durability == Durability::prefix) return 0;  // a flush adds nothing there
     return config_.durability == Durability::on_ack ? ~Epoch{0} : durable_before_;
   }
   Step last_loss() const noexcept { return losses_.empty() ? 0 : losses_.back().step; }
@@ -184,6 +192,9 @@ class Oracle {
   void judge_tracked(const InFlight& op, BlockIndex block, BlockRead& result);
   void count_read(const BlockRead& read);
   void count_lost(BlockIndex block);
+  void count_lost_version(Version version);
+  bool read_sector(SectorRegister& sector, const InFlight& op, std::uint64_t address, std::uint64_t sectors,
+                   Version version, bool alone);
   Version expected(BlockIndex block);
   Version fill_version(std::uint64_t sector) const noexcept;
   bool in_fill(std::uint64_t sector) const noexcept;
@@ -200,6 +211,7 @@ class Oracle {
   std::uint32_t slots_used_ = 0;  // slots ever used
   std::vector<std::uint32_t> fill_crc_;
   std::vector<PowerLoss> losses_;
+  PrefixJudge prefix_;
   std::vector<std::uint64_t> lost_versions_;  // bit set
   std::vector<std::uint32_t> final_groups_;
   RangeList stale_, corrupt_, lost_, unreadable_;

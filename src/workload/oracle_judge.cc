@@ -104,19 +104,41 @@ OpHandle Oracle::begin_read(Nanos now, std::uint64_t offset, std::uint64_t lengt
   return handle;
 }
 
+// One register and what it shows: true if stale. Under Durability::prefix also the evidence for and against a prefix.
+bool Oracle::read_sector(SectorRegister& sector, const InFlight& op, std::uint64_t address, std::uint64_t sectors,
+                         Version version, bool alone) {
+  const bool open = sector.lossy();
+  const Version newest = sector.before_loss();
+  if (!sector.read(version, op.start, step_, epoch_, alone)) return true;
+  if (config_.durability != Durability::prefix) return false;
+  bool good = true;
+  if (open && !sector.lossy()) {
+    const auto loss = prefix_.replaced(newest, version);
+    if (loss.lost) {
+      count_lost_version(newest);
+      lost_.add(address, address + sectors);
+    }
+    good = loss.good;
+  }
+  if (!prefix_.kept(version)) good = false;
+  if (!good) ++counts_.prefix_breaks;
+  return false;
+}
+
 void Oracle::judge_tracked(const InFlight& op, BlockIndex block, BlockRead& read) {
   auto& sectors = track(block)->sectors;
   const bool alone = oldest_inflight(block, &op) == kNoStep;
+  const std::uint64_t address = std::uint64_t{block} * kSectorsPerBlock;
   const Seen& first = read.seen.front();
   const bool uniform =
       std::ranges::all_of(read.seen, [&](const Seen& s) { return s.good && s.version == first.version; });
   if (sectors.size() == 1 && uniform) {
-    read.is_stale.fill(!sectors.front().read(first.version, op.start, step_, epoch_, alone));
+    read.is_stale.fill(read_sector(sectors.front(), op, address, kSectorsPerBlock, first.version, alone));
   } else {
     if (sectors.size() == 1) sectors.assign(kSectorsPerBlock, SectorRegister(sectors.front()));
     for (std::uint32_t i = 0; i < kSectorsPerBlock; ++i) {
       const Seen& seen = read.seen[i];
-      read.is_stale[i] = seen.good && !sectors[i].read(seen.version, op.start, step_, epoch_, alone);
+      read.is_stale[i] = seen.good && read_sector(sectors[i], op, address + i, 1, seen.version, alone);
     }
   }
   settle(block, &op);
@@ -207,8 +229,9 @@ Version Oracle::expected(BlockIndex block) {
   return newest;
 }
 
-void Oracle::count_lost(BlockIndex block) {
-  const Version version = expected(block);
+void Oracle::count_lost(BlockIndex block) { count_lost_version(expected(block)); }
+
+void Oracle::count_lost_version(Version version) {
   if (version == 0) return;
   const std::size_t word = version / 64;
   if (word >= lost_versions_.size()) lost_versions_.resize(word + 1);

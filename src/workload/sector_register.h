@@ -56,6 +56,9 @@ class SectorRegister {
   void lose_power(const PowerLoss& loss);
 
   bool knows(Version version) const noexcept;
+  // Not known yet what a loss brought back; and the newest version that was complete when it came.
+  bool lossy() const noexcept { return lossy_; }
+  Version before_loss() const noexcept { return fallback_.empty() ? floor_ : fallback_.hi; }
   // The newest version that was acknowledged or read and may still be there; 0 if there is none.
   Version expected() const noexcept;
   std::size_t size() const noexcept { return entries_.size(); }

@@ -265,6 +265,64 @@ TEST(Oracle, AFlushThatFailedOrBeganEarlierCoversNothing) {
   EXPECT_TRUE(v.read(0, 4096).good());
 }
 
+// Four writes one after another; the last `lost` of them are gone after a failover.
+struct Failover {
+  explicit Failover(std::size_t lost) : volume(config(Durability::prefix)) {
+    for (std::uint64_t block = 0; block < 4; ++block) volume.write(block * 4096, 4096);
+    const auto before = volume.bytes;
+    for (std::uint64_t block = 0; block < 4; ++block) {
+      newer.push_back(volume.write(block * 4096, 4096));
+      if (block + lost >= 4) std::memcpy(volume.bytes.data() + block * 4096, before.data() + block * 4096, 4096);
+    }
+    volume.oracle.note_failover(++volume.now);
+  }
+  Volume volume;
+  std::vector<std::vector<std::byte>> newer;
+};
+
+TEST(Oracle, AcrossAFailoverAPrefixMayBeKeptAndTheRestIsCountedAsLost) {
+  for (std::size_t lost = 0; lost <= 4; ++lost) {
+    Failover failover(lost);
+    for (std::uint64_t block : {2, 0, 3, 1}) EXPECT_TRUE(failover.volume.read(block * 4096, 4096).good());
+    EXPECT_EQ(failover.volume.counts().prefix_breaks, 0u);
+    EXPECT_EQ(failover.volume.counts().lost_writes, lost);
+    failover.volume.read_back();
+    EXPECT_EQ(failover.volume.counts().lost_writes, lost) << "each once";
+    EXPECT_EQ(failover.volume.counts().stale_reads, 0u);
+  }
+}
+
+TEST(Oracle, AWriteThatIsKeptAfterALostOneIsNoPrefix) {
+  for (const bool kept_first : {true, false}) {
+    Failover failover(4);
+    failover.volume.put(2 * 4096, failover.newer[2]);
+    for (std::uint64_t block : kept_first ? std::vector<std::uint64_t>{2, 1} : std::vector<std::uint64_t>{1, 2}) {
+      failover.volume.read(block * 4096, 4096);
+    }
+    EXPECT_EQ(failover.volume.counts().prefix_breaks, 1u) << kept_first;
+    EXPECT_EQ(failover.volume.counts().stale_reads, 0u);
+  }
+  Failover later(4);
+  later.volume.read(4096, 4096);
+  later.volume.write(0, 4096);  // of the new reign: no matter what the old one lost
+  EXPECT_TRUE(later.volume.read(0, 4096).good());
+  EXPECT_EQ(later.volume.counts().prefix_breaks, 0u);
+}
+
+TEST(Oracle, BetweenFailoversAPrefixIsNoExcuse) {
+  Failover failover(2);
+  EXPECT_TRUE(failover.volume.read(3 * 4096, 4096).good());
+  failover.volume.put(3 * 4096, failover.newer[3]);
+  EXPECT_TRUE(failover.volume.read(3 * 4096, 4096).stale) << "what was lost does not come back";
+  Volume quiet(config(Durability::prefix));
+  quiet.write(0, 4096);
+  quiet.write(0, 4096, WriteOutcome::acknowledged, false);
+  EXPECT_TRUE(quiet.read(0, 4096).stale);
+  quiet.flush();
+  quiet.oracle.note_power_loss(++quiet.now);
+  EXPECT_TRUE(quiet.read(0, 4096).stale) << "a power loss is the replicas' business";
+}
+
 TEST(Oracle, TheFillIsKnownByItsBytesWhateverTheyAre) {
   OracleConfig c = config();
   c.fill_offset = 4096;
