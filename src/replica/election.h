@@ -10,7 +10,8 @@
 // * A late swap of an earlier life, or one that timed out, takes effect unnoticed. -> Each carries a nonce; a timed out swap
 //   is repeated with the same version and record until the version has moved on.
 // * A stale or half-copied disk is promoted. -> Fresh and inconsistent nodes never propose, and are not put into the set.
-// * Under `quorum`, a member is promoted that lacks an acknowledged write. -> It counts answers only from members whose position
+// * Under `quorum`, a member is promoted that lacks an acknowledged write. -> It counts answers only from
+//   members whose position
 //   is not above its own, and needs |I| - W + 1 of them, itself among them: one of any so many has every acknowledged
 //   write, so that it has, too. The set stays as it is until those that answered are equal (primary.h).
 // Among those that answer, the highest position, then the lowest id goes first; the others give it three rounds.

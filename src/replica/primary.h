@@ -6,11 +6,13 @@
 //   was *sent* less than lease_ms ago on this node's clock, checked after the data has arrived. A member proposes itself
 //   only grace_ms >= 1.25 lease_ms after it last *received* one, so with clocks that drift less than 10 % either way the
 //   lease has run out before. Any one silent member is enough to stop the primary. Alone in the set it needs no lease.
-// * An acknowledged write is not on a member that may be promoted. -> covered(): acknowledged when the mode's condition holds
+// * An acknowledged write is not on a member that may be promoted. -> covered(): acknowledged when the
+//   mode's condition holds
 //   for the record, for a record that may have been written by a compare-and-swap without answer, and for joiners. A
 //   record is proposed only when all that was acknowledged satisfies it (may_propose()): under `quorum`, min(W, |I|) of the
 //   new set have it. A change of the mode passes through `durable`.
-// * Under `quorum`, a promotion shrinks the set to members that lack what only the dead had. -> It leaves the set as it is; the
+// * Under `quorum`, a promotion shrinks the set to members that lack what only the dead had. -> It leaves
+//   the set as it is; the
 //   primary first makes those that answered equal (placed()), then removes the others, then serves.
 // * A member without a session is promoted after a write it lacks was acknowledged. -> It stays in the way of covered()
 //   until the compare-and-swap that removes it is won and durable here.
