@@ -87,6 +87,8 @@ class InteropTest : public testing::Test {
   std::string our_state(const std::vector<std::string>& images);
   // Clean, nothing missing, this content, and a scrub finds nothing.
   void expect_ours_whole(const Shape& shape, const std::vector<std::string>& images, const std::string& data);
+  // `resilver examine` and `mdadm --examine` say the same of each image, line by line.
+  void expect_same_examine(const std::vector<std::string>& images);
   // A member fails and is removed, `data` is written, a new image under the same name takes its place.
   void our_exchange(const std::vector<std::string>& images, std::size_t member, const std::string& data);
 
