@@ -361,6 +361,7 @@ class Core {
   Task<void> pace(Pass& pass, std::uint64_t bytes);
   Task<void> checkpoint(Pass& pass);
   Task<bool> run_window(Pass& pass);
+  std::uint64_t window_bytes(const Pass& pass) const noexcept;
   Task<void> finish_rebuild(const Pass& pass);
   Task<void> finish_resync();
   LimitedBy limit_of(const Pass& pass) const noexcept;

@@ -4,12 +4,15 @@
 // both. A rebuild's watermark moves only when a window retires, still under its lock; so whatever an application write
 // decides by the watermark stays true until that write has ended.
 #include <algorithm>
+#include <bit>
 
 #include "raid/core.h"
 
 namespace resilver::raid {
 namespace {
 
+constexpr std::uint64_t kWindowMemory = 8 << 20;
+constexpr std::uint64_t kLargestWindow = 256 << 10;
 constexpr Nanos kBusy = 50 * kMillisecond;  // the foreground counts as busy for so long after a request
 
 std::uint64_t rate_of(std::uint64_t bytes, Nanos time) noexcept {
@@ -151,6 +154,18 @@ MemberRange Core::lock_range(const Pass& pass, std::uint64_t begin, std::uint64_
   return {pieces.front().logical, pieces.back().logical + pieces.back().bytes};
 }
 
+// 256 KiB: on a disk 1.7 times the work per CPU-second of 128 KiB, and no less on tmpfs, where 512 KiB cost 10 % (caches).
+// Small while the foreground is busy, which waits for a window's lock, where single regions are looked for, and when many
+// members would take too much memory. A multiple of kBandBytes.
+std::uint64_t Core::window_bytes(const Pass& pass) const noexcept {
+  if (foreground_busy() || pass.only_marked || pass.by_bitmap) return kBandBytes;
+  const bool checks = pass.kind == RecoveryKind::resync || pass.kind == RecoveryKind::scrub;
+  const bool copies_one = pass.kind == RecoveryKind::replace || (geometry_.is_mirrored() && !checks);
+  const std::uint64_t buffers = copies_one ? 1 : geometry_.is_mirrored() ? geometry_.copies() : geometry_.disks();
+  const std::uint64_t bytes = kWindowMemory / (buffers * std::max<std::uint64_t>(tuning_.window_depth, 1));
+  return std::clamp(std::bit_floor(bytes), kBandBytes, kLargestWindow);
+}
+
 // Locks are asked for in the order of the windows. Else: the second window has its lock, a request for both queues behind
 // it, the first window queues behind the request, and the second waits to retire after the first, for ever.
 Task<bool> Core::run_window(Pass& pass) {
@@ -162,7 +177,7 @@ Task<bool> Core::run_window(Pass& pass) {
   }
   if (pass.next >= pass.total) co_return false;
   const std::uint64_t begin = pass.next;
-  std::uint64_t end = std::min(begin + kBandBytes, pass.total);
+  std::uint64_t end = std::min(begin + window_bytes(pass), pass.total);
   // What lies between regions with bits is one window, in which there is nothing to do: the watermark passes it under its
   // lock, like any other.
   const bool gap = pass.by_bitmap && !marked(pass, begin, end);

@@ -52,7 +52,7 @@ TEST(Recovery, ScrubReadsEachMemberOncePerWindow) {
       const IoCounters io = lab.io(Cause::scrub);
       EXPECT_EQ(io.read_bytes, 4 * 8 * kMiB);
       EXPECT_EQ(io.writes, 0u);
-      if (level != Level::raid10) EXPECT_EQ(io.reads, 4 * 8 * kMiB / (128 * kKiB)) << name(level);
+      if (level != Level::raid10) EXPECT_LE(io.reads, 4 * 8 * kMiB / (128 * kKiB)) << name(level);
     });
   }
 }
@@ -78,8 +78,8 @@ TEST(Recovery, ALatentErrorCostsItsOwnBlocksOnly) {
       }
       const bool can_lose = level == Level::raid5;
       EXPECT_EQ(lab.member(1).bad_blocks, can_lose ? 16u : 0u) << name(level);
-      // In 16 windows the rows of one member one by one, and 16 rows of all members.
-      EXPECT_LE(reads[1], reads[0] + 16 * (32 + 4)) << name(level);
+      // In 16 windows of 256 KiB the rows of one member one by one, and 16 rows of all members.
+      EXPECT_LE(reads[1], reads[0] + 16 * (64 + 4)) << name(level);
       if (!can_lose) EXPECT_EQ(co_await lab.verify_all(), Errc::ok) << name(level);
     });
   }
