@@ -31,6 +31,8 @@ NodeSpec local_array(Random& random, Kind kind) {
   node.chunk_bytes = std::uint64_t{4096} << (2 * random.below(3));
   if (node.raid == 5 || node.raid == 6) node.layout = kLayouts[random.below(kLayouts.size())];
   node.consistency = random.percent(60) ? Consistency::bitmap : Consistency::resync;
+  const bool parity = node.raid == 4 || node.raid == 5 || node.raid == 6;
+  if (parity && random.percent(30)) node.consistency = Consistency::journal;
   node.member_timeout = 300 * kMillisecond;
   return node;
 }
