@@ -40,6 +40,9 @@ BENCH_PACKAGES := fio btrfs-progs
 # One target for each tests/fuzz/NAME.cc. They link the pure layer only: few files to compile once more.
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.cc)))
 FUZZ_USES := $(wildcard src/base/*.cc src/raid/geometry*.cc src/raid/superblock*.cc src/raid/*_format.cc src/raid/bad_blocks.cc)
+FUZZ_USES_frame := $(wildcard src/base/*.cc) src/env/frame.cc src/env/buffer.cc src/replica/wire.cc
+FUZZ_USES_session := $(wildcard src/base/*.cc src/async/*.cc src/env/*.cc src/replica/*.cc)
+fuzz_uses = $(if $(filter-out undefined,$(origin FUZZ_USES_$1)),$(FUZZ_USES_$1),$(FUZZ_USES))
 FUZZ_SECONDS ?= 600
 FUZZ_CHECK_SECONDS := 15
 
@@ -175,8 +178,8 @@ $(VARIANTS:%=build/%/tests/interop): $(INTEROP_HELPERS)
 
 # fuzz_rules(target)
 define fuzz_rules
-build/fuzz/$1: $(call objects,fuzz,tests/fuzz/$1.cc $(FUZZ_USES))
-	$$(call link,fuzz,$(call objects,fuzz,tests/fuzz/$1.cc),$(call objects,fuzz,$(FUZZ_USES)),$$(LIBS))
+build/fuzz/$1: $(call objects,fuzz,tests/fuzz/$1.cc $(call fuzz_uses,$1))
+	$$(call link,fuzz,$(call objects,fuzz,tests/fuzz/$1.cc),$(call objects,fuzz,$(call fuzz_uses,$1)),$$(LIBS))
 endef
 
 # bench_rules(variant, source)
