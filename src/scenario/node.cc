@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/log.h"
 #include "fault/paced_disk.h"
 #include "fault/volatile_cache.h"
 #include "scenario/fault_text.h"
@@ -204,10 +205,31 @@ Task<Status> NodeProgram::open_replica(bool format) {
                                array_->size_bytes(), needed));
   }
   config.blank_devices = config_.format;
+  if (!config_.control.empty()) config.on_event = log_event;  // of a real node; the simulator's would speak all at once
   auto opened = co_await replica::Replica::open(env_, std::move(config), *array_, format);
   if (!opened) co_return std::unexpected(opened.error());
   replica_ = std::move(*opened);
   co_return Status{};
+}
+
+// What an operator should read in the log; the rest is in the report.
+void NodeProgram::log_event(const replica::ReplicaEvent& event) {
+  switch (event.kind) {
+    case replica::EventKind::resync_started:
+      log_info("node {} is brought up to date, {} bytes to look at: {}", event.peer, event.bytes,
+               replica::resync_why_name(event.why));
+      return;
+    case replica::EventKind::split_brain:
+      log_info("split brain: node {} has a history of its own; nothing is copied until someone chooses", event.peer);
+      return;
+    case replica::EventKind::block_lost: log_info("no copy can read the block at {}: lost", event.offset); return;
+    case replica::EventKind::peer_refused:
+      log_info("a session with {} was ended: {}",
+               event.peer == replica::kNoNode ? std::string("a stranger") : fmt::format("node {}", event.peer),
+               errc_name(event.reason));
+      return;
+    default: return;
+  }
 }
 
 // One life of the replica: until `stop`, or until its array has to be made anew.
@@ -224,6 +246,7 @@ Task<Status> NodeProgram::serve(const MakeListener& make_listener, resilver::Eve
   co_await replica_->run(**listener, session_end);
   session_end.set();
   co_await watch.join();
+  while (volume_orders_ != 0) co_await sleep_for(scheduler_, kMillisecond);  // they see that the replica has ended
   replica_.reset();
   co_return Status{};
 }

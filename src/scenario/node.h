@@ -59,6 +59,8 @@ class NodeProgram {
   Task<Status> damage(const NodeCommand& command);
   Task<Status> replace(const NodeCommand& command);
   Task<void> scrub(bool repair);
+  Task<Status> resolve(bool discard_local);
+  static void log_event(const replica::ReplicaEvent& event);
   bool can_start_over() const;
   Slot* journal_slot() const;         // null: the node has no journal disk
   std::size_t healthy_disks() const;  // of members and spares
@@ -77,6 +79,7 @@ class NodeProgram {
   Channel<NodeCommand> orders_;
   TaskGroup scrubs_;
   std::string trouble_;
+  std::size_t volume_orders_ = 0;  // inside the replica
   std::uint64_t scrubs_finished_ = 0;
   std::uint64_t mismatches_ = 0;
   std::uint64_t mismatches_named_ = 0;

@@ -57,6 +57,14 @@ Task<Status> NodeProgram::carry_out(const NodeCommand& command) {
     scrubs_.spawn(scrub(command.arguments.repair));
     co_return Status{};
   }
+  if (command.verb == Verb::volume_promote || command.verb == Verb::volume_resolve) {
+    if (!replica_) co_return fail(Errc::unavailable, "no replica runs");
+    ++volume_orders_;
+    Status done = command.verb == Verb::volume_promote ? co_await replica_->promote_by_force()
+                                                       : co_await resolve(command.arguments.discard_local);
+    --volume_orders_;
+    co_return done;
+  }
   if (command.verb == Verb::disk_replace) co_return co_await replace(command);
   const auto kind = fault_kind(command.verb);
   if (!kind) co_return fail(Errc::invalid_argument, "not a verb for a node");
@@ -138,6 +146,17 @@ Task<Status> NodeProgram::replace(const NodeCommand& command) {
   if (Status opened = co_await open_disk(command.disk); !opened) co_return opened;
   if (!array_) co_return Status{};
   co_return co_await add_blank_disks();
+}
+
+// Either side of a split brain, with the one peer that there is.
+Task<Status> NodeProgram::resolve(bool discard_local) {
+  const replica::ReplicaStatus status = replica_->status();
+  replica::NodeId other = status.diverged ? status.primary : replica::kNoNode;
+  for (const replica::PeerStatus& peer : status.peers) {
+    if (peer.diverged) other = peer.id;
+  }
+  co_return co_await replica_->resolve(
+      other, discard_local ? replica::Resolution::discard_local : replica::Resolution::discard_remote);
 }
 
 Task<void> NodeProgram::scrub(bool repair) {

@@ -248,6 +248,49 @@ void read_nodes(TableReader& reader, ContenderSpec& contender) {
   }
 }
 
+// sites = { east = ["A", "B"], west = ["C"] }, between = { east_west = "wan" }
+void read_sites(TableReader& reader, ContenderSpec& contender) {
+  toml::table* table = reader.read_table("sites");
+  if (table != nullptr) {
+    TableReader keys(*table, reader.path("sites"), reader.complaints());
+    for (auto&& [key, value] : *table) {
+      SiteSpec site;
+      site.name = std::string(key.str());
+      if (!is_identifier(site.name)) keys.complain(site.name, "letters, digits and _ expected");
+      for (toml::node* node : keys.read_list(site.name)) {
+        const auto* name = node->as_string();
+        const auto known = std::find_if(contender.nodes.begin(), contender.nodes.end(),
+                                        [&](const auto& n) { return name != nullptr && n.name == name->get(); });
+        const auto index = static_cast<std::uint32_t>(known - contender.nodes.begin());
+        const bool elsewhere = std::any_of(contender.sites.begin(), contender.sites.end(), [&](const SiteSpec& s) {
+          return std::find(s.nodes.begin(), s.nodes.end(), index) != s.nodes.end();
+        });
+        if (known == contender.nodes.end() || elsewhere) {
+          keys.complaints().at(*node, keys.path(site.name),
+                               keys.path(site.name) + ": nodes, each in one site, expected");
+        } else {
+          site.nodes.push_back(index);
+        }
+      }
+      contender.sites.push_back(std::move(site));
+    }
+  }
+  toml::table* pairs = reader.read_table("between");
+  if (pairs == nullptr) return;
+  TableReader keys(*pairs, reader.path("between"), reader.complaints());
+  for (auto&& [key, value] : *pairs) {
+    const std::string text(key.str());
+    SitePair pair;
+    for (const auto& one : contender.sites) {
+      for (const auto& other : contender.sites)
+        if (text == one.name + "-" + other.name) pair = {one.name, other.name, {}};
+    }
+    if (pair.one.empty() || pair.one == pair.other) keys.complain(text, "two sites, as in east-west, expected");
+    keys.read(text, pair.link);
+    contender.between.push_back(std::move(pair));
+  }
+}
+
 void read_replicate(TableReader& reader, ContenderSpec& contender) {
   toml::table* table = reader.read_table("replicate");
   if (!table) return;
@@ -290,6 +333,7 @@ void read_contenders(TableReader& root, Scenario& scenario) {
       reader.complain("name", fmt::format("'{}': letters, digits and _ expected", contender.name));
     read_nodes(reader, contender);
     read_replicate(reader, contender);
+    read_sites(reader, contender);
     reader.read_duration("reboot", contender.reboot);
     reader.finish();
     if (scenario.contenders.size() == kMaxContenders) {
@@ -447,6 +491,14 @@ void read_arguments(TableReader& keys, Event& event) {
       return;
     case Verb::array_scrub: keys.read("repair", arguments.repair); return;
     case Verb::volume_overwrite: read_range(keys, arguments); return;
+    case Verb::volume_promote:
+      keys.read("force", arguments.force);
+      if (!arguments.force) keys.complain("do", "volume.promote needs force = true");
+      return;
+    case Verb::volume_resolve:
+      keys.require("discard", "local or remote");
+      if (auto index = keys.read_word("discard", {"local", "remote"})) arguments.discard_local = *index == 0;
+      return;
     default: return;
   }
 }

@@ -29,8 +29,9 @@ constexpr LinkEnd kClient{LinkEnd::Kind::client, 0};
 constexpr LinkEnd kArbiter{LinkEnd::Kind::arbiter, 0};
 
 bool uses_power_loss(const Scenario& scenario) {
-  return std::any_of(scenario.events.begin(), scenario.events.end(),
-                     [](const Event& event) { return event.verb == Verb::node_power_loss; });
+  return std::any_of(scenario.events.begin(), scenario.events.end(), [](const Event& event) {
+    return event.verb == Verb::node_power_loss || event.verb == Verb::site_lose;
+  });
 }
 
 }  // namespace
@@ -129,7 +130,8 @@ Status RealFleet::make_links() {
     if (Status made = make_link(kClient, node_end(n), scenario_.client_link); !made) return made;
     for (std::size_t peer = 0; peer < machines_.size(); ++peer) {
       if (peer == n) continue;
-      const LinkSpec* spec = scenario::find_link(scenario_, contender_.replicate->link);
+      const LinkSpec* spec =
+          link_between(scenario_, contender_, static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(peer));
       if (Status made = make_link(node_end(n), node_end(peer), spec != nullptr ? *spec : scenario_.client_link); !made) {
         return made;
       }

@@ -50,6 +50,16 @@ const VerbInfo kVerbs[] = {
      "the engine's own scrub"},
     {Verb::volume_overwrite, "volume.overwrite", TargetKind::volume, false, "range",
      "the client overwrites a range: an accident, and a perfectly valid write", "ordinary writes", "ordinary writes"},
+    {Verb::volume_promote, "volume.promote", TargetKind::node, false, "force",
+     "the node becomes primary; by force whatever the others hold", "the engine's own promotion",
+     "the engine's own promotion"},
+    {Verb::volume_resolve, "volume.resolve", TargetKind::node, false, "discard",
+     "after a split brain: the node's own side (local) or the other one (remote) is given up",
+     "the engine's own choice", "the engine's own choice"},
+    {Verb::site_lose, "site.lose", TargetKind::site, true, "", "all nodes of a site lose power at once",
+     "as node.power_loss of each", "as node.power_loss of each"},
+    {Verb::site_return, "site.return", TargetKind::site, false, "", "the nodes of a site that do not run are started",
+     "as node.restart of each, all at once", "as node.restart of each, all at once"},
 };
 
 std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value / unit * unit; }
@@ -141,6 +151,29 @@ const LinkSpec* find_link(const Scenario& scenario, std::string_view name) {
   for (const auto& link : scenario.links)
     if (link.name == name) return &link;
   return nullptr;
+}
+
+const SiteSpec* find_site(const ContenderSpec& contender, std::string_view name) {
+  for (const auto& site : contender.sites)
+    if (site.name == name) return &site;
+  return nullptr;
+}
+
+const LinkSpec* link_between(const Scenario& scenario, const ContenderSpec& contender, std::uint32_t a, std::uint32_t b) {
+  const auto site_of = [&](std::uint32_t node) -> const SiteSpec* {
+    for (const auto& site : contender.sites)
+      if (std::find(site.nodes.begin(), site.nodes.end(), node) != site.nodes.end()) return &site;
+    return nullptr;
+  };
+  const SiteSpec* one = site_of(a);
+  const SiteSpec* other = site_of(b);
+  for (const auto& pair : contender.between) {
+    if (one == nullptr || other == nullptr) break;
+    const bool same =
+        (pair.one == one->name && pair.other == other->name) || (pair.one == other->name && pair.other == one->name);
+    if (same) return find_link(scenario, pair.link);
+  }
+  return contender.replicate ? find_link(scenario, contender.replicate->link) : nullptr;
 }
 
 const ContenderSpec* find_contender(const Scenario& scenario, std::string_view name) {
@@ -253,8 +286,10 @@ bool has_target(const ContenderSpec& contender, const Event& event, const Target
     case TargetKind::volume: return true;
     case TargetKind::disk: return has_disk(contender, event, target);
     case TargetKind::link: return has_link(contender, target);
+    case TargetKind::site: return find_site(contender, target.node.name) != nullptr;
     case TargetKind::node: break;
   }
+  if ((event.verb == Verb::volume_promote || event.verb == Verb::volume_resolve) && !contender.replicate) return false;
   if (event.verb == Verb::array_scrub) {  // there must be something to compare
     const auto nodes = candidates(contender, target.node);
     return std::any_of(nodes.begin(), nodes.end(), [](const NodeSpec* node) { return node->raid != 0; });

@@ -92,10 +92,22 @@ struct ReplicateSpec {
   std::string link;               // name of the link between replicas
 };
 
+// Nodes that share their power and their fate.
+struct SiteSpec {
+  std::string name;
+  std::vector<std::uint32_t> nodes;  // indices
+};
+struct SitePair {
+  std::string one, other;  // names of sites
+  std::string link;
+};
+
 struct ContenderSpec {
   std::string name;  // an identifier, as expectations need it
   std::vector<NodeSpec> nodes;
   std::optional<ReplicateSpec> replicate;  // absent: exactly one node
+  std::vector<SiteSpec> sites;             // each node is in one at most
+  std::vector<SitePair> between;           // links between nodes of two sites; others: replicate->link
   Nanos reboot = 0;                        // from power on to a started node process
   Position where;
 };
@@ -140,9 +152,13 @@ enum class Verb : std::uint8_t {
   link_bandwidth,
   array_scrub,
   volume_overwrite,
+  volume_promote,
+  volume_resolve,
+  site_lose,
+  site_return,
 };
 
-enum class TargetKind : std::uint8_t { node, disk, link, volume };
+enum class TargetKind : std::uint8_t { node, disk, link, volume, site };
 
 // One row per verb; docs, lint, command line and runner share it.
 struct VerbInfo {
@@ -178,7 +194,7 @@ struct NodeSelector {
 
 struct Target {
   TargetKind kind = TargetKind::node;
-  NodeSelector node;                  // node, disk; first end of a link
+  NodeSelector node;                  // node, disk; first end of a link; site: its name
   std::optional<std::uint32_t> disk;  // slot from 0; absent: role rebuilding, spare or any picks the disk
   bool journal = false;               // the journal disk
   NodeSelector peer;                  // second end of a link
@@ -242,6 +258,8 @@ struct VerbArguments {
   Nanos add = 0;                         // slow, link.latency: added to each request, to each direction
   std::uint64_t bandwidth = 0;           // slow, link.bandwidth: bytes per second; 0: as modelled
   bool repair = false;                   // scrub: also repair
+  bool force = false;                    // volume.promote
+  bool discard_local = false;            // volume.resolve: the node gives up its own side, else the other's
   std::uint64_t range_offset = 0;        // overwrite
   std::uint64_t range_bytes = 0;         // overwrite
 };
@@ -292,6 +310,9 @@ struct Scenario {
 };
 
 const LinkSpec* find_link(const Scenario& scenario, std::string_view name);
+// The link between two nodes of a contender that replicates: of their sites, else of its replicas; null: the client's.
+const LinkSpec* link_between(const Scenario& scenario, const ContenderSpec& contender, std::uint32_t a, std::uint32_t b);
+const SiteSpec* find_site(const ContenderSpec& contender, std::string_view name);
 const ContenderSpec* find_contender(const Scenario& scenario, std::string_view name);
 const Event* find_event(const Scenario& scenario, std::string_view name);
 

@@ -184,6 +184,10 @@ Result<Target> parse_target(std::string_view text, Verb verb) {
     case TargetKind::volume:
       if (text != "volume") return fail(Errc::bad_input, fmt::format("'{}': 'volume' is the only target here", text));
       return target;
+    case TargetKind::site:
+      if (!is_identifier(text)) return fail(Errc::bad_input, fmt::format("'{}': the name of a site expected", text));
+      target.node.name = text;
+      return target;
     case TargetKind::node: break;
   }
   if (text.find(".disk") != std::string_view::npos || text.ends_with(".journal"))

@@ -54,6 +54,13 @@ Task<Status> SimFleet::create() {
     }
   }
   for (std::uint32_t n = 0; n < machines_.size(); ++n) {
+    for (std::uint32_t peer = 0; peer < machines_.size(); ++peer) {
+      const LinkSpec* spec = n == peer ? nullptr : link_between(scenario_, contender_, n, peer);
+      if (spec != nullptr)
+        world_.network().set_link(contender_.nodes[n].name, contender_.nodes[peer].name, parameters_of(*spec));
+    }
+  }
+  for (std::uint32_t n = 0; n < machines_.size(); ++n) {
     if (Status started = start_process(n, true); !started) co_return started;
   }
   co_return Status{};

@@ -192,22 +192,64 @@ Task<bool> Timeline::apply_to_target(std::size_t index, const Target& target, Ra
     named(node_name(disk->node) + ".disk" + std::to_string(disk->disk));
     co_return co_await apply_to_disk(index, *disk, random);
   }
+  if (target.kind == TargetKind::site) {
+    const SiteSpec* site = find_site(contender_, target.node.name);
+    if (site == nullptr) co_return false;
+    named(site->name);
+    co_return co_await apply_to_site(index, *site);
+  }
   const auto node = resolve_node(target.node, random);
   if (!node) co_return false;
   named(node_name(*node));
   co_return co_await apply_to_node(index, *node);
 }
 
+// All of its nodes at the same instant.
+Task<bool> Timeline::apply_to_site(std::size_t index, const SiteSpec& site) {
+  EventResult& result = records_[index].result;
+  const bool lose = scenario_.events[index].verb == Verb::site_lose;
+  if (!lose && contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
+  bool any = false;
+  for (const std::uint32_t node : site.nodes) {
+    if (fleet_.running(node) != lose) continue;
+    const Status done = lose ? co_await fleet_.power_loss(node) : co_await fleet_.start(node);
+    if (!done) result.note = to_string(done.error());
+    if (!done) continue;
+    touched_[index].nodes.push_back(node);
+    observer_.note_unreachable(node, lose);
+    ++result.hits;
+    any = true;
+  }
+  if (any && !result.first_hit_after) result.first_hit_after = 0;
+  co_return any;
+}
+
+// What the node's own program carries out.
+Task<bool> Timeline::command_node(std::size_t index, std::uint32_t node) {
+  const Event& event = scenario_.events[index];
+  EventResult& result = records_[index].result;
+  NodeCommand command;
+  command.verb = event.verb;
+  command.arguments = event.arguments;
+  const Status told = co_await fleet_.command(node, std::move(command));
+  if (!told) result.note = to_string(told.error());
+  if (!told) co_return false;
+  if (event.verb != Verb::array_scrub) {  // those are counted when they have finished
+    ++result.hits;
+    result.first_hit_after = result.first_hit_after.value_or(0);
+  }
+  co_return true;
+}
+
 Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
   const Event& event = scenario_.events[index];
   EventResult& result = records_[index].result;
+  if (event.verb == Verb::volume_promote || event.verb == Verb::volume_resolve)
+    co_return co_await command_node(index, node);
   touched_[index].nodes.push_back(node);
   if (event.verb == Verb::array_scrub) {
     touched_[index].disks.push_back({node, 0});
-    NodeCommand command;
-    command.verb = event.verb;
-    command.arguments = event.arguments;
-    co_return (co_await fleet_.command(node, std::move(command))).has_value();
+    co_return co_await command_node(index, node);
   }
   if (event.verb != Verb::node_restart && !fleet_.running(node)) {
     result.note = "node " + node_name(node) + " did not run";
@@ -311,7 +353,7 @@ Task<void> Timeline::end(std::size_t index) {
     Status done;
     if (event.verb == Verb::node_freeze) {
       done = co_await fleet_.thaw(node);
-    } else if (event.verb == Verb::node_crash || event.verb == Verb::node_power_loss) {
+    } else if (event.verb == Verb::node_crash || event.verb == Verb::node_power_loss || event.verb == Verb::site_lose) {
       if (contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
       done = co_await fleet_.start(node);
     }

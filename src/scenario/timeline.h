@@ -80,6 +80,8 @@ class Timeline {
   bool condition_holds(const Condition& condition) const;
 
   Task<bool> apply(std::size_t index, Random& random);
+  Task<bool> apply_to_site(std::size_t index, const SiteSpec& site);
+  Task<bool> command_node(std::size_t index, std::uint32_t node);
   Task<bool> apply_to_node(std::size_t index, std::uint32_t node);
   Task<bool> apply_to_disk(std::size_t index, DiskTarget disk, Random& random);
   void apply_to_link(std::size_t index, LinkTarget link);

@@ -40,6 +40,10 @@ void check_replication(const Scenario& scenario, const ContenderSpec& contender,
              fmt::format("contender '{}': min_in_sync is from 1 to {}", contender.name, contender.nodes.size()));
   if (!find_link(scenario, replicate.link))
     complain(contender.where, fmt::format("contender '{}': there is no [link.{}]", contender.name, replicate.link));
+  for (const SitePair& pair : contender.between) {
+    if (!pair.link.empty() && !find_link(scenario, pair.link))
+      complain(contender.where, fmt::format("contender '{}': there is no [link.{}]", contender.name, pair.link));
+  }
 }
 
 void check_contender(const Scenario& scenario, const ContenderSpec& contender, const Complain& complain) {

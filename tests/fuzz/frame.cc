@@ -52,6 +52,7 @@ FUZZ_TARGET(data) {
   for (auto stream = data; const std::size_t taken = take_frame(stream);) stream = stream.subspan(taken);
   check_message(data);
   std::size_t bit = data.size();
-  for (const std::byte b : data.first(std::min<std::size_t>(data.size(), 8))) bit = bit * 31 + std::to_integer<unsigned>(b);
+  for (const std::byte b : data.first(std::min<std::size_t>(data.size(), 8)))
+    bit = bit * 31 + std::to_integer<unsigned>(b);
   check_sealed(data.first(std::min(data.size(), Message::kMaxHead)), bit);
 }

@@ -50,7 +50,8 @@ class Memory final : public BlockDevice {
 // The peer's half: what it says, one message a millisecond; it reads everything and answers nothing.
 class Scripted final : public Connection {
  public:
-  Scripted(Scheduler& scheduler, std::deque<Message> script) : scheduler_(scheduler), ended_(scheduler), script_(std::move(script)) {}
+  Scripted(Scheduler& scheduler, std::deque<Message> script)
+      : scheduler_(scheduler), ended_(scheduler), script_(std::move(script)) {}
   Task<Status> send(Message, Nanos) override {
     if (ended_.is_set()) co_return fail(Errc::closed);
     co_return Status{};
