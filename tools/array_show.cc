@@ -25,11 +25,13 @@ constexpr std::size_t kChecksumAt = 216;
 
 // ---- examine ----
 
+// " (8.00 MiB 8.39 MB)" as mdadm has it: nothing for what is small.
 std::string both_units(std::uint64_t bytes) {
   const auto value = static_cast<double>(bytes);
-  const bool small = bytes < 2ull * 1000 * 1000 * 1000;
-  return small ? fmt::format("({:.2f} MiB {:.2f} MB)", value / (1 << 20), value / 1e6)
-               : fmt::format("({:.2f} GiB {:.2f} GB)", value / (1 << 30), value / 1e9);
+  if (bytes < 5000ull << 10) return "";
+  if (bytes < 2ull << 30) return fmt::format(" ({:.2f} MiB {:.2f} MB)", value / (1 << 20), value / 1e6);
+  if (bytes < 2ull << 40) return fmt::format(" ({:.2f} GiB {:.2f} GB)", value / (1 << 30), value / 1e9);
+  return fmt::format(" ({:.2f} TiB {:.2f} TB)", value / static_cast<double>(1ull << 40), value / 1e12);
 }
 
 std::string time_text(std::uint64_t md_time) {
@@ -113,12 +115,11 @@ std::string examine_text(const Disk& disk) {
   line("Raid Devices", std::to_string(super.raid_disks));
   text += "\n";
   line("Avail Dev Size",
-       fmt::format("{} sectors {}", super.data_size_sectors, both_units(super.data_size_sectors * 512)));
+       fmt::format("{} sectors{}", super.data_size_sectors, both_units(super.data_size_sectors * 512)));
   if (super.level != raid::Level::raid0) {
-    line("Array Size", fmt::format("{} KiB {}", array_bytes(super) / 1024, both_units(array_bytes(super))));
+    line("Array Size", fmt::format("{} KiB{}", array_bytes(super) / 1024, both_units(array_bytes(super))));
   }
-  if (used != super.data_size_sectors)
-    line("Used Dev Size", fmt::format("{} sectors {}", used, both_units(used * 512)));
+  if (used != super.data_size_sectors) line("Used Dev Size", fmt::format("{} sectors{}", used, both_units(used * 512)));
   line("Data Offset", fmt::format("{} sectors", super.data_offset_sectors));
   line("Super Offset", "8 sectors");
   if ((super.feature_map & raid::kFeatureRecoveryOffset) != 0) {
