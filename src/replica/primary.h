@@ -51,8 +51,8 @@ class Primary {
   Event& lost() noexcept { return lost_; }
 
   // ---- for client sessions. not_primary: the reign is over, the outcome of a write is unknown. ----
-  // ok: as the mode of the record says. `abandoned` set: the session is gone, nobody waits for the answer (unavailable then, when
-  // too few copies are in sync to give one).
+  // ok: as the mode of the record says. `abandoned` set: the session is gone, nobody waits for the answer (unavailable
+  // then, when too few copies are in sync to give one).
   Task<Errc> write(IoOp op, Extent extent, Buffer data, const Event& abandoned);
   Task<Errc> read(Extent extent, Buffer data);
   Task<Errc> flush();

@@ -145,12 +145,9 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   Event stop(env.scheduler());
   Publish published(replicas_[at], replica->get());
   Publish stoppable(stops_[at], &stop);
-  TaskGroup operators(env.scheduler());
-  Publish operable(operators_[at], &operators);
   TaskGroup orders(env.scheduler());
   Publish ordering(orders_[at], &orders);
   co_await (*replica)->run(**listener, stop);
-  co_await operators.join();
   co_await orders.join();
 }
 
@@ -303,10 +300,10 @@ std::optional<std::uint64_t> Cluster::read_copy(int i, std::uint64_t block) {
 }
 
 void Cluster::operate(int i, Task<void> task) {
-  TaskGroup* group = operators_[static_cast<std::size_t>(i)];
+  TaskGroup* group = orders_[static_cast<std::size_t>(i)];
   ASSERT_NE(group, nullptr) << "not started";
   group->spawn(std::move(task));
-  EXPECT_TRUE(run_until([&] { return operators_[static_cast<std::size_t>(i)] != group || group->running() == 0; }));
+  EXPECT_TRUE(run_until([&] { return orders_[static_cast<std::size_t>(i)] != group || group->running() == 0; }));
 }
 
 std::vector<std::byte> Cluster::image(int i) const {

@@ -132,7 +132,6 @@ class Cluster {
   std::array<DiskFaults, kNodes> faults_{};
   std::array<Replica*, kNodes> replicas_{};
   std::array<Event*, kNodes> stops_{};
-  std::array<TaskGroup*, kNodes> operators_{};
   std::array<TaskGroup*, kNodes> orders_{};
   std::array<HeldDisk*, kNodes> held_{};
   std::array<int, kNodes> disk_number_{};

@@ -207,16 +207,19 @@ void Swarm::one_fault() {
   }
 }
 
-// A planned switchover, or another mode.
+// A planned switchover, another mode, or a verify, which must find nothing whatever else goes on.
 void Swarm::command(int n) {
   const Nanos until = cluster_.world.now() + kSecond;
-  const std::uint64_t what = random_.below(4);
-  cluster_.order(n, [until, what](Replica& replica) -> Task<void> {
+  const std::uint64_t what = random_.below(5);
+  cluster_.order(n, [this, until, what](Replica& replica) -> Task<void> {
     const Nanos by = until;
     if (what == 0) {
       (void)co_await replica.promote(by);
     } else if (what == 1) {
       (void)co_await replica.demote(by);
+    } else if (what == 4) {
+      const auto report = co_await replica.verify(false);
+      if (report && report->different_bytes != 0) complain("a verify finds a difference");
     } else {
       (void)co_await replica.set_ack(what == 2 ? AckMode::durable : AckMode::quorum, by);
     }

@@ -147,6 +147,44 @@ TEST(Parse, ExpectationOnWhatIsNotMeasuredHasItsColumn) {
             "x.toml:39:38: unknown event 'disk die' (did you mean 'disk dies'?)\n");
 }
 
+// The sound scenario with a pair in two sites.
+std::string in_sites(std::string_view sites, std::string_view between, std::string_view target = "east") {
+  std::string text = with("do = \"node.power_loss\"\ntarget = \"@serving\"",
+                          "do = \"site.lose\"\ntarget = \"" + std::string(target) + "\"");
+  text = with("link = \"lan\" }",
+              "link = \"lan\" }\nsites = " + std::string(sites) + "\nbetween = " + std::string(between), text);
+  return with("[[contender]]\nname = \"pair\"",
+              "[link.wan]\nrtt = \"10ms\"\nbandwidth = \"1Gbit/s\"\n[[contender]]\nname = \"pair\"", text);
+}
+
+TEST(Parse, SitesHaveTheirNodesOnceAndALinkPerPair) {
+  const std::string sites = "{ east = [\"A\"], west = [\"B\"] }", between = "{ east-west = \"wan\" }";
+  const auto parsed = parse_scenario(in_sites(sites, between), "x.toml", {});
+  ASSERT_TRUE(parsed) << errors_of(in_sites(sites, between));
+  const ContenderSpec* pair = find_contender(*parsed, "pair");
+  EXPECT_EQ(link_between(*parsed, *pair, 0, 1)->name, "wan");
+  EXPECT_EQ(link_between(*parsed, *pair, 1, 0)->name, "wan");
+  EXPECT_EQ(link_between(*parsed, *pair, 0, 0)->name, "lan");
+  EXPECT_NE(errors_of(in_sites("{ east = [\"A\"], west = [\"A\"] }", between)).find("each in one site"),
+            std::string::npos);
+  EXPECT_NE(errors_of(in_sites("{ east = [\"Z\"] }", "{}")).find("each in one site"), std::string::npos);
+  EXPECT_NE(errors_of(in_sites(sites, "{ east-north = \"wan\" }")).find("two sites, as in east-west"),
+            std::string::npos);
+  EXPECT_NE(errors_of(in_sites(sites, "{ east-west = \"wam\" }")).find("there is no [link.wam]"), std::string::npos);
+  EXPECT_NE(errors_of(in_sites(sites, between, "south")).find("no contender has the target 'south'"), std::string::npos);
+}
+
+TEST(Parse, PromotionAndResolutionSayWhatTheyDo) {
+  const auto event = [](std::string_view verb) {
+    return errors_of(with("do = \"node.power_loss\"\ntarget = \"@serving\"\nfor = \"2s\"", verb));
+  };
+  EXPECT_EQ(event("do = \"volume.promote\"\ntarget = \"B\"\nforce = true"), "");
+  EXPECT_NE(event("do = \"volume.promote\"\ntarget = \"B\"").find("force = true"), std::string::npos);
+  EXPECT_EQ(event("do = \"volume.resolve\"\ntarget = \"B\"\ndiscard = \"local\""), "");
+  EXPECT_NE(event("do = \"volume.resolve\"\ntarget = \"B\"").find("discard"), std::string::npos);
+  EXPECT_NE(event("do = \"volume.resolve\"\ntarget = \"B\"\ndiscard = \"both\"").find("both"), std::string::npos);
+}
+
 TEST(Parse, AllErrorsAreToldUpToTwenty) {
   std::string text(kSound);
   for (int i = 0; i < 40; ++i) text += "[[expect]]\ncheck = 1\n";
