@@ -82,7 +82,7 @@ TEST(Garbage, ReplayedAndMisplacedMessagesEndTheSession) {
   const Message write = encode(epoch, Replicate{1, 0, IoOp::write, 4096, 4096}, body);
   const auto resend = [&] { return Message{write.head, body}; };
   EXPECT_TRUE(say(cluster, "x1", {hello(epoch), resend()})) << "a write before its Configure";
-  const Message configure = encode(epoch, Configure{1, {epoch, 2, {3}, 3}, 0, 5, {{epoch, 2, 3}}});
+  const Message configure = encode(epoch, Configure{1, {epoch, 2, {3}, 3}, 0, 5, epoch, {{epoch, 2, 3}}});
   EXPECT_TRUE(say(cluster, "x2", {hello(epoch), Message{configure.head, {}}, resend()}))
       << "a number that was not next";
   EXPECT_TRUE(say(cluster, "x3", {hello(epoch - 1)})) << "an epoch of the past is answered fenced";
