@@ -176,6 +176,40 @@ TEST(ChecksumResync, ANewDiskGetsNoPayloadOfZeroBlocks) {
   EXPECT_TRUE(cluster.copies_equal());
 }
 
+// How long the copy onto a new disk takes, with or without a client at work.
+Nanos copy_time(bool busy) {
+  Cluster::Options options;
+  options.resync_rate = 64 << 20;
+  options.resync_rate_busy = 2 << 20;
+  Cluster cluster(49, options);
+  cluster.start_all();
+  EXPECT_TRUE(cluster.wait_full());
+  cluster.write_range(0, 1000, 1);
+  cluster.node(2).crash();
+  cluster.replace_disk(2);
+  EXPECT_TRUE(cluster.run_until([&] { return cluster.count(EventKind::peer_left) == 1; }));
+  bool stop = false;
+  cluster.client_main([&](Client& client) -> Task<void> {
+    Buffer data = cluster.client_node().env().buffers().allocate(kBlockBytes);
+    while (busy && !stop) EXPECT_EQ(co_await Io::read(client, 0, data), Errc::ok);
+  });
+  cluster.run_for(200 * kMillisecond);  // a client counts as at work for a while
+  cluster.start_node(2, true);
+  EXPECT_TRUE(cluster.wait_full());
+  stop = true;
+  Nanos begin = 0, end = 0;
+  for (const auto& [node, event] : cluster.events) {
+    if (event.kind == EventKind::resync_started) begin = event.at;
+    if (event.kind == EventKind::resync_finished) end = event.at;
+  }
+  return end - begin;
+}
+
+TEST(ChecksumResync, ACopyGivesWayToClients) {
+  EXPECT_GE(copy_time(true), kSecond) << "2 MiB a second; the first of the 4 MiB at once";
+  EXPECT_LE(copy_time(false), 200 * kMillisecond) << "64 MiB a second";
+}
+
 TEST(ChecksumResync, ABlockThatNobodyCanReadDoesNotKeepAJoinerOut) {
   Cluster cluster(47);
   cluster.start_all();

@@ -129,6 +129,7 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   config.send_queue_bytes = options_.send_queue_bytes;
   config.clear_bits_ms = options_.clear_bits_ms;
   config.resync_max_bytes_per_s = options_.resync_rate;
+  config.resync_min_bytes_per_s = options_.resync_rate_busy;
   config.on_event = [this, i](const ReplicaEvent& event) { events.emplace_back(i, event); };
 
   auto disk = co_await env.open_disk("disk", kNever);

@@ -62,6 +62,7 @@ class Cluster {
     std::uint64_t clear_bits_ms = 200;
     std::uint64_t op_timeout_ms = 30'000;
     std::uint64_t resync_rate = 0;
+    std::uint64_t resync_rate_busy = 0;  // while clients are at work
     Nanos disk_access = 50 * kMicrosecond;
     std::uint64_t intent_bits_of_c = 32768;
     AckMode ack = AckMode::durable;
