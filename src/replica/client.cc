@@ -39,6 +39,7 @@ struct Client::Impl {
   Network& network;
   ClientConfig config;
   std::uint64_t size = 0;
+  std::uint64_t reign = 0;  // of the primary that served last
   ClientStatus state;
   Errc permanent = Errc::ok;  // fenced or bad_input: nothing will ever be answered
   Session* current = nullptr;
@@ -97,6 +98,9 @@ Task<void> Client::Impl::try_node(const ClientConfig::Node& node) {
       const bool fits = attached->size % kBlockBytes == 0 && (size == 0 || size == attached->size);
       if (fits && attached->size > 0 && current == nullptr && !closing.is_set()) {
         size = attached->size;
+        const bool other = state.sessions > 0 && attached->reign != reign;
+        reign = attached->reign;
+        if (other && config.on_reign) config.on_reign();
         co_await converse(session, node.id);
       }
     }

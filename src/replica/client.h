@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,6 +34,7 @@ struct ClientConfig {
   std::uint64_t detect_ms = 500;         // a session silent (or without service) for so long is given up
   std::uint64_t retry_ms = 20;           // pause between rounds over all nodes
   bool own_copy = false;                 // read a node's own copy, read-only, beside the attachment (split_brain.h)
+  std::function<void()> on_reign;        // another primary than before serves, and has answered nothing yet
   std::uint32_t max_in_flight = 256;     // pieces of at most 1 MiB on the session; more wait here
 };
 

@@ -93,7 +93,7 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   NodeSet others = virgin ? core_.configured() : now.record.in_sync;
   others.remove(core_.config.self);
   const Nanos heard = core_.last_heard;
-  const Answers answers = co_await query(others, virgin);
+  const Answers answers = co_await query(others, virgin, now.record.ack == AckMode::quorum);
   if (core_.stopping.is_set() || core_.device_failed || core_.last_heard != heard) co_return std::nullopt;
 
   // Our own record after a restart: the others may be starting too; give them a grace before they are left behind.
@@ -121,18 +121,19 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   co_return co_await swap(now, members, present);
 }
 
-Task<Election::Answers> Election::query(NodeSet members, bool virgin) {
+Task<Election::Answers> Election::query(NodeSet members, bool virgin, bool needed) {
   Answers answers;
   TaskGroup group(core_.scheduler);
   for (const auto& peer : core_.config.peers) {
-    if (members.contains(peer.id)) group.spawn(query_one(peer.id, virgin, answers));
+    if (members.contains(peer.id)) group.spawn(query_one(peer.id, virgin, needed, answers));
   }
   co_await group.join();
   co_return answers;
 }
 
-Task<void> Election::query_one(NodeId id, bool virgin, Answers& answers) {
-  const Nanos deadline = core_.now() + core_.lease() / 4;
+Task<void> Election::query_one(NodeId id, bool virgin, bool needed, Answers& answers) {
+  // Under `quorum` nothing goes on without answers, also from far away.
+  const Nanos deadline = core_.now() + (needed ? core_.lease() / 2 : core_.lease() / 4);
   auto connection = co_await core_.env.network().connect(*core_.address_of(id), deadline);
   if (!connection) co_return;
   OpenSession session(core_, std::move(*connection));

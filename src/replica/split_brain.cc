@@ -49,7 +49,7 @@ Task<void> serve_copy(Core& core, Session& session, const ClientHello& hello) {
     (void)co_await session.send_now(encode(core.epoch(), Redirect{status}), core.now() + patience);
     co_return;
   }
-  Status sent = co_await session.send_now(encode(core.epoch(), Attached{core.config.self, core.volume_bytes}),
+  Status sent = co_await session.send_now(encode(core.epoch(), Attached{core.config.self, core.volume_bytes, 0}),
                                           core.now() + patience);
   while (sent && !core.stopping.is_set() && !core.metadata.now().inconsistent) {
     auto received = co_await session.receive(kNever);

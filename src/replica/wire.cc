@@ -121,7 +121,7 @@ void fields(F& f, ClientHello& m) {
 }
 template <typename F>
 void fields(F& f, Attached& m) {
-  f(m.node, m.size);
+  f(m.node, m.size, m.reign);
 }
 template <typename F>
 void fields(F& f, Redirect& m) {

@@ -105,7 +105,8 @@ struct ClientHello {
 };
 struct Attached {
   NodeId node = kNoNode;
-  std::uint64_t size = 0;  // bytes of the volume
+  std::uint64_t size = 0;   // bytes of the volume
+  std::uint64_t reign = 0;  // epoch in which this primary's reign began; 0 elsewhere
 };
 struct Redirect {
   Errc status =

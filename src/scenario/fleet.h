@@ -48,6 +48,13 @@ class Fleet {
   virtual Task<Status> freeze(std::uint32_t node) = 0;      // SIGSTOP
   virtual Task<Status> thaw(std::uint32_t node) = 0;
   virtual bool running(std::uint32_t node) const noexcept = 0;
+  // The node's clock gains so many millionths from now on. unsupported: in the real world.
+  virtual Status set_clock_rate(std::uint32_t node, std::int32_t ppm) = 0;
+
+  // The arbiter of nodes that replicate. Its record survives. not_found: it runs already, or does not run.
+  virtual Task<Status> stop_arbiter() = 0;
+  virtual Task<Status> freeze_arbiter(bool frozen) = 0;
+  virtual Task<Status> start_arbiter() = 0;
 
   // The node program's state; an error if it does not run or does not answer.
   virtual Task<Result<NodeReport>> report(std::uint32_t node) = 0;

@@ -58,7 +58,7 @@ const MeasureInfo kMeasures[] = {
     {MeasureId::lost_writes, "lost_writes", Unit::count, kYes, kNo, kNo, Better::lower, kNo,
      "writes that were acknowledged and are not there"},
     {MeasureId::stale_reads, "stale_reads", Unit::count, kYes, kNo, kNo, Better::lower, kNo,
-     "reads that returned older data than they had to"},
+     "reads that returned older data than they had to, or show that a failover kept no prefix"},
     {MeasureId::corrupt_reads, "corrupt_reads", Unit::count, kYes, kNo, kNo, Better::lower, kNo,
      "reads that returned as good what was never written"},
     {MeasureId::unknown, "unknown", Unit::count, kYes, kNo, kNo, Better::lower, kNo,

@@ -50,6 +50,16 @@ raid::ArrayConfig array_config_of(const NodeConfig& config) {
   return array;
 }
 
+replica::AckMode ack_mode(Ack ack) {
+  switch (ack) {
+    case Ack::durable: return replica::AckMode::durable;
+    case Ack::quorum: return replica::AckMode::quorum;
+    case Ack::received: return replica::AckMode::received;
+    case Ack::async: return replica::AckMode::async;
+  }
+  return replica::AckMode::durable;
+}
+
 replica::ReplicaConfig replica_config_of(const NodeConfig& config) {
   replica::ReplicaConfig replica;
   replica.volume = kVolumeId;
@@ -59,6 +69,8 @@ replica::ReplicaConfig replica_config_of(const NodeConfig& config) {
   replica.resync_max_bytes_per_s = config.rebuild.speed_max;
   if (!config.replicate) return replica;
   replica.arbiter = config.arbiter;
+  replica.ack = ack_mode(config.replicate->ack);
+  replica.congestion_ms = static_cast<std::uint64_t>(config.replicate->congestion / kMillisecond);
   replica.min_in_sync = config.replicate->min_in_sync;
   replica.grace_ms = static_cast<std::uint64_t>(config.replicate->grace / kMillisecond);
   replica.lease_ms = static_cast<std::uint64_t>(config.replicate->lease / kMillisecond);

@@ -9,6 +9,8 @@
 namespace resilver::scenario {
 namespace {
 
+constexpr Nanos kPromoteTimeout = 5 * kSecond;
+
 std::optional<fault::FaultKind> fault_kind(Verb verb) {
   switch (verb) {
     case Verb::disk_fail: return fault::FaultKind::fail;
@@ -35,7 +37,8 @@ bool fits(const raid::MemberPlace& place, BlockChoice where, const NodeCommand& 
 }  // namespace
 
 Status NodeProgram::command(NodeCommand command) {
-  if (command.verb != Verb::array_scrub && command.disk >= slots_.size()) {
+  const bool of_disk = command.verb != Verb::array_scrub && command.verb != Verb::volume_promote;
+  if (of_disk && command.disk >= slots_.size()) {
     return fail(Errc::invalid_argument, fmt::format("no disk{} here", command.disk));
   }
   if (!orders_.try_push(std::move(command))) return fail(Errc::limit, "too many orders wait");
@@ -60,8 +63,14 @@ Task<Status> NodeProgram::carry_out(const NodeCommand& command) {
   if (command.verb == Verb::volume_promote || command.verb == Verb::volume_resolve) {
     if (!replica_) co_return fail(Errc::unavailable, "no replica runs");
     ++volume_orders_;
-    Status done = command.verb == Verb::volume_promote ? co_await replica_->promote_by_force()
-                                                       : co_await resolve(command.arguments.discard_local);
+    Status done;
+    if (command.verb == Verb::volume_resolve) {
+      done = co_await resolve(command.arguments.discard_local);
+    } else if (command.arguments.force) {
+      done = co_await replica_->promote_by_force();
+    } else {
+      done = co_await replica_->promote(scheduler_.now() + kPromoteTimeout);
+    }
     --volume_orders_;
     co_return done;
   }

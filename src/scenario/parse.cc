@@ -296,12 +296,8 @@ void read_replicate(TableReader& reader, ContenderSpec& contender) {
   if (!table) return;
   TableReader keys(*table, reader.path("replicate"), reader.complaints());
   ReplicateSpec replicate;
-  std::string ack = "durable";
-  keys.read("ack", ack);
-  if (ack == "async" || ack == "received" || ack == "quorum")
-    keys.complain("ack", fmt::format("'{}' is known but not built yet: \"durable\" expected", ack));
-  else if (ack != "durable")
-    keys.complain("ack", fmt::format("'{}' is not known: \"durable\" expected", ack));
+  if (auto index = keys.read_word("ack", {"durable", "quorum", "received", "async"}))
+    replicate.ack = static_cast<Ack>(*index);
   if (!contender.nodes.empty()) replicate.primary = contender.nodes.front().name;
   keys.read("primary", replicate.primary);
   if (keys.read_duration("detect", replicate.detect) &&
@@ -309,6 +305,9 @@ void read_replicate(TableReader& reader, ContenderSpec& contender) {
     keys.complain("detect", "from 10ms to 1h expected");
   replicate.grace = replicate.detect;
   replicate.lease = replicate.detect / 5 * 4;
+  if (keys.read_duration("congestion", replicate.congestion) &&
+      (replicate.congestion < 10 * kMillisecond || replicate.congestion > kHour))
+    keys.complain("congestion", "from 10ms to 1h expected");
   keys.read("min_in_sync", replicate.min_in_sync, 0, 255);
   replicate.link = "lan";
   keys.read("link", replicate.link);
@@ -489,12 +488,16 @@ void read_arguments(TableReader& keys, Event& event) {
       keys.require("bandwidth", "a rate");
       keys.read_rate("bandwidth", arguments.bandwidth);
       return;
+    case Verb::node_clock: {
+      keys.require("rate", "percent of true time, from 90 to 110");
+      std::uint32_t percent = 100;
+      keys.read("rate", percent, 90, 110);
+      arguments.rate_ppm = (static_cast<std::int32_t>(percent) - 100) * 10'000;
+      return;
+    }
     case Verb::array_scrub: keys.read("repair", arguments.repair); return;
     case Verb::volume_overwrite: read_range(keys, arguments); return;
-    case Verb::volume_promote:
-      keys.read("force", arguments.force);
-      if (!arguments.force) keys.complain("do", "volume.promote needs force = true");
-      return;
+    case Verb::volume_promote: keys.read("force", arguments.force); return;
     case Verb::volume_resolve:
       keys.require("discard", "local or remote");
       if (auto index = keys.read_word("discard", {"local", "remote"})) arguments.discard_local = *index == 0;
@@ -508,6 +511,13 @@ void read_targets(TableReader& keys, Event& event) {
     Target target;
     target.kind = TargetKind::volume;
     target.text = "volume";
+    event.targets.push_back(target);
+    return;
+  }
+  if (verb_info(event.verb).target == TargetKind::arbiter && !keys.has("target")) {
+    Target target;
+    target.kind = TargetKind::arbiter;
+    target.text = "arbiter";
     event.targets.push_back(target);
     return;
   }

@@ -73,6 +73,7 @@ Task<Status> RealFleet::create() {
     }
   }
   if (contender_.replicate) {
+    if (Status made = make_arbiter(); !made) co_return made;
     if (Status started = co_await start_arbiter(); !started) co_return started;
   }
   if (Status made = make_links(); !made) co_return made;
@@ -93,23 +94,46 @@ Status RealFleet::make_image(const std::string& file, std::uint64_t size) {
   return made;
 }
 
+Status RealFleet::make_arbiter() {
+  if (Status made = make_image(path(contender_.name + "-arbiter.img"), kArbiterStateBytes); !made) return made;
+  files_.push_back(path(contender_.name + "-arbiter.log"));
+  for (std::size_t n = 0; n < machines_.size(); ++n) {
+    const LinkSpec* spec = scenario::find_link(scenario_, contender_.replicate->link);
+    const Status made = make_link(node_end(n), kArbiter, spec != nullptr ? *spec : scenario_.client_link);
+    if (!made) return made;
+  }
+  return {};
+}
+
+Status RealFleet::set_clock_rate(std::uint32_t, std::int32_t) {
+  return fail(Errc::unsupported, "a process of the real world cannot be given a clock of its own");
+}
+
+Task<Status> RealFleet::stop_arbiter() {
+  if (!arbiter_) co_return fail(Errc::not_found, "the arbiter does not run");
+  co_await end_child(arbiter_, SIGKILL);
+  co_return Status{};
+}
+
+Task<Status> RealFleet::freeze_arbiter(bool frozen) {
+  if (!arbiter_) co_return fail(Errc::not_found, "the arbiter does not run");
+  arbiter_->signal(frozen ? SIGSTOP : SIGCONT);
+  co_return Status{};
+}
+
+// At first, and again after stop_arbiter(): on the same record, behind the same links.
 Task<Status> RealFleet::start_arbiter() {
+  if (arbiter_) co_return fail(Errc::not_found, "the arbiter runs");
   const std::string state = path(contender_.name + "-arbiter.img");
-  if (Status made = make_image(state, kArbiterStateBytes); !made) co_return made;
   const std::string log = path(contender_.name + "-arbiter.log");
-  files_.push_back(log);
   auto child = Child::start(env_.ring(), {"arbiter", "--state", state, "--listen", "127.0.0.1:0"}, log);
   if (!child) co_return std::unexpected(child.error());
   arbiter_ = std::move(*child);
   auto line = co_await arbiter_->read_line(env_.scheduler().now() + kStartTimeout);
   if (!line) co_return fail(line.error().code, "the arbiter did not start: " + to_string(line.error()));
   const std::string address = line->substr(line->rfind(' ') + 1);
-  for (std::size_t n = 0; n < machines_.size(); ++n) {
-    const LinkSpec* spec = scenario::find_link(scenario_, contender_.replicate->link);
-    if (Status made = make_link(node_end(n), kArbiter, spec != nullptr ? *spec : scenario_.client_link); !made) {
-      co_return made;
-    }
-    links_.back().proxy->set_target(address);
+  for (Link& link : links_) {
+    if (same(link.to, kArbiter)) link.proxy->set_target(address);
   }
   co_return Status{};
 }

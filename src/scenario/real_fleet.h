@@ -34,6 +34,10 @@ class RealFleet final : public Fleet {
   Task<Status> freeze(std::uint32_t node) override;
   Task<Status> thaw(std::uint32_t node) override;
   bool running(std::uint32_t node) const noexcept override;
+  Status set_clock_rate(std::uint32_t node, std::int32_t ppm) override;
+  Task<Status> stop_arbiter() override;
+  Task<Status> freeze_arbiter(bool frozen) override;
+  Task<Status> start_arbiter() override;
   Task<Result<NodeReport>> report(std::uint32_t node) override;
   Task<Status> command(std::uint32_t node, NodeCommand command) override;
   Task<Status> replace_disk(std::uint32_t node, std::uint32_t disk) override;
@@ -64,10 +68,10 @@ class RealFleet final : public Fleet {
   };
 
   Status make_image(const std::string& file, std::uint64_t size);
-  Task<Status> start_arbiter();
   Task<Status> wait_until_listening(std::uint32_t node);
   Status make_link(LinkEnd from, LinkEnd to, const LinkSpec& spec);
   Status make_links();
+  Status make_arbiter();
   Link* find_link(const LinkEnd& from, const LinkEnd& to) noexcept;
   NodeConfig config_of(std::uint32_t node) const;
   Task<Result<std::string>> ask(std::uint32_t node, char kind, std::string text);

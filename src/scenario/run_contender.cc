@@ -44,6 +44,13 @@ class FileSink final : public workload::HistorySink {
   File file_;
 };
 
+// What the volume promises of an acknowledged write.
+workload::Durability durability_of(const ContenderSpec& contender) {
+  if (!contender.replicate) return workload::Durability::on_flush;
+  const Ack ack = contender.replicate->ack;
+  return ack == Ack::async || ack == Ack::received ? workload::Durability::prefix : workload::Durability::on_ack;
+}
+
 // Everything of one run; lives in the frame of run_contender.
 class ContenderRun final : public ClientHooks {
  public:
@@ -166,6 +173,9 @@ Task<Status> ContenderRun::prepare() {
   config.volume = kVolumeId;
   const std::vector<PeerAddress> addresses = fleet_.client_addresses();
   for (std::uint32_t n = 0; n < addresses.size(); ++n) config.nodes.push_back({n, addresses[n].address});
+  config.on_reign = [this] {
+    if (oracle_) oracle_->note_failover(scheduler_.now());
+  };
   config.op_timeout_ms = static_cast<std::uint64_t>(scenario_.workload.retry / kMillisecond);
   if (contender_.replicate) {
     config.detect_ms =
@@ -212,7 +222,7 @@ Task<Status> ContenderRun::fill() {
   workload::OracleConfig oracle;
   oracle.volume_id = kVolumeId;
   oracle.volume_bytes = scenario_.volume_bytes;
-  oracle.durability = contender_.replicate ? workload::Durability::on_ack : workload::Durability::on_flush;
+  oracle.durability = durability_of(contender_);
   oracle.fill_bytes = fill_bytes_;
   oracle.max_inflight = load.max_inflight + 4 * workload::Prober::kMaxOutstanding;
   if (!options_.history_dir.empty()) {
@@ -464,7 +474,7 @@ void ContenderRun::collect_oracle() {
   oracle.requests = counts.requests;
   oracle.bytes_read_back = counts.bytes_read_back;
   oracle.lost_writes = counts.lost_writes;
-  oracle.stale_reads = counts.stale_reads;
+  oracle.stale_reads = counts.stale_reads + counts.prefix_breaks;
   oracle.corrupt_reads = counts.corrupt_reads;
   oracle.unknown = counts.unknown_writes;
   oracle.unrecoverable_bytes = counts.unreadable_bytes;

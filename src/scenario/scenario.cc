@@ -38,6 +38,8 @@ const VerbInfo kVerbs[] = {
      "SIGSTOP, SIGCONT"},
     {Verb::node_restart, "node.restart", TargetKind::node, false, "", "the node starts (again), after its reboot time",
      "a new node on the same disks", "SIGKILL if it runs, then a new process on the same images"},
+    {Verb::node_clock, "node.clock", TargetKind::node, true, "rate", "the node's clock runs at `rate` percent of true time",
+     "the node's clock and timers", "n/a: a process cannot be given a clock of its own"},
     {Verb::link_drop, "link.drop", TargetKind::link, true, "",
      "nothing passes and nobody is told, like an unplugged cable", "messages wait; connections stay open",
      "the runner's proxy stops reading; connections stay open"},
@@ -51,8 +53,8 @@ const VerbInfo kVerbs[] = {
     {Verb::volume_overwrite, "volume.overwrite", TargetKind::volume, false, "range",
      "the client overwrites a range: an accident, and a perfectly valid write", "ordinary writes", "ordinary writes"},
     {Verb::volume_promote, "volume.promote", TargetKind::node, false, "force",
-     "the node becomes primary; by force whatever the others hold", "the engine's own promotion",
-     "the engine's own promotion"},
+     "planned switchover: the primary drains its writes and hands over to the node; by force whatever the others hold",
+     "the engine's own promotion", "the engine's own promotion"},
     {Verb::volume_resolve, "volume.resolve", TargetKind::node, false, "discard",
      "after a split brain: the node's own side (local) or the other one (remote) is given up",
      "the engine's own choice", "the engine's own choice"},
@@ -60,6 +62,12 @@ const VerbInfo kVerbs[] = {
      "as node.power_loss of each", "as node.power_loss of each"},
     {Verb::site_return, "site.return", TargetKind::site, false, "", "the nodes of a site that do not run are started",
      "as node.restart of each, all at once", "as node.restart of each, all at once"},
+    {Verb::arbiter_stop, "arbiter.stop", TargetKind::arbiter, true, "", "the arbiter dies; its record survives",
+     "the node's process ends", "SIGKILL"},
+    {Verb::arbiter_freeze, "arbiter.freeze", TargetKind::arbiter, true, "", "the arbiter stops and goes on later",
+     "the node's events wait", "SIGSTOP, SIGCONT"},
+    {Verb::arbiter_start, "arbiter.start", TargetKind::arbiter, false, "", "the arbiter starts again, on its record",
+     "a new process on the same disk", "a new process on the same file"},
 };
 
 std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value / unit * unit; }
@@ -284,6 +292,7 @@ std::string why_impossible(const NodeSpec& node) {
 bool has_target(const ContenderSpec& contender, const Event& event, const Target& target) {
   switch (target.kind) {
     case TargetKind::volume: return true;
+    case TargetKind::arbiter: return contender.replicate.has_value();
     case TargetKind::disk: return has_disk(contender, event, target);
     case TargetKind::link: return has_link(contender, target);
     case TargetKind::site: return find_site(contender, target.node.name) != nullptr;
@@ -309,6 +318,26 @@ bool event_applies(const Scenario& scenario, const ContenderSpec& contender, con
     current = find_event(scenario, current->trigger.after);
   }
   return false;
+}
+
+const char* ack_name(Ack ack) {
+  switch (ack) {
+    case Ack::durable: return "durable";
+    case Ack::quorum: return "quorum";
+    case Ack::received: return "received";
+    case Ack::async: return "async";
+  }
+  return "?";
+}
+
+static const char* ack_words(Ack ack) {
+  switch (ack) {
+    case Ack::durable: return "when durable on all in sync";
+    case Ack::quorum: return "when durable on a majority";
+    case Ack::received: return "when all in sync have received it";
+    case Ack::async: return "when durable on the primary";
+  }
+  return "?";
 }
 
 const char* rw_name(Rw rw) {
@@ -365,7 +394,7 @@ std::string describe(const ContenderSpec& contender) {
   text += contender.nodes.size() == 1 ? ": " : " of: ";
   text += describe_node(contender.nodes.front());
   if (contender.replicate)
-    text += fmt::format("; acknowledges when durable on all in sync, notices a loss within {}",
+    text += fmt::format("; acknowledges {}, notices a loss within {}", ack_words(contender.replicate->ack),
                         format_duration(contender.replicate->detect));
   return text;
 }

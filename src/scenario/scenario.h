@@ -80,7 +80,8 @@ struct NodeSpec {
   Position where;
 };
 
-enum class Ack : std::uint8_t { durable };  // the other modes are refused by name until they are built
+// When a replicated write is acknowledged: durable on all in sync; on a majority; received by all in sync; durable on the primary.
+enum class Ack : std::uint8_t { durable, quorum, received, async };
 
 struct ReplicateSpec {
   Ack ack = Ack::durable;
@@ -88,7 +89,8 @@ struct ReplicateSpec {
   Nanos detect = kSecond;         // time in which the loss of a peer is noticed
   Nanos lease = 0;                // derived: 4/5 of detect
   Nanos grace = 0;                // derived: detect, so that grace >= 1.25 x lease
-  std::uint32_t min_in_sync = 1;  // fewer members in sync than this: no writes
+  Nanos congestion = 5 * kSecond;  // a peer with a write unanswered for so long leaves the set
+  std::uint32_t min_in_sync = 1;   // fewer members in sync than this: no writes
   std::string link;               // name of the link between replicas
 };
 
@@ -147,6 +149,7 @@ enum class Verb : std::uint8_t {
   node_power_loss,
   node_freeze,
   node_restart,
+  node_clock,
   link_drop,
   link_latency,
   link_bandwidth,
@@ -156,9 +159,12 @@ enum class Verb : std::uint8_t {
   volume_resolve,
   site_lose,
   site_return,
+  arbiter_stop,
+  arbiter_freeze,
+  arbiter_start,
 };
 
-enum class TargetKind : std::uint8_t { node, disk, link, volume, site };
+enum class TargetKind : std::uint8_t { node, disk, link, volume, site, arbiter };
 
 // One row per verb; docs, lint, command line and runner share it.
 struct VerbInfo {
@@ -257,6 +263,7 @@ struct VerbArguments {
   std::uint32_t factor_percent = 100;    // slow: service time in percent of the model's
   Nanos add = 0;                         // slow, link.latency: added to each request, to each direction
   std::uint64_t bandwidth = 0;           // slow, link.bandwidth: bytes per second; 0: as modelled
+  std::int32_t rate_ppm = 0;             // clock: gained per second of true time, in millionths
   bool repair = false;                   // scrub: also repair
   bool force = false;                    // volume.promote
   bool discard_local = false;            // volume.resolve: the node gives up its own side, else the other's
@@ -344,6 +351,7 @@ bool event_applies(const Scenario& scenario, const ContenderSpec& contender, con
 
 // ---- words -----------------------------------------------------------------------------------------------------------
 
+const char* ack_name(Ack ack);
 const char* rw_name(Rw rw);
 const char* consistency_name(Consistency consistency);
 const char* compare_op_name(CompareOp op);

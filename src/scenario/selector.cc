@@ -188,6 +188,9 @@ Result<Target> parse_target(std::string_view text, Verb verb) {
       if (!is_identifier(text)) return fail(Errc::bad_input, fmt::format("'{}': the name of a site expected", text));
       target.node.name = text;
       return target;
+    case TargetKind::arbiter:
+      if (text != "arbiter") return fail(Errc::bad_input, fmt::format("'{}': 'arbiter' is the only target here", text));
+      return target;
     case TargetKind::node: break;
   }
   if (text.find(".disk") != std::string_view::npos || text.ends_with(".journal"))

@@ -38,7 +38,9 @@ Task<Status> SimFleet::create() {
   LinkParameters between = client_link;
   if (contender_.replicate) {
     if (const LinkSpec* spec = find_link(scenario_, contender_.replicate->link)) between = parameters_of(*spec);
-    start_arbiter();
+    arbiter_ = &world_.add_node(kArbiterName);
+    arbiter_->attach_disk("state", world_.add_disk("arbiter.state", replica::kArbiterStateBytes, {}));
+    if (Status started = co_await start_arbiter(); !started) co_return started;
   }
   world_.network().set_default_link(between);
   for (std::uint32_t n = 0; n < machines_.size(); ++n) {
@@ -66,9 +68,24 @@ Task<Status> SimFleet::create() {
   co_return Status{};
 }
 
-void SimFleet::start_arbiter() {
-  arbiter_ = &world_.add_node(kArbiterName);
-  arbiter_->attach_disk("state", world_.add_disk("arbiter.state", replica::kArbiterStateBytes, {}));
+Status SimFleet::set_clock_rate(std::uint32_t node, std::int32_t ppm) {
+  machines_[node].node->set_clock_rate(ppm);
+  return {};
+}
+
+Task<Status> SimFleet::stop_arbiter() {
+  if (!arbiter_->running()) co_return fail(Errc::not_found, "the arbiter does not run");
+  arbiter_->crash();
+  co_return Status{};
+}
+
+Task<Status> SimFleet::freeze_arbiter(bool frozen) {
+  frozen ? arbiter_->freeze() : arbiter_->thaw();
+  co_return Status{};
+}
+
+Task<Status> SimFleet::start_arbiter() {
+  if (arbiter_->running()) co_return fail(Errc::not_found, "the arbiter runs");
   arbiter_->start([](Env& env) -> Task<void> {
     auto state = co_await env.open_disk("state", kNever);
     auto listener = env.network().listen(kArbiterName);
@@ -76,6 +93,7 @@ void SimFleet::start_arbiter() {
     resilver::Event never(env.scheduler());
     static_cast<void>(co_await replica::serve_arbiter(env, **listener, **state, never));
   });
+  co_return Status{};
 }
 
 NodeConfig SimFleet::config_of(std::uint32_t node, bool format) const {

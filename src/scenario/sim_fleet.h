@@ -31,6 +31,10 @@ class SimFleet final : public Fleet {
   Task<Status> freeze(std::uint32_t node) override;
   Task<Status> thaw(std::uint32_t node) override;
   bool running(std::uint32_t node) const noexcept override;
+  Status set_clock_rate(std::uint32_t node, std::int32_t ppm) override;
+  Task<Status> stop_arbiter() override;
+  Task<Status> freeze_arbiter(bool frozen) override;
+  Task<Status> start_arbiter() override;
   Task<Result<NodeReport>> report(std::uint32_t node) override;
   Task<Status> command(std::uint32_t node, NodeCommand command) override;
   Task<Status> replace_disk(std::uint32_t node, std::uint32_t disk) override;
@@ -48,7 +52,6 @@ class SimFleet final : public Fleet {
   };
 
   Status start_process(std::uint32_t node, bool format);
-  void start_arbiter();
   void keep_faults(Machine& machine);
   void end_process(std::uint32_t node, bool power);
   sim::Disk& add_disk(Machine& machine, const NodeSpec& spec, const std::string& name);

@@ -177,6 +177,14 @@ Task<bool> Timeline::apply_to_target(std::size_t index, const Target& target, Ra
     result.hits += co_await hooks_.overwrite(arguments.range_offset, arguments.range_bytes);
     co_return true;
   }
+  if (target.kind == TargetKind::arbiter) {
+    named("arbiter");
+    const Status done = co_await apply_to_arbiter(scenario_.events[index].verb);
+    if (!done) result.note = to_string(done.error());
+    if (done) ++result.hits;
+    if (done && !result.first_hit_after) result.first_hit_after = 0;
+    co_return done.has_value();
+  }
   if (target.kind == TargetKind::link) {
     const auto from = resolve_end(target.node, random);
     const auto to = resolve_end(target.peer, random);
@@ -241,6 +249,12 @@ Task<bool> Timeline::command_node(std::size_t index, std::uint32_t node) {
   co_return true;
 }
 
+Task<Status> Timeline::apply_to_arbiter(Verb verb) {
+  if (verb == Verb::arbiter_stop) co_return co_await fleet_.stop_arbiter();
+  if (verb == Verb::arbiter_freeze) co_return co_await fleet_.freeze_arbiter(true);
+  co_return co_await fleet_.start_arbiter();
+}
+
 Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
   const Event& event = scenario_.events[index];
   EventResult& result = records_[index].result;
@@ -263,6 +277,7 @@ Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
       if (contender_.nodes.size() == 1) hooks_.note_power_loss();
       break;
     case Verb::node_freeze: done = co_await fleet_.freeze(node); break;
+    case Verb::node_clock: done = fleet_.set_clock_rate(node, event.arguments.rate_ppm); break;
     case Verb::node_restart:
       if (fleet_.running(node)) done = co_await fleet_.crash(node);
       if (contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
@@ -274,7 +289,8 @@ Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
     result.note = to_string(done.error());
     co_return false;
   }
-  if (event.verb != Verb::node_restart) observer_.note_unreachable(node, true);
+  const bool reachable = event.verb == Verb::node_restart || event.verb == Verb::node_clock;
+  if (!reachable) observer_.note_unreachable(node, true);
   ++result.hits;
   if (!result.first_hit_after) result.first_hit_after = 0;
   co_return true;
@@ -349,9 +365,16 @@ Task<void> Timeline::end(std::size_t index) {
     co_await fleet_.command(disk.node, std::move(command));
   }
   EventResult& result = records_[index].result;
+  if (event.verb == Verb::arbiter_stop || event.verb == Verb::arbiter_freeze) {
+    const bool stopped = event.verb == Verb::arbiter_stop;
+    const Status done = stopped ? co_await fleet_.start_arbiter() : co_await fleet_.freeze_arbiter(false);
+    if (!done) result.note = to_string(done.error());
+  }
   for (std::uint32_t node : touched_[index].nodes) {
     Status done;
-    if (event.verb == Verb::node_freeze) {
+    if (event.verb == Verb::node_clock) {
+      done = fleet_.set_clock_rate(node, 0);
+    } else if (event.verb == Verb::node_freeze) {
       done = co_await fleet_.thaw(node);
     } else if (event.verb == Verb::node_crash || event.verb == Verb::node_power_loss || event.verb == Verb::site_lose) {
       if (contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);

@@ -82,6 +82,7 @@ class Timeline {
   Task<bool> apply(std::size_t index, Random& random);
   Task<bool> apply_to_site(std::size_t index, const SiteSpec& site);
   Task<bool> command_node(std::size_t index, std::uint32_t node);
+  Task<Status> apply_to_arbiter(Verb verb);
   Task<bool> apply_to_node(std::size_t index, std::uint32_t node);
   Task<bool> apply_to_disk(std::size_t index, DiskTarget disk, Random& random);
   void apply_to_link(std::size_t index, LinkTarget link);

@@ -39,7 +39,8 @@ class PrefixJudge {
   bool kept(Version version) {
     if (!knows(version)) return true;
     Reign* reign = reign_of(at(version).start);
-    if (reign == nullptr) return true;
+    // One that was still under way when the primary went may have been done anew by the next.
+    if (reign == nullptr || at(version).finish > reign->end) return true;
     reign->latest_kept = std::max(reign->latest_kept, at(version).start);
     return reign->good();
   }

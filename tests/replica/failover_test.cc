@@ -450,7 +450,7 @@ TEST(Failover, GarbageFromTheNetworkHarmsNobody) {
     plausible.push_back(encode(0, ClientHello{Cluster::kVolumeId + 1, 9, 1}));
     plausible.push_back(encode(3, Replicate{1, 0, IoOp::write, 4096, 4096}));
     plausible.push_back(encode(0, Request{1, 1, IoOp::read, false, ~0ull - 4095, 4096}));
-    plausible.push_back(encode(9, Attached{1, 0}));
+    plausible.push_back(encode(9, Attached{1, 0, 0}));
     plausible.push_back(encode(9, ArbiterSwap{1, 500, {900, 1, {1}, 1}}));
     for (int i = 0; i < 300; ++i) {
       const char* targets[] = {"A", "B", "C", "arbiter"};

@@ -200,6 +200,27 @@ TEST_F(Modes, UnderQuorumNothingIsWrittenWithoutAMajority) {
   EXPECT_EQ(writer.failed, 0);
 }
 
+// The arbiter is frozen when the primary dies; the primary is back before anybody else was promoted, or soon after.
+TEST_F(Modes, UnderQuorumTheVolumeComesBackAfterTheArbiter) {
+  for (const Nanos frozen : {50 * kMillisecond, 400 * kMillisecond, kSecond}) {
+    Cluster cluster(40, with(AckMode::quorum));
+    cluster.start_all();
+    ASSERT_TRUE(cluster.wait_full());
+    LogWriter writer(cluster, 0, 4, kMillisecond);
+    cluster.run_for(20 * kMillisecond);
+    cluster.arbiter_node().freeze();
+    cluster.node(0).crash();
+    cluster.run_for(frozen);
+    cluster.arbiter_node().thaw();
+    cluster.run_for(150 * kMillisecond);
+    cluster.start_node(0, false);
+    ASSERT_TRUE(cluster.wait_full()) << frozen;
+    ASSERT_TRUE(writer.stop());
+    EXPECT_EQ(writer.failed, 0);
+    EXPECT_TRUE(writer.lost().empty());
+  }
+}
+
 // B's disk hangs while C is being copied to: A must not count C, which is no member. Then A is gone for good and B, the only
 // other member, serves.
 std::size_t lost_when_a_joiner_lends_its_disk() {

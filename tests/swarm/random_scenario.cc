@@ -64,6 +64,7 @@ void draw_topology(Random& random, Kind kind, ContenderSpec& contender) {
   replicate.lease = replicate.detect * 4 / 5;
   replicate.grace = replicate.detect;
   replicate.link = "lan";
+  if (random.percent(30)) replicate.ack = Ack::quorum;
   contender.replicate = replicate;
 }
 
@@ -141,7 +142,11 @@ Event local_event(Random& random, const ContenderSpec& contender, bool& disk_los
 // Faults between replicas may overlap as they like, as long as no copy loses its disks: whoever comes back has its data.
 Event replica_event(Random& random) {
   Event event;
-  switch (random.below(8)) {
+  switch (random.below(9)) {
+    case 8:
+      event.verb = Verb::volume_promote;
+      event.targets = {node_target(Role::any)};
+      return event;
     case 0:
     case 1:
       event.verb = Verb::node_crash;
@@ -222,6 +227,9 @@ Scenario random_scenario(std::uint64_t seed, Kind kind) {
   ContenderSpec contender;
   draw_topology(random, kind, contender);
   draw_events(random, contender, scenario);
+  // These modes promise a prefix as long as a fault does not meet another one.
+  if (contender.replicate && scenario.events.size() == 1 && random.percent(60))
+    contender.replicate->ack = random.percent(50) ? Ack::async : Ack::received;
   scenario.contenders.push_back(contender);
   scenario.modelled_volume_bytes = scenario.volume_bytes;
   return scenario;
