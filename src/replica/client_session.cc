@@ -59,7 +59,8 @@ Task<void> ClientDoor::serve(Session& session, ClientHello hello) {
     (void)co_await session.send_now(encode(core_.epoch(), answer), core_.now() + core_.lease());
     co_return;
   }
-  session.send(encode(core_.epoch(), Attached{core_.config.self, core_.volume_bytes, primary_ != nullptr ? primary_->reign() : 0}));
+  session.send(encode(core_.epoch(),
+                      Attached{core_.config.self, core_.volume_bytes, primary_ != nullptr ? primary_->reign() : 0}));
   co_await requests(session, hello.attachment);
   current_ = nullptr;
   free_.wake_all();

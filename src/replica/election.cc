@@ -10,7 +10,7 @@ namespace resilver::replica {
 
 // When this node should look at the record: at its start, after a grace without beacons, at once after a resignation.
 Nanos Election::due() const {
-  if (core_.handed) return core_.now();
+  if (core_.handed) return 0;
   if (core_.primary_resigned || core_.force_promotion) return next_ask_;
   if (secondary_.active() || core_.last_heard > started_) return std::max(next_ask_, core_.last_heard + core_.grace());
   return next_ask_;

@@ -80,18 +80,19 @@ struct NodeSpec {
   Position where;
 };
 
-// When a replicated write is acknowledged: durable on all in sync; on a majority; received by all in sync; durable on the primary.
+// When a replicated write is acknowledged: durable on all in sync; on a majority; received by all in sync; durable on the
+// primary.
 enum class Ack : std::uint8_t { durable, quorum, received, async };
 
 struct ReplicateSpec {
   Ack ack = Ack::durable;
-  std::string primary;            // name of the node that serves first
-  Nanos detect = kSecond;         // time in which the loss of a peer is noticed
-  Nanos lease = 0;                // derived: 4/5 of detect
-  Nanos grace = 0;                // derived: detect, so that grace >= 1.25 x lease
+  std::string primary;             // name of the node that serves first
+  Nanos detect = kSecond;          // time in which the loss of a peer is noticed
+  Nanos lease = 0;                 // derived: 4/5 of detect
+  Nanos grace = 0;                 // derived: detect, so that grace >= 1.25 x lease
   Nanos congestion = 5 * kSecond;  // a peer with a write unanswered for so long leaves the set
   std::uint32_t min_in_sync = 1;   // fewer members in sync than this: no writes
-  std::string link;               // name of the link between replicas
+  std::string link;                // name of the link between replicas
 };
 
 // Nodes that share their power and their fate.

@@ -41,13 +41,13 @@ std::string test_name(std::string scenario) {
 
 // A run of the program in the real world.
 struct RealRun {
-  explicit RealRun(const std::string& name)
-      : program(words(name, work)) {}
+  explicit RealRun(const std::string& name) : program(words(name, work)) {}
   static std::vector<std::string> words(const std::string& name, const Directory& work) {
     std::vector<std::string> all = {"run", "scenarios/" + name + ".toml", "--time", "real", "--json", "--quiet"};
     all.insert(all.end(), {"--work", work.path()});
     // Sixteen contenders one after another take two and a half minutes.
-    if (name == "what-an-ack-promises") all.insert(all.end(), {"--only", "async_1ms,received_1ms,durable_1ms,quorum_1ms"});
+    if (name == "what-an-ack-promises")
+      all.insert(all.end(), {"--only", "async_1ms,received_1ms,durable_1ms,quorum_1ms"});
     return all;
   }
   Directory work;

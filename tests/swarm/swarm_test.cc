@@ -123,7 +123,8 @@ TEST_P(SwarmFinds, ThePlantedBug) {
     const std::string wrong = complaint(random_scenario(seed, GetParam().kind), run(seed, GetParam().kind));
     if (wrong.empty()) continue;
     planted_bug_now = PlantedBug::none;
-    EXPECT_EQ(complaint(random_scenario(seed, GetParam().kind), run(seed, GetParam().kind)), "") << "the seed must be green without the bug";
+    EXPECT_EQ(complaint(random_scenario(seed, GetParam().kind), run(seed, GetParam().kind)), "")
+        << "the seed must be green without the bug";
     std::printf("%s found by seed %llu: %s\n", GetParam().name, static_cast<unsigned long long>(seed), wrong.c_str());
     return;
   }
