@@ -187,7 +187,8 @@ struct AssembleOptions {
   // Start a parity array that is dirty and degraded (rule 4), and take the freshest stale or faulty disks back while too few
   // are current: what they missed is lost, lost blocks may then be wrong.
   bool force = false;
-  // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A dirty
+  // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A journal is
+  // not replayed: with a member lost, what was being written at a crash may then read wrong. A dirty
   // array reads as it lies there.
   bool read_only = false;
 };

@@ -226,12 +226,19 @@ Task<Status> Core::make_journal(const MemberDisk& given) {
 
 // Replays what was in flight. An array whose journal is lost goes on without: the caller has asked for that.
 Task<Status> Core::open_journal() {
-  Member* disk = journal_disk();
-  if (disk == nullptr || (common_.feature_map & kFeatureJournal) == 0) {
+  Member* disk = (common_.feature_map & kFeatureJournal) != 0 ? journal_disk() : nullptr;
+  for (const auto& member : members_) {
+    if (member->state == MemberState::journal && member.get() != disk) member->state = MemberState::faulty;
+  }
+  if (disk == nullptr) {
     for (auto& role : common_.roles) {
       if (role == kRoleJournal) role = kRoleFaulty;
     }
     co_return Status{};
+  }
+  if (disk->super.data_size_sectors * kSectorBytes < Journal::kLeastBytes) {
+    co_return fail(Errc::bad_input, fmt::format("{}: superblock: data_size {} sectors: too small for a journal",
+                                                disk->name, disk->super.data_size_sectors));
   }
   use_journal(*disk, disk->super.recovery_offset_sectors);
   if (read_only_) co_return Status{};

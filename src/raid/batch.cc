@@ -70,8 +70,6 @@ void Batch::write_spans(Member& member, std::uint64_t base, std::span<const Span
   const auto first =
       std::min_element(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
   if (Member* twin = also_written(member, base + first->begin)) write_spans(*twin, base, spans, fua);
-  if (spans.empty()) return;
-  if (Member* twin = also_written(member, base + spans.front().begin)) write_spans(*twin, base, spans, fua);
   Leaf* leaf = nullptr;
   std::uint64_t begin = 0;
   std::uint64_t reach = 0;

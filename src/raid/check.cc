@@ -132,6 +132,7 @@ Task<void> Core::finish_resync() {
   emit(EventKind::resync_finished, {}, geometry_.sync_bytes());
   last_write_ = scheduler_.now();
   house_event_.wake_all();
+  if (journal_) dirty_ = dirty_durable_ = false;  // from here on the journal covers what is being written
   if (!dirty_) co_await commit();
   if (redundancy_full()) emit(EventKind::redundancy_full);
 }
@@ -150,6 +151,7 @@ Task<Status> Core::scrub(ScrubOptions options) {
   pass.total = geometry_.sync_bytes();
   co_await run_pass(pass);
   const bool whole = !interrupted(pass);
+  if (whole && options.repair && journal_) co_await journal_->trim();  // an old record would undo the repair
   if (whole && options.repair) co_await flush_members(Cause::scrub);
   scrub_waiting_ = false;
   pass_event_.wake_all();

@@ -84,8 +84,8 @@ Journal::Record Journal::record_of(const BandWrite& write, ColumnSet writes, con
   const Geometry& geometry = core_.geometry();
   const Band& band = write.band;
   Record record;
+  // Lost columns too: the kernel skips rows of which no data is in the log, and their parity would go with them.
   for (const Span& span : write.spans) {
-    if (!writes.contains(span.column)) continue;
     const std::uint64_t logical = core_.logical_of(band.stripe, span.column, span.begin) / kSectorBytes;
     for (std::uint64_t row = 0; row < span.size(); row += kJournalBlockBytes) {
       add(record, PayloadType::data, logical + row / kSectorBytes, {span.payload->block(span.at + row)});
@@ -163,7 +163,10 @@ Task<bool> Journal::append(const BandWrite& write, ColumnSet writes, const Colum
     if (used_ == used) co_await space_event_.wait_until(core_.scheduler().now() + kSpaceWait);
   }
   if (failed_ || core_.failed()) co_return false;
-  if (used_ > size_ / kReclaimFraction && reclaiming_.available() != 0) core_.tasks().spawn(reclaim());
+  if (used_ > size_ / kReclaimFraction && !reclaim_queued_) {
+    reclaim_queued_ = true;
+    core_.tasks().spawn(reclaim());
+  }
   const Entry& place = reserve(sectors);
   entry.seq = place.seq;
   record.meta.seq = place.seq;
@@ -199,12 +202,16 @@ Task<bool> Journal::append_empty() {
 Task<void> Journal::reclaim() {
   co_await reclaiming_.acquire();
   SemaphoreGuard one(reclaiming_);
+  reclaim_queued_ = false;
   const auto open = std::find_if(entries_.begin(), entries_.end(), [](const Entry& entry) { return !entry.done; });
   auto moved = static_cast<std::size_t>(open - entries_.begin());
   if (failed_ || moved == 0) co_return;
   if (moved == entries_.size()) {
     if (moved == 1 && entries_.front().sectors == kJournalBlockSectors) co_return;  // empty already
     if (!co_await append_empty()) co_return;
+    // Others may have come in between, and may not be written yet.
+    while (moved > 0 && !entries_[moved].written) --moved;
+    if (moved == 0) co_return;
   } else if (!open->written && --moved == 0) {
     co_return;
   }
@@ -261,24 +268,30 @@ Task<Result<JournalMeta>> Journal::read_meta(std::uint64_t position) {
 
 // True: the whole record was there and has been applied. False: the log ends before it.
 Task<Result<bool>> Journal::replay_record(const JournalMeta& meta) {
-  const std::uint64_t bytes = (meta.sectors() - kJournalBlockSectors) * kSectorBytes;
-  if (bytes == 0) co_return true;
-  const Buffer pages = bytes <= BufferPool::kMaxBlock ? core_.pool().allocate(bytes) : Buffer();
-  if (!pages) co_return fail(Errc::limit, "no buffer for the journal");
-  const Errc status = co_await read(ring_add(meta.position_sectors, kJournalBlockSectors), pages);
-  if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
-  std::uint64_t at = 0;
+  std::vector<Buffer> pages;  // one block each, of large buffers
+  std::uint64_t position = ring_add(meta.position_sectors, kJournalBlockSectors);
+  for (std::uint64_t left = (meta.sectors() - kJournalBlockSectors) * kSectorBytes; left > 0;) {
+    const Buffer part = core_.pool().allocate(std::min<std::uint64_t>(left, BufferPool::kMaxBlock));
+    if (!part) co_return fail(Errc::limit, "no buffer for the journal");
+    const Errc status = co_await read(position, part);
+    if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
+    for (std::uint64_t at = 0; at < part.size(); at += kJournalBlockBytes) {
+      pages.push_back(part.slice(at, kJournalBlockBytes));
+    }
+    left -= part.size();
+    position = ring_add(position, part.size() / kSectorBytes);
+  }
+  std::size_t next = 0;
   for (const JournalPayload& payload : meta.payloads) {
-    for (std::uint32_t i = 0; i < payload.pages; ++i, at += kJournalBlockBytes) {
-      if (journal_checksum(seed_, pages.bytes().subspan(at, kJournalBlockBytes)) != payload.checksums[i])
-        co_return false;
+    for (std::uint32_t i = 0; i < payload.pages; ++i, ++next) {
+      if (journal_checksum(seed_, pages[next].bytes()) != payload.checksums[i]) co_return false;
     }
   }
   if (Status applied = co_await apply(meta, pages); !applied) co_return std::unexpected(applied.error());
   co_return true;
 }
 
-Task<Status> Journal::apply(const JournalMeta& meta, const Buffer& pages) {
+Task<Status> Journal::apply(const JournalMeta& meta, const std::vector<Buffer>& pages) {
   const Geometry& geometry = core_.geometry();
   std::vector<std::uint64_t> with_parity;  // rows, by member offset
   for (const JournalPayload& payload : meta.payloads) {
@@ -288,12 +301,12 @@ Task<Status> Journal::apply(const JournalMeta& meta, const Buffer& pages) {
   std::vector<std::pair<std::uint64_t, Buffer>> data_only;
   {
     Batch batch(core_, Cause::resync);
-    const auto put = [&](std::uint32_t slot, std::uint64_t offset, std::uint64_t at) {
+    const auto put = [&](std::uint32_t slot, std::uint64_t offset, std::size_t page) {
       Member* member = core_.slots()[slot];
       if (member == nullptr || !member->live()) return;
-      batch.write(*member, offset, pages.slice(at, kJournalBlockBytes), false);
+      batch.write(*member, offset, pages[page], false);
     };
-    std::uint64_t at = 0;
+    std::size_t at = 0;
     for (const JournalPayload& payload : meta.payloads) {
       const std::uint64_t location = payload.location_sectors * kSectorBytes;
       const bool parity = payload.type == PayloadType::parity;
@@ -304,16 +317,16 @@ Task<Status> Journal::apply(const JournalMeta& meta, const Buffer& pages) {
       if (parity) {
         const std::uint64_t stripe = geometry.stripe_of_member_offset(location);
         put(geometry.p_member(stripe), location, at);
-        if (payload.pages > 1) put(geometry.q_member(stripe), location, at + kJournalBlockBytes);
+        if (payload.pages > 1) put(geometry.q_member(stripe), location, at + 1);
       } else if (payload.pages != 0) {
         const Location place = geometry.map(location);
         if (std::binary_search(with_parity.begin(), with_parity.end(), place.member_offset)) {
           put(place.member, place.member_offset, at);
         } else {
-          data_only.emplace_back(location, pages.slice(at, kJournalBlockBytes));
+          data_only.emplace_back(location, pages[at]);
         }
       }
-      at += payload.pages * kJournalBlockBytes;
+      at += payload.pages;
     }
     co_await batch;
     core_.judge(batch);

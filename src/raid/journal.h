@@ -31,7 +31,8 @@ struct JournalEntry {
 
 class Journal {
  public:
-  static constexpr std::uint64_t kMinBytes = 4 << 20;  // of the journal disk's data area
+  static constexpr std::uint64_t kMinBytes = 4 << 20;    // of a new journal disk's data area
+  static constexpr std::uint64_t kLeastBytes = 3 << 20;  // of one that is there: two of the largest records
 
   // The log lies in the data area of `disk`, from `tail_sectors` on.
   Journal(Core& core, Member& disk, std::uint64_t tail_sectors);
@@ -84,7 +85,7 @@ class Journal {
   Task<Errc> read(std::uint64_t position, const Buffer& into);
   Task<Result<JournalMeta>> read_meta(std::uint64_t position);
   Task<Result<bool>> replay_record(const JournalMeta& meta);
-  Task<Status> apply(const JournalMeta& meta, const Buffer& pages);
+  Task<Status> apply(const JournalMeta& meta, const std::vector<Buffer>& pages);
 
   std::uint64_t ring_add(std::uint64_t position, std::uint64_t sectors) const noexcept {
     return position + sectors >= size_ ? position + sectors - size_ : position + sectors;
@@ -100,6 +101,7 @@ class Journal {
   std::uint64_t seq_ = 0;   // of the next record
   bool failed_ = false;
   bool replaying_ = false;
+  bool reclaim_queued_ = false;
   std::deque<Entry> entries_;    // from tail_ to head_, by seq
   std::uint64_t chain_end_ = 0;  // seq of the first entry that is not written
   Mutex reclaiming_;

@@ -83,7 +83,7 @@ Task<void> Core::write_superblocks() {
     judge(batch);
     for (const Batch::Failure& failure : batch.failures()) {
       if (failure.member->state == MemberState::spare) failure.member->state = MemberState::faulty;
-      if (failure.member->state == MemberState::journal) journal_->give_up(failure.status);
+      if (failure.member->state == MemberState::journal && journal_) journal_->give_up(failure.status);
     }
   }
   if (bitmap_) bitmap_->give_turn();
@@ -140,10 +140,13 @@ Task<bool> Core::add_bad(Member& member, std::uint64_t row_offset) {
 // Rows that were written anew are good again.
 Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet members) {
   for (const std::uint32_t slot : members) {
-    Member* member = slots_[slot];
-    if (member == nullptr || !member->live() || !member->has_bad(from, to)) continue;
-    member->bad.erase(member->bad.lower_bound(from), member->bad.lower_bound(to));
-    co_await write_bad_log(*member);
+    Member* const holder = slots_[slot];
+    if (holder == nullptr) continue;
+    for (Member* member : {holder, holder->twin}) {
+      if (member == nullptr || !member->live() || !member->has_bad(from, to)) continue;
+      member->bad.erase(member->bad.lower_bound(from), member->bad.lower_bound(to));
+      co_await write_bad_log(*member);
+    }
   }
 }
 

@@ -191,6 +191,9 @@ Task<void> Core::finish_replace(const Pass& pass) {
 // the array is written its superblocks say that everything may differ.
 Task<void> Core::checkpoint(Pass& pass) {
   const std::uint64_t reached = pass.retired;
+  // No record may know less of a member than its superblock is going to say: replay would put it over what was rebuilt.
+  if (journal_) co_await journal_->trim();
+  if (interrupted(pass)) co_return;
   if (pass.kind == RecoveryKind::resync) {
     if (co_await flush_members(pass.cause) != Errc::ok || interrupted(pass)) co_return;
     resync_reached_ = reached;

@@ -90,8 +90,11 @@ Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Caus
 Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
   for (std::uint32_t column = geometry_.data_disks(); column < geometry_.columns(); ++column) {
     Member* member = slots_[geometry_.member_of(stripe, column)];
-    if (member == nullptr || !member->holds(at + kRowBytes) || member->has_bad(at, at + kRowBytes)) continue;
-    co_await add_bad(*member, at);  // a member that cannot note it is faulty
+    if (member == nullptr || !member->holds(at + kRowBytes)) continue;
+    Member* twin = member->twin != nullptr && at < member->twin->watermark ? member->twin : nullptr;
+    // A member that cannot note it is faulty.
+    if (!member->has_bad(at, at + kRowBytes)) co_await add_bad(*member, at);
+    if (twin != nullptr && twin->live() && !twin->has_bad(at, at + kRowBytes)) co_await add_bad(*twin, at);
   }
   co_return !failed_;
 }

@@ -30,7 +30,10 @@ ColumnSet Core::touched(const Transfer& transfer, const Band& band) const noexce
 
 bool Core::has_bad(const Band& band) const noexcept {
   return std::any_of(slots_.begin(), slots_.end(), [&](const Member* member) {
-    return member != nullptr && member->has_bad(band.base + band.begin, band.base + band.end);
+    if (member == nullptr) return false;
+    const std::uint64_t begin = band.base + band.begin;
+    const std::uint64_t end = band.base + band.end;
+    return member->has_bad(begin, end) || (member->twin != nullptr && member->twin->has_bad(begin, end));
   });
 }
 
@@ -246,6 +249,8 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   const bool skip_parity = planted(PlantedBug::parity_not_updated_degraded) && !lost.empty();
   JournalEntry entry;
   const bool logged = journal_ && !journal_->replaying();
+  // A record that leaves a member out must not be durable before that member is durably excluded: replay would count on it.
+  if (logged) co_await settle(faults_settled_);
   if (logged && !co_await journal_->append(write, writes, columns, entry)) co_return Errc::unavailable;
   Batch batch(*this, Cause::foreground);
   for (const std::uint32_t column : writes) {
