@@ -129,7 +129,7 @@ std::int64_t Shipped::virtual_ms_ = 0;
 TEST_P(Shipped, HoldsInVirtualTime) {
   const RunResults& results = first_run(GetParam());
   EXPECT_EQ(exit_code(results), 0);
-  EXPECT_GE(results.contenders.size(), 2u);
+  EXPECT_GE(results.contenders.size(), 1u);
   for (const ContenderResult& contender : results.contenders) {
     EXPECT_EQ(contender.inconclusive, "") << contender.name;
     EXPECT_GT(contender.oracle.requests, 0u) << contender.name;
@@ -171,7 +171,9 @@ TEST_P(Shipped, HoldsInTheRealWorld) {
   for (const auto& verdict : results.at("expectations")) {
     const std::string outcome = verdict.at("outcome");
     // Times are told and not judged here: the machine may be busy with other tests.
-    const bool elsewhere = outcome == "left out" && verdict.at("detail") == "asked in virtual time only";
+    const std::string detail = verdict.at("detail");
+    const bool elsewhere = outcome == "left out" && (detail == "asked in virtual time only" ||
+                                                     detail.ends_with("was left out"));  // of a run of some contenders
     EXPECT_TRUE(outcome == "passed" || elsewhere || (outcome == "measured, not judged" && verdict.at("timing") == true))
         << verdict.at("check") << " " << outcome << ": " << verdict.at("detail");
     if (outcome == "passed") ++judged;
