@@ -161,8 +161,23 @@ std::string InteropTest::random_file(std::uint64_t bytes) {
   return path;
 }
 
+static constexpr int kCrashesForgiven = 3;  // in one run of all tests
+
+// user-mode-linux loses a process to SIGSEGV now and then (cmp, its shell: about one command in some thousands, no fixed one).
+// That says nothing about images: such a test is skipped and tells why. Often, it is no accident any more, and a failure.
+static void give_no_verdict_if_crashed(const Reply& reply) {
+  static int crashes = 0;
+  const bool crashed = reply.status == 139 || reply.out.find("Segmentation fault") != std::string::npos;
+  if (!crashed || ++crashes > kCrashesForgiven) return;
+  const char* reason = "no verdict: a program of the guest died of SIGSEGV, which user-mode-linux sometimes does";
+  GTEST_MESSAGE_(reason, testing::TestPartResult::kSkip) << "\n" << reply.out;
+  throw testing::AssertionException(testing::TestPartResult(testing::TestPartResult::kSkip, __FILE__, __LINE__,
+                                                            reason));  // ends the test, no failure
+}
+
 std::string InteropTest::md(const std::string& script, int seconds) {
   const Reply reply = Guest::shared().run(script, seconds);
+  give_no_verdict_if_crashed(reply);
   EXPECT_EQ(reply.status, 0) << "in the guest: " << script << "\n" << reply.out;
   return reply.out;
 }
