@@ -187,9 +187,8 @@ struct AssembleOptions {
   // Start a parity array that is dirty and degraded (rule 4), and take the freshest stale or faulty disks back while too few
   // are current: what they missed is lost, lost blocks may then be wrong.
   bool force = false;
-  // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A journal is
-  // not replayed: with a member lost, what was being written at a crash may then read wrong. A dirty
-  // array reads as it lies there.
+  // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A dirty array
+  // reads as it lies there. A journal is not replayed: with a member lost, what was being written at a crash may read wrong.
   bool read_only = false;
 };
 
@@ -248,10 +247,9 @@ class Array final : public BlockDevice {
 
   std::uint64_t size_bytes() const noexcept override;
 
-  // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then
-  // reads of what members still hold are answered), limit (no buffers),
-  // closed (stopping), read_only (assembled so; flushes then succeed); RAID 0 passes its member's error on. A
-  // failed request may have been done in part.
+  // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
+  // members still hold are answered; or the journal is lost), limit (no buffers), closed (stopping), read_only (assembled so;
+  // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
   void submit(IoRequest& request) noexcept override;
 

@@ -197,12 +197,6 @@ static Task<Result<std::uint32_t>> read_bitmap_chunk(BufferPool& pool, const Sup
 
 // ---- the journal's disk -----------------------------------------------------------------------------------------------
 
-Member* Core::journal_disk() const noexcept {
-  const auto found = std::find_if(members_.begin(), members_.end(),
-                                  [](const auto& member) { return member->state == MemberState::journal; });
-  return found == members_.end() ? nullptr : found->get();
-}
-
 void Core::use_journal(Member& disk, std::uint64_t tail_sectors) {
   consistency_ = Consistency::journal;
   journal_ = std::make_unique<Journal>(*this, disk, tail_sectors);
@@ -226,7 +220,7 @@ Task<Status> Core::make_journal(const MemberDisk& given) {
 
 // Replays what was in flight. An array whose journal is lost goes on without: the caller has asked for that.
 Task<Status> Core::open_journal() {
-  Member* disk = (common_.feature_map & kFeatureJournal) != 0 ? journal_disk() : nullptr;
+  Member* disk = (common_.feature_map & kFeatureJournal) != 0 ? first_that_is(MemberState::journal) : nullptr;
   for (const auto& member : members_) {
     if (member->state == MemberState::journal && member.get() != disk) member->state = MemberState::faulty;
   }
@@ -381,7 +375,8 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   core->read_only_ = options.read_only;
   co_await core->add_members(given, found);
   if (Status enough = core->check_enough(); !enough) co_return std::unexpected(enough.error());
-  const bool journal_lost = (fresh.feature_map & kFeatureJournal) != 0 && core->journal_disk() == nullptr;
+  const bool journal_lost =
+      (fresh.feature_map & kFeatureJournal) != 0 && core->first_that_is(MemberState::journal) == nullptr;
   if (journal_lost && !options.force && !options.read_only) {
     co_return fail(Errc::unavailable,
                    "the journal disk is missing: parity may not match what was being written; force starts without it");

@@ -159,6 +159,7 @@ class Core {
 
   // ---- for the journal ----
   Task<void> commit() { return settle(++sb_wanted_); }  // writes all superblocks
+  Task<Buffer> metadata_block();                        // kBlockBytes; waits while memory is short
   void journal_failed(Member& disk, Errc why);
   Task<Errc> write_unlogged(std::uint64_t logical, Buffer block);
   std::uint64_t logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept;
@@ -189,7 +190,6 @@ class Core {
   void seat(Member& member, const DiskFound& found);
   Status check_enough() const;
   Task<Status> open_bitmap();
-  Member* journal_disk() const noexcept;
   void use_journal(Member& disk, std::uint64_t tail_sectors);
   Task<Status> make_journal(const MemberDisk& given);
   Task<Status> open_journal();
@@ -201,7 +201,6 @@ class Core {
   std::uint32_t free_number() const noexcept;
   Status check_new(const MemberDisk& disk);
   void forget(Member& member);
-  Member* any_spare() const noexcept;
   void wake_manager() noexcept {
     manager_idle_ = false;
     manager_event_.wake_all();
@@ -210,10 +209,7 @@ class Core {
   void end_replacement(Member& member);
 
   // io.cc
-  struct Rows {
-    std::uint64_t begin, end;
-  };
-  Rows rows_of(const IoRequest& request) const noexcept;
+  MemberRange rows_of(const IoRequest& request) const noexcept;
   Op& take_op(IoRequest& request) noexcept;
   void begin(Op& op) noexcept;
   void finish(Op& op, Errc status) noexcept;
@@ -305,6 +301,7 @@ class Core {
   void mark_faulty(Member& member, Errc why);
   MemberSet lost_for(std::uint64_t begin, std::uint64_t end) const noexcept;
   Member* find(const std::string& disk_name) const noexcept;
+  Member* first_that_is(MemberState state) const noexcept;  // null: none
   std::uint32_t redundancy_left() const noexcept;
   bool too_many_lost() const noexcept;
   bool survives_without(const Member& member) const noexcept;

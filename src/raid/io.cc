@@ -63,10 +63,9 @@ void Core::submit(IoRequest& request) noexcept {
 }
 
 // What a request locks: the stripes that it touches, as a range of the members' data areas; RAID 1 and 10: its own range.
-Core::Rows Core::rows_of(const IoRequest& request) const noexcept {
+MemberRange Core::rows_of(const IoRequest& request) const noexcept {
   if (geometry_.is_mirrored()) return {request.offset, request.offset + request.length};  // see mirror.cc
-  const MemberRange range = geometry_.member_range(request.offset, request.offset + request.length);
-  return {range.begin, range.end};
+  return geometry_.member_range(request.offset, request.offset + request.length);
 }
 
 void Core::begin(Op& op) noexcept {
@@ -80,7 +79,7 @@ void Core::begin(Op& op) noexcept {
     tasks_.spawn(run_slow(op));
     return;
   }
-  const Rows rows = rows_of(request);
+  const MemberRange rows = rows_of(request);
   op.begin = rows.begin;
   op.end = rows.end;
   op.exclusive = request.op != IoOp::read;

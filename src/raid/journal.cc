@@ -13,19 +13,6 @@ constexpr std::uint64_t kReclaimFraction = 4;  // space is won back when a quart
 constexpr Nanos kSpaceWait = 10 * kMillisecond;
 constexpr std::uint64_t kSeqGap = 10'000;  // after recovery, so that no old record can follow a new one (md's too)
 
-Task<Buffer> block_from(Core& core) {
-  Buffer block = core.pool().allocate(kJournalBlockBytes);
-  while (!block) {
-    co_await sleep_for(core.scheduler(), kMillisecond);
-    block = core.pool().allocate(kJournalBlockBytes);
-  }
-  co_return block;
-}
-
-void encode(const JournalMeta& meta, std::uint32_t seed, const Buffer& block) {
-  encode_journal_meta(meta, seed, std::span<std::byte, kJournalBlockBytes>(block.data(), kJournalBlockBytes));
-}
-
 }  // namespace
 
 Journal::Journal(Core& core, Member& disk, std::uint64_t tail_sectors)
@@ -109,19 +96,26 @@ Journal::Record Journal::record_of(const BandWrite& write, ColumnSet writes, con
   return record;
 }
 
-Journal::Entry& Journal::reserve(std::uint64_t sectors) {
-  entries_.push_back({seq_++, head_, sectors});
+// Gives a record its place in the chain and writes it; true if it is durable there.
+Task<bool> Journal::log(Record& record, const Buffer& block) {
+  const std::uint64_t sectors = record.meta.sectors();
+  record.meta.seq = seq_++;
+  record.meta.position_sectors = head_;
+  entries_.push_back({record.meta.seq, head_, sectors});
   head_ = ring_add(head_, sectors);
   used_ += sectors;
-  return entries_.back();
+  encode_journal_meta(record.meta, seed_, std::span<std::byte, kJournalBlockBytes>(block.data(), kJournalBlockBytes));
+  if (!co_await write_record(record, block)) co_return false;
+  written(record.meta.seq);
+  co_return true;
 }
 
 // Writes a record at its position; true if all of it is durable. The ring's end may be anywhere in it.
-Task<bool> Journal::write_record(const Record& record, const Buffer& meta_block) {
+Task<bool> Journal::write_record(const Record& record, const Buffer& block) {
   Batch batch(core_, Cause::metadata);
   std::uint64_t at = record.meta.position_sectors * kSectorBytes;
   const std::uint64_t end = size_ * kSectorBytes;
-  std::vector<Buffer> run{meta_block};
+  std::vector<Buffer> run{block};
   std::uint64_t run_at = at;
   at += kJournalBlockBytes;
   const auto send = [&] {
@@ -152,9 +146,9 @@ void Journal::written(std::uint64_t seq) {
   if (chain_end_ != before) chain_event_.wake_all();
 }
 
-Task<bool> Journal::append(const BandWrite& write, ColumnSet writes, const Columns& columns, JournalEntry& entry) {
+Task<std::optional<std::uint64_t>> Journal::append(const BandWrite& write, ColumnSet writes, const Columns& columns) {
   Record record = record_of(write, writes, columns);
-  const Buffer block = co_await block_from(core_);
+  const Buffer block = co_await core_.metadata_block();
   const std::uint64_t sectors = record.meta.sectors();
   while (!failed_ && !core_.failed() && !fits(sectors)) {
     const std::uint64_t used = used_;
@@ -162,38 +156,28 @@ Task<bool> Journal::append(const BandWrite& write, ColumnSet writes, const Colum
     // Not for ever: nobody wins space back in an array that has failed.
     if (used_ == used) co_await space_event_.wait_until(core_.scheduler().now() + kSpaceWait);
   }
-  if (failed_ || core_.failed()) co_return false;
+  if (failed_ || core_.failed()) co_return std::nullopt;
   if (used_ > size_ / kReclaimFraction && !reclaim_queued_) {
     reclaim_queued_ = true;
     core_.tasks().spawn(reclaim());
   }
-  const Entry& place = reserve(sectors);
-  entry.seq = place.seq;
-  record.meta.seq = place.seq;
-  record.meta.position_sectors = place.position;
-  encode(record.meta, seed_, block);
-  if (!co_await write_record(record, block)) co_return false;
-  written(entry.seq);
-  while (!failed_ && chain_end_ <= entry.seq) co_await chain_event_.wait();
-  co_return !failed_;
+  if (!co_await log(record, block)) co_return std::nullopt;
+  while (!failed_ && chain_end_ <= record.meta.seq) co_await chain_event_.wait();
+  if (failed_) co_return std::nullopt;
+  co_return record.meta.seq;
 }
 
-void Journal::done(const JournalEntry& entry) {
-  entries_[entry.seq - entries_.front().seq].done = true;
+void Journal::done(std::uint64_t seq) {
+  entries_[seq - entries_.front().seq].done = true;
   space_event_.wake_all();
 }
 
 // An empty record: where the tail can stand when nothing else is in the log.
 Task<bool> Journal::append_empty() {
-  const Buffer block = co_await block_from(core_);
-  Entry& place = reserve(kJournalBlockSectors);
+  const Buffer block = co_await core_.metadata_block();
   Record record;
-  record.meta.seq = place.seq;
-  record.meta.position_sectors = place.position;
-  encode(record.meta, seed_, block);
-  if (!co_await write_record(record, block)) co_return false;
-  place.done = true;
-  written(record.meta.seq);
+  if (!co_await log(record, block)) co_return false;
+  done(record.meta.seq);
   co_return true;
 }
 
@@ -260,7 +244,7 @@ Task<Errc> Journal::read(std::uint64_t position, const Buffer& into) {
 }
 
 Task<Result<JournalMeta>> Journal::read_meta(std::uint64_t position) {
-  const Buffer block = co_await block_from(core_);
+  const Buffer block = co_await core_.metadata_block();
   const Errc status = co_await read(position, block);
   if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
   co_return decode_journal_meta(std::span<const std::byte, kJournalBlockBytes>(block.data(), kJournalBlockBytes), seed_);

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "async/sync.h"
@@ -23,11 +24,6 @@ namespace resilver::raid {
 class Core;
 struct BandWrite;
 struct Columns;
-
-// Names an append until done().
-struct JournalEntry {
-  std::uint64_t seq = 0;
-};
 
 class Journal {
  public:
@@ -43,10 +39,10 @@ class Journal {
   // runs. Errors: the journal disk's; unavailable (members fail meanwhile); corrupt.
   Task<Status> replay();
 
-  // Logs what store() is about to write and waits until it is durable; waits for space if need be. False: the journal has
-  // failed, and nothing may be written. After true, done() must follow.
-  Task<bool> append(const BandWrite& write, ColumnSet writes, const Columns& columns, JournalEntry& entry);
-  void done(const JournalEntry& entry);
+  // Logs what store() is about to write and waits until it is durable; waits for space if need be. Nothing: the journal (or
+  // the array) has failed, and nothing may be written. Else the record's number, with which done() must follow.
+  Task<std::optional<std::uint64_t>> append(const BandWrite& write, ColumnSet writes, const Columns& columns);
+  void done(std::uint64_t seq);
 
   // Waits until all that was appended before is done and durable on the members, and the log begins behind it.
   Task<void> trim();
@@ -75,9 +71,9 @@ class Journal {
 
   Record record_of(const BandWrite& write, ColumnSet writes, const Columns& columns) const;
   void add(Record& record, PayloadType type, std::uint64_t location_sectors, std::initializer_list<Buffer> pages) const;
-  Entry& reserve(std::uint64_t sectors);
+  Task<bool> log(Record& record, const Buffer& block);
   bool fits(std::uint64_t sectors) const noexcept { return used_ + sectors + kJournalBlockSectors <= size_; }
-  Task<bool> write_record(const Record& record, const Buffer& meta_block);
+  Task<bool> write_record(const Record& record, const Buffer& block);
   Task<bool> append_empty();
   Task<void> reclaim();
   void written(std::uint64_t seq);

@@ -226,6 +226,12 @@ Member* Core::find(const std::string& disk_name) const noexcept {
   return nullptr;
 }
 
+Member* Core::first_that_is(MemberState state) const noexcept {
+  const auto found =
+      std::find_if(members_.begin(), members_.end(), [state](const auto& member) { return member->state == state; });
+  return found == members_.end() ? nullptr : found->get();
+}
+
 MemberSet Core::lost_for(std::uint64_t, std::uint64_t end) const noexcept {
   MemberSet lost;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {

@@ -128,7 +128,7 @@ Task<bool> Core::take_spares() {
   bool taken = false;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     if (slots_[slot] != nullptr && slots_[slot]->live()) continue;
-    Member* spare = any_spare();
+    Member* spare = first_that_is(MemberState::spare);
     if (spare == nullptr) break;
     if (slots_[slot] != nullptr) slots_[slot]->replaced = true;
     spare->state = MemberState::rebuilding;
@@ -145,12 +145,6 @@ Task<bool> Core::take_spares() {
   co_return taken;
 }
 
-Member* Core::any_spare() const noexcept {
-  const auto found = std::find_if(members_.begin(), members_.end(),
-                                  [](const auto& member) { return member->state == MemberState::spare; });
-  return found == members_.end() ? nullptr : found->get();
-}
-
 Task<Status> Core::replace_member(std::string disk_name) {
   if (read_only_) co_return refuse_read_only();
   if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
@@ -160,7 +154,7 @@ Task<Status> Core::replace_member(std::string disk_name) {
     co_return fail(Errc::unavailable, fmt::format("{}: not in sync ({})", disk_name, name(member->state)));
   }
   if (member->twin != nullptr) co_return fail(Errc::unavailable, disk_name + ": being replaced already");
-  Member* spare = any_spare();
+  Member* spare = first_that_is(MemberState::spare);
   if (spare == nullptr) co_return fail(Errc::unavailable, disk_name + ": there is no spare to replace it with");
   spare->state = MemberState::replacement;
   spare->slot = member->slot;

@@ -7,6 +7,16 @@ namespace resilver::raid {
 
 // ---- superblocks --------------------------------------------------------------------------------------------------------
 
+// Superblocks, bad-block logs and the journal's meta blocks are one block each.
+Task<Buffer> Core::metadata_block() {
+  Buffer block = pool_.allocate(kBlockBytes);
+  while (!block) {
+    co_await sleep_for(scheduler_, kMillisecond);
+    block = pool_.allocate(kBlockBytes);
+  }
+  co_return block;
+}
+
 std::uint64_t Core::unix_seconds() const noexcept {
   return tuning_.unix_time_at_zero + static_cast<std::uint64_t>(scheduler_.now() / kSecond);
 }
@@ -55,14 +65,7 @@ Task<void> Core::write_superblocks() {
   if (bitmap_) co_await bitmap_->take_turn();  // the header shares its block with bits
   // Memory first: what is written is to be of one moment.
   std::vector<Buffer> blocks;
-  while (blocks.size() < members_.size() + 1) {
-    Buffer block = pool_.allocate(kSuperblockBytes);
-    if (block) {
-      blocks.push_back(std::move(block));
-    } else {
-      co_await sleep_for(scheduler_, kMillisecond);
-    }
-  }
+  while (blocks.size() < members_.size() + 1) blocks.push_back(co_await metadata_block());
   const std::uint64_t covers = sb_wanted_;
   ++common_.events;
   common_.utime = unix_seconds();
@@ -99,11 +102,7 @@ Task<bool> Core::write_bad_log(Member& member) {
   // Two writes of one log are never in flight together: the older one could land last.
   co_await bad_log_turn_.acquire();
   SemaphoreGuard turn(bad_log_turn_);
-  Buffer block = pool_.allocate(kBadBlockLogBytes);
-  while (!block) {
-    co_await sleep_for(scheduler_, kMillisecond);
-    block = pool_.allocate(kBadBlockLogBytes);
-  }
+  const Buffer block = co_await metadata_block();
   std::vector<BadRange> ranges;
   for (const std::uint64_t offset : member.bad) {
     const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;

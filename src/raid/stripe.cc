@@ -247,11 +247,13 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   const Band& band = write.band;
   const MemberSet lost = lost_for(band.base + band.begin, band.base + band.end);
   const bool skip_parity = planted(PlantedBug::parity_not_updated_degraded) && !lost.empty();
-  JournalEntry entry;
-  const bool logged = journal_ && !journal_->replaying();
-  // A record that leaves a member out must not be durable before that member is durably excluded: replay would count on it.
-  if (logged) co_await settle(faults_settled_);
-  if (logged && !co_await journal_->append(write, writes, columns, entry)) co_return Errc::unavailable;
+  std::optional<std::uint64_t> record;
+  if (journal_ && !journal_->replaying()) {
+    // A record that leaves a member out must not be durable before that member is durably excluded: replay would count on it.
+    co_await settle(faults_settled_);
+    record = co_await journal_->append(write, writes, columns);
+    if (!record) co_return Errc::unavailable;
+  }
   Batch batch(*this, Cause::foreground);
   for (const std::uint32_t column : writes) {
     Member* member = slots_[geometry_.member_of(band.stripe, column)];
@@ -264,7 +266,7 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   }
   co_await batch;
   judge(batch);
-  if (logged) journal_->done(entry);
+  if (record) journal_->done(*record);
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }
 
