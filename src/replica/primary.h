@@ -87,7 +87,11 @@ class Primary {
   void give_up_joiners() noexcept;
 
   // ---- for the node's operator: replica.h ----
-  Task<Result<VerifyReport>> verify(bool repair);        // verify.cc
+  Task<Result<VerifyReport>> verify(bool repair);  // verify.cc
+  void end_verify() noexcept { end_verify_ = true; }
+  bool verifying() const noexcept { return verifying_; }
+  std::uint64_t verify_done() const noexcept { return verify_done_; }
+  std::uint64_t verify_total() const noexcept { return verify_total_; }
   Task<Status> resolve(NodeId peer, Resolution choice);  // split_brain.cc
   // Changes the mode, or hands over to a member, as soon as that is safe. For a handover a second call counts only after
   // the first has failed.
@@ -176,6 +180,8 @@ class Primary {
   bool open_ = false;  // all members told their recent writes
   bool reconciled_ = false;
   bool verifying_ = false;
+  bool end_verify_ = false;
+  std::uint64_t verify_done_ = 0, verify_total_ = 0;
   NodeId hand_over_ = kNoNode;  // whose side of a split brain was chosen
   ExtentSet unsettled_;
   std::deque<Extent> urgent_;

@@ -281,6 +281,33 @@ Task<Result<VerifyReport>> Replica::verify(bool repair) {
   co_return report;
 }
 
+void Replica::end_verify() noexcept {
+  if (impl_->primary != nullptr) impl_->primary->end_verify();
+}
+
+Task<Status> Replica::invalidate(bool full) {
+  Core& core = impl_->core;
+  if (core.role == Role::primary || core.stand_alone())
+    co_return fail(Errc::invalid_argument, "the primary's copy is the volume: another node must be the primary first");
+  if (!core.other_history.empty())
+    co_return fail(Errc::invalid_argument, "there is a split brain: choose a side first");
+  const bool follows = core.role == Role::secondary || core.role == Role::joining;
+  if (!follows || core.now() >= core.last_heard + core.lease())
+    co_return fail(Errc::unavailable, "no primary is heard that could bring this copy up to date");
+  do {  // again, if a copy into this one ended in between
+    const Errc stored = co_await core.metadata.update([full](Superblock& s) {
+      s.inconsistent = !full;  // without a generation and consistent is what a new disk is
+      s.resync_id = 0;
+      s.history.clear();
+      s.position = {};
+    });
+    if (stored != Errc::ok) co_return fail(stored, "the metadata cannot be written");
+    core.position = {};
+    co_await impl_->secondary.expel();  // the next session makes this node a joiner
+  } while (!core.metadata.now().fresh());
+  co_return Status{};
+}
+
 Task<Status> Replica::promote_by_force() {
   Core& core = impl_->core;
   if (core.stand_alone() || core.role == Role::primary) co_return Status{};
@@ -334,6 +361,9 @@ ReplicaStatus Replica::status() const {
     s.in_sync = impl_->primary->members();
     s.ack = impl_->primary->record().ack;
     s.peers = impl_->primary->peers();
+    s.verifying = impl_->primary->verifying();
+    s.verify_done_bytes = impl_->primary->verify_done();
+    s.verify_total_bytes = impl_->primary->verify_total();
     s.redundancy = s.in_sync.count() - 1;
   }
   s.replication_bytes = core.replication_bytes;

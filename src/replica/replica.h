@@ -142,6 +142,8 @@ struct ReplicaStatus {
   std::uint64_t dirty_bits = 0;         // intent bits set
   bool inconsistent = false;            // a resync into this copy has not ended
   bool device_failed = false;
+  bool verifying = false;  // a primary's view, with how far it is (all members together)
+  std::uint64_t verify_done_bytes = 0, verify_total_bytes = 0;
   bool diverged = false;         // split brain, and another node holds the record: this copy is read-only
   std::uint64_t lost_bytes = 0;  // blocks recorded as unreadable on every copy; a write heals
   std::uint64_t refusals = 0;    // sessions ended because of what the peer sent
@@ -175,8 +177,15 @@ class Replica {
 
   // ---- for the operator, on the node's scheduler while run() is under way; the Replica must outlive the call ----
   // Compares the members with this primary's copy while I/O goes on, at the pace of resync; with `repair`, makes what differs
-  // as it is here. Errors: not_primary, busy (one at a time), closed, timeout (no member was compared to its end).
+  // as it is here. Errors: not_primary, busy (one at a time), cancelled (end_verify()), closed, timeout (no
+  // member was compared to its end).
   Task<Result<VerifyReport>> verify(bool repair);
+  // Ends a verify under way after the window that it is in.
+  void end_verify() noexcept;
+  // Gives this copy up and lets the primary bring it up to date: block by block where it differs, or (`full`) everything. It
+  // leaves the set until then. ok when that is durable; the copying follows by itself. Errors: invalid_argument (this is
+  // the primary, or there is a split brain), unavailable (no primary is heard), the device's.
+  Task<Status> invalidate(bool full);
   // Makes this node primary with itself as the only member, whatever the others hold: the last resort, and the one way to
   // a split brain. Errors: unavailable (no arbiter, or this copy is new, half-copied or failed), busy (it hears a primary).
   Task<Status> promote_by_force();

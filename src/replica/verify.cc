@@ -94,14 +94,21 @@ Task<Errc> Primary::verify_window(PeerLink& link, Extent window, bool exclusive,
 Task<Result<VerifyReport>> Primary::verify(bool repair) {
   if (verifying_) co_return fail(Errc::busy, "a verify is running");
   verifying_ = true;
+  end_verify_ = false;
+  verify_done_ = 0;
+  verify_total_ = core_.volume_bytes * (members().count() - 1);
   VerifyReport report;
   report.repairing = repair;
   Errc status = Errc::ok;
   while ((!open_ || !reconciled_) && !lost_.is_set()) co_await changed_.wait_until(core_.now() + core_.beacon());
   for (auto& link : links_) {
-    if (!members().contains(link->id()) || lost_.is_set()) continue;
+    if (!members().contains(link->id()) || lost_.is_set() || end_verify_) continue;
     Errc peer_status = Errc::ok;
     for (std::uint64_t at = 0; at < core_.volume_bytes && peer_status == Errc::ok && !lost_.is_set(); at += kWindow) {
+      if (end_verify_) {
+        peer_status = Errc::cancelled;
+        break;
+      }
       const Extent window{at, std::min(kWindow, core_.volume_bytes - at)};
       co_await link->pace(window.length);
       peer_status = co_await verify_window(*link, window, false, report);
@@ -109,6 +116,7 @@ Task<Result<VerifyReport>> Primary::verify(bool repair) {
       if (peer_status == Errc::corrupt || peer_status == Errc::medium)
         peer_status = co_await verify_window(*link, window, true, report);
       if (peer_status == Errc::ok) report.compared_bytes += window.length;
+      verify_done_ += window.length;
     }
     if (report.repaired_bytes != 0) link->send(ReconcileDone{});  // the copies need no settling
     if (peer_status == Errc::ok) {
@@ -119,6 +127,7 @@ Task<Result<VerifyReport>> Primary::verify(bool repair) {
   }
   verifying_ = false;
   if (lost_.is_set()) co_return fail(Errc::not_primary, "the volume was handed over during the verify");
+  if (end_verify_) co_return fail(Errc::cancelled, "the verify was ended early");
   if (status != Errc::ok && report.compared.count() == 0)
     co_return fail(status, "no peer could be compared to its end");
   co_return report;

@@ -331,7 +331,7 @@ const char* resync_why_name(ResyncWhy why) noexcept {
     case ResyncWhy::checksum_generation: return "checksum: generation not in the history";
     case ResyncWhy::checksum_bits_cleared: return "checksum: intent bits were cleared since";
     case ResyncWhy::checksum_geometry: return "checksum: other intent bit geometry";
-    case ResyncWhy::checksum_interrupted: return "checksum: a copy of everything broke off";
+    case ResyncWhy::checksum_interrupted: return "checksum: a copy of everything broke off, or was given up";
     case ResyncWhy::resumed: return "resumed: the copy that broke off";
     case ResyncWhy::diverged: return "split brain";
   }
