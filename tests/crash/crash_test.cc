@@ -45,6 +45,14 @@ TEST(Crash, Raid10OfThreeWithBitmap) {
 TEST(Crash, Raid5WithBitmap) { expect_safe({.consistency = Consistency::bitmap, .power = false}); }
 TEST(Crash, Raid6WithResync) { expect_safe({.level = Level::raid6, .members = 5, .power = false}); }
 
+// A member dies in the middle of the work and is there again after the cut, with what it missed (rule 2).
+constexpr Nanos kMeanwhile = 700 * kMicrosecond;
+TEST(AMemberDies, OfRaid1) { expect_safe({.level = Level::raid1, .members = 3, .dies_after = kMeanwhile}); }
+TEST(AMemberDies, OfRaid10) { expect_safe({.level = Level::raid10, .members = 4, .dies_after = kMeanwhile}); }
+TEST(AMemberDies, OfRaid6WithBitmap) {
+  expect_safe({.level = Level::raid6, .members = 5, .consistency = Consistency::bitmap, .dies_after = kMeanwhile});
+}
+
 // The tests must be able to fail: each of these bugs is seen by them.
 struct Planted {
   explicit Planted(PlantedBug bug) { planted_bug_now = bug; }

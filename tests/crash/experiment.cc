@@ -44,9 +44,10 @@ bool sector_is(const std::byte* sector, std::uint64_t address, std::uint64_t ver
 bool full_matrix() { return std::getenv("RESILVER_CRASH_FULL") != nullptr; }
 
 std::string Case::text() const {
-  return fmt::format("{} of {} disks, {}{}{}{}{}, seed {}", name(level), members, name(consistency),
+  return fmt::format("{} of {} disks, {}{}{}{}{}{}, seed {}", name(level), members, name(consistency),
                      lost > 0 ? fmt::format(", {} lost", lost) : "", added > 0 ? fmt::format(", {} added", added) : "",
-                     initial_sync ? ", first resync" : "", power ? "" : ", only the process dies", seed);
+                     initial_sync ? ", first resync" : "", power ? "" : ", only the process dies",
+                     dies_after > 0 ? fmt::format(", d1 dies after {} us", dies_after / kMicrosecond) : "", seed);
 }
 
 std::string Verdict::text() const {
@@ -128,12 +129,21 @@ Task<Opened> open_all(Env& env, const std::vector<std::string>& names) {
   co_return opened;
 }
 
+Task<void> fail_after(Env& env, fault::FaultyDisk& disk, Nanos after) {
+  co_await sleep_for(env.scheduler(), after);
+  disk.fail();
+}
+
 bool wants_recovery(const Case& which) { return which.added > 0 || which.initial_sync; }
 
 }  // namespace
 
 Task<void> Experiment::client_main(Env& env, Machine& machine, bool& started) {
-  const Opened opened = co_await open_all(env, machine.names);
+  Opened opened = co_await open_all(env, machine.names);
+  auto faulty = std::make_unique<fault::FaultyDisk>(env.scheduler(), std::move(opened.devices[1]));
+  fault::FaultyDisk& dying = *faulty;
+  opened.disks[1].device = faulty.get();
+  opened.devices[1] = std::move(faulty);
   const std::vector<MemberDisk>& disks = opened.disks;
   ArrayDisks parts;
   parts.members.assign(disks.begin(), disks.begin() + case_.members);
@@ -149,11 +159,14 @@ Task<void> Experiment::client_main(Env& env, Machine& machine, bool& started) {
   for (std::uint32_t i = 0; i < case_.added; ++i) EXPECT_TRUE(co_await array.add_disk(disks[case_.members + i]));
   if (case_.replaces()) EXPECT_TRUE(co_await array.replace_member(machine.names[0]));
   started = true;
+  TaskGroup death(env.scheduler());
+  if (case_.dies_after > 0) death.spawn(fail_after(env, dying, case_.dies_after));
   const std::uint64_t chunk = kChunk / kBlockBytes;
   const std::uint64_t stripe = case_.level == Level::raid1 ? chunk : array.geometry().stripe_data_bytes() / kBlockBytes;
   co_await client.run(make_script(case_.seed, ledger_.size(), stripe, chunk, case_.rounds));
   if (wants_recovery(case_)) co_await array.recovered();
   co_await sleep_for(env.scheduler(), 100 * kMillisecond);
+  co_await death.join();
   co_await array.stop();
   made->reset();
 }
@@ -312,7 +325,8 @@ Task<Experiment::Seen> Experiment::look(Env& env, const Machine& machine, Images
 Task<void> Experiment::judge_whole(Env& env, const Machine& machine, const Images& images) {
   Images after = images;
   const Seen seen = co_await look(env, machine, after, {}, false);
-  if (refused(seen) && case_.parity() && !case_.journal() && case_.lost > 0) {
+  const bool degraded = case_.lost > 0 || case_.dies_after > 0;
+  if (refused(seen) && case_.parity() && !case_.journal() && degraded) {
     ++verdict_.refused;
     co_await judge_forced(env, machine, images, {});
     co_return;
@@ -325,7 +339,7 @@ Task<void> Experiment::judge_whole(Env& env, const Machine& machine, const Image
   check_content(seen.recovered, "all disks, recovered");
   check_same(seen.at_once, seen.recovered, "all disks, recovered");
   complain(verdict_.mismatches, seen.mismatches, "all disks, recovered", "sectors of redundancy that do not match");
-  const bool can_be_whole = case_.level != Level::raid0 && case_.lost <= case_.added;
+  const bool can_be_whole = case_.level != Level::raid0 && case_.lost <= case_.added && case_.dies_after == 0;
   complain(verdict_.not_whole, can_be_whole && !seen.whole ? 1 : 0, "all disks, recovered", "array that is not whole");
   if (seen.redundancy_left == 0) co_return;
   for (const std::size_t disk : seen.in_sync) co_await judge_without(env, machine, after, {disk}, &seen.recovered);
@@ -371,7 +385,7 @@ Task<void> Experiment::judge_forced(Env& env, const Machine& machine, Images ima
 
 Task<void> Experiment::judge_main(Env& env, const Machine& machine, const Images& images) {
   co_await judge_whole(env, machine, images);
-  if (case_.level == Level::raid0 || wants_recovery(case_)) co_return;
+  if (case_.level == Level::raid0 || wants_recovery(case_) || case_.dies_after > 0) co_return;
   const std::uint32_t spare = (case_.level == Level::raid6 ? 2 : 1) - std::min(case_.lost, 2u);
   if (case_.lost > 0 && case_.level != Level::raid6) co_return;
   if (spare == 0) co_return;

@@ -22,6 +22,7 @@ struct Case {
   unsigned rounds = 5;        // of the client's work; 0: it does nothing
   bool initial_sync = false;  // the array was never synchronised: its first resync runs while the client works
   bool power = true;          // false: only the process dies
+  Nanos dies_after = 0;       // d1 fails so long after the work began, and is there again after the cut; 0: it does not
   std::uint32_t fills = 1;    // the array is written so often before
   std::uint64_t stripes = 6;
   std::uint64_t seed = 1;

@@ -35,6 +35,15 @@ TEST(Journal, Raid5Rebuilding) { cut_work({.consistency = kJournal, .lost = 1, .
 TEST(Journal, Raid5WhenOnlyTheProcessDies) { cut_work({.consistency = kJournal, .lost = 1, .power = false}); }
 TEST(Journal, Raid5WhoseLogWraps) { cut_work({.consistency = kJournal, .lost = 1, .fills = 12}); }
 
+// A member dies in the middle of the work and is there again after the cut, with what it missed (rule 2).
+TEST(Journal, AMemberThatDiesMeanwhileIsNotTrustedAfterTheCut) {
+  for (const Level level : {Level::raid5, Level::raid6}) {
+    for (const Nanos after : {200, 700, 1500}) {
+      cut_work({.level = level, .members = 5, .consistency = kJournal, .dies_after = after * kMicrosecond});
+    }
+  }
+}
+
 TEST(JournalReplay, CutOnRaid5) { cut_replay({.consistency = kJournal}); }
 TEST(JournalReplay, CutOnRaid5WithoutAMember) { cut_replay({.consistency = kJournal, .lost = 1}); }
 TEST(JournalReplay, CutOnRaid6WithoutTwoMembers) {
