@@ -349,6 +349,8 @@ void Primary::give_up_joiners() noexcept {
 }
 
 Task<Errc> Primary::read_healing(Extent extent, Buffer data) {
+  const Errc whole = co_await core_.read_local(extent, data);
+  if (whole == Errc::ok || whole == Errc::device_gone || whole == Errc::timeout) co_return whole;
   for (std::uint64_t at = 0; at < extent.length; at += kBlockBytes) {
     const Extent block{extent.offset + at, kBlockBytes};
     const Buffer part = data.slice(at, kBlockBytes);

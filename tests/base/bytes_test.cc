@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <numeric>
 #include <set>
 #include <string_view>
 #include <vector>
@@ -51,9 +52,12 @@ TEST(Crc32c, GivesThePublishedValues) {
 TEST(Crc32c, HardwareAndTableAgree) {
   if (!internal::has_crc32c_hardware()) GTEST_SKIP() << "this processor has no crc32 instruction";
   Random random(1);
-  std::vector<std::byte> data(1000);
+  std::vector<std::byte> data(20'000);
   for (auto& byte : data) byte = static_cast<std::byte>(random.below(256));
-  for (std::size_t size = 0; size < 100; ++size) {
+  std::vector<std::size_t> sizes(100);
+  std::iota(sizes.begin(), sizes.end(), std::size_t{0});
+  sizes.insert(sizes.end(), {4079, 4080, 4081, 4096, 8160, 9001, 16'384});  // with whole lanes
+  for (const std::size_t size : sizes) {
     const auto part = std::span(data).subspan(random.below(900), size);
     const auto seed = static_cast<std::uint32_t>(random.next());
     ASSERT_EQ(internal::crc32c_hardware(part, seed), internal::crc32c_table(part, seed)) << size;

@@ -119,9 +119,7 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
     if (p != i) config.peers.push_back({static_cast<NodeId>(p), name(p)});
   }
   config.arbiter = "arbiter";
-  config.lease_ms = 80;
-  config.grace_ms = 100;
-  config.beacon_ms = 10;
+  config.set_detect(options_.detect_ms);
   config.intent_bits = i == 2 ? options_.intent_bits_of_c : 32768;
   config.min_in_sync = options_.min_in_sync;
   config.ack = options_.ack;
@@ -195,7 +193,7 @@ ClientConfig Cluster::client_config(std::uint64_t attachment) const {
   for (int i = 0; i < kNodes; ++i) config.nodes.push_back({static_cast<NodeId>(i), name(i)});
   config.attachment = attachment;
   config.op_timeout_ms = options_.op_timeout_ms;
-  config.detect_ms = 100;
+  config.detect_ms = std::min<std::uint64_t>(options_.detect_ms, 500);
   config.retry_ms = 5;
   return config;
 }

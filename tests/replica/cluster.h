@@ -59,6 +59,7 @@ class Cluster {
 
   struct Options {
     std::uint32_t min_in_sync = 1;
+    std::uint64_t detect_ms = 100;  // a lease of 80 ms, a grace of 100 ms
     std::uint64_t clear_bits_ms = 200;
     std::uint64_t op_timeout_ms = 30'000;
     std::uint64_t resync_rate = 0;
