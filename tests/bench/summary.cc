@@ -4,7 +4,7 @@
 // summary against CASE AIM: lines as `run` collects them, from the report of `resilver bench --against`.
 // summary table RUNS CASES FIGURES: reads the lines that `run` collected ({"case","who","round","unit","factor","aim",
 // "measure":{…}}), prints a table of medians and writes it as JSON to CASES, and as figures for `resilver compare` to
-// FIGURES. Ratios are ours ÷ peer within each round; round 0 is dropped.
+// FIGURES. Unit ms: a time, of which less is better and the longest counts. Ratios are ours ÷ peer within each round; round 0 is dropped.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -92,13 +92,14 @@ int against(const char* title, const char* aim) {
 }
 
 struct Rates {
-  double wall = 0;  // per second
+  double wall = 0;  // per second; unit ms: the time
   double cpu = 0;   // per CPU-second; 0: not known
 };
 struct Case {
   std::string name, unit, aim, limited_by;
   std::map<int, Rates> ours, peer;  // by round
   std::vector<double> member_reads, ios_each;
+  std::vector<double> sent;  // bytes on the wire for each that had to be sent
 };
 
 // The value at `part` of the sorted values, 0.5 being the median.
@@ -143,6 +144,10 @@ double work_of(const Json& measure, const std::string& unit) {
 
 void add_run(Case& c, const Json& run) {
   const Json& measure = run["measure"];
+  if (c.unit == "ms") {
+    c.ours[run["round"]] = {measure["ms"], 0};
+    return;
+  }
   const double work = work_of(measure, c.unit) * fraction(run["factor"]);
   const double cpu_s = measure["cpu_s"];
   const Rates rates{work / measure["wall_s"].get<double>(), cpu_s > 0 ? work / cpu_s : 0};
@@ -151,6 +156,7 @@ void add_run(Case& c, const Json& run) {
     return;
   }
   c.ours[run["round"]] = rates;
+  if (measure.contains("sent_ratio")) c.sent.push_back(measure["sent_ratio"]);
   if (measure.contains("limited_by")) c.limited_by = measure["limited_by"];
   if (!measure.contains("member_reads") || value(measure, "ops") == 0) return;
   c.member_reads.push_back(value(measure, "member_reads"));
@@ -179,6 +185,7 @@ std::vector<Case> read_cases(const char* path) {
 std::string rate(const std::map<int, Rates>& rounds, double Rates::* which, const std::string& unit) {
   const double median = quantile(values_of(rounds, which), 0.5);
   if (median == 0) return "-";
+  if (unit == "ms") return fmt::format("{:.0f} ms", median);
   return unit == "bytes" ? fmt::format("{:.0f} MB/s", median * 1e-6) : fmt::format("{:.0f}k/s", median * 1e-3);
 }
 
@@ -209,24 +216,28 @@ Json case_json(const Case& c) {
           {"ratio_wall", ratio_json(ratios_of(c, &Rates::wall))},
           {"ratio_cpu", ratio_json(ratios_of(c, &Rates::cpu))},
           {"limited_by", c.limited_by},
+          {"most", c.unit == "ms" ? Json(quantile(values_of(c.ours, &Rates::wall), 1)) : Json(nullptr)},
+          {"sent_ratio", c.sent.empty() ? Json(nullptr) : Json(quantile(c.sent, 1))},
           {"member_reads", c.member_reads.empty() ? Json(nullptr) : Json(quantile(c.member_reads, 0.5))},
           {"member_ios_per_request", c.ios_each.empty() ? Json(nullptr) : Json(quantile(c.ios_each, 0.5))}};
 }
 
 // As `resilver compare` reads them.
 void add_figures(Json& figures, const Case& c) {
-  const auto add = [&](const std::string& what, const char* unit, const std::vector<double>& rounds) {
-    if (rounds.empty()) return;
+  const auto add = [&](const std::string& what, const char* unit_of, const std::vector<double>& values) {
+    if (values.empty()) return;
     figures.push_back({{"name", c.name + what},
-                       {"unit", unit},
-                       {"better", "higher"},
-                       {"rounds", rounds},
-                       {"median", quantile(rounds, 0.5)},
-                       {"q1", quantile(rounds, 0.25)},
-                       {"q3", quantile(rounds, 0.75)}});
+                       {"unit", unit_of},
+                       {"better", c.unit == "ms" ? "lower" : "higher"},
+                       {"rounds", values},
+                       {"median", quantile(values, 0.5)},
+                       {"q1", quantile(values, 0.25)},
+                       {"q3", quantile(values, 0.75)}});
   };
-  const char* unit = c.unit == "bytes" ? "bytes/s" : "1/s";
-  add("", unit, values_of(c.ours, &Rates::wall));
+  const char* unit = c.unit == "bytes" ? "bytes/s" : c.unit == "ms" ? "ns" : "1/s";
+  std::vector<double> rounds = values_of(c.ours, &Rates::wall);
+  if (c.unit == "ms") std::transform(rounds.begin(), rounds.end(), rounds.begin(), [](double ms) { return ms * 1e6; });
+  add("", unit, rounds);
   add(" per CPU-s", unit, values_of(c.ours, &Rates::cpu));
   add(" ratio", "ratio", ratios_of(c, &Rates::wall));
   add(" ratio per CPU-s", "ratio", ratios_of(c, &Rates::cpu));
@@ -235,6 +246,8 @@ void add_figures(Json& figures, const Case& c) {
 std::string notes(const Case& c) {
   std::string text = c.aim;
   if (!c.limited_by.empty()) text += "; by " + c.limited_by;
+  if (c.unit == "ms") text += fmt::format("; at most {:.0f} ms", quantile(values_of(c.ours, &Rates::wall), 1));
+  if (!c.sent.empty()) text += fmt::format("; sent at most {:.3f} of what was due", quantile(c.sent, 1));
   if (!c.ios_each.empty())
     text += fmt::format("; {:.2f} I/Os each, {:.0f} reads", quantile(c.ios_each, 0.5), quantile(c.member_reads, 0.5));
   return text;
