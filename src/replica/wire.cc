@@ -1,10 +1,12 @@
 #include "replica/wire.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "base/endian.h"
 
 namespace resilver::replica {
 
@@ -47,8 +49,10 @@ class Writer {
     integer(list.size(), 2);
     for (const T& item : list) put(item);
   }
-  void integer(std::uint64_t value, int bytes) {
-    for (int i = 0; i < bytes; ++i) out_.push_back(static_cast<std::byte>(value >> (8 * i) & 0xff));
+  void integer(std::uint64_t value, std::size_t bytes) {
+    std::byte raw[8];
+    store_le<std::uint64_t>(raw, value);
+    out_.insert(out_.end(), raw, raw + bytes);
   }
 
   std::vector<std::byte>& out_;
@@ -105,10 +109,10 @@ class Reader {
       in_ = {};
       return 0;
     }
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < bytes; ++i) value |= static_cast<std::uint64_t>(in_[i]) << (8 * i);
+    std::byte raw[8] = {};
+    std::copy_n(in_.data(), bytes, raw);
     in_ = in_.subspan(bytes);
-    return value;
+    return load_le<std::uint64_t>(raw);
   }
 
   std::span<const std::byte> in_;
