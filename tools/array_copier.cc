@@ -1,5 +1,6 @@
 #include "tools/array_copier.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -15,7 +16,6 @@ namespace resilver::tools {
 namespace {
 
 constexpr std::uint64_t kMaxWorkers = 8;
-constexpr std::uint64_t kMaxPiece = 4 * kMiB;
 constexpr std::uint64_t kMemory = 8 * kMiB;  // of all pieces under way; twice that where they are merged
 constexpr Nanos kDrawEvery = 200 * kMillisecond;
 
@@ -52,11 +52,13 @@ Error file_error(const std::string& file) {
   return {Errc::io, fmt::format("{}: {}", file == "-" ? "standard input or output" : file, std::strerror(errno))};
 }
 
-Copier::Copier(ArraySession& session, const Copy& copy, int fd)
-    : session_(session), copy_(copy), fd_(fd), turn_(session.env().scheduler()), reading_(session.env().scheduler()) {
-  const std::uint64_t stripe = session.array().geometry().stripe_data_bytes();
-  piece_bytes_ =
-      stripe <= kMaxPiece ? std::max<std::uint64_t>(kMaxPiece / 4 / stripe, 1) * stripe : BufferPool::kMaxBlock;
+Copier::Copier(const CopyEnd& end, const FileCopy& copy, int fd)
+    : other_(end),
+      copy_(copy),
+      fd_(fd),
+      piece_bytes_(end.piece_bytes),
+      turn_(end.env.scheduler()),
+      reading_(end.env.scheduler()) {
   next_ = copy.offset;
   end_ = copy.length == kUnknown ? kUnknown : copy.offset + copy.length;
   struct stat status;
@@ -65,25 +67,25 @@ Copier::Copier(ArraySession& session, const Copy& copy, int fd)
 }
 
 Task<Status> Copier::run(bool import) {
-  TaskGroup group(session_.env().scheduler());
+  TaskGroup group(other_.env.scheduler());
   const std::uint64_t workers = std::clamp<std::uint64_t>(kMemory / piece_bytes_, 2, kMaxWorkers);
   for (std::uint64_t i = 0; i < workers; ++i) group.spawn(worker(import));
-  ProgressLine line(session_.place().label, import ? "import" : "export");
-  const Rate rate(session_.env().scheduler().now());
+  ProgressLine line(other_.label, import ? "import" : "export");
+  const Rate rate(other_.env.scheduler().now());
   while (group.running() > 0) {
-    co_await turn_.wait_until(session_.env().scheduler().now() + kDrawEvery);
+    co_await turn_.wait_until(other_.env.scheduler().now() + kDrawEvery);
     const std::uint64_t total = end_ == kUnknown ? 0 : end_ - copy_.offset;
-    line.show(done_, total, rate.of(done_, session_.env().scheduler().now()));
+    line.show(done_, total, rate.of(done_, other_.env.scheduler().now()));
   }
   co_await group.join();
-  if (outcome_ && session_.interrupted()) {
+  if (outcome_ && other_.interrupted()) {
     outcome_ = fail(Errc::cancelled, fmt::format("interrupted after {} bytes", done_));
   }
   co_return outcome_;
 }
 
 Task<void> Copier::worker(bool import) {
-  while (outcome_ && !session_.interrupted()) {
+  while (outcome_ && !other_.interrupted()) {
     Piece piece;
     const Status done = import ? co_await import_piece(piece) : co_await export_piece(piece);
     if (piece.to == piece.from) break;
@@ -98,7 +100,7 @@ Piece Copier::take() {
   piece.from = piece.to = next_;
   if (next_ >= end_) return piece;
   piece.to = std::min(end_, (next_ / piece_bytes_ + 1) * piece_bytes_);
-  piece.to = std::min(piece.to, session_.array().size_bytes());
+  piece.to = std::min(piece.to, other_.device.size_bytes());
   piece.begin = piece.from / kBlockBytes * kBlockBytes;
   next_ = piece.to;
   cover(piece);
@@ -109,7 +111,7 @@ void Copier::cover(Piece& piece) { piece.end = (piece.to + kBlockBytes - 1) / kB
 
 Task<Status> Copier::give_memory(Piece& piece) {
   for (std::uint64_t at = piece.begin; at < piece.end; at += BufferPool::kMaxBlock) {
-    Buffer buffer = session_.env().buffers().allocate(std::min<std::uint64_t>(piece.end - at, BufferPool::kMaxBlock));
+    Buffer buffer = other_.env.buffers().allocate(std::min<std::uint64_t>(piece.end - at, BufferPool::kMaxBlock));
     if (!buffer) co_return fail(Errc::limit, "no buffer");
     piece.buffers.push_back(std::move(buffer));
   }
@@ -117,11 +119,11 @@ Task<Status> Copier::give_memory(Piece& piece) {
 }
 
 Task<Status> Copier::transfer(const Piece& piece, IoOp op) {
-  const Errc status = co_await PieceIo(session_.array(), op, piece.begin, piece.end - piece.begin,
-                                       std::span<const Buffer>(piece.buffers));
+  const Errc status =
+      co_await PieceIo(other_.device, op, piece.begin, piece.end - piece.begin, std::span<const Buffer>(piece.buffers));
   if (status == Errc::ok) co_return Status{};
-  co_return fail(status, fmt::format("{} of {} bytes at byte {} of the array: {}", io_op_name(op),
-                                     piece.end - piece.begin, piece.begin, errc_name(status)));
+  co_return fail(status, fmt::format("{} of {} bytes at byte {} of the {}: {}", io_op_name(op), piece.end - piece.begin,
+                                     piece.begin, other_.kind, errc_name(status)));
 }
 
 Task<Status> Copier::import_piece(Piece& piece) {
@@ -172,9 +174,9 @@ Task<Status> Copier::read_piece(Piece& piece) {
   std::uint64_t at = piece.from;
   while (at < piece.to) {
     if (!seekable_) {  // must not wait inside read(): a signal is to end us
-      co_await session_.env().ring().wait_fd(fd_, POLLIN, session_.env().scheduler().now() + kDrawEvery);
+      co_await other_.env.ring().wait_fd(fd_, POLLIN, other_.env.scheduler().now() + kDrawEvery);
       pollfd ready{fd_, POLLIN, 0};
-      if (session_.interrupted()) co_return fail(Errc::cancelled, fmt::format("interrupted after {} bytes", done_));
+      if (other_.interrupted()) co_return fail(Errc::cancelled, fmt::format("interrupted after {} bytes", done_));
       if (poll(&ready, 1, 0) == 0) continue;
     }
     const auto room = piece.bytes_at(at);
@@ -199,7 +201,7 @@ Task<Status> Copier::export_piece(Piece& piece) {
   if (Status memory = co_await give_memory(piece); !memory) co_return memory;
   if (Status got = co_await transfer(piece, IoOp::read); !got) co_return got;
   while (!seekable_ && written_ != piece.from - copy_.offset) {
-    if (!outcome_ || session_.interrupted()) co_return Status{};
+    if (!outcome_ || other_.interrupted()) co_return Status{};
     co_await turn_.wait();
   }
   const Status put = write_file(piece);
@@ -238,6 +240,88 @@ Status Copier::write_all(std::span<const std::byte> bytes, std::uint64_t place) 
     place += static_cast<std::uint64_t>(put);
   }
   return {};
+}
+
+// ---- files -----------------------------------------------------------------------------------------------------------
+
+Descriptor::~Descriptor() {
+  if (fd > STDERR_FILENO) close(fd);
+}
+
+Status open_source(const FileCopy& copy, Descriptor& file) {
+  file.fd = copy.file == "-" ? STDIN_FILENO : open(copy.file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file.fd < 0) return std::unexpected(file_error(copy.file));
+  return {};
+}
+
+Status check_fits(const std::string& label, std::uint64_t size, FileCopy& copy, int fd) {
+  if (copy.offset > size) {
+    return fail(Errc::bad_input,
+                fmt::format("--offset: {} is behind the end of {} ({} bytes)", copy.offset, label, size));
+  }
+  struct stat status;
+  const bool known = fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
+  const off_t bytes = known ? lseek(fd, 0, SEEK_END) : -1;
+  if (bytes >= 0) copy.length = std::min(copy.length, static_cast<std::uint64_t>(bytes));
+  const std::uint64_t room = size - copy.offset;
+  if (copy.length != kUnknown && copy.length > room) {
+    return fail(Errc::no_space, fmt::format("{}: {} bytes do not fit into the {} bytes of {} from byte {} on",
+                                            copy.file, copy.length, room, label, copy.offset));
+  }
+  return {};
+}
+
+Status check_range(const std::string& label, std::uint64_t size, FileCopy& copy) {
+  if (copy.offset > size || (copy.length != kUnknown && copy.length > size - copy.offset)) {
+    return fail(Errc::bad_input, fmt::format("--offset, --length: {} has only {} bytes", label, size));
+  }
+  if (copy.length == kUnknown) copy.length = size - copy.offset;
+  return {};
+}
+
+Status open_target(const FileCopy& copy, Descriptor& file) {
+  file.fd = copy.file == "-" ? STDOUT_FILENO : open(copy.file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (file.fd < 0) return std::unexpected(file_error(copy.file));
+  return {};
+}
+
+namespace {
+
+// Its size from the start: what is zero is then left out, a hole.
+Status set_size(const FileCopy& copy, int fd) {
+  struct stat status;
+  const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && copy.file != "-";
+  if (regular && (ftruncate(fd, 0) != 0 || ftruncate(fd, static_cast<off_t>(copy.length)) != 0)) {
+    return std::unexpected(file_error(copy.file));
+  }
+  return {};
+}
+
+Status check_pipe_ended(const CopyEnd& end, const FileCopy& copy, const Copier& copier, int fd) {
+  std::byte more;
+  const bool filled = copier.done() >= end.device.size_bytes() - copy.offset;
+  if (copy.length != kUnknown || !filled || read(fd, &more, 1) <= 0) return {};
+  return fail(Errc::no_space,
+              fmt::format("{}: more than the {} bytes that fit; the rest is left", copy.file, copier.done()));
+}
+
+}  // namespace
+
+Task<Result<std::uint64_t>> import_from(CopyEnd end, FileCopy copy, int fd) {
+  Copier copier(end, copy, fd);
+  if (Status done = co_await copier.run(true); !done) co_return std::unexpected(done.error());
+  if (Status ended = check_pipe_ended(end, copy, copier, fd); !ended) co_return std::unexpected(ended.error());
+  if (const Errc flushed = co_await Io::flush(end.device); flushed != Errc::ok) {
+    co_return fail(flushed, fmt::format("flush: {}", errc_name(flushed)));
+  }
+  co_return copier.done();
+}
+
+Task<Result<std::uint64_t>> export_to(CopyEnd end, FileCopy copy, int fd) {
+  if (Status sized = set_size(copy, fd); !sized) co_return std::unexpected(sized.error());
+  Copier copier(end, copy, fd);
+  if (Status done = co_await copier.run(false); !done) co_return std::unexpected(done.error());
+  co_return copier.done();
 }
 
 }  // namespace resilver::tools

@@ -1,7 +1,9 @@
-// Copies between a file and an array, many requests at a time: what `import` and `export` do once both are open.
+// Copies between a file and a block device, many requests at a time: what `import` and `export` do once both are open, of
+// arrays and of replicated volumes.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,17 +15,45 @@ namespace resilver::tools {
 
 inline constexpr std::uint64_t kUnknown = ~std::uint64_t{0};  // length: until the input ends
 
-struct Copy {
-  Place place;
-  StartOptions start;
+struct FileCopy {
   std::string file;  // "-": standard input or output
   std::uint64_t offset = 0;
   std::uint64_t length = kUnknown;
 };
 
+// The other end of a copy.
+struct CopyEnd {
+  uring::RealEnv& env;
+  BlockDevice& device;
+  std::string label;          // for messages and progress
+  std::string kind;           // "array", "volume"
+  std::uint64_t piece_bytes;  // of one request: a multiple of 4096, at most kMaxPiece
+  std::function<bool()> interrupted;
+};
+inline constexpr std::uint64_t kMaxPiece = 4 * kMiB;
+
+struct Descriptor {
+  Descriptor() = default;
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor();  // closes all but the standard ones
+  int fd = -1;
+};
+
 Error file_error(const std::string& file);  // by errno
 
-// Part of the array in whole blocks, and the memory for it.
+// Opens the input, and the output cut to `copy.length`.
+Status open_source(const FileCopy& copy, Descriptor& file);
+Status open_target(const FileCopy& copy, Descriptor& file);
+// Refused before anything is written where the size is known; else when the pipe has more than fits.
+Status check_fits(const std::string& label, std::uint64_t size, FileCopy& copy, int fd);
+// Errors: bad_input. Makes an open end the device's.
+Status check_range(const std::string& label, std::uint64_t size, FileCopy& copy);
+// Copies and flushes; gives the bytes. Errors: of the file, of the device, cancelled, no_space (a pipe had more).
+Task<Result<std::uint64_t>> import_from(CopyEnd end, FileCopy copy, int fd);
+Task<Result<std::uint64_t>> export_to(CopyEnd end, FileCopy copy, int fd);
+
+// Part of the device in whole blocks, and the memory for it.
 struct Piece {
   std::uint64_t begin = 0;  // of the blocks
   std::uint64_t end = 0;
@@ -41,9 +71,9 @@ struct Piece {
 // `fd` is the open file; regular files and block devices are read and written at any place, others in order.
 class Copier {
  public:
-  Copier(ArraySession& session, const Copy& copy, int fd);
+  Copier(const CopyEnd& end, const FileCopy& copy, int fd);
 
-  // Copies everything in this direction. Errors: of the file, of the array, cancelled.
+  // Copies everything in this direction. Errors: of the file, of the device, cancelled.
   Task<Status> run(bool import);
   std::uint64_t done() const noexcept { return done_; }
 
@@ -75,13 +105,13 @@ class Copier {
   Status write_file(const Piece& piece);
   Status write_all(std::span<const std::byte> bytes, std::uint64_t place);
 
-  ArraySession& session_;
-  const Copy& copy_;
+  const CopyEnd& other_;
+  const FileCopy& copy_;
   int fd_;
   bool seekable_ = false;
   bool regular_ = false;
-  std::uint64_t piece_bytes_ = 0;
-  std::uint64_t next_ = 0;  // first byte of the array that no worker has taken
+  std::uint64_t piece_bytes_;
+  std::uint64_t next_ = 0;  // first byte of the device that no worker has taken
   std::uint64_t end_ = 0;
   std::uint64_t done_ = 0;
   std::uint64_t written_ = 0;  // pipes: so far

@@ -1,13 +1,9 @@
 // `resilver import` and `export`: a file into an array and back, any offset and length, many requests at a time.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 
 #include "base/units.h"
 #include "tools/array_command.h"
@@ -17,17 +13,10 @@
 namespace resilver::tools {
 namespace {
 
-struct Descriptor {
-  Descriptor() = default;
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd > STDERR_FILENO) close(fd);
-  }
-  int fd = -1;
+struct Copy : FileCopy {
+  Place place;
+  StartOptions start;
 };
-
-// ---- import ----
 
 bool is_one_of(const std::vector<Disk>& disks, int fd) {
   struct stat file, image;
@@ -37,84 +26,45 @@ bool is_one_of(const std::vector<Disk>& disks, int fd) {
   });
 }
 
-// Refused before anything is written where the size is known; else when the pipe has more than fits.
-Status check_fits(const ArraySession& session, const raid::Array& array, Copy& copy, int fd) {
-  if (copy.offset > array.size_bytes()) {
-    return fail(Errc::bad_input, fmt::format("--offset: {} is behind the end of {} ({} bytes)", copy.offset,
-                                             session.place().label, array.size_bytes()));
-  }
-  struct stat status;
-  const bool known = fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
-  const off_t size = known ? lseek(fd, 0, SEEK_END) : -1;
-  if (size >= 0) copy.length = std::min(copy.length, static_cast<std::uint64_t>(size));
-  const std::uint64_t room = array.size_bytes() - copy.offset;
-  if (copy.length != kUnknown && copy.length > room) {
-    return fail(Errc::no_space, fmt::format("{}: {} bytes do not fit into the {} bytes of {} from byte {} on",
-                                            copy.file, copy.length, room, session.place().label, copy.offset));
-  }
-  return {};
-}
-
-Status check_pipe_ended(const Copy& copy, const raid::Array& array, const Copier& copier, int fd) {
-  std::byte more;
-  if (copy.length != kUnknown || copier.done() < array.size_bytes() - copy.offset || read(fd, &more, 1) <= 0) return {};
-  return fail(Errc::no_space,
-              fmt::format("{}: more than the {} bytes that fit; the rest is left", copy.file, copier.done()));
+CopyEnd end_of(ArraySession& session) {
+  const std::uint64_t stripe = session.array().geometry().stripe_data_bytes();
+  const std::uint64_t piece =
+      stripe <= kMaxPiece ? std::max<std::uint64_t>(kMaxPiece / 4 / stripe, 1) * stripe : BufferPool::kMaxBlock;
+  return {session.env(), session.array(), session.place().label,
+          "array",       piece,           [&session] { return session.interrupted(); }};
 }
 
 Task<Status> import_file(ArraySession& session, Copy copy) {
   Descriptor file;
-  file.fd = copy.file == "-" ? STDIN_FILENO : open(copy.file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file.fd < 0) co_return std::unexpected(file_error(copy.file));
+  if (Status source = open_source(copy, file); !source) co_return source;
   if (Status opened = co_await session.open(copy.place, uring::Access::read_write); !opened) co_return opened;
   if (is_one_of(session.disks(), file.fd)) co_return fail(Errc::bad_input, copy.file + ": is an image of this array");
   StartOptions start = copy.start;
-  start.check = [&](const raid::Array& array) { return check_fits(session, array, copy, file.fd); };
+  start.check = [&](const raid::Array& array) {
+    return check_fits(session.place().label, array.size_bytes(), copy, file.fd);
+  };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
-  Copier copier(session, copy, file.fd);
-  if (Status done = co_await copier.run(true); !done) co_return done;
-  if (Status ended = check_pipe_ended(copy, session.array(), copier, file.fd); !ended) co_return ended;
-  if (const Errc flushed = co_await Io::flush(session.array()); flushed != Errc::ok) {
-    co_return fail(flushed, fmt::format("flush: {}", errc_name(flushed)));
-  }
+  const auto bytes = co_await import_from(end_of(session), copy, file.fd);
+  if (!bytes) co_return std::unexpected(bytes.error());
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
-  fmt::print("{} bytes into {} at byte {}: {}\n", copier.done(), session.place().label, copy.offset,
+  fmt::print("{} bytes into {} at byte {}: {}\n", *bytes, session.place().label, copy.offset,
              state_text(session.array()));
   co_return Status{};
-}
-
-// ---- export ----
-
-Status open_target(const Copy& copy, const ArraySession& session, const std::vector<Disk>& disks, Descriptor& file) {
-  file.fd = copy.file == "-" ? STDOUT_FILENO : open(copy.file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (file.fd < 0) return std::unexpected(file_error(copy.file));
-  if (is_one_of(disks, file.fd)) {
-    return fail(Errc::bad_input, fmt::format("{}: is an image of {}", copy.file, session.place().label));
-  }
-  struct stat status;
-  const bool regular = fstat(file.fd, &status) == 0 && S_ISREG(status.st_mode) && copy.file != "-";
-  // Its size from the start: what is zero is then left out, a hole.
-  if (regular && (ftruncate(file.fd, 0) != 0 || ftruncate(file.fd, static_cast<off_t>(copy.length)) != 0)) {
-    return std::unexpected(file_error(copy.file));
-  }
-  return {};
 }
 
 Task<Status> export_file(ArraySession& session, Copy copy) {
   if (Status opened = co_await session.open(copy.place, uring::Access::read_only); !opened) co_return opened;
   if (Status started = co_await session.start(copy.start); !started) co_return started;
-  const std::uint64_t size = session.array().size_bytes();
-  if (copy.offset > size || (copy.length != kUnknown && copy.length > size - copy.offset)) {
-    co_return fail(Errc::bad_input,
-                   fmt::format("--offset, --length: {} has only {} bytes", session.place().label, size));
-  }
-  if (copy.length == kUnknown) copy.length = size - copy.offset;
+  if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
   Descriptor file;
-  if (Status target = open_target(copy, session, session.disks(), file); !target) co_return target;
-  Copier copier(session, copy, file.fd);
-  if (Status done = co_await copier.run(false); !done) co_return done;
+  if (Status target = open_target(copy, file); !target) co_return target;
+  if (is_one_of(session.disks(), file.fd)) {
+    co_return fail(Errc::bad_input, fmt::format("{}: is an image of {}", copy.file, session.place().label));
+  }
+  const auto bytes = co_await export_to(end_of(session), copy, file.fd);
+  if (!bytes) co_return std::unexpected(bytes.error());
   if (copy.file != "-") {
-    fmt::print("{} bytes from {} at byte {} into {}\n", copier.done(), session.place().label, copy.offset, copy.file);
+    fmt::print("{} bytes from {} at byte {} into {}\n", *bytes, session.place().label, copy.offset, copy.file);
   }
   co_return Status{};
 }

@@ -11,11 +11,13 @@
 #include "tools/bench.h"
 #include "tools/check.h"
 #include "tools/compare.h"
+#include "tools/contender_node.h"
 #include "tools/list.h"
 #include "tools/map.h"
 #include "tools/node.h"
 #include "tools/run.h"
 #include "tools/show.h"
+#include "tools/volume.h"
 
 namespace resilver::tools {
 namespace {
@@ -27,7 +29,7 @@ struct Subcommand {
   std::string_view heading = {};  // of the group that begins here
 };
 
-constexpr std::array<Subcommand, 23> kSubcommands = {{
+constexpr std::array<Subcommand, 25> kSubcommands = {{
     {"run", run_main, "run a scenario against every contender and print the table", "Scenarios"},
     {"list", list_main, "the scenarios that ship"},
     {"show", show_main, "what a scenario says, in prose"},
@@ -49,9 +51,10 @@ constexpr std::array<Subcommand, 23> kSubcommands = {{
     {"stop", stop_main, "end whoever works on an array"},
     {"bench", bench_main, "how fast arrays are here, and what limits them", "Speed"},
     {"compare", compare_main, "two reports of bench side by side: what differs beyond the noise"},
-    {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a replicated volume",
-     "Processes"},
-    {"node", node_main, "one node of a contender; `run` starts them"},
+    {"volume", volume_main, "make, watch, use and repair a volume on several nodes", "Replicated volumes"},
+    {"node", node_main, "the daemon that serves one copy of a volume"},
+    {"arbiter", arbiter_main, "the process that keeps {epoch, primary, in-sync set} of a volume"},
+    {"contender-node", contender_node_main, "one node of a contender; `run` starts it", "Processes"},
 }};
 
 void print_help() {
@@ -61,11 +64,12 @@ void print_help() {
       "Usage: resilver SUBCOMMAND [OPTIONS]     (resilver SUBCOMMAND --help tells more)\n\n");
   for (const Subcommand& subcommand : kSubcommands) {
     if (!subcommand.heading.empty()) fmt::print("{}:\n", subcommand.heading);
-    fmt::print("  {:<10}{}\n", subcommand.name, subcommand.meaning);
+    fmt::print("  {:<15}{}\n", subcommand.name, subcommand.meaning);
   }
   fmt::print(
       "\nExamples:\n  resilver run scenarios/disk-then-server.toml\n"
-      "  resilver create vm --level 5 --disks 3 --size 1G\n");
+      "  resilver create vm --level 5 --disks 3 --size 1G\n"
+      "  resilver volume create --config web.toml\n");
 }
 
 int main_(int argc, char** argv) {

@@ -2,128 +2,91 @@
 
 #include <fmt/format.h>
 
-#include <boost/program_options.hpp>
 #include <cstdio>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <string>
 
-#include "scenario/control_json.h"
-#include "scenario/node.h"
-#include "tools/options.h"
-#include "uring/real_env.h"
+#include "base/log.h"
+#include "service/daemon.h"
+#include "tools/volume_command.h"
+#include "tools/volume_storage.h"
 
 namespace resilver::tools {
 namespace {
 
-namespace po = boost::program_options;
-
-constexpr std::size_t kArenaBytes = std::size_t{64} << 20;
-
-struct Outcome {
-  Status status;
+constexpr OptionSpec kOptions[] = {
+    {"config", "FILE", "the volume's configuration, the same on every node: docs/volumes.md"},
+    {"name", "NAME", "which of its nodes this is; default: this_node in FILE"},
 };
 
-// Answers the runner's questions: 'r' for a report, 'c' with a command. One runner, one connection.
-Task<void> serve_control(scenario::NodeProgram& program, Listener& listener, Event& stop) {
-  auto connection = co_await listener.accept();
-  while (connection && !stop.is_set()) {
-    Result<Message> question = co_await (*connection)->receive(kNever);
-    if (!question || question->head.empty()) break;
-    const std::string text(reinterpret_cast<const char*>(question->head.data()) + 1, question->head.size() - 1);
-    std::string answer;
-    if (question->head[0] == std::byte{'r'}) {
-      answer = to_json(program.report());
-    } else {
-      Result<scenario::NodeCommand> command = scenario::node_command_from_json(text);
-      Status taken = command ? program.command(std::move(*command)) : Status(std::unexpected(command.error()));
-      answer = taken ? "ok" : to_string(taken.error());
-    }
-    Message message;
-    message.head.resize(answer.size());
-    std::memcpy(message.head.data(), answer.data(), answer.size());
-    if (!co_await (*connection)->send(std::move(message), kNever)) break;
-  }
-  stop.set();  // without its runner a node has nothing to live for
-}
+constexpr CommandSpec kSpec = {
+    "node",
+    "Usage: resilver node --config FILE [--name NAME]\n\n"
+    "Serves one copy of a replicated volume, on an image, a block device or an array, until SIGTERM or\n"
+    "Ctrl-C. A primary then hands over first, so that a planned stop costs no failed request. Says\n"
+    "'node NAME: listening ADDRESS control ADDRESS' when it is ready; what happens is told on standard error.",
+    kOptions,
+    "Examples:\n"
+    "  resilver node --config web.toml --name A\n\n"
+    "Exit: 0 stopped, 1 it could not start or its array failed, 2 bad usage or configuration.\n"};
 
 Task<void> wait_for_signal(uring::StopSignal& signal, Event& stop) {
   static_cast<void>(co_await signal.wait());
   stop.set();
 }
 
-Task<void> end_with(Event& stop, uring::StopSignal& signal, Listener& control) {
-  co_await stop.wait();
-  signal.close();
-  control.close();
-}
-
-Task<Outcome> run_node(uring::RealEnv& env, uring::StopSignal& signal, scenario::NodeConfig config) {
-  auto first = env.tcp().listen_tcp(config.listen);
-  if (!first) co_return Outcome{std::unexpected(first.error())};
-  auto control = env.tcp().listen_tcp(config.control);
-  if (!control) co_return Outcome{std::unexpected(control.error())};
-  const std::string address = (*first)->address();
-
+Task<Status> serve(uring::RealEnv& env, uring::StopSignal& signal, const service::VolumeConfig& config,
+                   replica::NodeId self, service::Storage storage) {
+  const service::NodeEntry& node = config.nodes[self];
+  service::Daemon daemon(env, config, self, std::move(storage));
+  if (Status opened = co_await daemon.open(); !opened) co_return opened;
+  auto listener = env.tcp().listen_tcp(node.listen);
+  if (!listener) co_return std::unexpected(listener.error());
+  auto control = env.tcp().listen_tcp(node.control);
+  if (!control) co_return std::unexpected(control.error());
+  fmt::print("node {}: listening {} control {}\n", node.name, (*listener)->address(), (*control)->address());
+  std::fflush(stdout);
   Event stop(env.scheduler());
   TaskGroup tasks(env.scheduler());
-  scenario::NodeProgram program(env, std::move(config));
   tasks.spawn(wait_for_signal(signal, stop));
-  tasks.spawn(end_with(stop, signal, **control));
-  tasks.spawn(serve_control(program, **control, stop));
-  std::printf("listening %s control %s\n", address.c_str(), (*control)->address().c_str());
-  std::fflush(stdout);
-
-  // The first listener is there already, so that its port is known; a later life of the replica takes the same port.
-  std::unique_ptr<Listener> ready = std::move(*first);
-  Status status = co_await program.run(
-      [&]() -> Result<std::unique_ptr<Listener>> {
-        if (ready) return std::move(ready);
-        return env.network().listen(address);
-      },
-      stop);
-  stop.set();
+  co_await daemon.run(**listener, **control, stop);
+  signal.close();
   co_await tasks.join();
-  co_return Outcome{std::move(status)};
+  co_return Status{};
 }
 
-int fail_with(int code, const std::string& text) {
-  fmt::print(stderr, "resilver node: {}\n", text);
-  return code;
+Task<Result<int>> run_node(uring::RealEnv& env, uring::StopSignal& signal, const service::VolumeConfig& config,
+                           replica::NodeId self) {
+  NodeStorage storage(env, signal, "node");
+  Status done = co_await storage.open(config.nodes[self], false);
+  if (done) done = co_await serve(env, signal, config, self, storage.storage());
+  const Status closed = co_await storage.close();
+  if (done) done = closed;
+  if (!done) co_return std::unexpected(done.error());
+  co_return kDone;
 }
 
 }  // namespace
 
 int node_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("config", po::value<std::string>(), "file that `resilver run` wrote")("help", "this text");
-  po::variables_map values;
-  if (!read_options(argc, argv, options, {}, values)) return 2;
-  if (values.contains("help")) {
-    fmt::print(
-        "Usage: resilver node --config FILE\n\nOne node of a contender: its disks, array and replica. Started by"
-        " resilver run; ends with it.\n\nExample:\n  resilver node --config work/raid5-A.json\n");
-    return 0;
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kSpec, code);
+  if (!line) return code;
+  if (!line->words.empty()) return refuse_usage("node", "'" + line->words[0] + "': expected options only");
+  const auto config = read_config(*line, code);
+  if (!config) return code;
+  auto self = config->self;
+  if (line->has("name")) {
+    self = service::find_node(*config, line->text("name"));
+    if (!self) {
+      return refuse_usage("node", fmt::format("--name: no node '{}' in {}: expected {}", line->text("name"),
+                                              config->file, service::node_names(*config)));
+    }
   }
-  if (!values.contains("config")) return fail_with(2, "expected --config FILE");
-  const std::string path = values["config"].as<std::string>();
-  std::ifstream file(path);
-  if (!file) return fail_with(2, path + ": cannot be read");
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  auto config = scenario::node_config_from_json(text);
-  if (!config) return fail_with(2, path + ": " + to_string(config.error()));
-
-  uring::RealOptions real;
-  real.arena_bytes = kArenaBytes;
-  real.seed = config->seed;
-  auto env = uring::RealEnv::create(real);
-  if (!env) return fail_with(1, to_string(env.error()));
-  auto signal = uring::StopSignal::create((*env)->ring());
-  if (!signal) return fail_with(1, to_string(signal.error()));
-  const Outcome outcome = (*env)->ring().run(run_node(**env, **signal, std::move(*config)));
-  if (!outcome.status) return fail_with(1, to_string(outcome.status.error()));
-  return 0;
+  if (!self && config->nodes.size() == 1) self = 0;
+  if (!self) return refuse_usage("node", fmt::format("expected --name {}", service::node_names(*config)));
+  set_log_name("node " + config->nodes[*self].name);
+  return run_real("node", kDataArena,
+                  [&](uring::RealEnv& env, uring::StopSignal& signal) { return run_node(env, signal, *config, *self); });
 }
 
 }  // namespace resilver::tools

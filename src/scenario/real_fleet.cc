@@ -214,7 +214,7 @@ Task<Status> RealFleet::start(std::uint32_t node) {
   config << to_json(config_of(node)) << std::flush;
   if (!config) co_return fail(Errc::io, config_path + ": cannot be written");
   config.close();
-  auto child = Child::start(env_.ring(), {"node", "--config", config_path}, log_path);
+  auto child = Child::start(env_.ring(), {"contender-node", "--config", config_path}, log_path);
   if (!child) co_return std::unexpected(child.error());
   machine.child = std::move(*child);
   Status listening = co_await wait_until_listening(node);

@@ -1,5 +1,5 @@
-// A table of a TOML file, read key by key: types checked, unknown keys told with a hint, positions kept. Only for parse.cc
-// and toml_reader.cc, the files that include TOML (by toml_only.h).
+// A table of a TOML file, read key by key: types checked, unknown keys told with a hint, positions kept. Only for parse.cc,
+// toml_reader.cc and service/config.cc, the files that include TOML (by toml_only.h).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Numeric socket addresses, and the sockets made for them. Inside src/uring only.
+// Numeric socket addresses, and the sockets made for them. Inside src/uring, and for who reads addresses from people.
 #pragma once
 
 #include <sys/socket.h>

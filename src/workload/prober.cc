@@ -75,19 +75,31 @@ void Prober::close_gap(Kind kind, Nanos now, bool at_end) {
   intervals_.push_back({last + kPeriod, at_end ? kNever : now});
 }
 
-Prober::Outage Prober::outage(Nanos from, Nanos to) const {
+std::vector<Prober::Stretch> Prober::outages(Nanos from, Nanos to) const {
   std::vector<Interval> sorted = intervals_;
   std::sort(sorted.begin(), sorted.end(), [](const Interval& a, const Interval& b) { return a.begin < b.begin; });
-  Outage outage;
+  std::vector<Stretch> stretches;
   Nanos covered = from;
   for (const Interval& interval : sorted) {
     const Nanos begin = std::max(interval.begin, covered);
     const Nanos end = std::min(interval.end, to);
     if (begin >= end) continue;
-    outage.total += end - begin;
     covered = end;
-    if (interval.end == kNever && to + kTolerance >= ended_) outage.never_ended = true;
+    if (!stretches.empty() && stretches.back().end == begin) {
+      stretches.back().end = end;
+    } else {
+      stretches.push_back({begin, end});
+    }
   }
+  return stretches;
+}
+
+Prober::Outage Prober::outage(Nanos from, Nanos to) const {
+  Outage outage;
+  for (const Stretch& stretch : outages(from, to)) outage.total += stretch.end - stretch.begin;
+  outage.never_ended =
+      from < to && to + kTolerance >= ended_ &&
+      std::any_of(intervals_.begin(), intervals_.end(), [=](auto& i) { return i.end == kNever && i.begin < to; });
   return outage;
 }
 

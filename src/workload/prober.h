@@ -35,6 +35,12 @@ class Prober {
     bool never_ended = false;
   };
   Outage outage(Nanos from, Nanos to) const;
+  // The stretches that make it up, in order, reads and writes together; the end of one that did not end is `to`.
+  struct Stretch {
+    Nanos begin;
+    Nanos end;
+  };
+  std::vector<Stretch> outages(Nanos from, Nanos to) const;
 
   // Was anything answered in [from, to)?
   bool served(Nanos from, Nanos to) const;

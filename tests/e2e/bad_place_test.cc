@@ -109,7 +109,7 @@ TEST_F(BadPlace, NodeThatDiesAtStartIsNamedWithItsLastWords) {
   EXPECT_EQ(ended.err, "");
   const Json json = Json::parse(ended.out);
   const std::string why = json["contenders"][0]["inconclusive"];
-  EXPECT_EQ(why.find("node B did not start: exit 2: resilver node: " + work_ + "/pair-B.json: "), 0u) << why;
+  EXPECT_EQ(why.find("node B did not start: exit 2: resilver contender-node: " + work_ + "/pair-B.json: "), 0u) << why;
   EXPECT_EQ(lines_of(why).size(), 1u) << why;
   EXPECT_NE(json["expectations"][0]["outcome"], "passed") << "nothing was measured, so nothing holds";
   EXPECT_TRUE(processes_naming(work_).empty());

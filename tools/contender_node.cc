@@ -1,0 +1,130 @@
+#include "tools/contender_node.h"
+
+#include <fmt/format.h>
+
+#include <boost/program_options.hpp>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "scenario/control_json.h"
+#include "scenario/node.h"
+#include "tools/options.h"
+#include "uring/real_env.h"
+
+namespace resilver::tools {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::size_t kArenaBytes = std::size_t{64} << 20;
+
+struct Outcome {
+  Status status;
+};
+
+// Answers the runner's questions: 'r' for a report, 'c' with a command. One runner, one connection.
+Task<void> serve_control(scenario::NodeProgram& program, Listener& listener, Event& stop) {
+  auto connection = co_await listener.accept();
+  while (connection && !stop.is_set()) {
+    Result<Message> question = co_await (*connection)->receive(kNever);
+    if (!question || question->head.empty()) break;
+    const std::string text(reinterpret_cast<const char*>(question->head.data()) + 1, question->head.size() - 1);
+    std::string answer;
+    if (question->head[0] == std::byte{'r'}) {
+      answer = to_json(program.report());
+    } else {
+      Result<scenario::NodeCommand> command = scenario::node_command_from_json(text);
+      Status taken = command ? program.command(std::move(*command)) : Status(std::unexpected(command.error()));
+      answer = taken ? "ok" : to_string(taken.error());
+    }
+    Message message;
+    message.head.resize(answer.size());
+    std::memcpy(message.head.data(), answer.data(), answer.size());
+    if (!co_await (*connection)->send(std::move(message), kNever)) break;
+  }
+  stop.set();  // without its runner a node has nothing to live for
+}
+
+Task<void> wait_for_signal(uring::StopSignal& signal, Event& stop) {
+  static_cast<void>(co_await signal.wait());
+  stop.set();
+}
+
+Task<void> end_with(Event& stop, uring::StopSignal& signal, Listener& control) {
+  co_await stop.wait();
+  signal.close();
+  control.close();
+}
+
+Task<Outcome> run_node(uring::RealEnv& env, uring::StopSignal& signal, scenario::NodeConfig config) {
+  auto first = env.tcp().listen_tcp(config.listen);
+  if (!first) co_return Outcome{std::unexpected(first.error())};
+  auto control = env.tcp().listen_tcp(config.control);
+  if (!control) co_return Outcome{std::unexpected(control.error())};
+  const std::string address = (*first)->address();
+
+  Event stop(env.scheduler());
+  TaskGroup tasks(env.scheduler());
+  scenario::NodeProgram program(env, std::move(config));
+  tasks.spawn(wait_for_signal(signal, stop));
+  tasks.spawn(end_with(stop, signal, **control));
+  tasks.spawn(serve_control(program, **control, stop));
+  std::printf("listening %s control %s\n", address.c_str(), (*control)->address().c_str());
+  std::fflush(stdout);
+
+  // The first listener is there already, so that its port is known; a later life of the replica takes the same port.
+  std::unique_ptr<Listener> ready = std::move(*first);
+  Status status = co_await program.run(
+      [&]() -> Result<std::unique_ptr<Listener>> {
+        if (ready) return std::move(ready);
+        return env.network().listen(address);
+      },
+      stop);
+  stop.set();
+  co_await tasks.join();
+  co_return Outcome{std::move(status)};
+}
+
+int fail_with(int code, const std::string& text) {
+  fmt::print(stderr, "resilver contender-node: {}\n", text);
+  return code;
+}
+
+}  // namespace
+
+int contender_node_main(int argc, char** argv) {
+  po::options_description options("Options");
+  options.add_options()("config", po::value<std::string>(), "file that `resilver run` wrote")("help", "this text");
+  po::variables_map values;
+  if (!read_options(argc, argv, options, {}, values)) return 2;
+  if (values.contains("help")) {
+    fmt::print(
+        "Usage: resilver contender-node --config FILE\n\nOne node of a contender: its disks, array and replica. "
+        "Started by"
+        " resilver run; ends with it.\n\nExample:\n  resilver contender-node --config work/raid5-A.json\n");
+    return 0;
+  }
+  if (!values.contains("config")) return fail_with(2, "expected --config FILE");
+  const std::string path = values["config"].as<std::string>();
+  std::ifstream file(path);
+  if (!file) return fail_with(2, path + ": cannot be read");
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  auto config = scenario::node_config_from_json(text);
+  if (!config) return fail_with(2, path + ": " + to_string(config.error()));
+
+  uring::RealOptions real;
+  real.arena_bytes = kArenaBytes;
+  real.seed = config->seed;
+  auto env = uring::RealEnv::create(real);
+  if (!env) return fail_with(1, to_string(env.error()));
+  auto signal = uring::StopSignal::create((*env)->ring());
+  if (!signal) return fail_with(1, to_string(signal.error()));
+  const Outcome outcome = (*env)->ring().run(run_node(**env, **signal, std::move(*config)));
+  if (!outcome.status) return fail_with(1, to_string(outcome.status.error()));
+  return 0;
+}
+
+}  // namespace resilver::tools

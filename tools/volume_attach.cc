@@ -1,0 +1,203 @@
+// `resilver volume attach`: the volume's one client, for a copy in or out, or for a load that is judged.
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+
+#include "base/units.h"
+#include "tools/array_copier.h"
+#include "tools/volume.h"
+#include "tools/volume_load.h"
+
+namespace resilver::tools {
+namespace {
+
+constexpr std::uint64_t kDefaultRate = 200;
+constexpr Nanos kPoll = 100 * kMillisecond;
+
+constexpr OptionSpec kOptions[] = {
+    {"config", "FILE", "the volume's configuration"},
+    {"import", "FILE", "write FILE (-: standard input) into the volume"},
+    {"export", "FILE", "read the volume into FILE (-: standard output)"},
+    {"offset", "SIZE", "with --import and --export: first byte of the volume, default 0"},
+    {"length", "SIZE", "with --import and --export: so many bytes, default to the end"},
+    {"load", "TIME", "write and read for so long and judge every answer; destroys what the volume holds"},
+    {"rate-iops", "N", "with --load: requests a second, default 200"},
+    {"yes-destroy-data", nullptr, "with --load: also if the volume holds data"},
+    {"json", nullptr, "with --load: for programs; keys in docs/volumes.md"},
+};
+
+constexpr CommandSpec kSpec = {
+    "volume attach",
+    "Usage: resilver volume attach --config FILE --import|--export FILE [--offset SIZE] [--length SIZE]\n"
+    "       resilver volume attach --config FILE --load TIME [--rate-iops N] [--yes-destroy-data] [--json]\n\n"
+    "Becomes the volume's one client (an older one is ended: 'fenced') and follows it through failovers.\n"
+    "--load uses the first 64 MiB and the last 1 MiB; cut links and kill nodes meanwhile: it tells outages,\n"
+    "and at the end whether an acknowledged write was lost or a read wrong.",
+    kOptions,
+    "Examples:\n"
+    "  resilver volume attach --config web.toml --import disk.raw\n"
+    "  resilver volume attach --config web.toml --export - --length 1M | file -\n"
+    "  resilver volume attach --config web.toml --load 30s --rate-iops 500\n\n"
+    "Exit: 0 done, 1 refused or failed, or something acknowledged was lost or read wrong; 2 bad usage,\n"
+    "130 interrupted.\n"};
+
+enum class Purpose : std::uint8_t { import, export_, load };
+
+struct Plan {
+  Purpose purpose = Purpose::load;
+  FileCopy copy;
+  LoadPlan load;
+};
+
+Result<Plan> read_plan(const CommandLine& line) {
+  const auto refuse_plan = [](std::string why) { return fail(Errc::bad_input, std::move(why)); };
+  Plan plan;
+  const int purposes = line.has("import") + line.has("export") + line.has("load");
+  if (purposes != 1 || !line.words.empty())
+    return refuse_plan("expected one of --import FILE, --export FILE, --load TIME");
+  plan.purpose = line.has("import") ? Purpose::import : line.has("export") ? Purpose::export_ : Purpose::load;
+  const bool loads = plan.purpose == Purpose::load;
+  for (const char* option : {"offset", "length"}) {
+    if (loads && line.has(option)) return refuse_plan(fmt::format("--{} goes with --import and --export", option));
+  }
+  for (const char* option : {"rate-iops", "yes-destroy-data", "json"}) {
+    if (!loads && line.has(option)) return refuse_plan(fmt::format("--{} goes with --load", option));
+  }
+  if (loads) {
+    const auto length = parse_duration(line.text("load"));
+    if (!length) return refuse_plan("--load: " + length.error().what);
+    if (*length < kMillisecond || *length > 24 * kHour) return refuse_plan("--load: 1ms to 24h expected");
+    const auto rate = line.has("rate-iops") ? parse_count(line.text("rate-iops")) : kDefaultRate;
+    if (!rate || *rate == 0 || *rate > 100'000) return refuse_plan("--rate-iops: 1 to 100000 expected");
+    plan.load = {*length, *rate, line.has("yes-destroy-data"), line.has("json")};
+    return plan;
+  }
+  const auto offset = line.size_of("offset", 0);
+  const auto length = line.size_of("length", kUnknown);
+  if (!offset || !length) return std::unexpected((offset ? length : offset).error());
+  plan.copy = {line.text(plan.purpose == Purpose::import ? "import" : "export"), *offset, *length};
+  return plan;
+}
+
+// A later attachment has a higher number, whoever makes it.
+std::uint64_t attachment_number() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000;
+}
+
+// Waits, at most op_timeout, until a node says that it serves, so that a signal can end the waiting. Nodes that answer no
+// questions at all may serve all the same: then it is tried.
+Task<Result<VolumeView>> wait_served(VolumeSession& session) {
+  const Nanos deadline = session.scheduler().now() + session.config().op_timeout;
+  for (;;) {
+    VolumeView view = view_of(co_await session.statuses());
+    if (session.interrupted()) co_return fail(Errc::cancelled, "interrupted");
+    if (!view.authority || (view.has_primary() && view.word()->serving)) co_return view;
+    if (session.scheduler().now() >= deadline) {
+      co_return fail(Errc::unavailable, fmt::format("no node serves the volume; see resilver volume status --config {}",
+                                                    session.config().file));
+    }
+    co_await session.stirred().wait_until(session.scheduler().now() + kPoll);
+  }
+}
+
+// A signal fails what is under way, so that nothing waits for nodes that do not answer.
+Task<void> close_at_end(VolumeSession& session, replica::Client& client, const bool& ended) {
+  while (!session.interrupted() && !ended) co_await session.stirred().wait();
+  co_await client.close();
+}
+
+bool same_file(const std::string& path, int fd) {
+  struct stat file, other;
+  return fstat(fd, &file) == 0 && stat(path.c_str(), &other) == 0 && file.st_dev == other.st_dev &&
+         file.st_ino == other.st_ino;
+}
+
+Status check_no_device(const service::VolumeConfig& config, const FileCopy& copy, int fd) {
+  for (const service::NodeEntry& node : config.nodes) {
+    const bool member = std::ranges::any_of(node.array, [fd](const std::string& path) { return same_file(path, fd); });
+    if (member || (!node.device.empty() && same_file(node.device, fd))) {
+      return fail(Errc::bad_input, fmt::format("{}: is the device of node {}", copy.file, node.name));
+    }
+  }
+  return {};
+}
+
+Task<Result<int>> copy_file(VolumeSession& session, replica::Client& client, const Plan& plan, Descriptor& file) {
+  const std::string& label = session.config().name;
+  FileCopy copy = plan.copy;
+  CopyEnd end{
+      session.env(), client, label, "volume", BufferPool::kMaxBlock, [&session] { return session.interrupted(); }};
+  const bool in = plan.purpose == Purpose::import;
+  const Status fits =
+      in ? check_fits(label, client.size_bytes(), copy, file.fd) : check_range(label, client.size_bytes(), copy);
+  if (!fits) co_return std::unexpected(fits.error());
+  const auto bytes =
+      in ? co_await import_from(std::move(end), copy, file.fd) : co_await export_to(std::move(end), copy, file.fd);
+  if (session.interrupted()) co_return fail(Errc::cancelled, "interrupted");
+  if (!bytes) co_return std::unexpected(bytes.error());
+  if (in) fmt::print("{} bytes into {} at byte {}\n", *bytes, label, copy.offset);
+  if (!in && copy.file != "-")
+    fmt::print("{} bytes from {} at byte {} into {}\n", *bytes, label, copy.offset, copy.file);
+  co_return kDone;
+}
+
+Task<Result<int>> use(VolumeSession& session, replica::Client& client, const Plan& plan, Descriptor& file,
+                      VolumeLoad& load) {
+  if (plan.purpose == Purpose::load) co_return co_await load.run(client);
+  co_return co_await copy_file(session, client, plan, file);
+}
+
+Status open_file(const service::VolumeConfig& config, const Plan& plan, Descriptor& file) {
+  if (plan.purpose == Purpose::load) return {};
+  const Status opened = plan.purpose == Purpose::import ? open_source(plan.copy, file) : open_target(plan.copy, file);
+  if (!opened) return opened;
+  return check_no_device(config, plan.copy, file.fd);
+}
+
+Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
+  Descriptor file;
+  if (Status opened = open_file(session.config(), plan, file); !opened) co_return std::unexpected(opened.error());
+  const auto view = co_await wait_served(session);
+  if (!view) co_return std::unexpected(view.error());
+  const replica::AckMode ack = view->has_primary() ? view->word()->ack : session.config().ack;
+  const std::uint64_t number = attachment_number();
+  VolumeLoad load(session, plan.load, number, ack);
+  replica::ClientConfig config = service::client_config(session.config(), number);
+  config.on_reign = [&load] { load.note_reign(); };
+  auto& env = session.env();
+  auto attached = co_await replica::Client::attach(env.scheduler(), env.buffers(), env.network(), std::move(config));
+  if (!attached) {
+    co_return fail(attached.error().code, attached.error().code == Errc::fenced
+                                              ? "a newer attachment has the volume (is this machine's clock behind?)"
+                                              : attached.error().what);
+  }
+  bool ended = false;
+  TaskGroup group(session.scheduler());
+  group.spawn(close_at_end(session, **attached, ended));
+  const auto code = co_await use(session, **attached, plan, file, load);
+  ended = true;
+  session.stirred().wake_all();
+  co_await group.join();
+  co_return code;
+}
+
+}  // namespace
+
+int volume_attach_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kSpec, code);
+  if (!line) return code;
+  const auto plan = read_plan(*line);
+  if (!plan) return refuse_usage(line->command, plan.error().what);
+  const auto config = read_config(*line, code);
+  if (!config) return code;
+  return run_volume(
+      line->command, *config, [&plan](VolumeSession& session) { return attach(session, *plan); }, kDataArena);
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,297 @@
+// `resilver volume promote`, `demote`, `resync` and `resolve`: orders to one node, and waiting until they are carried out.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/units.h"
+#include "tools/array_progress.h"
+#include "tools/volume.h"
+#include "tools/volume_command.h"
+
+namespace resilver::tools {
+namespace {
+
+using replica::NodeId;
+using service::Order;
+using service::Verb;
+
+constexpr Nanos kPoll = 100 * kMillisecond;
+constexpr Nanos kForceTimeout = 15 * kSecond;  // a grace and the arbiter's answer are waited for
+constexpr Nanos kAnswerMargin = 2 * kSecond;   // beyond what the node itself waits
+constexpr const char* kNoPrimary = "no node is the primary now; see resilver volume status";
+
+constexpr OptionSpec kConfig = {"config", "FILE", "the volume's configuration"};
+constexpr OptionSpec kTimeout = {"timeout", "TIME", "how long to wait, default 10s"};
+Result<Nanos> timeout_of(const CommandLine& line) {
+  if (!line.has("timeout")) return 10 * kSecond;
+  const auto timeout = parse_duration(line.text("timeout"));
+  if (!timeout) return fail(Errc::bad_input, "--timeout: " + timeout.error().what);
+  if (*timeout < kMillisecond || *timeout > 10 * kMinute)
+    return fail(Errc::bad_input, "--timeout: 1ms to 10min expected");
+  return *timeout;
+}
+
+// Waits until `enough` says so. Errors: timeout with `what`, cancelled.
+Task<Status> wait_until(VolumeSession& session, Nanos deadline, std::string what,
+                        std::function<bool(const VolumeView&)> enough) {
+  for (;;) {
+    const VolumeView view = view_of(co_await session.statuses());
+    if (session.interrupted()) co_return fail(Errc::cancelled, "interrupted");
+    if (enough(view)) co_return Status{};
+    if (session.scheduler().now() >= deadline) co_return fail(Errc::timeout, std::move(what));
+    co_await session.stirred().wait_until(session.scheduler().now() + kPoll);
+  }
+}
+
+// ---- promote -------------------------------------------------------------------------------------------------------
+
+constexpr OptionSpec kPromoteOptions[] = {
+    kConfig,
+    {"force", nullptr, "whatever the other copies hold: may lose acknowledged writes, may make a split brain"},
+    kTimeout,
+};
+constexpr CommandSpec kPromote = {
+    "volume promote",
+    "Usage: resilver volume promote NODE --config FILE [--force] [--timeout TIME]\n\n"
+    "Makes a copy that is in sync the primary, without a failed request. --force is the last resort when\n"
+    "the copies in sync are gone for good: what only they have is lost, and if one of them comes back\n"
+    "with writes of its own, there is a split brain.",
+    kPromoteOptions,
+    "Examples:\n"
+    "  resilver volume promote B --config web.toml\n"
+    "  resilver volume promote B --config web.toml --force\n\n"
+    "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
+
+Task<Result<int>> promote(VolumeSession& session, NodeId node, bool force, Nanos timeout) {
+  const std::string& name = session.config().nodes[node].name;
+  Order order;
+  order.verb = Verb::promote;
+  order.force = force;
+  order.timeout_ms = static_cast<std::uint64_t>(timeout / kMillisecond);
+  const Nanos patience = force ? std::max(timeout, kForceTimeout) : timeout;
+  const Nanos deadline = session.scheduler().now() + patience + kAnswerMargin;
+  if (force) {
+    fmt::print(stderr,
+               "resilver volume promote: by force: writes that only other copies have are lost with them, or stay a "
+               "split brain when these come back\n");
+  }
+  const auto answer = co_await session.ask(node, order, deadline);
+  if (!answer) {
+    const bool no_primary = !force && answer.error().code == Errc::not_primary;
+    co_return fail(answer.error().code,
+                   fmt::format("{}: {}{}", name, answer.error().what,
+                               no_primary ? "; if every copy in sync is gone for good: --force" : ""));
+  }
+  Status serves = co_await wait_until(
+      session, deadline, name + " is the primary but does not serve yet",
+      [node](const VolumeView& view) { return view.nodes[node] && view.nodes[node]->replica.serving; });
+  if (!serves) co_return std::unexpected(serves.error());
+  fmt::print("{} is the primary now\n", name);
+  co_return kDone;
+}
+
+// ---- demote --------------------------------------------------------------------------------------------------------
+
+constexpr OptionSpec kDemoteOptions[] = {kConfig, kTimeout};
+constexpr CommandSpec kDemote = {"volume demote",
+                                 "Usage: resilver volume demote --config FILE [--timeout TIME]\n\n"
+                                 "The primary hands over to another copy that is in sync, without a failed request.",
+                                 kDemoteOptions,
+                                 "Examples:\n"
+                                 "  resilver volume demote --config web.toml\n\n"
+                                 "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
+
+Task<Result<int>> demote(VolumeSession& session, Nanos timeout) {
+  const VolumeView view = view_of(co_await session.statuses());
+  if (!view.has_primary()) co_return fail(Errc::unavailable, kNoPrimary);
+  const NodeId former = *view.authority;
+  Order order;
+  order.verb = Verb::demote;
+  order.timeout_ms = static_cast<std::uint64_t>(timeout / kMillisecond);
+  const Nanos deadline = session.scheduler().now() + timeout + kAnswerMargin;
+  const auto answer = co_await session.ask(former, order, deadline);
+  const std::string& name = session.config().nodes[former].name;
+  if (!answer) co_return fail(answer.error().code, fmt::format("{}: {}", name, answer.error().what));
+  NodeId now = replica::kNoNode;
+  const Status serves = co_await wait_until(session, deadline, name + " handed over, and nobody serves yet",
+                                            [&now, former](const VolumeView& seen) {
+                                              if (!seen.has_primary() || !seen.word()->serving) return false;
+                                              now = *seen.authority;
+                                              return now != former;
+                                            });
+  if (!serves) co_return std::unexpected(serves.error());
+  fmt::print("{} handed over; {} is the primary now\n", name, session.config().nodes[now].name);
+  co_return kDone;
+}
+
+// ---- resync --------------------------------------------------------------------------------------------------------
+
+constexpr OptionSpec kResyncOptions[] = {
+    kConfig,
+    {"full", nullptr, "copy everything instead of what differs"},
+};
+constexpr CommandSpec kResync = {
+    "volume resync",
+    "Usage: resilver volume resync NODE --config FILE [--full]\n\n"
+    "NODE gives its copy up (it leaves the in-sync set) and is brought up to date from the primary: every\n"
+    "block is compared by checksum and copied where it differs, or everything is copied. Waits until it is\n"
+    "in sync; interrupted, the copy goes on by itself.",
+    kResyncOptions,
+    "Examples:\n"
+    "  resilver volume resync C --config web.toml\n"
+    "  resilver volume resync C --config web.toml --full\n\n"
+    "Exit: 0 in sync, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
+
+Task<Result<int>> resync(VolumeSession& session, NodeId node, bool full) {
+  const std::string& name = session.config().nodes[node].name;
+  Order order;
+  order.verb = Verb::resync;
+  order.full = full;
+  const auto answer = co_await session.ask(node, order, session.scheduler().now() + 10 * kSecond);
+  if (!answer) co_return fail(answer.error().code, fmt::format("{}: {}", name, answer.error().what));
+  ProgressLine line(session.config().name, "resync");
+  const Rate rate(session.scheduler().now());
+  // It counts as in sync for a moment more: until its session has ended and the primary has taken it out.
+  const auto in_sync = [&](const VolumeView& view) {
+    const replica::PeerStatus* peer = view.peer(node);
+    if (peer != nullptr && peer->resyncing) {
+      line.show(peer->resync_done_bytes, peer->resync_total_bytes,
+                rate.of(peer->resync_done_bytes, session.scheduler().now()));
+    }
+    const bool whole = view.nodes[node] && !view.nodes[node]->replica.inconsistent &&
+                       view.nodes[node]->replica.role == replica::Role::secondary;
+    return whole && view.has_primary() && view.word()->in_sync.contains(node) && peer != nullptr && !peer->resyncing;
+  };
+  const Status done = co_await wait_until(session, kNever, "", in_sync);
+  line.end();
+  if (!done) co_return fail(done.error().code, "interrupted; the copy goes on: see resilver volume status");
+  fmt::print("{} is in sync\n", name);
+  co_return kDone;
+}
+
+// ---- resolve -------------------------------------------------------------------------------------------------------
+
+constexpr OptionSpec kResolveOptions[] = {
+    kConfig,
+    {"discard", "NODE", "whose writes since the two were one are given up"},
+};
+constexpr CommandSpec kResolve = {
+    "volume resolve",
+    "Usage: resilver volume resolve --config FILE --discard NODE\n\n"
+    "Ends a split brain: NODE gives up what it has written since the two sides were one, and is brought\n"
+    "up to date from the other side. `resilver volume status` lists what differs before.",
+    kResolveOptions,
+    "Examples:\n"
+    "  resilver volume resolve --config web.toml --discard B\n\n"
+    "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
+
+// The order to the primary: it discards its own side, or that of a peer.
+Result<Order> resolution(const service::VolumeConfig& config, const VolumeView& view, NodeId discard) {
+  if (!view.has_primary()) return fail(Errc::unavailable, kNoPrimary);
+  const NodeId primary = *view.authority;
+  Order order;
+  order.verb = Verb::resolve;
+  order.discard_local = discard == primary;
+  std::vector<NodeId> diverged;
+  for (const replica::PeerStatus& peer : view.word()->peers) {
+    if (peer.diverged && peer.id < config.nodes.size()) diverged.push_back(peer.id);
+  }
+  if (diverged.empty()) {
+    return fail(Errc::invalid_argument, fmt::format("there is no split brain with {}", config.nodes[primary].name));
+  }
+  if (!order.discard_local && std::ranges::find(diverged, discard) == diverged.end()) {
+    return fail(Errc::invalid_argument, fmt::format("{} has no writes of its own; {} has", config.nodes[discard].name,
+                                                    config.nodes[diverged.front()].name));
+  }
+  if (order.discard_local && diverged.size() > 1) {
+    return fail(Errc::invalid_argument,
+                fmt::format("several sides have writes of their own: discard all but one of {} first",
+                            service::node_names(config)));
+  }
+  order.peer = order.discard_local ? diverged.front() : discard;
+  return order;
+}
+
+Task<Result<int>> resolve(VolumeSession& session, NodeId discard) {
+  const VolumeView view = view_of(co_await session.statuses());
+  const auto order = resolution(session.config(), view, discard);
+  if (!order) co_return std::unexpected(order.error());
+  const auto answer = co_await session.ask(*view.authority, *order, session.scheduler().now() + 30 * kSecond);
+  const std::string& name = session.config().nodes[discard].name;
+  if (!answer) {
+    co_return fail(answer.error().code,
+                   fmt::format("{}: {}", session.config().nodes[*view.authority].name, answer.error().what));
+  }
+  fmt::print("what {} wrote on its own is given up; it is brought up to date now\n", name);
+  co_return kDone;
+}
+
+// ---- command lines -------------------------------------------------------------------------------------------------
+
+// The one node that the words name.
+std::optional<NodeId> read_node(const CommandLine& line, const service::VolumeConfig& config, int& code) {
+  if (line.words.size() != 1) {
+    code = refuse_usage(line.command, fmt::format("expected one node: {}", service::node_names(config)));
+    return std::nullopt;
+  }
+  const auto node = node_named(config, line.words[0]);
+  if (node) return *node;
+  code = refuse_usage(line.command, node.error().what);
+  return std::nullopt;
+}
+
+}  // namespace
+
+int volume_promote_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kPromote, code);
+  if (!line) return code;
+  const auto timeout = timeout_of(*line);
+  if (!timeout) return refuse_usage(line->command, timeout.error().what);
+  const auto config = read_config(*line, code);
+  if (!config) return code;
+  const auto node = read_node(*line, *config, code);
+  if (!node) return code;
+  const bool force = line->has("force");
+  return run_volume(line->command, *config,
+                    [&](VolumeSession& session) { return promote(session, *node, force, *timeout); });
+}
+
+int volume_demote_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kDemote, code);
+  if (!line) return code;
+  const auto timeout = timeout_of(*line);
+  if (!timeout) return refuse_usage(line->command, timeout.error().what);
+  if (!line->words.empty()) return refuse_usage(line->command, "expected no node: the primary hands over");
+  const auto config = read_config(*line, code);
+  if (!config) return code;
+  return run_volume(line->command, *config, [&](VolumeSession& session) { return demote(session, *timeout); });
+}
+
+int volume_resync_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kResync, code);
+  if (!line) return code;
+  const auto config = read_config(*line, code);
+  if (!config) return code;
+  const auto node = read_node(*line, *config, code);
+  if (!node) return code;
+  const bool full = line->has("full");
+  return run_volume(line->command, *config, [&](VolumeSession& session) { return resync(session, *node, full); });
+}
+
+int volume_resolve_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kResolve, code);
+  if (!line) return code;
+  if (!line->has("discard") || !line->words.empty()) return refuse_usage(line->command, "expected --discard NODE");
+  const auto config = read_config(*line, code);
+  if (!config) return code;
+  const auto node = node_named(*config, line->text("discard"));
+  if (!node) return refuse_usage(line->command, node.error().what);
+  return run_volume(line->command, *config, [&](VolumeSession& session) { return resolve(session, *node); });
+}
+
+}  // namespace resilver::tools

@@ -1,0 +1,167 @@
+#include "tools/volume_show.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/units.h"
+
+namespace resilver::tools {
+namespace {
+
+using replica::NodeId;
+using replica::Role;
+
+constexpr std::size_t kShownExtents = 8;
+
+double percent(std::uint64_t done, std::uint64_t total) {
+  return total == 0 ? 0 : 100.0 * static_cast<double>(std::min(done, total)) / static_cast<double>(total);
+}
+
+std::uint64_t rate_to(const VolumeView& view, NodeId id) {
+  for (const service::CopyRate& rate : view.nodes[*view.authority]->rates) {
+    if (rate.peer == id) return rate.bytes_per_second;
+  }
+  return 0;
+}
+
+std::string copy_words(const VolumeView& view, const replica::PeerStatus& peer) {
+  return fmt::format("resyncing {:.0f} % ({} of {}, {}): {}", percent(peer.resync_done_bytes, peer.resync_total_bytes),
+                     format_size(peer.resync_done_bytes), format_size(peer.resync_total_bytes),
+                     format_rate(rate_to(view, peer.id)), replica::resync_why_name(peer.why));
+}
+
+bool is_member(const VolumeView& view, NodeId id) {
+  return view.word() != nullptr && view.word()->in_sync.contains(id);
+}
+
+bool is_diverged(const VolumeView& view, NodeId id) {
+  const replica::PeerStatus* peer = view.peer(id);
+  return (peer != nullptr && peer->diverged) || (view.nodes[id] && view.nodes[id]->replica.diverged);
+}
+
+std::string state_of(const VolumeView& view, NodeId id) {
+  const replica::PeerStatus* peer = view.peer(id);
+  if (is_diverged(view, id)) {
+    return fmt::format("split brain: has writes of its own{}",
+                       peer == nullptr ? "" : fmt::format(", {} differ", format_size(peer->divergent_bytes)));
+  }
+  if (peer != nullptr && peer->resyncing) return copy_words(view, *peer);
+  const bool member = is_member(view, id);
+  if (!view.nodes[id] && view.word() == nullptr) return "state unknown";
+  if (!view.nodes[id]) return member ? "still counted as in sync" : "out of date";
+  const replica::ReplicaStatus& own = view.nodes[id]->replica;
+  if (own.device_failed) return "its device failed";
+  if (own.role == Role::primary) return own.serving ? "serving, in sync" : "not serving now";
+  if (own.inconsistent) return "half copied";
+  if (own.role == Role::idle) return "hears no primary";
+  return member && view.has_primary() ? "in sync" : "not in sync";
+}
+
+// Further lines of a node.
+std::vector<std::string> details(const service::VolumeConfig& config, const VolumeView& view, NodeId id) {
+  std::vector<std::string> lines;
+  const replica::PeerStatus* peer = view.peer(id);
+  if (peer != nullptr && peer->behind_bytes > 0) lines.push_back(format_size(peer->behind_bytes) + " behind");
+  if (peer != nullptr && peer->diverged) {
+    for (std::size_t i = 0; i < std::min(peer->divergent.size(), kShownExtents); ++i) {
+      lines.push_back(
+          fmt::format("differs: {} at byte {}", format_size(peer->divergent[i].length), peer->divergent[i].offset));
+    }
+    if (peer->divergent.size() > kShownExtents) lines.push_back("differs: … (all with --json)");
+  }
+  if (!view.nodes[id]) {
+    lines.push_back(view.nodes[id].error().what.empty() ? config.nodes[id].control + ": no answer"
+                                                        : view.nodes[id].error().what);
+    return lines;
+  }
+  const replica::ReplicaStatus& own = view.nodes[id]->replica;
+  if (own.lost_bytes > 0) {
+    lines.push_back(fmt::format("{} are unreadable on every copy; writing them heals", format_size(own.lost_bytes)));
+  }
+  if (own.verifying) {
+    lines.push_back(fmt::format("verify {:.0f} %", percent(own.verify_done_bytes, own.verify_total_bytes)));
+  }
+  if (view.nodes[id]->array) {
+    const service::ArrayReport& array = *view.nodes[id]->array;
+    lines.push_back("on " + array.state);
+    if (!array.recovery.empty()) {
+      lines.back() += fmt::format(", {} {:.0f} %", array.recovery, percent(array.done_bytes, array.total_bytes));
+    }
+  }
+  return lines;
+}
+
+std::string headline(const service::VolumeConfig& config, const VolumeView& view) {
+  if (view.word() == nullptr)
+    return fmt::format("{}  {}  nobody answers\n", config.name, format_size(config.size_bytes));
+  const replica::ReplicaStatus& word = *view.word();
+  std::string line = fmt::format("{}  {}", config.name, format_size(view.nodes[*view.authority]->size_bytes));
+  if (!view.has_primary()) return line + fmt::format("  no primary answers, epoch {}\n", word.epoch);
+  if (config.nodes.size() == 1) return line + "  stand-alone\n";
+  line += fmt::format("  ack {}  epoch {}  primary {}{}  in sync {} of {}", replica::ack_mode_name(word.ack),
+                      word.epoch, config.nodes[*view.authority].name, word.serving ? "" : " (not serving)",
+                      word.in_sync.count(), config.nodes.size());
+  const unsigned more = word.redundancy;
+  return line + fmt::format("  survives {} more node failure{}\n", more == 0 ? "no" : std::to_string(more),
+                            more == 1 ? "" : "s");
+}
+
+void step_for_node(const service::VolumeConfig& config, const VolumeView& view, NodeId id,
+                   std::vector<std::string>& next) {
+  const std::string& name = config.nodes[id].name;
+  if (!view.nodes[id]) {
+    next.push_back(fmt::format("start {}: resilver node --config {} --name {}", name, config.file, name));
+    return;
+  }
+  const service::NodeStatus& status = *view.nodes[id];
+  if (status.array && status.array->failed) {
+    next.push_back(fmt::format("{}: its array failed; stop the node and see resilver status", name));
+  } else if (status.replica.device_failed) {
+    next.push_back(fmt::format(
+        "{}: stop the node, replace its device, resilver volume create --config {} --node {} --force, start it again",
+        name, config.file, name));
+  } else if (status.array && !status.array->redundancy_full && status.array->recovery.empty()) {
+    next.push_back(fmt::format("{}: its array lacks a disk; stop the node, resilver add, start it again", name));
+  }
+}
+
+}  // namespace
+
+NodeWords node_words(const service::VolumeConfig&, const VolumeView& view, NodeId id) {
+  const std::string role = view.nodes[id] ? replica::role_name(view.nodes[id]->replica.role) : "unreachable";
+  return {role, state_of(view, id)};
+}
+
+std::vector<std::string> next_steps(const service::VolumeConfig& config, const VolumeView& view, bool arbiter_answers) {
+  std::vector<std::string> next;
+  if (!arbiter_answers) {
+    next.push_back(fmt::format("start the arbiter: resilver arbiter --state FILE --listen {}", config.arbiter));
+  }
+  for (NodeId id = 0; id < view.nodes.size(); ++id) {
+    step_for_node(config, view, id, next);
+    if (view.has_primary() && id != *view.authority && is_diverged(view, id)) {
+      next.push_back(fmt::format("choose whose writes to give up: resilver volume resolve --config {} --discard {}|{}",
+                                 config.file, config.nodes[id].name, config.nodes[*view.authority].name));
+    }
+  }
+  if (view.has_primary() && view.word()->in_sync.count() < config.min_in_sync) {
+    next.push_back(fmt::format("writes wait: {} of at least {} copies are in sync", view.word()->in_sync.count(),
+                               config.min_in_sync));
+  }
+  return next;
+}
+
+std::string status_text(const service::VolumeConfig& config, const VolumeView& view,
+                        const std::vector<std::string>& next) {
+  std::string text = headline(config, view);
+  for (NodeId id = 0; id < view.nodes.size(); ++id) {
+    const NodeWords words = node_words(config, view, id);
+    text += fmt::format("  {:<8} {:<12} {}\n", config.nodes[id].name, words.role, words.state);
+    for (const std::string& line : details(config, view, id)) text += fmt::format("  {:<8} {:<12} {}\n", "", "", line);
+  }
+  for (const std::string& step : next) text += "to do: " + step + "\n";
+  return text;
+}
+
+}  // namespace resilver::tools
