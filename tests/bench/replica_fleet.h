@@ -52,8 +52,9 @@ struct FleetOptions {
 struct NodeReport {
   bool serving = false;
   std::uint32_t in_sync = 0;
+  std::uint64_t writes = 0;  // of clients, completed
   std::uint64_t resync_bytes = 0;
-  std::uint64_t behind_bytes = 0;                 // of the peer that is furthest behind
+  std::array<std::uint64_t, kNodes> behind{};     // bytes of writes that each peer has not made durable
   std::array<std::uint64_t, kNodes> sent{};       // bytes that its sockets sent to each node
   Nanos resync_started = 0, resync_finished = 0;  // of the last one; CLOCK_MONOTONIC
   std::uint64_t to_look_at = 0, copied = 0;
@@ -283,8 +284,9 @@ inline NodeReport report_of(const replica::Replica& replica, NodeReport events,
   const replica::ReplicaStatus status = replica.status();
   events.serving = status.serving;
   events.in_sync = status.in_sync.count();
+  events.writes = status.writes;
   events.resync_bytes = status.resync_bytes;
-  for (const auto& peer : status.peers) events.behind_bytes = std::max(events.behind_bytes, peer.behind_bytes);
+  for (const auto& peer : status.peers) events.behind[peer.id] = peer.behind_bytes;
   count_sent(events, ports);
   return events;
 }
