@@ -33,7 +33,7 @@ SEED ?= 1
 # llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
 PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev libxxhash-dev \
   libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev \
-  user-mode-linux mdadm grub-common libblkid-dev
+  user-mode-linux mdadm grub-common libblkid-dev iproute2
 BENCH_PACKAGES := fio btrfs-progs
 
 # ---- fuzzing -----------------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ FUZZ_CHECK_SECONDS := 15
 # ---- which tests run where -------------------------------------------------------------------------------------------
 # Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
 # ship. Rooms with threads or rings run under TSan too. ASAN_EXTRA: more runs, BINARY or BINARY,VARIABLE=VALUE.
-RELEASE_ROOMS := interop e2e scenario swarm crash
+RELEASE_ROOMS := interop e2e netns scenario swarm crash
 TSAN_ROOMS := async uring
 SWARM_ASAN_SEEDS := 20
 TEST_TIMEOUT_S ?= 900
@@ -86,6 +86,7 @@ ALL_SOURCES := $(wildcard src/*/*.cc) $(wildcard tests/fuzz/*.cc) $(TOOL_SOURCES
 # The rooms of src that a room's tests link, so that one can be built while others do not compile. Default: all.
 TEST_USES_base := base
 TEST_USES_interop := base
+TEST_USES_netns := base
 TEST_USES_async := base async
 TEST_USES_env := base async env
 TEST_USES_uring := base async env uring
