@@ -1,8 +1,8 @@
-// A network of hosts on one machine: network namespaces joined by a bridge, each with an address of its own. Nothing of it has a
-// name outside this process, so that nothing is left when the test dies. Needs root.
+// A network of hosts on one machine: network namespaces joined by a bridge, each with an address of its own. Nothing of it
+// has a name outside this process, so that nothing is left when the test dies. Needs root.
 //
-// The addresses are loopback addresses (127.1.0.N), because a node refuses any other while links are neither authenticated nor
-// encrypted; with `route_localnet` (Linux, Documentation/networking/ip-sysctl.rst) the kernel carries them over a cable.
+// The addresses are loopback addresses (127.1.0.N), because a node refuses any other while links are neither authenticated
+// nor encrypted; with `route_localnet` (Linux, Documentation/networking/ip-sysctl.rst) the kernel carries them over a cable.
 #pragma once
 
 #include <map>
