@@ -5,7 +5,7 @@
 #   make check               install what is missing, lint, build, run all tests (what .ci/run calls)
 #   make check-long          the same with 10,000 swarm seeds
 #   make asan | tsan         build and run the unit tests of that variant only
-#   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on
+#   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on (KIND=any, local, parity, replicated, split_brain)
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
 #   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
 #   make bench               speed against fio, btrfs and reference programs (12 minutes; see tests/bench/run)
@@ -28,6 +28,7 @@ DESTDIR ?=
 FILL ?= build/release/resilver
 N ?= 300
 SEED ?= 1
+KIND ?= any
 
 # ---- packages: the one list ------------------------------------------------------------------------------------------
 # llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
@@ -244,7 +245,7 @@ asan tsan:
 swarm:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory build/release/tests/swarm
-	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
+	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) RESILVER_SWARM_KIND=$(KIND) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
 
 interop:
 	@$(MAKE) --no-print-directory deps

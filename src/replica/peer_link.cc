@@ -7,6 +7,26 @@
 #include "replica/primary.h"
 
 namespace resilver::replica {
+namespace {
+
+template <typename T>
+constexpr std::size_t kIndex = Body(std::in_place_type<T>).index();
+
+// What a message is answered with, as an alternative of Body; nothing: it is not.
+std::optional<std::size_t> answer_of(const Body& question) {
+  if (std::holds_alternative<Configure>(question)) return kIndex<ConfigureAck>;
+  if (std::holds_alternative<ReconcileDone>(question)) return kIndex<ReconcileDoneAck>;
+  if (std::holds_alternative<ResyncDone>(question)) return kIndex<ResyncDoneAck>;
+  if (std::holds_alternative<CopyExtent>(question)) return kIndex<CopyAck>;
+  if (std::holds_alternative<ReadExtent>(question)) return kIndex<ExtentData>;
+  if (std::holds_alternative<HashRequest>(question)) return kIndex<Hashes>;
+  const bool bits = std::holds_alternative<BitsRequest>(question) || std::holds_alternative<ResyncBegin>(question) ||
+                    std::holds_alternative<Diverged>(question);
+  if (bits) return kIndex<Bits>;
+  return std::nullopt;
+}
+
+}  // namespace
 
 PeerLink::PeerLink(Primary& primary, Core& core, NodeId id)
     : primary_(primary), core_(core), id_(id), answered_(core.scheduler), starting_(primary.expected(id)) {}
@@ -53,6 +73,7 @@ Task<void> PeerLink::one_session() {
   stored_seq_ = 0;
   if (had_writes) starting_ = false;
   beacons_.clear();
+  asked_.clear();
   configured_ = 0;
   bits_.reset();
   bits_data_ = {};
@@ -145,7 +166,14 @@ Task<void> PeerLink::wait_bits(Session& session) {
 // ---- messages ------------------------------------------------------------------------------------------------------
 
 void PeerLink::send(const Body& body, Buffer payload) {
-  if (session_ != nullptr) session_->send(encode(primary_.record().epoch, body, std::move(payload)));
+  if (session_ == nullptr) return;
+  if (const auto answer = answer_of(body)) asked_.push_back({*answer, core_.now()});
+  session_->send(encode(primary_.record().epoch, body, std::move(payload)));
+}
+
+void PeerLink::note_answer(std::size_t answer) {
+  const auto asked = std::ranges::find(asked_, answer, &Asked::answer);
+  if (asked != asked_.end()) asked_.erase(asked);
 }
 
 void PeerLink::send_write(const Replicate& write, Buffer data) {
@@ -223,6 +251,7 @@ bool PeerLink::handle(Received& message) {
     primary_.suspect_newer_record();
     return false;
   }
+  note_answer(message.body.index());
   if (const auto* ack = std::get_if<BeaconAck>(&message.body)) {
     const auto sent = std::find_if(beacons_.begin(), beacons_.end(), [&](auto& b) { return b.cookie == ack->cookie; });
     if (sent == beacons_.end()) return true;  // a later one was answered first
@@ -289,6 +318,7 @@ Task<void> PeerLink::beat(Session& session) {
   while (!session.closed()) {
     if (core_.now() - heard_ > core_.lease()) break;
     if (behind_for() > core_.congestion()) break;  // too slow: the others go on without it
+    if (!asked_.empty() && core_.now() - asked_.front().at > kPatience) break;
     if (beacons_.size() < 256) {
       beacons_.push_back({++cookie, core_.now()});
       session.send_urgent(encode(primary_.record().epoch, Beacon{cookie, primary_.committed_seq()}));

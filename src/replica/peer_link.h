@@ -12,6 +12,7 @@
 //   128-bit hash (peer_resync.cc).
 // * A copy that broke off goes on as if nothing had been written meanwhile. -> What was not yet copied is remembered here
 //   for the reign, with every write that the peer did not get or may not have; the peer keeps the copy's id durably.
+// * Everybody waits for an answer that was lost. -> A question unanswered for kPatience ends the session, beacons or not.
 // * Two histories are merged silently. -> split_brain.h.
 #pragma once
 
@@ -84,6 +85,12 @@ class PeerLink {
   PeerStatus status() const;
 
  private:
+  static constexpr Nanos kPatience = 5 * kSecond;  // as a follower has with a silent primary
+  struct Asked {
+    std::size_t answer;  // the alternative of Body that is waited for
+    Nanos at;
+  };
+  void note_answer(std::size_t answer);
   struct Call {  // a CopyExtent or ReadExtent under way
     explicit Call(Scheduler& scheduler) : done(scheduler) {}
     Event done;
@@ -133,7 +140,8 @@ class PeerLink {
     Nanos at;
   };
   std::deque<SentBeacon> beacons_;
-  Nanos heard_ = 0;  // when the last answered beacon was sent, or the session opened
+  std::deque<Asked> asked_;  // and not answered, the oldest first
+  Nanos heard_ = 0;          // when the last answered beacon was sent, or the session opened
   std::uint64_t next_tag_ = 1;
   std::map<std::uint64_t, Call*> calls_;
 

@@ -19,7 +19,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PeerAddress, name, address)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RebuildSpec, speed_min, speed_max)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReplicateSpec, ack, primary, detect, lease, grace, congestion, min_in_sync, link)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerbArguments, count, size_bytes, where, factor_percent, add, bandwidth, rate_ppm,
-                                   repair, range_offset, range_bytes, force, discard_local)
+                                   repair, range_offset, range_bytes, force, discard_local, peer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeCommand, verb, clear, disk, arguments, path, used_begin, used_end, seed)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Moved, read, written)
 

@@ -26,7 +26,10 @@ struct LinkEnd {
 struct LinkFault {
   bool dropped = false;
   Nanos add_latency = 0;
-  std::uint64_t bandwidth = 0;  // 0: as modelled
+  std::uint64_t bandwidth = 0;     // 0: as modelled
+  std::uint32_t lost_percent = 0;  // of the messages; these three in virtual time only
+  std::uint32_t duplicated_percent = 0;
+  std::uint32_t corrupted_percent = 0;
 };
 
 class Fleet {
@@ -62,8 +65,11 @@ class Fleet {
   // A new, blank disk in place of disk `disk`; the node program is told if it runs.
   virtual Task<Status> replace_disk(std::uint32_t node, std::uint32_t disk) = 0;
 
-  // Sets what is wrong with the direction from -> to from now on.
-  virtual void set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) = 0;
+  // Sets what is wrong with the direction from -> to from now on. unsupported: messages lost, duplicated or corrupted in
+  // the real world; nothing has changed then.
+  virtual Status set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) = 0;
+  // Ends every connection between the two.
+  virtual void reset_link(LinkEnd one, LinkEnd other) = 0;
   // Transfers that wanted to pass this direction so far, also those held back by a drop: messages in the simulator, pieces
   // of the byte stream in a real proxy.
   virtual std::uint64_t link_transfers(LinkEnd from, LinkEnd to) const noexcept = 0;

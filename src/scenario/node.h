@@ -42,6 +42,8 @@ class NodeProgram {
 
   // The state now. May be called by anybody on this thread, between steps.
   NodeReport report() const;
+  // What runs now; null: nothing (yet).
+  replica::Replica* replica() const noexcept { return replica_.get(); }
 
  private:
   struct Slot;  // one disk and its wrappers
@@ -59,7 +61,7 @@ class NodeProgram {
   Task<Status> damage(const NodeCommand& command);
   Task<Status> replace(const NodeCommand& command);
   Task<void> scrub(bool repair);
-  Task<Status> resolve(bool discard_local);
+  Task<Status> resolve(const VerbArguments& arguments);
   static void log_event(const replica::ReplicaEvent& event);
   bool can_start_over() const;
   Slot* journal_slot() const;         // null: the node has no journal disk

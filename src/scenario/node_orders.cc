@@ -65,7 +65,7 @@ Task<Status> NodeProgram::carry_out(const NodeCommand& command) {
     ++volume_orders_;
     Status done;
     if (command.verb == Verb::volume_resolve) {
-      done = co_await resolve(command.arguments.discard_local);
+      done = co_await resolve(command.arguments);
     } else if (command.arguments.force) {
       done = co_await replica_->promote_by_force();
     } else {
@@ -157,15 +157,15 @@ Task<Status> NodeProgram::replace(const NodeCommand& command) {
   co_return co_await add_blank_disks();
 }
 
-// Either side of a split brain, with the one peer that there is.
-Task<Status> NodeProgram::resolve(bool discard_local) {
+// Either side of a split brain with a peer: the one that is named, else the one that there is.
+Task<Status> NodeProgram::resolve(const VerbArguments& arguments) {
   const replica::ReplicaStatus status = replica_->status();
   replica::NodeId other = status.diverged ? status.primary : replica::kNoNode;
   for (const replica::PeerStatus& peer : status.peers) {
-    if (peer.diverged) other = peer.id;
+    if (peer.diverged && (arguments.peer.empty() || config_.nodes[peer.id].name == arguments.peer)) other = peer.id;
   }
   co_return co_await replica_->resolve(
-      other, discard_local ? replica::Resolution::discard_local : replica::Resolution::discard_remote);
+      other, arguments.discard_local ? replica::Resolution::discard_local : replica::Resolution::discard_remote);
 }
 
 Task<void> NodeProgram::scrub(bool repair) {

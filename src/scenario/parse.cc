@@ -488,6 +488,18 @@ void read_arguments(TableReader& keys, Event& event) {
       keys.require("bandwidth", "a rate");
       keys.read_rate("bandwidth", arguments.bandwidth);
       return;
+    case Verb::link_flap:
+      keys.require("for", "how long it flaps");
+      keys.require("period", "a duration");
+      if (keys.read_duration("period", arguments.period) && arguments.period < kMillisecond)
+        keys.complain("period", "1ms at least expected");
+      return;
+    case Verb::link_loss:
+    case Verb::link_duplicate:
+    case Verb::link_corrupt:
+      keys.require("percent", "of the messages, from 1 to 100");
+      keys.read("percent", arguments.percent, 1, 100);
+      return;
     case Verb::node_clock: {
       keys.require("rate", "percent of true time, from 90 to 110");
       std::uint32_t percent = 100;
@@ -501,6 +513,7 @@ void read_arguments(TableReader& keys, Event& event) {
     case Verb::volume_resolve:
       keys.require("discard", "local or remote");
       if (auto index = keys.read_word("discard", {"local", "remote"})) arguments.discard_local = *index == 0;
+      keys.read("peer", arguments.peer);
       return;
     default: return;
   }

@@ -362,9 +362,17 @@ void RealFleet::apply_link(Link& link, uring::Direction direction, const LinkFau
   link.proxy->set_bandwidth(direction, fault.bandwidth != 0 ? fault.bandwidth : link.parameters.bandwidth);
 }
 
-void RealFleet::set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) {
+Status RealFleet::set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) {
+  if (fault.lost_percent + fault.duplicated_percent + fault.corrupted_percent != 0)
+    return fail(Errc::unsupported, "a proxy forwards bytes and knows no messages");
   if (Link* link = find_link(from, to)) apply_link(*link, uring::Direction::to_target, fault);
   if (Link* link = find_link(to, from)) apply_link(*link, uring::Direction::from_target, fault);
+  return {};
+}
+
+void RealFleet::reset_link(LinkEnd one, LinkEnd other) {
+  if (Link* link = find_link(one, other)) link->proxy->reset();
+  if (Link* link = find_link(other, one)) link->proxy->reset();
 }
 
 std::uint64_t RealFleet::link_transfers(LinkEnd from, LinkEnd to) const noexcept {

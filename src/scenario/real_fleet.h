@@ -41,7 +41,8 @@ class RealFleet final : public Fleet {
   Task<Result<NodeReport>> report(std::uint32_t node) override;
   Task<Status> command(std::uint32_t node, NodeCommand command) override;
   Task<Status> replace_disk(std::uint32_t node, std::uint32_t disk) override;
-  void set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) override;
+  Status set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) override;
+  void reset_link(LinkEnd one, LinkEnd other) override;
   std::uint64_t link_transfers(LinkEnd from, LinkEnd to) const noexcept override;
   std::vector<PeerAddress> client_addresses() const override;
 

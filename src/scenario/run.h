@@ -39,8 +39,10 @@ struct RunOptions {
 Task<ContenderResult> run_contender(Fleet& fleet, const Scenario& scenario, const ContenderSpec& contender,
                                     const RunOptions& options, ProgressSink progress, resilver::Event& interrupt);
 
-// In virtual time: opens no ring, no socket and no image. Errors: bad_input (the fill file).
-Result<RunResults> run_virtual(const Scenario& scenario, const RunOptions& options);
+class SimWatch;
+
+// In virtual time: opens no ring, no socket and no image. `watch` (may be null) looks on. Errors: bad_input (the fill file).
+Result<RunResults> run_virtual(const Scenario& scenario, const RunOptions& options, SimWatch* watch = nullptr);
 
 // On real processes, images and links. Errors: what makes a run impossible here, found before anything is made
 // (permission: io_uring is forbidden; no_space, not_found: the work directory; bad_input: the fill file); cancelled when a

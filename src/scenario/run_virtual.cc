@@ -3,6 +3,7 @@
 #include "scenario/expect.h"
 #include "scenario/run.h"
 #include "scenario/sim_fleet.h"
+#include "scenario/sim_watch.h"
 
 namespace resilver::scenario {
 namespace {
@@ -21,10 +22,10 @@ const char* why_stopped(sim::Stop stop) {
 }
 
 ContenderResult run_one(const Scenario& scenario, const ContenderSpec& contender, const RunOptions& options,
-                        ProgressSink progress) {
+                        ProgressSink progress, SimWatch* watch) {
   sim::World world(scenario.seed);
   sim::Node& client = world.add_node("client");
-  SimFleet fleet(world, client, scenario, contender);
+  SimFleet fleet(world, client, scenario, contender, watch);
   ContenderResult result;
   bool done = false;
   client.start([&](Env& env) -> Task<void> {
@@ -33,7 +34,11 @@ ContenderResult run_one(const Scenario& scenario, const ContenderSpec& contender
     done = true;
   });
   const Nanos deadline = scenario.length + scenario.settle + contender.reboot + kMaxOverrun;
-  const sim::Stop stopped = world.run_while([&done] { return !done; }, deadline);
+  const auto going_on = [&] {
+    if (watch != nullptr) watch->look(fleet);
+    return !done;
+  };
+  const sim::Stop stopped = world.run_while(going_on, deadline);
   if (!done) {
     result.name = contender.name;
     result.inconclusive = why_stopped(stopped);
@@ -44,7 +49,7 @@ ContenderResult run_one(const Scenario& scenario, const ContenderSpec& contender
 
 }  // namespace
 
-Result<RunResults> run_virtual(const Scenario& scenario, const RunOptions& options) {
+Result<RunResults> run_virtual(const Scenario& scenario, const RunOptions& options, SimWatch* watch) {
   if (auto fill = check_fill(scenario, options.fill_path); !fill) return std::unexpected(fill.error());
   RunResults results;
   results.header = make_header(scenario);
@@ -57,7 +62,7 @@ Result<RunResults> run_virtual(const Scenario& scenario, const RunOptions& optio
       whole.contenders = scenario.contenders.size();
       options.progress(whole);
     };
-    results.contenders.push_back(run_one(scenario, scenario.contenders[i], options, progress));
+    results.contenders.push_back(run_one(scenario, scenario.contenders[i], options, progress, watch));
     trace.add(results.contenders.back().trace_hash);
   }
   results.header.trace_hash = trace.value();

@@ -154,6 +154,11 @@ enum class Verb : std::uint8_t {
   link_drop,
   link_latency,
   link_bandwidth,
+  link_reset,
+  link_flap,
+  link_loss,
+  link_duplicate,
+  link_corrupt,
   array_scrub,
   volume_overwrite,
   volume_promote,
@@ -264,10 +269,13 @@ struct VerbArguments {
   std::uint32_t factor_percent = 100;    // slow: service time in percent of the model's
   Nanos add = 0;                         // slow, link.latency: added to each request, to each direction
   std::uint64_t bandwidth = 0;           // slow, link.bandwidth: bytes per second; 0: as modelled
+  std::uint32_t percent = 0;             // link.loss, duplicate, corrupt: of the messages
+  Nanos period = 0;                      // link.flap: so long down, then so long up
   std::int32_t rate_ppm = 0;             // clock: gained per second of true time, in millionths
   bool repair = false;                   // scrub: also repair
   bool force = false;                    // volume.promote
   bool discard_local = false;            // volume.resolve: the node gives up its own side, else the other's
+  std::string peer;                      // volume.resolve: whose side is the other one; empty: there is only one
   std::uint64_t range_offset = 0;        // overwrite
   std::uint64_t range_bytes = 0;         // overwrite
 };

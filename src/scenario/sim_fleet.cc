@@ -8,6 +8,7 @@
 #include "scenario/disk_spec.h"
 #include "scenario/fault_text.h"
 #include "scenario/node.h"
+#include "scenario/sim_watch.h"
 
 namespace resilver::scenario {
 namespace {
@@ -19,8 +20,14 @@ LinkParameters parameters_of(const LinkSpec& spec) { return {spec.rtt / 2, spec.
 
 }  // namespace
 
-SimFleet::SimFleet(sim::World& world, sim::Node& client, const Scenario& scenario, const ContenderSpec& contender)
-    : world_(world), client_(client), scenario_(scenario), contender_(contender), machines_(contender.nodes.size()) {}
+SimFleet::SimFleet(sim::World& world, sim::Node& client, const Scenario& scenario, const ContenderSpec& contender,
+                   SimWatch* watch)
+    : world_(world),
+      client_(client),
+      scenario_(scenario),
+      contender_(contender),
+      watch_(watch),
+      machines_(contender.nodes.size()) {}
 
 SimFleet::~SimFleet() = default;
 
@@ -217,7 +224,7 @@ std::string SimFleet::machine_name(const LinkEnd& end) const {
   return {};
 }
 
-void SimFleet::set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) {
+Status SimFleet::set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) {
   sim::Fabric& network = world_.network();
   const std::string sender = machine_name(from);
   const std::string receiver = machine_name(to);
@@ -228,6 +235,12 @@ void SimFleet::set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) {
   }
   network.set_extra_latency(sender, receiver, fault.add_latency);
   network.set_bandwidth(sender, receiver, fault.bandwidth);
+  network.set_message_faults(sender, receiver, {fault.lost_percent, fault.duplicated_percent, fault.corrupted_percent});
+  return {};
+}
+
+void SimFleet::reset_link(LinkEnd one, LinkEnd other) {
+  world_.network().reset(machine_name(one), machine_name(other));
 }
 
 std::uint64_t SimFleet::link_transfers(LinkEnd from, LinkEnd to) const noexcept {
@@ -240,8 +253,14 @@ std::vector<PeerAddress> SimFleet::client_addresses() const {
   return addresses;
 }
 
+replica::Replica* SimFleet::replica(std::uint32_t node) const noexcept {
+  const NodeProgram* program = machines_[node].program;
+  return program == nullptr ? nullptr : program->replica();
+}
+
 // Nothing to remove: the machines end with their world.
 Task<void> SimFleet::destroy() {
+  if (watch_ != nullptr) co_await watch_->at_rest(*this);
   for (Machine& machine : machines_) {
     machine.program = nullptr;
     if (machine.node != nullptr && machine.node->running()) machine.node->crash();

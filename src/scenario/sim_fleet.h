@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "async/sync.h"
+#include "replica/replica.h"
 #include "scenario/fleet.h"
 #include "sim/disk.h"
 #include "sim/network.h"
@@ -15,11 +16,13 @@
 namespace resilver::scenario {
 
 class NodeProgram;
+class SimWatch;
 
 class SimFleet final : public Fleet {
  public:
-  // `client` is the machine that the runner itself runs on.
-  SimFleet(sim::World& world, sim::Node& client, const Scenario& scenario, const ContenderSpec& contender);
+  // `client` is the machine that the runner itself runs on. `watch` may be null; destroy() asks it before anything ends.
+  SimFleet(sim::World& world, sim::Node& client, const Scenario& scenario, const ContenderSpec& contender,
+           SimWatch* watch = nullptr);
   ~SimFleet() override;
 
   Env& client() noexcept override { return client_.env(); }
@@ -38,9 +41,16 @@ class SimFleet final : public Fleet {
   Task<Result<NodeReport>> report(std::uint32_t node) override;
   Task<Status> command(std::uint32_t node, NodeCommand command) override;
   Task<Status> replace_disk(std::uint32_t node, std::uint32_t disk) override;
-  void set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) override;
+  Status set_link(LinkEnd from, LinkEnd to, const LinkFault& fault) override;
+  void reset_link(LinkEnd one, LinkEnd other) override;
   std::uint64_t link_transfers(LinkEnd from, LinkEnd to) const noexcept override;
   std::vector<PeerAddress> client_addresses() const override;
+
+  // For a watch.
+  const sim::World& world() const noexcept { return world_; }
+  std::uint32_t nodes() const noexcept { return static_cast<std::uint32_t>(machines_.size()); }
+  // The replica of the node's process; null: none runs there now.
+  replica::Replica* replica(std::uint32_t node) const noexcept;
 
  private:
   struct Machine {
@@ -62,6 +72,7 @@ class SimFleet final : public Fleet {
   sim::Node& client_;
   const Scenario& scenario_;
   const ContenderSpec& contender_;
+  SimWatch* watch_;
   std::vector<Machine> machines_;
   sim::Node* arbiter_ = nullptr;
 };

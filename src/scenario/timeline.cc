@@ -135,7 +135,11 @@ bool Timeline::condition_holds(const Condition& condition) const {
 Task<void> Timeline::wait_end(std::size_t index, resilver::Event& stop) {
   const Event& event = scenario_.events[index];
   if (event.lasts_for == 0 && !event.until) co_return;
-  if (event.lasts_for > 0) co_await stop.wait_until(scheduler_.now() + event.lasts_for);
+  if (event.verb == Verb::link_flap) {
+    co_await flap(index, stop);
+  } else if (event.lasts_for > 0) {
+    co_await stop.wait_until(scheduler_.now() + event.lasts_for);
+  }
   if (event.until) {
     if (co_await wait_bitten(index, stop)) co_await wait_condition(*event.until, stop);
   }
@@ -190,9 +194,10 @@ Task<bool> Timeline::apply_to_target(std::size_t index, const Target& target, Ra
     const auto to = resolve_end(target.peer, random);
     if (!from || !to) co_return false;
     named(end_name(*from) + (target.one_way ? ">" : "-") + end_name(*to));
-    apply_to_link(index, {*from, *to});
-    if (!target.one_way) apply_to_link(index, {*to, *from});
-    co_return true;
+    Status done = apply_to_link(index, {*from, *to});
+    if (done && !target.one_way) done = apply_to_link(index, {*to, *from});
+    if (!done) result.note = to_string(done.error());
+    co_return done.has_value();
   }
   if (target.kind == TargetKind::disk) {
     const auto disk = resolve_disk(target, random);
@@ -329,34 +334,69 @@ LinkFault& Timeline::link_fault(const LinkEnd& from, const LinkEnd& to) {
   return link_states_.back().fault;
 }
 
-void Timeline::apply_to_link(std::size_t index, LinkTarget link) {
-  const Event& event = scenario_.events[index];
-  LinkFault& fault = link_fault(link.from, link.to);
-  if (event.verb == Verb::link_drop) fault.dropped = true;
-  if (event.verb == Verb::link_latency) fault.add_latency = event.arguments.add;
-  if (event.verb == Verb::link_bandwidth) fault.bandwidth = event.arguments.bandwidth;
-  link.transfers_before = fleet_.link_transfers(link.from, link.to);
-  fleet_.set_link(link.from, link.to, fault);
-  touched_[index].links.push_back(link);
-  if (event.verb != Verb::link_drop) return;
-  for (const LinkEnd& side : {link.from, link.to}) {
-    if (side.kind == LinkEnd::Kind::node) observer_.note_faulted(side.node);
+// What the event does to one direction; `on` false: as it was before.
+static void change_link(const Event& event, bool on, LinkFault& fault) {
+  const VerbArguments& arguments = event.arguments;
+  switch (event.verb) {
+    case Verb::link_drop:
+    case Verb::link_flap: fault.dropped = on; break;
+    case Verb::link_latency: fault.add_latency = on ? arguments.add : 0; break;
+    case Verb::link_bandwidth: fault.bandwidth = on ? arguments.bandwidth : 0; break;
+    case Verb::link_loss: fault.lost_percent = on ? arguments.percent : 0; break;
+    case Verb::link_duplicate: fault.duplicated_percent = on ? arguments.percent : 0; break;
+    case Verb::link_corrupt: fault.corrupted_percent = on ? arguments.percent : 0; break;
+    default: break;
   }
 }
 
-void Timeline::end_link(const Event& event, const LinkTarget& link) {
-  LinkFault& fault = link_fault(link.from, link.to);
-  if (event.verb == Verb::link_drop) fault.dropped = false;
-  if (event.verb == Verb::link_latency) fault.add_latency = 0;
-  if (event.verb == Verb::link_bandwidth) fault.bandwidth = 0;
-  fleet_.set_link(link.from, link.to, fault);
+Status Timeline::apply_to_link(std::size_t index, LinkTarget link) {
+  const Event& event = scenario_.events[index];
+  link.transfers_before = fleet_.link_transfers(link.from, link.to);
+  if (event.verb == Verb::link_reset) {
+    fleet_.reset_link(link.from, link.to);
+    ++records_[index].result.hits;
+  } else {
+    LinkFault& fault = link_fault(link.from, link.to);
+    const LinkFault before = fault;
+    change_link(event, true, fault);
+    if (Status set = fleet_.set_link(link.from, link.to, fault); !set) {
+      fault = before;
+      return set;
+    }
+  }
+  touched_[index].links.push_back(link);
+  if (event.verb == Verb::link_latency || event.verb == Verb::link_bandwidth) return {};
+  for (const LinkEnd& side : {link.from, link.to}) {
+    if (side.kind == LinkEnd::Kind::node) observer_.note_faulted(side.node);
+  }
+  return {};
+}
+
+void Timeline::switch_links(std::size_t index, bool on) {
+  for (const LinkTarget& link : touched_[index].links) {
+    LinkFault& fault = link_fault(link.from, link.to);
+    change_link(scenario_.events[index], on, fault);
+    static_cast<void>(fleet_.set_link(link.from, link.to, fault));  // what could be set can be taken back
+  }
+}
+
+// Down, up, down, …, for as long as the event says.
+Task<void> Timeline::flap(std::size_t index, resilver::Event& stop) {
+  const Event& event = scenario_.events[index];
+  const Nanos end = scheduler_.now() + event.lasts_for;
+  bool down = true;
+  while (!stop.is_set() && scheduler_.now() < end) {
+    co_await stop.wait_until(std::min(end, scheduler_.now() + event.arguments.period));
+    down = !down;
+    switch_links(index, down);
+  }
 }
 
 Task<void> Timeline::end(std::size_t index) {
   const Event& event = scenario_.events[index];
   count_hits();
   touched_[index].active = false;
-  for (const LinkTarget& link : touched_[index].links) end_link(event, link);
+  switch_links(index, false);
   for (const DiskTarget& disk : touched_[index].disks) {
     NodeCommand command;
     command.verb = event.verb;

@@ -85,10 +85,11 @@ class Timeline {
   Task<Status> apply_to_arbiter(Verb verb);
   Task<bool> apply_to_node(std::size_t index, std::uint32_t node);
   Task<bool> apply_to_disk(std::size_t index, DiskTarget disk, Random& random);
-  void apply_to_link(std::size_t index, LinkTarget link);
+  Status apply_to_link(std::size_t index, LinkTarget link);
+  void switch_links(std::size_t index, bool on);
+  Task<void> flap(std::size_t index, resilver::Event& stop);
   Task<bool> apply_to_target(std::size_t index, const Target& target, Random& random);
   Task<void> end(std::size_t index);
-  void end_link(const Event& event, const LinkTarget& link);
   void count_hits();
   Task<void> watch_hits(resilver::Event& stop);
 

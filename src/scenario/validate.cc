@@ -128,6 +128,12 @@ void check_event(const Scenario& scenario, const Event& event, const Complain& c
     if (!somewhere)
       complain(event.where, fmt::format("event '{}': no contender has the target '{}'", event.name, target.text));
   }
+  const auto knows_peer = [&](const ContenderSpec& contender) {
+    return std::any_of(contender.nodes.begin(), contender.nodes.end(),
+                       [&](const NodeSpec& node) { return node.name == event.arguments.peer; });
+  };
+  if (!event.arguments.peer.empty() && std::none_of(scenario.contenders.begin(), scenario.contenders.end(), knows_peer))
+    complain(event.where, fmt::format("event '{}': no contender has a node '{}'", event.name, event.arguments.peer));
   if (event.verb == Verb::volume_overwrite &&
       (event.arguments.range_offset + event.arguments.range_bytes > scenario.volume_bytes))
     complain(event.where, fmt::format("event '{}': the range ends beyond the volume of {}", event.name,

@@ -65,6 +65,10 @@ Task<Result<Message>> SimConnection::receive(Nanos deadline) {
     if (socket_ == nullptr) co_return fail(Errc::closed);
     Nanos wake_at = deadline;
     if (!socket_->received.empty()) {
+      if (socket_->received.front().broken) {
+        close();
+        co_return fail(Errc::corrupt, "a broken frame");
+      }
       Message message;
       if (take(message)) co_return std::move(message);
       wake_at = std::min(deadline, scheduler_.now() + kMemoryPoll);

@@ -32,6 +32,7 @@ struct Link {  // one direction
   Nanos extra_latency = 0;
   std::uint64_t bandwidth = 0;  // instead of the parameters'; 0: theirs
   bool dropped = false;
+  MessageFaults faults;
   LinkCounters counters;
 
   void apply() noexcept;  // parameters and overrides to the timer
@@ -45,7 +46,8 @@ struct Socket : WorldEvent {  // the event: the next arrival
     Message message;  // its body in the fabric's own memory
     std::uint64_t bytes = 0;
     Nanos at = 0;
-    bool end = false;  // no message: the other side has ended
+    bool end = false;     // no message: the other side has ended
+    bool broken = false;  // does not match its checksums
   };
 
   FabricState& fabric;
@@ -100,6 +102,8 @@ struct FabricState {
   Nanos room_at(const Socket& from, std::uint64_t bytes) const noexcept;
   // False: the fabric's memory is used up.
   bool send(Socket& from, Message&& message);
+  void put_on_wire(Socket& to, Socket::InFlight&& item, const MessageFaults& faults);
+  bool happens(std::uint32_t percent) { return percent != 0 && random.percent(percent); }
   void acknowledge(Socket& reader, std::uint64_t bytes) noexcept;
   void deliver(Socket& to) noexcept;      // what has arrived
   void send_end(Socket& to) noexcept;     // its peer has ended

@@ -38,8 +38,8 @@ Link& FabricState::link(Node& from, Node& to) {
   auto& found = links[{from.actor(), to.actor()}];
   if (found == nullptr) {
     const LinkParameters parameters = &from == &to ? LinkParameters{kLoopbackLatency, 0, 0} : default_parameters;
-    found.reset(
-        new Link{.from = from, .to = to, .parameters = parameters, .timer = LinkTimer(parameters), .counters = {}});
+    found.reset(new Link{
+        .from = from, .to = to, .parameters = parameters, .timer = LinkTimer(parameters), .faults = {}, .counters = {}});
   }
   return *found;
 }
@@ -64,12 +64,23 @@ bool FabricState::send(Socket& from, Message&& message) {
   item.message.head = std::move(message.head);
   ++from.out->counters.messages;
   from.out->counters.bytes += item.bytes;
-  to.window_used += item.bytes;
-  item.at = from.out->timer.arrive_at(item.bytes, world.now());
+  put_on_wire(to, std::move(item), from.out->faults);
+  return true;
+}
+
+void FabricState::put_on_wire(Socket& to, Socket::InFlight&& item, const MessageFaults& faults) {
+  if (happens(faults.lost_percent)) return;
+  item.broken = happens(faults.corrupted_percent);
+  const bool twice = happens(faults.duplicated_percent);
+  item.at = to.in->timer.arrive_at(item.bytes, world.now());
   if (!to.wire.empty()) item.at = std::max(item.at, to.wire.back().at);
+  if (twice) {
+    to.window_used += item.bytes;
+    to.wire.push_back(item);
+  }
+  to.window_used += item.bytes;
   to.wire.push_back(std::move(item));
   set_arrival(to);
-  return true;
 }
 
 void FabricState::set_arrival(Socket& to) noexcept {
@@ -275,6 +286,10 @@ void Fabric::set_bandwidth(std::string_view from, std::string_view to, std::uint
   struct Link& link = state_->link(state_->node(from), state_->node(to));
   link.bandwidth = bytes_per_second;
   link.apply();
+}
+
+void Fabric::set_message_faults(std::string_view from, std::string_view to, const MessageFaults& faults) {
+  state_->link(state_->node(from), state_->node(to)).faults = faults;
 }
 
 LinkCounters Fabric::counters(std::string_view from, std::string_view to) {

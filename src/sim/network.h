@@ -17,6 +17,14 @@ namespace resilver::sim {
 
 struct FabricState;
 
+// What a bad network does to the messages of one direction, each drawn by the seed. It breaks what Connection promises, as
+// no network with checksums does by chance: for those who must not trust it.
+struct MessageFaults {
+  std::uint32_t lost_percent = 0;        // never arrives, and what follows does
+  std::uint32_t duplicated_percent = 0;  // arrives twice
+  std::uint32_t corrupted_percent = 0;   // arrives as a broken frame: the receiver's connection ends with `corrupt`
+};
+
 struct LinkCounters {
   std::uint64_t messages = 0;  // handed to the link
   std::uint64_t bytes = 0;     // of them, with their frame prefix
@@ -53,6 +61,9 @@ class Fabric {
   // parameters' (0: theirs). From the next message on.
   void set_extra_latency(std::string_view from, std::string_view to, Nanos latency);
   void set_bandwidth(std::string_view from, std::string_view to, std::uint64_t bytes_per_second);
+
+  // For messages sent from now on.
+  void set_message_faults(std::string_view from, std::string_view to, const MessageFaults& faults);
 
   LinkCounters counters(std::string_view from, std::string_view to);
 

@@ -182,8 +182,30 @@ TEST(Parse, PromotionAndResolutionSayWhatTheyDo) {
   EXPECT_EQ(event("do = \"volume.promote\"\ntarget = \"B\"\nforce = true"), "");
   EXPECT_EQ(event("do = \"volume.promote\"\ntarget = \"B\""), "");
   EXPECT_EQ(event("do = \"volume.resolve\"\ntarget = \"B\"\ndiscard = \"local\""), "");
+  EXPECT_EQ(event("do = \"volume.resolve\"\ntarget = \"B\"\ndiscard = \"local\"\npeer = \"A\""), "");
+  EXPECT_NE(event("do = \"volume.resolve\"\ntarget = \"B\"\ndiscard = \"local\"\npeer = \"Z\"").find("'Z'"),
+            std::string::npos);
   EXPECT_NE(event("do = \"volume.resolve\"\ntarget = \"B\"").find("discard"), std::string::npos);
   EXPECT_NE(event("do = \"volume.resolve\"\ntarget = \"B\"\ndiscard = \"both\"").find("both"), std::string::npos);
+}
+
+TEST(Parse, BadLinksSayHowBad) {
+  const auto event = [](std::string_view verb) {
+    return errors_of(with("do = \"node.power_loss\"\ntarget = \"@serving\"\nfor = \"2s\"", verb));
+  };
+  EXPECT_EQ(event("do = \"link.reset\"\ntarget = \"A-B\""), "");
+  EXPECT_NE(event("do = \"link.reset\"\ntarget = \"A-B\"\nfor = \"1s\"").find("no end"), std::string::npos);
+  EXPECT_EQ(event("do = \"link.flap\"\ntarget = \"A>B\"\nperiod = \"50ms\"\nfor = \"1s\""), "");
+  EXPECT_NE(event("do = \"link.flap\"\ntarget = \"A>B\"\nperiod = \"50ms\"").find("how long it flaps"),
+            std::string::npos);
+  EXPECT_NE(event("do = \"link.flap\"\ntarget = \"A>B\"\nfor = \"1s\"").find("period"), std::string::npos);
+  for (const std::string verb : {"loss", "duplicate", "corrupt"}) {
+    const std::string base = "do = \"link." + verb + "\"\ntarget = \"A-B\"\nfor = \"1s\"";
+    EXPECT_EQ(event(base + "\npercent = 5"), "");
+    EXPECT_NE(event(base).find("percent"), std::string::npos);
+    EXPECT_NE(event(base + "\npercent = 0"), "");
+    EXPECT_NE(event(base + "\npercent = 101"), "");
+  }
 }
 
 TEST(Parse, AllErrorsAreToldUpToTwenty) {

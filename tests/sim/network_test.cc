@@ -320,6 +320,40 @@ TEST(Network, ExtraLatencyAndBandwidthAddToTheParameters) {
   EXPECT_EQ(two.last_at, kSecond + 12 * kMillisecond);
 }
 
+// What A gets of 100 messages while these faults hold.
+std::vector<int> sent_through(const MessageFaults& faults, Errc& ended) {
+  Two two;
+  two.listen();
+  two.world.network().set_message_faults("B", "A", faults);
+  two.b.start([&](Env& env) -> Task<void> {
+    auto connection = co_await dial(env);
+    for (int i = 0; i < 100 && co_await connection->send(text(i), kNever); ++i) {
+    }
+    co_await sleep_for(env.scheduler(), kMinute);
+  });
+  two.world.run_until(10 * kSecond);
+  ended = two.ended;
+  return two.got;
+}
+
+TEST(Network, ABadNetworkLosesDuplicatesAndCorruptsMessages) {
+  Errc ended = Errc::ok;
+  const auto lost = sent_through({.lost_percent = 20}, ended);
+  EXPECT_TRUE(lost.size() > 60 && lost.size() < 95) << lost.size();
+  EXPECT_TRUE(std::ranges::is_sorted(lost));
+  EXPECT_EQ(ended, Errc::ok);
+  auto twice = sent_through({.duplicated_percent = 20}, ended);
+  EXPECT_TRUE(twice.size() > 105 && twice.size() < 140) << twice.size();
+  EXPECT_TRUE(std::ranges::is_sorted(twice));
+  const auto [first, last] = std::ranges::unique(twice);
+  twice.erase(first, last);
+  EXPECT_EQ(twice, count_to(100));
+  const auto before = sent_through({.corrupted_percent = 20}, ended);
+  EXPECT_LT(before.size(), 50u);
+  EXPECT_EQ(before, count_to(static_cast<int>(before.size())));
+  EXPECT_EQ(ended, Errc::corrupt) << "the frame decoder of a real connection says so";
+}
+
 // Three nodes that all talk to each other, under everything that can happen to them.
 std::uint64_t storm(std::uint64_t seed) {
   World world(seed);

@@ -1,6 +1,5 @@
 // Random scenarios in virtual time: nothing acknowledged may be lost, nothing stale or corrupt returned, and once the faults
-// stop everything must become whole again. Planted bugs prove that the swarm sees what it must see.
-#include <fmt/format.h>
+// stop everything must become whole again.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -8,9 +7,9 @@
 #include <string>
 
 #include "base/hash.h"
-#include "base/planted_bug.h"
-#include "random_scenario.h"
 #include "scenario/run.h"
+#include "tests/swarm/random_scenario.h"
+#include "tests/swarm/verdict.h"
 
 namespace resilver::swarm {
 namespace {
@@ -24,62 +23,31 @@ scenario::RunResults run(std::uint64_t seed, Kind kind) {
   return scenario::run_virtual(random_scenario(seed, kind), {}).value();
 }
 
-// Empty if the run kept every promise; else what went wrong.
-std::string complaint(const scenario::Scenario& drawn, const scenario::RunResults& results) {
-  const auto& replicate = drawn.contenders.front().replicate;
-  const bool may_lose = replicate && replicate->ack == scenario::Ack::async;
-  const scenario::ContenderResult& contender = results.contenders.front();
-  const scenario::OracleResult& oracle = contender.oracle;
-  if (oracle.lost_writes != 0 && !may_lose) return fmt::format("{} acknowledged writes lost", oracle.lost_writes);
-  if (oracle.stale_reads != 0) return fmt::format("{} stale reads", oracle.stale_reads);
-  if (oracle.corrupt_reads != 0) return fmt::format("{} corrupt reads", oracle.corrupt_reads);
-  if (oracle.unrecoverable_bytes != 0) return fmt::format("{} bytes unreadable", oracle.unrecoverable_bytes);
-  // A fault that came when nobody was there to be hit is no fault of the engine's.
-  const bool unlucky = contender.inconclusive.find("hit nothing") != std::string::npos ||
-                       contender.inconclusive.find("never came") != std::string::npos;
-  if (!contender.inconclusive.empty() && !unlucky) return contender.inconclusive;
-  const scenario::EventResult* last = nullptr;
-  for (const scenario::EventResult& event : contender.events) {
-    if (event.state == scenario::EventState::applied && (last == nullptr || event.at >= last->at)) last = &event;
-  }
-  if (last == nullptr) return {};
-  // Nobody knows yet that it hangs when the load ends.
-  if (last->verb == "disk.hang" && last->at > kSecond) return {};
-  for (const scenario::RepairResult* repair : {&last->window.repair, &last->window.node_repair}) {
-    if (repair->needed && !repair->finished) return "not whole again after the last fault: " + repair->never_because;
-  }
-  return {};
-}
-
-std::string story(std::uint64_t seed, Kind kind) {
-  const scenario::Scenario drawn = random_scenario(seed, kind);
-  std::string text = scenario::describe(drawn.contenders.front());
-  for (const scenario::Event& event : drawn.events) {
-    text += fmt::format("\n  {}: {} {}", scenario::describe(event.trigger), scenario::verb_info(event.verb).name,
-                        event.targets.front().text);
-  }
-  return text;
-}
-
 std::uint64_t hash_of(std::uint64_t first, std::uint64_t count) {
   Hash64 hash;
   for (std::uint64_t seed = first; seed < first + count; ++seed) hash.add(run(seed, Kind::any).header.trace_hash);
   return hash.value();
 }
 
-TEST(Swarm, RandomScenarios) {
-  const std::uint64_t seeds = from_environment("RESILVER_SWARM_SEEDS", 300);
+void expect_green(Kind kind, std::uint64_t seeds) {
   const std::uint64_t first = from_environment("RESILVER_SWARM_FIRST", 1);
   std::uint64_t failed = 0;
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
-    const std::string wrong = complaint(random_scenario(seed, Kind::any), run(seed, Kind::any));
+    const std::string wrong = complaint_of(seed, kind);
     if (wrong.empty()) continue;
     ++failed;
     ADD_FAILURE() << "seed " << seed << ": " << wrong << "\n"
-                  << story(seed, Kind::any) << "\nreplay: make swarm N=1 SEED=" << seed;
+                  << story(seed, kind) << "\nreplay: make swarm N=1 SEED=" << seed << " KIND=" << kind_name(kind);
     if (failed == 10) break;
   }
 }
+
+TEST(Swarm, RandomScenarios) {
+  const char* word = std::getenv("RESILVER_SWARM_KIND");
+  expect_green(kind_from_name(word == nullptr ? "any" : word), from_environment("RESILVER_SWARM_SEEDS", 500));
+}
+
+TEST(Swarm, SplitBrains) { expect_green(Kind::split_brain, from_environment("RESILVER_SWARM_SEEDS", 500) / 5); }
 
 TEST(Swarm, SameSeedSameTraceOtherSeedOtherTrace) {
   EXPECT_EQ(run(7, Kind::any).header.trace_hash, run(7, Kind::any).header.trace_hash);
@@ -104,41 +72,6 @@ TEST(Swarm, SanitizerBuildHasTheSameHash) {
   if (!found) GTEST_SKIP() << program << " is not built";
   EXPECT_EQ(theirs, hash_of(1, 10));
 }
-
-struct Planted {
-  PlantedBug bug;
-  Kind kind;
-  const char* name;
-};
-
-class SwarmFinds : public testing::TestWithParam<Planted> {
- protected:
-  void TearDown() override { planted_bug_now = PlantedBug::none; }
-};
-
-TEST_P(SwarmFinds, ThePlantedBug) {
-  constexpr std::uint64_t kSeeds = 2000;
-  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
-    planted_bug_now = GetParam().bug;
-    const std::string wrong = complaint(random_scenario(seed, GetParam().kind), run(seed, GetParam().kind));
-    if (wrong.empty()) continue;
-    planted_bug_now = PlantedBug::none;
-    EXPECT_EQ(complaint(random_scenario(seed, GetParam().kind), run(seed, GetParam().kind)), "")
-        << "the seed must be green without the bug";
-    std::printf("%s found by seed %llu: %s\n", GetParam().name, static_cast<unsigned long long>(seed), wrong.c_str());
-    return;
-  }
-  FAIL() << GetParam().name << " was not found by " << kSeeds << " seeds";
-}
-
-INSTANTIATE_TEST_SUITE_P(Bugs, SwarmFinds,
-                         testing::Values(Planted{PlantedBug::no_range_lock, Kind::parity, "no_range_lock"},
-                                         Planted{PlantedBug::parity_not_updated_degraded, Kind::parity,
-                                                 "parity_not_updated_degraded"},
-                                         Planted{PlantedBug::bitmap_cleared_early, Kind::any, "bitmap_cleared_early"},
-                                         Planted{PlantedBug::ack_before_durable, Kind::replicated, "ack_before_durable"},
-                                         Planted{PlantedBug::no_fencing, Kind::replicated, "no_fencing"}),
-                         [](const testing::TestParamInfo<Planted>& param) { return std::string(param.param.name); });
 
 }  // namespace
 }  // namespace resilver::swarm
