@@ -1,6 +1,7 @@
 // A replicated volume across hosts: three nodes, an arbiter and a client, each with an address and a cable of its own. What is
 // asserted is data and states; how long anything takes decides nothing.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -17,6 +18,9 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kFileBytes = 12 << 20;
+
+// On a busy machine a catch-up may itself break off and go on.
+const auto kOnlyWhatItMissed = testing::AnyOf("bitmap", testing::StartsWith("resumed"));
 
 class VolumeAcrossHosts : public testing::Test {
  protected:
@@ -123,7 +127,7 @@ TEST_F(VolumeAcrossHosts, ThePrimarysCableIsPulledUnderLoadAndPutBack) {
   network_->plug_in("A");
   expect_nothing_lost(client->wait());
   EXPECT_TRUE(everybody_in_sync()) << status().dump(1);
-  EXPECT_EQ(why_of("A"), "bitmap");
+  EXPECT_THAT(why_of("A"), kOnlyWhatItMissed);
   expect_copies_equal();
 }
 
@@ -157,7 +161,7 @@ TEST_F(VolumeAcrossHosts, AThinLineBreaksInTheMiddleOfAnImportAndOnlyTheRestIsCo
   network_->plug_in("C");
   network_->shape("C", "");
   EXPECT_TRUE(everybody_in_sync()) << status().dump(1);
-  EXPECT_EQ(why_of("C"), "bitmap");
+  EXPECT_THAT(why_of("C"), kOnlyWhatItMissed);
   expect_copies_equal();
   kill_node("A");
   kill_node("B");  // what C says is what counts now: all three are in sync
