@@ -7,16 +7,8 @@
 
 namespace resilver {
 
-// The checksum of `data`; of "123456789" it is 0xE3069283, of nothing 0. With `seed` = crc32c(a), the result for b is that
-// of a followed by b. May be called from any thread.
+// The checksum of `data` (less than 2 GiB); of "123456789" it is 0xE3069283, of nothing 0. With `seed` = crc32c(a), the
+// result for b is that of a followed by b. May be called from any thread.
 std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t seed = 0) noexcept;
 
-namespace internal {
-
-// The two ways to compute it, for tests. The hardware way may be called only where has_crc32c_hardware().
-bool has_crc32c_hardware() noexcept;
-std::uint32_t crc32c_hardware(std::span<const std::byte> data, std::uint32_t seed) noexcept;
-std::uint32_t crc32c_table(std::span<const std::byte> data, std::uint32_t seed) noexcept;
-
-}  // namespace internal
 }  // namespace resilver

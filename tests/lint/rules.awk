@@ -56,7 +56,7 @@ FNR == 1 {
     complain(room " must not include " top " (\"" target "\"); see tests/lint/arrows.txt")
   if (room != "" && quoted && target !~ /\//) complain("include relative to src/: \"" target "\"")
   if (room != "" && room != "uring" && target ~ /^liburing/) complain("only src/uring includes liburing")
-  if (target ~ /^(isa-l|isal)/ && room != "" && FILENAME != "src/raid/parity.cc") complain("only src/raid/parity.cc includes ISA-L")
+  if (target ~ /^(isa-l|isal)/ && room != "" && FILENAME !~ /^src\/(raid\/parity|base\/crc32c)\.cc$/) complain("only src/raid/parity.cc and src/base/crc32c.cc include ISA-L")
   # Headers named toml_*.h are toml++ itself, with its switches set in one place: only .cc files include them.
   if (header && FILENAME !~ /\/toml_[a-z_]*\.h$/ && target ~ /^((toml\+\+|nlohmann|boost)\/|.*\/toml_[a-z_]*\.h$)/)
     complain("heavy header; include it in few .cc files only")
