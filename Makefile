@@ -8,7 +8,7 @@
 #   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on (KIND=any, local, parity, replicated, split_brain)
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
 #   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
-#   make bench               speed against fio, btrfs and reference programs (12 minutes; see tests/bench/run)
+#   make bench               speed against fio, btrfs and reference programs (14 minutes; see tests/bench/run)
 #   make lint | format       check the house rules | apply clang-format
 #   make deps                install the Debian packages that are missing
 #   make install [PREFIX=/usr/local] [DESTDIR=]

@@ -5,12 +5,14 @@
 // the whole process, kernel workers of its rings included, from start() to stop().
 #pragma once
 
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 namespace resilver::bench {
 
@@ -55,6 +57,30 @@ class Meter {
 [[noreturn]] inline void die(const char* what, const char* detail = "") {
   std::fprintf(stderr, "bench: %s%s%s\n", what, *detail == '\0' ? "" : ": ", detail);
   std::exit(1);
+}
+
+// Where several processes run. Left to the kernel, all may share a core or none: a wake-up costs 3 us or 25, and one program
+// is several times as fast as itself a moment ago.
+enum class Placement { free, one_core, two_cores };
+
+inline Placement placement_of(const std::string& name) {
+  if (name == "free") return Placement::free;
+  if (name == "one") return Placement::one_core;
+  if (name == "two") return Placement::two_cores;
+  die("a placement is free, one or two", name.c_str());
+}
+
+// Puts this process on a core that it may use; `second`: on another one, if the placement has two.
+inline void place(Placement placement, bool second) {
+  if (placement == Placement::free) return;
+  cpu_set_t allowed, chosen;
+  CPU_ZERO(&chosen);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) die("cannot tell the cores");
+  int wanted = second && placement == Placement::two_cores ? 1 : 0;
+  if (wanted >= CPU_COUNT(&allowed)) die("two cores are needed");
+  for (int core = 0; core < CPU_SETSIZE && CPU_COUNT(&chosen) == 0; ++core)
+    if (CPU_ISSET(core, &allowed) && wanted-- == 0) CPU_SET(core, &chosen);
+  if (sched_setaffinity(0, sizeof chosen, &chosen) != 0) die("cannot choose a core");
 }
 
 }  // namespace resilver::bench

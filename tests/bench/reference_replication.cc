@@ -1,12 +1,14 @@
 // What replication is measured against, in plain system calls and without anything that makes it safe:
 //
-// reference_replication write KIB DEPTH MS A B C  client -> primary -> two secondaries, a process each, over blocking TCP
-//                                                 sockets: a durable write on all three images, then the answer. The client
-//                                                 has DEPTH requests under way, the primary one
-// reference_replication disk KIB DEPTH MS A...    a process for each image, DEPTH sequential durable writes under way in each
-// reference_replication tcp KIB MS                one TCP stream between two processes
-// reference_replication copy KIB MIB A B S        MIB read from image A, over TCP, written durably to B: S streams of two
-//                                                 processes each
+// reference_replication write KIB DEPTH MS PLACE A B C
+//     client -> primary -> two secondaries, a process each, over blocking TCP sockets: a durable write on all three images,
+//     then the answer. The client has DEPTH requests under way, the primary one. PLACE: as in replication
+// reference_replication disk KIB DEPTH MS A...
+//     a process for each image, DEPTH sequential durable writes under way in each
+// reference_replication tcp KIB MS
+//     one TCP stream between two processes
+// reference_replication copy KIB MIB A B S
+//     MIB read from image A, over TCP, written durably to B: S streams of two processes each
 //
 // Prints a line as measure.h does; bytes are those of one copy. CPU time is that of all processes.
 #include <arpa/inet.h>
@@ -32,6 +34,8 @@ namespace {
 
 using resilver::bench::die;
 using resilver::bench::Meter;
+using resilver::bench::place;
+using resilver::bench::Placement;
 using resilver::bench::wall_seconds;
 
 constexpr std::size_t kPage = 4096;
@@ -156,7 +160,7 @@ void primary(int from, int image, const std::vector<int>& secondaries, std::size
 }
 
 // Depth 1: at random, else in order.
-void write_on_three(std::size_t bytes, std::uint64_t depth, int ms, char** images) {
+void write_on_three(std::size_t bytes, std::uint64_t depth, int ms, Placement placement, char** images) {
   int fds[3];
   for (int i = 0; i < 3; ++i) fds[i] = open_image(images[i]);
   const std::uint64_t blocks = size_of(fds[0]) / bytes;
@@ -166,10 +170,21 @@ void write_on_three(std::size_t bytes, std::uint64_t depth, int ms, char** image
       if (std::find(mine.begin(), mine.end(), fd) == mine.end()) close(fd);
   };
   spawn([&] {
-    close_but({client.far, first.near, second.near}), primary(client.far, fds[0], {first.near, second.near}, bytes);
+    place(placement, false);
+    close_but({client.far, first.near, second.near});
+    primary(client.far, fds[0], {first.near, second.near}, bytes);
   });
-  spawn([&] { close_but({first.far}), secondary(first.far, fds[1], bytes); });
-  spawn([&] { close_but({second.far}), secondary(second.far, fds[2], bytes); });
+  spawn([&] {
+    place(placement, true);
+    close_but({first.far});
+    secondary(first.far, fds[1], bytes);
+  });
+  spawn([&] {
+    place(placement, true);
+    close_but({second.far});
+    secondary(second.far, fds[2], bytes);
+  });
+  place(placement, false);
   close_but({client.near});
 
   Packet packet(bytes);
@@ -301,8 +316,9 @@ void copy(std::size_t bytes, std::uint64_t mib, const char* from, const char* to
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   const std::size_t bytes = argc > 2 ? std::strtoull(argv[2], nullptr, 10) * 1024 : 0;
-  if (mode == "write" && argc == 8) {
-    write_on_three(bytes, std::strtoull(argv[3], nullptr, 10), std::atoi(argv[4]), argv + 5);
+  if (mode == "write" && argc == 9) {
+    write_on_three(bytes, std::strtoull(argv[3], nullptr, 10), std::atoi(argv[4]),
+                   resilver::bench::placement_of(argv[5]), argv + 6);
   } else if (mode == "disk" && argc > 5) {
     streams_to_disks(bytes, static_cast<unsigned>(std::atoi(argv[3])), std::atoi(argv[4]), argv + 5, argv + argc);
   } else if (mode == "tcp" && argc == 4) {
@@ -310,7 +326,8 @@ int main(int argc, char** argv) {
   } else if (mode == "copy" && argc == 7) {
     copy(bytes, std::strtoull(argv[3], nullptr, 10), argv[4], argv[5], std::strtoull(argv[6], nullptr, 10));
   } else {
-    die("usage: reference_replication write KIB DEPTH MS A B C | disk KIB DEPTH MS IMAGE... | tcp KIB MS | copy KIB "
+    die("usage: reference_replication write KIB DEPTH MS PLACE A B C | disk KIB DEPTH MS IMAGE... | tcp KIB MS | copy "
+        "KIB "
         "MIB A B "
         "STREAMS");
   }

@@ -46,6 +46,7 @@ struct FleetOptions {
   std::uint64_t congestion_ms = 5000;
   std::uint64_t intent_bits_of_last = 1 << 18;
   std::size_t arena_bytes = std::size_t{64} << 20;
+  Placement placement = Placement::free;  // two cores: the secondaries have one of their own
 };
 
 // What a node tells when it is asked.
@@ -229,6 +230,7 @@ inline std::unique_ptr<uring::RealEnv> Fleet::make_env(std::size_t arena_bytes) 
 }
 
 inline void Fleet::be_arbiter(int) const {
+  place(options_.placement, false);
   auto env = make_env(std::size_t{4} << 20);
   env->ring().run([](uring::RealEnv& e, std::string path, std::string listen_at) -> Task<void> {
     auto state = co_await e.open_disk(path, e.scheduler().now() + kSecond);
@@ -295,7 +297,7 @@ inline Task<void> Fleet::serve_node(uring::RealEnv& env, int node, bool format, 
   NodeReport events;
   replica::ReplicaConfig config = node_config(node);
   config.on_event = [&events](const replica::ReplicaEvent& event) { note_event(events, event); };
-  auto image = co_await env.open_disk(options_.images[at(node)], env.scheduler().now() + 5 * kSecond);
+  auto image = co_await env.open_disk(options_.images[at(node)], env.scheduler().now() + 30 * kSecond);
   if (!image) die("a node cannot open its image", to_string(image.error()).c_str());
   auto listener = env.network().listen(address(ports_[at(node)]));
   if (!listener) die("a node cannot listen", to_string(listener.error()).c_str());
@@ -319,6 +321,7 @@ inline Task<void> Fleet::serve_node(uring::RealEnv& env, int node, bool format, 
 }
 
 inline void Fleet::be_node(int node, bool format, int channel) const {
+  place(options_.placement, node != 0);
   auto env = make_env(options_.arena_bytes);
   env->ring().run(serve_node(*env, node, format, channel));
 }
@@ -335,6 +338,7 @@ template <typename R, typename F>
 Child Fleet::start_client(F work) {
   ++attachments_;
   return fork_child([this, work](int channel) {
+    place(options_.placement, false);
     auto env = make_env(std::size_t{64} << 20);
     const R result = env->ring().run([](uring::RealEnv& e, replica::ClientConfig config, F run) -> Task<R> {
       auto client = co_await replica::Client::attach(e.scheduler(), e.buffers(), e.network(), std::move(config));

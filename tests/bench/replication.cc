@@ -1,7 +1,8 @@
 // What replication costs and how long it is without service, on three nodes, an arbiter and a client in processes of their own
 // (replica_fleet.h), over the images m0 m1 m2 of DIR. Each call does one piece of work and prints one line of JSON.
 //
-// replication write KIB DEPTH MS DIR          durable writes, the intent bits set before: at random below 1 MiB, else in order
+// replication write KIB DEPTH MS PLACE DIR    durable writes, the intent bits set before: at random below 1 MiB, else in order.
+//                                             PLACE: free, one (all processes on a core), two (the secondaries on the second)
 // replication resync full|bitmap|checksum DIR node 2 comes back with a new disk, after missing writes to half of the volume, or
 //                                             so that every block must be compared; sent_ratio: bytes on the wire ÷ bytes due
 // replication failover DETECT_MS|0 durable|quorum DIR   ms without service after SIGKILL of the primary (0: the defaults)
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
@@ -71,15 +73,27 @@ Task<std::uint64_t> write_load(Env& env, BlockDevice& volume, Load load) {
   co_return ops;
 }
 
-// Every intent bit of the range is set: one block in each granule of 64 KiB.
-Task<void> warm_bits(Env& env, BlockDevice& volume, std::uint64_t end) {
+Task<void> touch_granules(Env& env, BlockDevice& volume, std::uint64_t& next, std::uint64_t end) {
+  constexpr std::uint64_t kGranule = 64 * 1024;
   const Buffer data = env.buffers().allocate(kBlockBytes);
-  for (std::uint64_t at = 0; at < end; at += 64 * 1024)
+  while (next < end) {
+    const std::uint64_t at = std::exchange(next, next + kGranule);
     if (co_await Io::write(volume, at, data, true) != Errc::ok) die("a write failed");
+  }
 }
 
-int write_case(std::uint64_t bytes, std::uint64_t depth, Nanos duration, const std::string& directory) {
-  const FleetOptions options = options_for(directory);
+// Every intent bit of [0, end) is set.
+Task<void> warm_bits(Env& env, BlockDevice& volume, std::uint64_t end) {
+  std::uint64_t next = 0;
+  TaskGroup writers(env.scheduler());
+  for (int i = 0; i < 32; ++i) writers.spawn(touch_granules(env, volume, next, end));
+  co_await writers.join();
+}
+
+int write_case(std::uint64_t bytes, std::uint64_t depth, Nanos duration, Placement placement,
+               const std::string& directory) {
+  FleetOptions options = options_for(directory);
+  options.placement = placement;
   Fleet fleet(options);
   const std::uint64_t end = std::min<std::uint64_t>(options.volume_bytes, std::uint64_t{64} << 20);
   const auto client = fleet.start_client<Measured>([&fleet, bytes, depth, duration, end](Env& env, BlockDevice& volume) {
@@ -174,12 +188,12 @@ Task<Outage> probe(Env& env, BlockDevice& volume, Nanos time) {
   co_return outage;
 }
 
-// While a client writes every millisecond, `trouble` comes after 300 ms.
+// While a client writes every millisecond, `trouble` comes after a hundred writes.
 int outage_case(const FleetOptions& options, Nanos time, const std::function<void(Fleet&)>& trouble) {
   Fleet fleet(options);
   const Child client =
       fleet.start_client<Outage>([time](Env& env, BlockDevice& volume) { return probe(env, volume, time); });
-  pause_ms(300);
+  while (fleet.report(0).writes < 100) pause_ms(5);
   trouble(fleet);
   const Outage outage = fleet.finish_client<Outage>(client);
   std::printf("{\"ms\":%.3f}\n", static_cast<double>(outage.longest) * 1e-6);
@@ -206,11 +220,13 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   const auto number = [&](std::size_t i) { return std::strtoull(words[i].c_str(), nullptr, 10); };
   const std::string mode = words.empty() ? "" : words[0];
-  if (mode == "write" && words.size() == 5)
-    return write_case(number(1) * 1024, number(2), static_cast<Nanos>(number(3)) * kMillisecond, words[4]);
+  if (mode == "write" && words.size() == 6)
+    return write_case(number(1) * 1024, number(2), static_cast<Nanos>(number(3)) * kMillisecond, placement_of(words[4]),
+                      words[5]);
   if (mode == "resync" && words.size() == 3) return resync_case(words[1], words[2]);
   if (mode == "failover" && words.size() == 4) return failover_case(number(1), words[2], words[3]);
   if (mode == "switchover" && words.size() == 2) return switchover_case(words[1]);
-  die("usage: replication write KIB DEPTH MS DIR | resync full|bitmap|checksum DIR | failover MS ACK DIR | switchover "
+  die("usage: replication write KIB DEPTH MS PLACE DIR | resync full|bitmap|checksum DIR | failover MS ACK DIR | "
+      "switchover "
       "DIR");
 }
