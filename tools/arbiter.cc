@@ -11,6 +11,7 @@
 #include "async/sync.h"
 #include "async/task_group.h"
 #include "replica/arbiter.h"
+#include "tools/listen.h"
 #include "tools/options.h"
 #include "uring/real_env.h"
 
@@ -28,10 +29,14 @@ Task<void> wait_for_signal(uring::StopSignal& signal, Event& stop) {
 }
 
 Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::string state_path, std::string address) {
+  auto listener = co_await listen_patiently(env, address);
+  if (!listener) co_return std::unexpected(listener.error());
+  if (access(state_path.c_str(), F_OK) != 0) {
+    Status made = uring::create_image(state_path, replica::kArbiterStateBytes, uring::Allocation::zeroed);
+    if (!made) co_return made;
+  }
   auto state = co_await env.open_disk(state_path, env.scheduler().now() + kLockTimeout);
   if (!state) co_return std::unexpected(state.error());
-  auto listener = env.tcp().listen_tcp(address);
-  if (!listener) co_return std::unexpected(listener.error());
   std::printf("listening %s\n", (*listener)->address().c_str());
   std::fflush(stdout);
   Event stop(env.scheduler());
@@ -40,7 +45,8 @@ Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::st
   Status served = co_await replica::serve_arbiter(env, **listener, **state, stop);
   signal.close();
   co_await tasks.join();
-  co_return served;
+  if (!served) co_return fail(served.error().code, state_path + ": " + served.error().what);
+  co_return Status{};
 }
 
 int fail_with(int code, const std::string& text) {
@@ -70,10 +76,6 @@ int arbiter_main(int argc, char** argv) {
     return fail_with(2, "expected --state FILE and --listen ADDRESS");
   }
   const std::string path = values["state"].as<std::string>();
-  if (access(path.c_str(), F_OK) != 0) {
-    Status made = uring::create_image(path, replica::kArbiterStateBytes, uring::Allocation::zeroed);
-    if (!made) return fail_with(1, to_string(made.error()));
-  }
   uring::RealOptions real;
   real.arena_bytes = kArenaBytes;
   auto env = uring::RealEnv::create(real);

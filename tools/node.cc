@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "service/daemon.h"
+#include "tools/listen.h"
 #include "tools/volume_command.h"
 #include "tools/volume_storage.h"
 
@@ -39,9 +40,9 @@ Task<Status> serve(uring::RealEnv& env, uring::StopSignal& signal, const service
   const service::NodeEntry& node = config.nodes[self];
   service::Daemon daemon(env, config, self, std::move(storage));
   if (Status opened = co_await daemon.open(); !opened) co_return opened;
-  auto listener = env.tcp().listen_tcp(node.listen);
+  auto listener = co_await listen_patiently(env, node.listen);
   if (!listener) co_return std::unexpected(listener.error());
-  auto control = env.tcp().listen_tcp(node.control);
+  auto control = co_await listen_patiently(env, node.control);
   if (!control) co_return std::unexpected(control.error());
   fmt::print("node {}: listening {} control {}\n", node.name, (*listener)->address(), (*control)->address());
   std::fflush(stdout);

@@ -58,7 +58,7 @@ std::string report_json(const service::VolumeConfig& config, const VerifyReport&
       .dump(1);
 }
 
-void print_report(const service::VolumeConfig& config, const VerifyReport& report) {
+void print_report(const service::VolumeConfig& config, NodeId primary, const VerifyReport& report) {
   for (std::size_t i = 0; i < std::min(report.different.size(), kShown); ++i) {
     const auto& difference = report.different[i];
     fmt::print("  {:<8} {:>10} at byte {}\n", name_of(config, difference.peer), format_size(difference.extent.length),
@@ -71,6 +71,9 @@ void print_report(const service::VolumeConfig& config, const VerifyReport& repor
              report.unreadable_bytes == 0
                  ? ""
                  : fmt::format(", {} could not be compared: unreadable", format_size(report.unreadable_bytes)));
+  for (NodeId id = 0; id < config.nodes.size(); ++id) {
+    if (id != primary && !report.compared.contains(id)) fmt::print("not compared: {}\n", config.nodes[id].name);
+  }
   if (report.different_bytes > report.repaired_bytes) {
     fmt::print("to do: resilver volume verify --config {} --repair\n", config.file);
   }
@@ -102,7 +105,7 @@ Task<Result<int>> verify(VolumeSession& session, bool repair, bool json) {
   if (json) {
     fmt::print("{}\n", report_json(session.config(), *answer->verify));
   } else {
-    print_report(session.config(), *answer->verify);
+    print_report(session.config(), primary, *answer->verify);
   }
   co_return answer->verify->different_bytes > answer->verify->repaired_bytes ? kFailed : kDone;
 }

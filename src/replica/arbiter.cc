@@ -71,12 +71,14 @@ class Keeper {
       : env_(env), state_(state), stop_(stop), busy_(env.scheduler()), group_(env.scheduler()) {}
 
   Task<Status> load() {
+    bool used = false;
     for (std::uint64_t slot = 0; slot < 2; ++slot) {
       Buffer buffer = co_await allocate_patiently(env_.scheduler(), env_.buffers(), kBlockBytes);
       if (!buffer) co_return fail(Errc::limit, "no buffer for the arbiter's state");
       const Errc status = co_await Io::read(state_, slot * kBlockBytes, buffer);
       if (status != Errc::ok) co_return fail(status, "the arbiter's state cannot be read");
       const std::byte* at = buffer.data();
+      used = used || std::any_of(at, at + kBlockBytes, [](std::byte b) { return b != std::byte{0}; });
       if (load_le<std::uint64_t>(at) != kArbiterMagic) continue;
       if (load_le<std::uint32_t>(at + 8) != crc32c(buffer.bytes().subspan(12))) continue;
       const auto version = load_le<std::uint64_t>(at + 16);
@@ -90,6 +92,9 @@ class Keeper {
                      load_le<std::uint64_t>(at + 40),
                      static_cast<AckMode>(ack)};
     }
+    // Taken for a new one, somebody's data would be overwritten, or a volume's record forgotten.
+    if (used && now_.version == 0)
+      co_return fail(Errc::corrupt, "neither half holds an arbiter's record: it is damaged, or another file");
     co_return Status{};
   }
 

@@ -54,7 +54,7 @@ class ArbiterClient : public Arbiter {
 
 // Serves the record kept on `state` (at least kArbiterStateBytes; new zeroed devices hold a virgin record) until `stop`:
 // two checksummed slots written in turn with FUA, so that a torn write leaves the other. Returns an error if the device
-// cannot be read or written: nothing was answered that is not durable. Closes the listener.
+// cannot be read or written (nothing was answered that is not durable) or holds something else (corrupt). Closes the listener.
 inline constexpr std::uint64_t kArbiterStateBytes = 2 * kBlockBytes;
 Task<Status> serve_arbiter(Env& env, Listener& listener, BlockDevice& state, Event& stop);
 

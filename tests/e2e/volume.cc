@@ -22,6 +22,12 @@ Json parse(const std::string& text) {
   return json.is_object() ? json : Json::object();
 }
 
+// Of a program that the test is about to end anyway.
+std::string last_words(Program& program) {
+  program.signal(SIGTERM);
+  return program.wait(20).all();
+}
+
 }  // namespace
 
 std::string State::at(const std::string& key) const { return text_of(parse(json_), key); }
@@ -37,8 +43,13 @@ std::size_t State::count(const std::string& key) const { return parse(json_).val
 
 std::string VolumeTest::address(int port) const {
   const auto pid = static_cast<unsigned>(getpid());
-  return "127." + std::to_string(1 + (pid >> 16) % 200) + "." + std::to_string(pid >> 8 & 255) + "." +
-         std::to_string(pid & 255) + ":" + std::to_string(port);
+  return "127." + std::to_string(1 + pid / 65536 % 10 * 20 + number_ % 20) + "." + std::to_string(pid >> 8 & 255) +
+         "." + std::to_string(pid & 255) + ":" + std::to_string(port);
+}
+
+unsigned VolumeTest::next_number() {
+  static unsigned last = 0;
+  return ++last;
 }
 
 void VolumeTest::configure(int nodes, const std::string& more, const std::map<std::string, std::string>& storage) {
@@ -107,7 +118,10 @@ testing::AssertionResult VolumeTest::eventually_in_sync(std::size_t count) const
   const bool good = eventually_status(
       [count](const State& now) { return now.at("serving") == "true" && now.count("in_sync") == count; });
   if (good) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << volume({"status"}).all();
+  std::string said = volume({"status"}).all();
+  for (const auto& [name, program] : nodes_) said += name + ": " + last_words(*program);
+  if (arbiter_) said += "arbiter: " + last_words(*arbiter_);
+  return testing::AssertionFailure() << said;
 }
 
 void VolumeTest::import(const std::string& text) const {

@@ -63,8 +63,11 @@ class VolumeTest : public testing::Test {
   static void overwrite(const std::string& path, std::uint64_t at, const std::string& bytes);
 
   static constexpr std::uint64_t kVolume = 8 << 20;
+  // A killed program's sockets outlive it, on a busy machine by seconds: each test has addresses of its own.
   std::string address(int port) const;
+  static unsigned next_number();
 
+  const unsigned number_ = next_number();  // of the test
   Directory directory_;
   std::string config_ = directory_ / "web.toml";
   std::unique_ptr<Program> arbiter_;

@@ -59,5 +59,112 @@ TEST_F(Volume, PlannedSwitchoverAndStopCostNoRequest) {
   EXPECT_EQ(status().at("primary"), "B");
 }
 
+TEST_F(Volume, VerifyFindsAFlippedByteAndRepairsIt) {
+  configure(3);
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  import(noise(300'000));
+  stop("C");
+  ASSERT_TRUE(eventually_in_sync(2));
+  overwrite(image("C"), 6 << 20, "x");
+  start("C");
+  ASSERT_TRUE(eventually_in_sync(3));
+  const Ended found = volume({"verify"});
+  EXPECT_EQ(found.code, 1) << found.all();
+  EXPECT_NE(found.out.find("  C             4 KiB at byte 6291456\n"), std::string::npos) << found.out;
+  EXPECT_NE(found.out.find("16 MiB compared of 2 copies, 4 KiB differ\n"), std::string::npos) << found.out;
+  EXPECT_NE(done({"verify", "--repair"}).out.find("4 KiB differ, 4 KiB repaired"), std::string::npos);
+  EXPECT_EQ(State(done({"verify", "--json"}).out).at("different_bytes"), "0");
+  for (const std::string& name : names_) stop(name);
+  expect_equal(names_);
+}
+
+TEST_F(Volume, CopyThatIsNotTrustedIsBroughtUpToDate) {
+  configure(2);
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  import(noise(300'000));
+  stop("B");
+  ASSERT_TRUE(eventually_in_sync(1));
+  overwrite(image("B"), 5 << 20, "x");
+  start("B");
+  ASSERT_TRUE(eventually_in_sync(2));
+  EXPECT_EQ(done({"resync", "B"}).out, "B is in sync\n");
+  EXPECT_EQ(status().of("B", "why"), "checksum: a copy of everything broke off, or was given up");
+  done({"verify"});
+  done({"resync", "B", "--full"});
+  EXPECT_EQ(status().of("B", "why"), "full: new disk");
+  const Ended refused = volume({"resync", "A"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.err.find("A: the primary's copy is the volume"), std::string::npos) << refused.err;
+  for (const std::string& name : names_) stop(name);
+  expect_equal(names_);
+}
+
+// A goes on alone and dies; B, which missed that, is made the primary by force and goes on, too; A comes back.
+TEST_F(Volume, SplitBrainIsListedAndResolved) {
+  configure(2);
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  import(noise(100'000));
+  stop("B");
+  ASSERT_TRUE(eventually_in_sync(1));
+  import(noise(8'192, 2));
+  kill("A");
+  start("B");
+  ASSERT_TRUE(eventually_status([](const State& now) { return now.of("B", "role") == "idle"; }));
+  EXPECT_EQ(volume({"promote", "B"}).code, 1) << "an outdated copy is not promoted without force";
+  const Ended forced = done({"promote", "B", "--force"});
+  EXPECT_NE(forced.err.find("split brain"), std::string::npos) << forced.err;
+  const std::string kept = noise(4'096, 3) + noise(95'904, 4);
+  import(kept);
+  start("A");
+  ASSERT_TRUE(eventually_status([](const State& now) { return now.of("A", "diverged") == "true"; }));
+  ASSERT_TRUE(eventually_status([](const State& now) { return now.of("A", "divergent") != "[]"; }));
+  const std::string shown = done({"status"}).out;
+  EXPECT_NE(shown.find("differs: "), std::string::npos) << shown;
+  EXPECT_NE(shown.find("resolve --config " + config_ + " --discard A|B"), std::string::npos) << shown;
+  done({"resolve", "--discard", "A"});
+  ASSERT_TRUE(eventually_in_sync(2));
+  EXPECT_TRUE(export_text(kept.size()) == kept);
+  EXPECT_EQ(volume({"resolve", "--discard", "A"}).code, 1) << "there is none any more";
+  for (const std::string& name : names_) stop(name);
+  expect_equal(names_);
+}
+
+TEST_F(Volume, NodesOverArraysLoseAMemberAndANode) {
+  for (const char* folder : {"vmA", "vmB"}) {
+    const Ended made = run_program({"create", directory_ / folder, "--level", "5", "--disks", "3", "--size", "8M"});
+    ASSERT_EQ(made.code, 0) << made.all();
+  }
+  configure(2, {}, {{"A", "array = \"vmA\""}, {"B", "array = \"vmB\""}});
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  EXPECT_NE(status().of("A", "array").find("[UUU] "), std::string::npos);
+  const std::string text = noise(1'000'000);
+  import(text);
+  stop("A");
+  ASSERT_TRUE(eventually_in_sync(1));
+  std::filesystem::remove(directory_ / "vmA/disk1.img");
+  start("A");
+  ASSERT_TRUE(eventually_in_sync(2));
+  const std::string shown = done({"status"}).out;
+  EXPECT_NE(shown.find("[U_U] degraded"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("to do: A: its array lacks a disk"), std::string::npos) << shown;
+  done({"verify"});
+  done({"promote", "A"});
+  EXPECT_TRUE(export_text(text.size()) == text) << "from a degraded array";
+  ASSERT_TRUE(eventually_in_sync(2));
+  kill("A");
+  EXPECT_TRUE(export_text(text.size()) == text);
+}
+
+TEST_F(Volume, OneNodeAloneNeedsNoArbiter) {
+  configure(1);
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  const std::string text = noise(50'000);
+  import(text);
+  stop("A");
+  start("A");
+  EXPECT_TRUE(export_text(text.size()) == text);
+  EXPECT_NE(done({"status"}).out.find("stand-alone"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace resilver::test

@@ -1,0 +1,196 @@
+// What the commands of a volume refuse, each in one line and without changing anything; and how they end when interrupted.
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <functional>
+
+#include "tests/e2e/volume.h"
+
+namespace resilver::test {
+namespace {
+
+class VolumeRefusal : public VolumeTest {
+ protected:
+  using Snapshot = std::map<std::string, std::pair<std::size_t, std::int64_t>>;
+
+  // Content and time of every file.
+  Snapshot snapshot() const {
+    Snapshot all;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path())) {
+      if (!entry.is_regular_file()) continue;
+      struct stat status{};
+      stat(entry.path().c_str(), &status);
+      all[entry.path()] = {std::hash<std::string>()(read_text(entry.path())),
+                           status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
+    }
+    return all;
+  }
+  // Exit code 1, one line that holds `text`, and every file as it was.
+  void refuses(const Words& words, const std::string& text) const {
+    const Snapshot before = snapshot();
+    expect_refusal(run_program(words), text, 1);
+    EXPECT_EQ(snapshot(), before) << "something was written by " << testing::PrintToString(words);
+  }
+  void create_refuses(const std::string& text, const Words& more = {}) const {
+    Words words = with_config({"create"});
+    words.insert(words.end(), more.begin(), more.end());
+    refuses(words, text);
+  }
+  Words node_words(const std::string& name) const { return {"node", "--config", config_, "--name", name}; }
+};
+
+TEST_F(VolumeRefusal, CreateKeepsWhatIsThere) {
+  configure(2);
+  done({"create"});
+  create_refuses("A.img: holds a copy of volume 'web' (--force formats it anew)");
+  std::filesystem::remove(image("A"));
+  create_refuses("B.img: holds a copy of volume 'web'");
+  EXPECT_FALSE(std::filesystem::exists(image("A"))) << "all is checked before anything is made";
+  write_text(image("A"), std::string(1 << 20, '\0'));
+  create_refuses("A.img: 1048576 bytes; the volume and its metadata need ", {"--node", "A"});
+  const std::string vm = directory_ / "vm";
+  ASSERT_EQ(run_program({"create", vm, "--level", "1", "--disks", "2", "--size", "20M"}).code, 0);
+  configure(2, {}, {{"A", "device = \"vm/disk0.img\""}});
+  create_refuses("vm/disk0.img: holds a member of an md array", {"--node", "A"});
+  configure(2, {}, {{"A", "array = \"vm\""}});
+  done({"create", "--node", "A"});
+  create_refuses("vm: holds a copy of volume 'web'", {"--node", "A"});
+  done({"create", "--node", "A", "B", "--force"});
+}
+
+TEST_F(VolumeRefusal, NodeServesItsOwnCopyOnly) {
+  configure(2);
+  refuses(node_words("A"), "A.img: No such file");
+  write_text(image("A"), std::string(9 << 20, '\0'));
+  refuses(node_words("A"), "resilver volume create --config " + config_ + " --node A");
+  done({"create", "--force"});
+  std::filesystem::copy_file(image("B"), image("A"), std::filesystem::copy_options::overwrite_existing);
+  refuses(node_words("A"), "A.img: replica: the device belongs to another volume or node");
+  const std::string torn = read_text(image("B"));
+  for (std::size_t slot : {0u, 4096u}) {
+    overwrite(image("B"), torn.size() - (torn.size() - (8 << 20)) + slot + 100, "x");
+  }
+  refuses(node_words("B"), "B.img: both copies of the replica metadata are damaged");
+  expect_refusal(run_program(node_words("D")), "--name: no node 'D'");
+  expect_refusal(run_program({"node", "--config", config_}), "expected --name A or B");
+}
+
+TEST_F(VolumeRefusal, ImageInUseIsRefusedEvenByForce) {
+  configure(1);
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  create_refuses("A.img: already open by another process", {"--force"});
+}
+
+TEST_F(VolumeRefusal, OrdersThatMakeNoSense) {
+  configure(2);
+  const Ended nobody = volume({"status"});
+  EXPECT_EQ(nobody.code, 1);
+  EXPECT_NE(nobody.out.find("nobody answers"), std::string::npos);
+  expect_refusal(volume({"demote"}), "no node is the primary now", 1);
+  expect_refusal(volume({"promote", "A"}), "A: " + address(7501) + ": Connection refused", 1);
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  expect_refusal(volume({"promote", "Z"}), "no node 'Z'");
+  expect_refusal(volume({"promote"}), "expected one node: A or B");
+  expect_refusal(volume({"resolve", "--discard", "B"}), "there is no split brain with A", 1);
+  expect_refusal(volume({"attach"}), "expected one of --import FILE, --export FILE, --load TIME");
+  expect_refusal(volume({"attach", "--load", "soon"}), "--load: ");
+  expect_refusal(volume({"attach", "--load", "1s", "--offset", "4K"}), "--offset goes with --import and --export");
+  expect_refusal(volume({"attach", "--import", image("A")}), "is the device of node A", 1);
+  expect_refusal(volume({"attach", "--export", image("B")}), "is the device of node B", 1);
+  write_text(directory_ / "large", std::string(kVolume + 1, 'x'));
+  expect_refusal(volume({"attach", "--import", directory_ / "large"}), "do not fit into the 8388608 bytes of web", 1);
+  import("x");
+  expect_refusal(volume({"attach", "--load", "1s"}), "holds data, at byte 0; --yes-destroy-data", 1);
+  stop("B");
+  ASSERT_TRUE(eventually_in_sync(1));
+  expect_refusal(volume({"verify"}), "no other copy is in sync", 1);
+  expect_refusal(volume({"demote"}), "A: no other copy is in sync", 1);
+}
+
+TEST_F(VolumeRefusal, ArbiterTakesNoOtherFileForItsRecord) {
+  const auto arbiter = [this](const std::string& state, const std::string& where) {
+    const auto before = snapshot();
+    const Ended ended = run_program({"arbiter", "--state", state, "--listen", where});
+    EXPECT_EQ(ended.code, 1) << ended.all();
+    EXPECT_EQ(snapshot(), before) << "something was written";
+    return ended.err;
+  };
+  const std::string state = directory_ / "state";
+  EXPECT_NE(arbiter(state, "10.1.2.3:7400").find("not a loopback address"), std::string::npos);
+  write_text(state, noise(8192));
+  EXPECT_NE(arbiter(state, address(7400)).find("state: neither half holds an arbiter's record"), std::string::npos);
+  write_text(state, std::string(4096, '\0'));
+  EXPECT_NE(arbiter(state, address(7400)).find("state: the arbiter's device is too small"), std::string::npos);
+}
+
+TEST_F(VolumeRefusal, MistakesInTheFileAreToldByLineAndColumn) {
+  configure(2);
+  std::string text = read_text(config_);
+  write_text(config_, text.replace(text.find("8MiB"), 4, "8M1B") + "colour = 1\n");
+  for (const Words& words : {with_config({"status"}), with_config({"create"}), node_words("A")}) {
+    const Ended ended = run_program(words);
+    EXPECT_EQ(ended.code, 2) << ended.all();
+    EXPECT_EQ(lines_of(ended.err).size(), 2u) << ended.err;
+    EXPECT_EQ(ended.err.find(config_ + ":4:8: volume.size: "), 0u) << ended.err;
+    EXPECT_NE(ended.err.find(":17:1: unknown key 'node[1].colour'"), std::string::npos) << ended.err;
+  }
+}
+
+TEST_F(VolumeRefusal, EveryVerbHasHelpWithAnExample) {
+  const Ended whole = run_program({"volume", "--help"});
+  EXPECT_EQ(whole.code, 0);
+  for (const std::string verb : {"create", "status", "attach", "promote", "demote", "verify", "resync", "resolve"}) {
+    EXPECT_NE(whole.out.find("  " + verb + " "), std::string::npos) << verb;
+    const Ended ended = run_program({"volume", verb, "--help"});
+    EXPECT_EQ(ended.code, 0) << ended.all();
+    EXPECT_EQ(ended.out.find("Usage: resilver volume " + verb), 0u) << ended.out;
+    EXPECT_NE(ended.out.find("\n  resilver volume " + verb), std::string::npos) << ended.out;
+    expect_refusal(run_program({"volume", verb}), "resilver volume " + verb + ": expected ");
+    expect_refusal(run_program({"volume", verb, "--nonsense"}), "--nonsense");
+  }
+}
+
+class VolumeInterrupted : public VolumeTest {
+ protected:
+  // Ends soon, with 130.
+  static void interrupt(Program& program) {
+    program.signal(SIGINT);
+    const Ended ended = program.wait(10);
+    EXPECT_EQ(ended.code, 130) << ended.all();
+  }
+};
+
+TEST_F(VolumeInterrupted, CommandsEndAndLeaveTheVolumeAsItIs) {
+  configure(2, "resync_max = \"8MiB/s\"\n");
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  {
+    Program verify(with_config({"verify"}));  // takes a second
+    ASSERT_TRUE(eventually_status([](const State& now) { return now.of("A", "verify") != "null"; }));
+    interrupt(verify);
+    EXPECT_TRUE(eventually_status([](const State& now) { return now.of("A", "verify") == "null"; }));
+  }
+  {
+    Program load(with_config({"attach", "--load", "60s", "--json"}));
+    ASSERT_TRUE(eventually_status([](const State& now) { return now.number_of("A", "writes") > 20; }));
+    load.signal(SIGINT);
+    const Ended ended = load.wait(10);
+    EXPECT_EQ(ended.code, 130) << ended.all();
+    EXPECT_EQ(State(ended.out).at("interrupted"), "true") << ended.all();
+    EXPECT_EQ(State(ended.out).at("lost_writes"), "0") << ended.all();
+  }
+  ASSERT_TRUE(eventually_in_sync(2));
+  // Nobody answers any more, and still it ends.
+  node("A").signal(SIGSTOP);
+  node("B").signal(SIGSTOP);
+  for (const Words& words : {Words{"status"}, Words{"promote", "B"}, Words{"attach", "--export", directory_ / "out"}}) {
+    Program program(with_config(words));
+    usleep(200'000);
+    interrupt(program);
+  }
+  node("A").signal(SIGCONT);
+  node("B").signal(SIGCONT);
+  EXPECT_TRUE(eventually_in_sync(2));
+}
+
+}  // namespace
+}  // namespace resilver::test
