@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/vector_registers.h"
 
 namespace resilver::raid {
 
@@ -88,6 +89,7 @@ void xor_gen(std::span<const std::byte* const> data, std::byte* p, std::size_t l
   } else {
     pointers[count] = p;
     CHECK(::xor_gen(static_cast<int>(count + 1), static_cast<int>(len), pointers.data()) == 0);
+    clear_vector_registers();
   }
 }
 
@@ -112,6 +114,7 @@ void pq_gen(std::span<const std::byte* const> data, std::byte* p, std::byte* q, 
     pointers[count] = p + offset;
     pointers[count + 1] = q + offset;
     CHECK(::pq_gen(static_cast<int>(count + 2), static_cast<int>(length), pointers.data()) == 0);
+    clear_vector_registers();
   });
 }
 
@@ -214,10 +217,12 @@ void ParityCode::update(std::uint32_t data_index, const std::byte* delta, std::b
   auto* source = static_cast<unsigned char*>(writable(delta));
   if (p == nullptr) {
     gf_vect_mad(static_cast<int>(len), 1, 0, tables + 32, source, reinterpret_cast<unsigned char*>(q));
+    clear_vector_registers();
     return;
   }
   unsigned char* outputs[2] = {reinterpret_cast<unsigned char*>(p), reinterpret_cast<unsigned char*>(q)};
   ec_encode_data_update(static_cast<int>(len), 1, 2, 0, tables, source, outputs);
+  clear_vector_registers();
 }
 
 const ParityCode::Decoder& ParityCode::decoder_for(ColumnSet lost, ColumnSet wanted) {
@@ -291,6 +296,7 @@ void ParityCode::recover(std::span<std::byte* const> columns, ColumnSet lost, st
     }
     ec_encode_data(static_cast<int>(length), static_cast<int>(count), static_cast<int>(decoder.outputs.size()),
                    const_cast<unsigned char*>(decoder.tables.data()), in.data(), out);
+    clear_vector_registers();
   });
 }
 
