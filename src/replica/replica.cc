@@ -250,11 +250,15 @@ Task<Status> Replica::promote(Nanos deadline) {
 Task<Status> Replica::demote(Nanos deadline) {
   Core& core = impl_->core;
   if (impl_->primary == nullptr) co_return fail(Errc::not_primary, "this node is not the primary");
-  const auto to = impl_->primary->successor();
-  if (!to) co_return fail(Errc::unavailable, "no other copy is in sync");
-  impl_->primary->switch_over_to(*to);
+  if (!impl_->primary->successor()) co_return fail(Errc::unavailable, "no other copy is in sync");
+  Nanos ask_at = core.now();
   while (core.now() < deadline && !core.stopping.is_set()) {
     if (impl_->primary == nullptr) co_return Status{};
+    // Again now and then: a handover that could not be finished within a lease was given up.
+    if (const auto to = impl_->primary->successor(); to && core.now() >= ask_at) {
+      impl_->primary->switch_over_to(*to);
+      ask_at = core.now() + core.grace();
+    }
     co_await core.changed.wait_until(std::min(deadline, core.now() + core.beacon()));
   }
   co_return fail(Errc::timeout, "the other copy did not take over in time");

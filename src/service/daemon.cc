@@ -85,8 +85,18 @@ Task<void> Daemon::hand_over() {
   const replica::ReplicaStatus now = replica_->status();
   if (now.role != replica::Role::primary || now.in_sync.count() < 2) co_return;
   log_info("stopping: hands over first");
-  const Status handed = co_await replica_->demote(scheduler_.now() + kHandOver);
+  const Status handed = co_await demote(scheduler_.now() + kHandOver);
   if (!handed) log_info("not handed over: {}", to_string(handed.error()));
+}
+
+// Right after a promotion the other copies in sync cannot take over yet: they are waited for.
+Task<Status> Daemon::demote(Nanos deadline) {
+  for (;;) {
+    const Status handed = co_await replica_->demote(deadline);
+    const bool soon = !handed && handed.error().code == Errc::unavailable && replica_->status().in_sync.count() > 1;
+    if (!soon || scheduler_.now() >= deadline) co_return handed;
+    co_await sleep_for(scheduler_, 10 * kMillisecond);
+  }
 }
 
 // ---- control -------------------------------------------------------------------------------------------------------
@@ -132,7 +142,7 @@ Task<Answer> Daemon::carry_out(Order order) {
       log_info("ordered to become the primary{}", order.force ? ", by force" : "");
       if (order.force) co_return answer_of(co_await replica_->promote_by_force());
       co_return answer_of(co_await replica_->promote(deadline));
-    case Verb::demote: log_info("ordered to hand over"); co_return answer_of(co_await replica_->demote(deadline));
+    case Verb::demote: log_info("ordered to hand over"); co_return answer_of(co_await demote(deadline));
     case Verb::verify: break;  // see converse()
     case Verb::resync:
       log_info("ordered to give its copy up{}", order.full ? ", all of it" : "");

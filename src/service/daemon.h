@@ -42,11 +42,12 @@ class Daemon final : private raid::ArrayListener {
 
   static constexpr Nanos kHandOver = 5 * kSecond;
   static constexpr std::size_t kMaxConnections = 16;  // of the control door; more are closed at once
-  static constexpr Nanos kIdle = 30 * kSecond;        // then a silent one is ended
+  static constexpr Nanos kIdle = 2 * kSecond;         // then a silent one is ended
 
  private:
   Task<void> end_at(Event& stop);
   Task<void> hand_over();
+  Task<Status> demote(Nanos deadline);
 
   // ---- control ----
   Task<void> accept(Listener& control);

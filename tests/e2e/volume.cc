@@ -53,7 +53,7 @@ unsigned VolumeTest::next_number() {
 }
 
 void VolumeTest::configure(int nodes, const std::string& more, const std::map<std::string, std::string>& storage) {
-  std::string text = "schema = 1\n[volume]\nname = \"web\"\nsize = \"8MiB\"\ndetect = \"600ms\"\n" + more;
+  std::string text = "schema = 1\n[volume]\nname = \"web\"\nsize = \"8MiB\"\ndetect = \"" + detect_ + "\"\n" + more;
   if (nodes > 1) text += "arbiter = \"" + address(7400) + "\"\n";
   names_.clear();
   for (int i = 0; i < nodes; ++i) {

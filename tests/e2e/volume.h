@@ -68,6 +68,8 @@ class VolumeTest : public testing::Test {
   static unsigned next_number();
 
   const unsigned number_ = next_number();  // of the test
+  // Where nothing is to fail over: long, so that a busy machine does not look like a dead node.
+  std::string detect_ = "600ms";
   Directory directory_;
   std::string config_ = directory_ / "web.toml";
   std::unique_ptr<Program> arbiter_;

@@ -1,6 +1,9 @@
 // What the commands of a volume refuse, each in one line and without changing anything; and how they end when interrupted.
+#include <arpa/inet.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <functional>
 
@@ -82,6 +85,7 @@ TEST_F(VolumeRefusal, ImageInUseIsRefusedEvenByForce) {
 }
 
 TEST_F(VolumeRefusal, OrdersThatMakeNoSense) {
+  detect_ = "3s";
   configure(2);
   const Ended nobody = volume({"status"});
   EXPECT_EQ(nobody.code, 1);
@@ -105,6 +109,49 @@ TEST_F(VolumeRefusal, OrdersThatMakeNoSense) {
   ASSERT_TRUE(eventually_in_sync(1));
   expect_refusal(volume({"verify"}), "no other copy is in sync", 1);
   expect_refusal(volume({"demote"}), "A: no other copy is in sync", 1);
+}
+
+// A connection to an address, closed at the end.
+class Stranger {
+ public:
+  explicit Stranger(const std::string& address) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const std::size_t colon = address.find(':');
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(colon + 1))));
+    inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
+    const timeval patience{10, 0};
+    setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to), 0) << address;
+  }
+  Stranger(const Stranger&) = delete;
+  Stranger& operator=(const Stranger&) = delete;
+  ~Stranger() { close(fd_); }
+
+  void say(const std::string& bytes) const { static_cast<void>(send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL)); }
+  // The other side ended the connection without a word, within the patience.
+  bool is_turned_away() const {
+    char byte = 0;
+    const ssize_t got = recv(fd_, &byte, 1, 0);
+    return got == 0 || (got < 0 && errno == ECONNRESET);
+  }
+
+ private:
+  int fd_;
+};
+
+TEST_F(VolumeRefusal, StrangersAtTheControlDoorAreEnded) {
+  configure(1);
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  for (const std::string& said : {noise(100), std::string(200'000, 'x'), std::string("GET / HTTP/1.1\r\n\r\n      ")}) {
+    const Stranger stranger(address(7501));
+    stranger.say(said);
+    EXPECT_TRUE(stranger.is_turned_away());
+  }
+  std::vector<std::unique_ptr<Stranger>> silent;
+  for (int i = 0; i < 40; ++i) silent.push_back(std::make_unique<Stranger>(address(7501)));
+  EXPECT_TRUE(silent.back()->is_turned_away()) << "there are more than the door has room for";
+  EXPECT_TRUE(eventually_in_sync(1)) << "the silent ones are ended, too";
 }
 
 TEST_F(VolumeRefusal, ArbiterTakesNoOtherFileForItsRecord) {
@@ -161,6 +208,7 @@ class VolumeInterrupted : public VolumeTest {
 };
 
 TEST_F(VolumeInterrupted, CommandsEndAndLeaveTheVolumeAsItIs) {
+  detect_ = "3s";
   configure(2, "resync_max = \"8MiB/s\"\n");
   ASSERT_NO_FATAL_FAILURE(start_all());
   {

@@ -1,4 +1,5 @@
 // What a user does with a volume: make it, use it, lose a node, get it back, hand over, compare, bring up to date.
+#include <gmock/gmock.h>
 #include <signal.h>
 
 #include "tests/e2e/volume.h"
@@ -39,7 +40,8 @@ TEST_F(Volume, SurvivesItsPrimaryAndCatchesUpByBitmap) {
   import(noise(200'000, 2));
   start("A");
   ASSERT_TRUE(eventually_in_sync(3));
-  EXPECT_EQ(status().of("A", "why"), "bitmap");
+  // On a busy machine a catch-up may itself break off and go on.
+  EXPECT_THAT(status().of("A", "why"), testing::AnyOf("bitmap", testing::StartsWith("resumed")));
   for (const std::string& name : names_) stop(name);
   expect_equal(names_);
 }
@@ -50,16 +52,21 @@ TEST_F(Volume, PlannedSwitchoverAndStopCostNoRequest) {
   Program load(with_config({"attach", "--load", "2500ms", "--json"}));
   ASSERT_TRUE(eventually_status([](const State& now) { return now.number_of("A", "writes") > 100; }));
   EXPECT_NE(done({"promote", "C"}).out.find("C is the primary now"), std::string::npos);
-  EXPECT_NE(done({"demote"}).out.find("C handed over; A is the primary now"), std::string::npos);
-  EXPECT_NE(stop("A").err.find("hands over first"), std::string::npos);
+  EXPECT_NE(done({"demote"}).out.find("C handed over; "), std::string::npos);
+  ASSERT_TRUE(eventually_in_sync(3));
+  const std::string third = status().at("primary");
+  const std::string log = stop(third).err;
+  EXPECT_NE(log.find("hands over first"), std::string::npos) << log;
+  EXPECT_EQ(log.find("not handed over"), std::string::npos) << log;
   ASSERT_TRUE(eventually_in_sync(2));
   const Ended ended = load.wait(30);
   expect_nothing_lost(ended);
   EXPECT_GE(State(ended.out).number("failovers"), 1u);
-  EXPECT_EQ(status().at("primary"), "B");
+  EXPECT_NE(status().at("primary"), third);
 }
 
 TEST_F(Volume, VerifyFindsAFlippedByteAndRepairsIt) {
+  detect_ = "3s";
   configure(3);
   ASSERT_NO_FATAL_FAILURE(start_all());
   import(noise(300'000));
@@ -79,6 +86,7 @@ TEST_F(Volume, VerifyFindsAFlippedByteAndRepairsIt) {
 }
 
 TEST_F(Volume, CopyThatIsNotTrustedIsBroughtUpToDate) {
+  detect_ = "3s";
   configure(2);
   ASSERT_NO_FATAL_FAILURE(start_all());
   import(noise(300'000));
@@ -101,6 +109,7 @@ TEST_F(Volume, CopyThatIsNotTrustedIsBroughtUpToDate) {
 
 // A goes on alone and dies; B, which missed that, is made the primary by force and goes on, too; A comes back.
 TEST_F(Volume, SplitBrainIsListedAndResolved) {
+  detect_ = "3s";
   configure(2);
   ASSERT_NO_FATAL_FAILURE(start_all());
   import(noise(100'000));

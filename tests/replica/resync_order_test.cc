@@ -1,4 +1,4 @@
-// The operator's orders to a copy: give it up and be brought up to date, end a verify early.
+// The operator's orders to a copy: give it up and be brought up to date, end a verify early, hand over.
 #include "tests/replica/cluster.h"
 
 namespace resilver::replica {
@@ -100,6 +100,26 @@ TEST(ResyncOrders, VerifyTellsHowFarItIsAndEndsEarly) {
   ASSERT_TRUE(cluster.run_until([&] { return ended; }, 3 * kSecond));
   EXPECT_EQ(report.error().code, Errc::cancelled);
   EXPECT_FALSE(cluster.status(0).verifying);
+}
+
+TEST(Orders, DemoteIsTriedAgainWhenTheFirstHandoverWasGivenUp) {
+  Cluster cluster(75);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  cluster.arbiter_node().crash();
+  Status outcome = fail(Errc::busy);
+  bool ended = false;
+  cluster.order(0, [&](Replica& replica) -> Task<void> {
+    outcome = co_await replica.demote(cluster.world.now() + 2 * kSecond);
+    ended = true;
+  });
+  cluster.run_for(300 * kMillisecond);  // some leases
+  EXPECT_EQ(cluster.primary(), 0);
+  cluster.start_arbiter();
+  ASSERT_TRUE(cluster.run_until([&] { return ended; }, 3 * kSecond));
+  EXPECT_TRUE(outcome.has_value()) << to_string(outcome.error());
+  ASSERT_TRUE(cluster.wait_serving());
+  EXPECT_EQ(cluster.primary(), 1);
 }
 
 }  // namespace
