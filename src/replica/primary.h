@@ -11,6 +11,8 @@
 //   for the record, for a record that may have been written by a compare-and-swap without answer, and for joiners. A
 //   record is proposed only when all that was acknowledged satisfies it (may_propose()): under `quorum`, min(W, |I|) of the
 //   new set have it. A change of the mode passes through `durable`.
+// * A primary whose disk hangs removes a member that restarts, then fails: nobody is left. -> Before a record that leaves a
+//   member out is proposed, this node's disk has answered a write.
 // * Under `quorum`, a promotion shrinks the set to members that lack what only the dead had. -> It leaves
 //   the set as it is; the
 //   primary first makes those that answered equal (placed()), then removes the others, then serves.
@@ -134,6 +136,7 @@ class Primary {
   Task<void> keep_members();
   NodeSet desired() const;
   Task<void> reconfigure(NodeSet next);
+  Task<bool> own_disk_answers();
   Task<bool> adopt(VersionedRecord won);
   Task<void> check_record();
   Task<void> reconcile();

@@ -17,7 +17,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeSpec, name, raid, disks, spares, chunk_by
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeDisk, path, blank, faults)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PeerAddress, name, address)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RebuildSpec, speed_min, speed_max)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReplicateSpec, ack, primary, detect, lease, grace, congestion, min_in_sync, link)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReplicateSpec, ack, primary, detect, lease, grace, congestion, clear_bits,
+                                   min_in_sync, link)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerbArguments, count, size_bytes, where, factor_percent, add, bandwidth, rate_ppm,
                                    repair, range_offset, range_bytes, force, discard_local, peer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeCommand, verb, clear, disk, arguments, path, used_begin, used_end, seed)

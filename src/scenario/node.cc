@@ -71,6 +71,7 @@ replica::ReplicaConfig replica_config_of(const NodeConfig& config) {
   replica.arbiter = config.arbiter;
   replica.ack = ack_mode(config.replicate->ack);
   replica.congestion_ms = static_cast<std::uint64_t>(config.replicate->congestion / kMillisecond);
+  replica.clear_bits_ms = static_cast<std::uint64_t>(config.replicate->clear_bits / kMillisecond);
   replica.min_in_sync = config.replicate->min_in_sync;
   replica.grace_ms = static_cast<std::uint64_t>(config.replicate->grace / kMillisecond);
   replica.lease_ms = static_cast<std::uint64_t>(config.replicate->lease / kMillisecond);

@@ -308,6 +308,8 @@ void read_replicate(TableReader& reader, ContenderSpec& contender) {
   if (keys.read_duration("congestion", replicate.congestion) &&
       (replicate.congestion < 10 * kMillisecond || replicate.congestion > kHour))
     keys.complain("congestion", "from 10ms to 1h expected");
+  if (keys.read_duration("clear_bits", replicate.clear_bits) && replicate.clear_bits < kMillisecond)
+    keys.complain("clear_bits", "1ms at least expected");
   keys.read("min_in_sync", replicate.min_in_sync, 0, 255);
   replicate.link = "lan";
   keys.read("link", replicate.link);

@@ -91,6 +91,7 @@ struct ReplicateSpec {
   Nanos lease = 0;                 // derived: 4/5 of detect
   Nanos grace = 0;                 // derived: detect, so that grace >= 1.25 x lease
   Nanos congestion = 5 * kSecond;  // a peer with a write unanswered for so long leaves the set
+  Nanos clear_bits = 5 * kSecond;  // an intent bit is cleared when its granule was not written for so long
   std::uint32_t min_in_sync = 1;   // fewer members in sync than this: no writes
   std::string link;                // name of the link between replicas
 };

@@ -47,13 +47,15 @@ INSTANTIATE_TEST_SUITE_P(
     Bugs, SwarmFinds,
     testing::Values(Planted{PlantedBug::no_range_lock, "no_range_lock", Kind::parity, 1},
                     Planted{PlantedBug::parity_not_updated_degraded, "parity_not_updated_degraded", Kind::parity, 1},
-                    Planted{PlantedBug::bitmap_cleared_early, "bitmap_cleared_early", Kind::any, 98},
-                    Planted{PlantedBug::ack_before_durable, "ack_before_durable", Kind::replicated, 173},
-                    Planted{PlantedBug::no_fencing, "no_fencing", Kind::replicated, 777},
-                    Planted{PlantedBug::lease_ignored, "lease_ignored", Kind::replicated, 7},
-                    Planted{PlantedBug::reconciliation_skipped, "reconciliation_skipped", Kind::replicated, 1433},
                     Planted{PlantedBug::generation_not_changed, "generation_not_changed", Kind::split_brain, 1},
-                    Planted{PlantedBug::quorum_promotes_the_shorter, "quorum_promotes_the_shorter", Kind::replicated, 2}),
+                    Planted{PlantedBug::inconsistent_promoted, "inconsistent_promoted", Kind::split_brain, 13},
+                    Planted{PlantedBug::quorum_promotes_the_shorter, "quorum_promotes_the_shorter", Kind::replicated, 3},
+                    Planted{PlantedBug::lease_ignored, "lease_ignored", Kind::replicated, 31},
+                    Planted{PlantedBug::bitmap_cleared_early, "bitmap_cleared_early", Kind::any, 9},
+                    Planted{PlantedBug::ack_before_durable, "ack_before_durable", Kind::replicated, 132},
+                    Planted{PlantedBug::no_fencing, "no_fencing", Kind::replicated, 754},
+                    Planted{PlantedBug::checksum_skips_a_block, "checksum_skips_a_block", Kind::split_brain, 101},
+                    Planted{PlantedBug::reconciliation_skipped, "reconciliation_skipped", Kind::replicated, 55}),
     [](const testing::TestParamInfo<Planted>& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -83,6 +83,7 @@ void draw_topology(Random& random, Kind kind, ContenderSpec& contender) {
   replicate.lease = replicate.detect * 4 / 5;
   replicate.grace = replicate.detect;
   if (random.percent(30)) replicate.congestion = milliseconds(random, 200, 800);
+  if (random.percent(50)) replicate.clear_bits = milliseconds(random, 10, 300);
   if (random.percent(20)) replicate.min_in_sync = 2;
   replicate.link = "lan";
   contender.replicate = replicate;
@@ -147,6 +148,16 @@ void when_full(Event& event) {
   full.value = static_cast<std::int64_t>(Redundancy::full);
   full.text = "redundancy == full";
   event.trigger.when = full;
+}
+
+void while_copying(Random& random, Event& event) {
+  Condition copying;
+  copying.measure = StateMeasure::rebuild;
+  copying.op = CompareOp::ge;
+  copying.value = static_cast<std::int64_t>(random.below(10) * 100);
+  copying.text = "rebuild >= " + std::to_string(copying.value / 10) + "%";
+  event.trigger.when = copying;
+  event.trigger.delay = 0;
 }
 
 // A fault of a local array: one at a time, the next when redundancy is full again; so a write hole never meets a lost disk.
@@ -280,9 +291,9 @@ Event replica_fault(Random& random, const ContenderSpec& contender) {
 }
 
 // The only fault that takes a copy: a disk of a node. A plain node begins again with its spare.
-Event copy_fault(Random& random, const ContenderSpec& contender, bool may_hang) {
+Event copy_fault(Random& random, const ContenderSpec& contender) {
   Event event;
-  event.verb = may_hang && random.percent(40) ? Verb::disk_hang : Verb::disk_fail;
+  event.verb = random.percent(40) ? Verb::disk_hang : Verb::disk_fail;
   event.targets = {disk_target(random, contender.nodes[0])};
   if (random.percent(40)) {
     event.targets[0].node = {Role::secondary, {}, 1};
@@ -292,7 +303,7 @@ Event copy_fault(Random& random, const ContenderSpec& contender, bool may_hang) 
 }
 
 Event latent_fault(Random& random, const ContenderSpec& contender) {
-  Event event = copy_fault(random, contender, false);
+  Event event = copy_fault(random, contender);
   event.verb = Verb::disk_latent;
   event.arguments.count = static_cast<std::uint32_t>(random.between(1, 8));
   return event;
@@ -309,8 +320,12 @@ void draw_trigger(Random& random, bool may_overlap, Scenario& scenario, Event& e
   } else {
     event.trigger.base = Trigger::Base::after;
     event.trigger.after = "event " + std::to_string(i);
-    event.trigger.delay = milliseconds(random, 10, 200);
-    when_full(event);
+    event.trigger.delay = milliseconds(random, may_overlap ? 0 : 10, random.percent(50) ? 10 : 200);
+    if (may_overlap && random.percent(40)) {
+      while_copying(random, event);
+    } else {
+      when_full(event);
+    }
   }
 }
 
@@ -337,7 +352,7 @@ void draw_single_events(Random& random, const ContenderSpec& contender, Scenario
     } else if (i + 1 == count && random.percent(40)) {
       event = latent_fault(random, contender);
     } else {
-      event = copy_fault(random, contender, true);
+      event = copy_fault(random, contender);
       disk_lost = true;
     }
     event.name = "event " + std::to_string(i + 1);
@@ -348,13 +363,12 @@ void draw_single_events(Random& random, const ContenderSpec& contender, Scenario
   }
 }
 
-// The disk first, while everybody is in sync; from then on no other copy is lost. It does not hang: until that is noticed its
-// node could leave the set to itself, without a single write.
+// The disk first, while everybody is in sync; from then on no other copy is lost.
 void draw_overlapping_events(Random& random, const ContenderSpec& contender, bool disk, Scenario& scenario) {
   const std::uint64_t count = random.between(disk ? 2 : 1, 6);
   for (std::uint64_t i = 0; i < count; ++i) {
     const bool first_and_disk = disk && i == 0;
-    Event event = first_and_disk ? copy_fault(random, contender, false) : replica_fault(random, contender);
+    Event event = first_and_disk ? copy_fault(random, contender) : replica_fault(random, contender);
     draw_trigger(random, true, scenario, event);
     if (first_and_disk) event.trigger.at = 199 * kMillisecond;
     scenario.events.push_back(event);

@@ -30,6 +30,7 @@ scenario::Scenario draw(std::uint64_t seed) {
   scenario::ReplicateSpec& replicate = *drawn.contenders.front().replicate;
   replicate.min_in_sync = 1;  // each side goes on alone, and has a majority of nobody
   if (replicate.ack == scenario::Ack::quorum) replicate.ack = scenario::Ack::durable;
+  drawn.rebuild.speed_max = 4 << 20;  // so that a copy can be met half done
   return drawn;
 }
 
@@ -69,6 +70,9 @@ class SplitBrain {
   Task<void> play();
   Task<bool> begin();
   Task<bool> leave_alone();
+  Task<bool> half_copied();
+  Task<bool> be_refused();
+  Task<void> promote_by_force();
   Task<bool> force();
   Task<bool> disturb_a_side();
   Task<bool> meet();
@@ -239,8 +243,45 @@ Task<bool> SplitBrain::leave_alone() {
   }
   if (!co_await wait("a set of one", [this] { return status(old_.node).in_sync.count() == 1; })) co_return false;
   if (!co_await write(old_.node, random_.between(1, 100), old_.versions)) co_return false;
+  if (random_.percent(25)) co_return co_await half_copied();
   cut(old_.node, true);
   co_return true;
+}
+
+// Another end: the one that shall be forced is being copied to when the primary is cut off. It must not become primary, and
+// the primary's copy is what remains.
+Task<bool> SplitBrain::half_copied() {
+  phase_ = "half-copied";
+  co_await start(forced_.node);
+  const Nanos deadline = world_.now() + kSecond;
+  while (!status(forced_.node).inconsistent && world_.now() < deadline) co_await sleep_for(scheduler(), kMillisecond);
+  co_await pause(100);
+  cut(old_.node, true);
+  if (status(forced_.node).inconsistent && !co_await be_refused()) co_return false;
+  cut(old_.node, false);
+  for (std::uint32_t node = 0; node < nodes(); ++node) co_await start(node);
+  if (!co_await wait("all copies", [this] { return whole(); })) co_return false;
+  for (std::uint32_t node = 0; node < nodes(); ++node) {
+    Side side{node, old_.versions, {}};
+    auto copy = co_await read_copy(fleet_.client(), name(node), node);
+    if (!copy) co_return wrong(name(node) + "'s copy cannot be read: " + to_string(copy.error()));
+    side.copy = std::move(*copy);
+    if (!matches(side)) co_return false;
+  }
+  co_return false;  // nothing was wrong, and nothing follows
+}
+
+Task<bool> SplitBrain::be_refused() {
+  co_await promote_by_force();
+  co_await pause(2000);
+  co_return status(forced_.node).role != replica::Role::primary || wrong("it is primary");
+}
+
+Task<void> SplitBrain::promote_by_force() {
+  scenario::NodeCommand command;
+  command.verb = Verb::volume_promote;
+  command.arguments.force = true;
+  static_cast<void>(co_await fleet_.command(forced_.node, std::move(command)));
 }
 
 // An outdated copy waits, until somebody forces it. Both sides write.
@@ -249,10 +290,7 @@ Task<bool> SplitBrain::force() {
     if (node == forced_.node || (node != old_.node && random_.percent(50))) co_await start(node);
   co_await sleep_for(scheduler(), 2 * drawn_.contenders.front().replicate->grace);
   if (status(forced_.node).serving) co_return wrong("an outdated copy serves, and nobody forced it");
-  scenario::NodeCommand promote;
-  promote.verb = Verb::volume_promote;
-  promote.arguments.force = true;
-  static_cast<void>(co_await fleet_.command(forced_.node, std::move(promote)));
+  co_await promote_by_force();
   if (!co_await wait("the forced one", [this] { return status(forced_.node).serving; })) co_return false;
   if (!co_await write(forced_.node, random_.between(1, 100), forced_.versions)) co_return false;
   if (random_.percent(50) && !co_await write(old_.node, random_.between(1, 100), old_.versions)) co_return false;

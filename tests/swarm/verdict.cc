@@ -14,8 +14,8 @@ namespace {
 // What the client and the observer of the run saw.
 std::string judge(const scenario::Scenario& drawn, const scenario::RunResults& results) {
   const auto& replicate = drawn.contenders.front().replicate;
-  const bool may_lose = replicate && replicate->ack == scenario::Ack::async;
   const scenario::ContenderResult& contender = results.contenders.front();
+  const bool may_lose = replicate && replicate->ack == scenario::Ack::async && contender.whole.failovers != 0;
   const scenario::OracleResult& oracle = contender.oracle;
   if (oracle.lost_writes != 0 && !may_lose) return fmt::format("{} acknowledged writes lost", oracle.lost_writes);
   if (oracle.stale_reads != 0) return fmt::format("{} stale reads", oracle.stale_reads);

@@ -1,4 +1,4 @@
-// What the verbs of links do to two replicas under load: each is felt, ends, and costs nothing but time.
+// Single faults of two replicas under load: what each verb of links does is felt, ends, and costs nothing but time.
 #include <gtest/gtest.h>
 
 #include "scenario/parse.h"
@@ -8,7 +8,7 @@
 namespace resilver::swarm {
 namespace {
 
-scenario::Scenario pair_with(const std::string& event) {
+scenario::Scenario pair_with(const std::string& events) {
   const std::string text = R"(
 schema = 1
 title = "a bad link"
@@ -25,18 +25,17 @@ rtt = "0.2ms"
 [[contender]]
 name = "pair"
 nodes = ["A", "B"]
-each = { raid = 0, disks = 1 }
+each = { raid = 0, disks = 1, spares = 1, member_timeout = "300ms" }
 replicate = { ack = "durable", primary = "A", detect = "200ms", link = "lan" }
 [workload]
 rw = "randrw"
 rate_iops = 500
 [[event]]
-name = "link"
+name = "fault"
 at = "300ms"
-target = "A-B"
-)" + event;
+)" + events;
   auto parsed = scenario::parse_scenario(text, "pair.toml");
-  EXPECT_TRUE(parsed) << event;
+  EXPECT_TRUE(parsed) << events;
   return std::move(*parsed);
 }
 
@@ -49,7 +48,7 @@ struct Case {
 class BadLink : public testing::TestWithParam<Case> {};
 
 TEST_P(BadLink, CostsNothingButTime) {
-  const scenario::Scenario drawn = pair_with(GetParam().event);
+  const scenario::Scenario drawn = pair_with(std::string("target = \"A-B\"\n") + GetParam().event);
   StateWatch watch(drawn);
   const auto results = scenario::run_virtual(drawn, {}, &watch).value();
   const scenario::ContenderResult& pair = results.contenders.front();
@@ -73,6 +72,17 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"corrupt", "do = \"link.corrupt\"\npercent = 10\nfor = \"500ms\"", true},
                     Case{"loss", "do = \"link.loss\"\npercent = 10\nfor = \"500ms\"", true}),
     [](const testing::TestParamInfo<Case>& info) { return std::string(info.param.name); });
+
+// A's disk hangs and B restarts: A must not leave B out, or nobody has a copy once A's disk is given up.
+TEST(HungDisk, ShutsNobodyOut) {
+  const scenario::Scenario drawn = pair_with(
+      "do = \"disk.hang\"\ntarget = \"A.disk0\"\n"
+      "[[event]]\nname = \"restart\"\nat = \"320ms\"\ndo = \"node.crash\"\ntarget = \"B\"\nfor = \"400ms\"");
+  StateWatch watch(drawn);
+  const auto results = scenario::run_virtual(drawn, {}, &watch).value();
+  EXPECT_EQ(watch.complaint(), "");
+  EXPECT_EQ(results.contenders.front().oracle.lost_writes, 0u);
+}
 
 }  // namespace
 }  // namespace resilver::swarm
