@@ -93,7 +93,7 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   NodeSet others = virgin ? core_.configured() : now.record.in_sync;
   others.remove(core_.config.self);
   const Nanos heard = core_.last_heard;
-  const Answers answers = co_await query(others, virgin, now.record.ack == AckMode::quorum);
+  const Answers answers = co_await query(others, now.record);
   if (core_.stopping.is_set() || core_.device_failed || core_.last_heard != heard) co_return std::nullopt;
 
   // Our own record after a restart: the others may be starting too; give them a grace before they are left behind.
@@ -121,19 +121,24 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   co_return co_await swap(now, members, present);
 }
 
-Task<Election::Answers> Election::query(NodeSet members, bool virgin, bool needed) {
+// Under `quorum` nothing goes on without answers, also from far away. The primary was silent for a grace: it is asked as well,
+// since it may be back, but the others do not wait for it. (A killed process may even seem to listen for a while.)
+Task<Election::Answers> Election::query(NodeSet members, const Record& record) {
+  const bool virgin = record.epoch == 0;
+  const Nanos patience = record.ack == AckMode::quorum ? core_.lease() / 2 : core_.lease() / 4;
   Answers answers;
   TaskGroup group(core_.scheduler);
   for (const auto& peer : core_.config.peers) {
-    if (members.contains(peer.id)) group.spawn(query_one(peer.id, virgin, needed, answers));
+    if (!members.contains(peer.id)) continue;
+    const bool silent = !virgin && peer.id == record.primary;
+    const Nanos deadline = core_.now() + (silent ? std::min(patience, core_.beacon()) : patience);
+    group.spawn(query_one(peer.id, virgin, deadline, answers));
   }
   co_await group.join();
   co_return answers;
 }
 
-Task<void> Election::query_one(NodeId id, bool virgin, bool needed, Answers& answers) {
-  // Under `quorum` nothing goes on without answers, also from far away.
-  const Nanos deadline = core_.now() + (needed ? core_.lease() / 2 : core_.lease() / 4);
+Task<void> Election::query_one(NodeId id, bool virgin, Nanos deadline, Answers& answers) {
   auto connection = co_await core_.env.network().connect(*core_.address_of(id), deadline);
   if (!connection) co_return;
   OpenSession session(core_, std::move(*connection));

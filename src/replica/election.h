@@ -51,8 +51,8 @@ class Election {
   Nanos due() const;
   Task<std::optional<Win>> force(VersionedRecord now);
   Task<std::optional<Win>> propose(VersionedRecord now);
-  Task<Answers> query(NodeSet members, bool virgin, bool needed);
-  Task<void> query_one(NodeId id, bool virgin, bool needed, Answers& answers);
+  Task<Answers> query(NodeSet members, const Record& record);
+  Task<void> query_one(NodeId id, bool virgin, Nanos deadline, Answers& answers);
   Task<std::optional<Win>> swap(VersionedRecord now, NodeSet members, NodeSet heard);
   Task<std::optional<Win>> succeed();
   Task<bool> store(const Record& before, const Record& won);

@@ -52,6 +52,24 @@ TEST(Bounds, AtTheDefaultsServiceIsBackWithin1200Ms) {
   }
 }
 
+// It seems to be there: connections to it are opened, nothing answers.
+TEST(Bounds, AFrozenPrimaryIsNotWaitedForByThoseWhoAreThere) {
+  const ReplicaConfig defaults;
+  for (const AckMode ack : {AckMode::durable, AckMode::quorum}) {
+    Cluster::Options options;
+    options.ack = ack;
+    options.detect_ms = defaults.grace_ms;
+    Cluster cluster(5, options);
+    cluster.start_all();
+    ASSERT_TRUE(cluster.wait_full());
+    cluster.run_for(30 * kMillisecond);
+    const Nanos frozen = cluster.world.now();
+    cluster.node(0).freeze();
+    ASSERT_TRUE(cluster.wait_serving());
+    EXPECT_LE(cluster.world.now() - frozen, 1200 * kMillisecond) << ack_mode_name(ack);
+  }
+}
+
 TEST(Bounds, APlannedSwitchoverPausesWritesForAtMost50Ms) {
   const ReplicaConfig defaults;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
