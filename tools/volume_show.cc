@@ -52,7 +52,9 @@ std::string state_of(const VolumeView& view, NodeId id) {
   if (!view.nodes[id]) return member ? "still counted as in sync" : "out of date";
   const replica::ReplicaStatus& own = view.nodes[id]->replica;
   if (own.device_failed) return "its device failed";
-  if (own.role == Role::primary) return own.serving ? "serving, in sync" : "not serving now";
+  if (own.role == Role::primary && own.serving)
+    return id == *view.authority ? "serving, in sync" : "serving, on its own";
+  if (own.role == Role::primary) return "not serving now";
   if (own.inconsistent) return "half copied";
   if (own.role == Role::idle) return "hears no primary";
   return member && view.has_primary() ? "in sync" : "not in sync";
@@ -144,6 +146,11 @@ std::vector<std::string> next_steps(const service::VolumeConfig& config, const V
       next.push_back(fmt::format("choose whose writes to give up: resilver volume resolve --config {} --discard {}|{}",
                                  config.file, config.nodes[id].name, config.nodes[*view.authority].name));
     }
+  }
+  for (NodeId id = 0; id < view.nodes.size(); ++id) {
+    if (!view.nodes[id] || id == *view.authority || !view.nodes[id]->replica.serving) continue;
+    next.push_back(fmt::format("{} and {} both serve: they do not reach each other; join them, then choose a side",
+                               config.nodes[id].name, config.nodes[*view.authority].name));
   }
   if (view.has_primary() && view.word()->in_sync.count() < config.min_in_sync) {
     next.push_back(fmt::format("writes wait: {} of at least {} copies are in sync", view.word()->in_sync.count(),

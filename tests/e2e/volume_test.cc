@@ -164,6 +164,20 @@ TEST_F(Volume, NodesOverArraysLoseAMemberAndANode) {
   EXPECT_TRUE(export_text(text.size()) == text);
 }
 
+TEST_F(Volume, NewOneIsWhatItsFirstPrimaryHeldAndOtherDevicesMayHoldAnything) {
+  detect_ = "3s";
+  configure(2, "first_primary = \"B\"\n");
+  const std::string held = noise(kVolume);
+  write_text(image("A"), noise(kVolume + (1 << 20), 2));
+  write_text(image("B"), held + std::string(1 << 20, '\0'));
+  ASSERT_NO_FATAL_FAILURE(start_all());
+  EXPECT_EQ(status().at("primary"), "B");
+  EXPECT_EQ(status().of("A", "why"), "full: new disk");
+  EXPECT_TRUE(export_text(kVolume) == held);
+  for (const std::string& name : names_) stop(name);
+  expect_equal(names_);
+}
+
 TEST_F(Volume, OneNodeAloneNeedsNoArbiter) {
   configure(1);
   ASSERT_NO_FATAL_FAILURE(start_all());
