@@ -109,7 +109,7 @@ TEST_F(Volume, CopyThatIsNotTrustedIsBroughtUpToDate) {
 
 // A goes on alone and dies; B, which missed that, is made the primary by force and goes on, too; A comes back.
 TEST_F(Volume, SplitBrainIsListedAndResolved) {
-  detect_ = "3s";
+  detect_ = "1500ms";
   configure(2);
   ASSERT_NO_FATAL_FAILURE(start_all());
   import(noise(100'000));
