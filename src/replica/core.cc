@@ -30,6 +30,12 @@ void Core::refuse(NodeId peer, Errc reason) {
   emit({.kind = EventKind::peer_refused, .peer = at->first, .reason = reason});
 }
 
+Task<bool> Core::disk_answers() {
+  const Errc status = co_await metadata.update([](Superblock&) {});
+  if (status != Errc::ok) fail_device();
+  co_return status == Errc::ok;
+}
+
 void Core::fail_device() {
   if (device_failed) return;
   device_failed = true;

@@ -139,6 +139,8 @@ struct Core {
   // one cannot fill a log.
   void refuse(NodeId peer, Errc reason);
   void fail_device();  // once: the device is given up
+  // Asked by a write, before this node shuts others out of the set: one whose disk hangs would take the volume along.
+  Task<bool> disk_answers();
 
   // Local I/O. Running out of a bounded resource is waited out; what remains is an error of the device.
   Task<Errc> read_local(Extent extent, Buffer buffer);

@@ -93,6 +93,7 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   NodeSet others = virgin ? core_.configured() : now.record.in_sync;
   others.remove(core_.config.self);
   const Nanos heard = core_.last_heard;
+  if (!co_await core_.disk_answers()) co_return std::nullopt;
   const Answers answers = co_await query(others, now.record);
   if (core_.stopping.is_set() || core_.device_failed || core_.last_heard != heard) co_return std::nullopt;
 

@@ -136,7 +136,6 @@ class Primary {
   Task<void> keep_members();
   NodeSet desired() const;
   Task<void> reconfigure(NodeSet next);
-  Task<bool> own_disk_answers();
   Task<bool> adopt(VersionedRecord won);
   Task<void> check_record();
   Task<void> reconcile();

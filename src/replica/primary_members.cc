@@ -61,12 +61,6 @@ bool Primary::told() const {
   });
 }
 
-Task<bool> Primary::own_disk_answers() {
-  const Errc status = co_await core_.metadata.update([](Superblock&) {});
-  if (status != Errc::ok) core_.fail_device();
-  co_return status == Errc::ok && !lost_.is_set();
-}
-
 // Asks until the outcome is known: as long as it is not, both the old and the wanted members count as members.
 Task<void> Primary::reconfigure(NodeSet next) {
   const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.env.random().next(), wanted_ack_};
@@ -78,8 +72,7 @@ Task<void> Primary::reconfigure(NodeSet next) {
     changed();
     co_return;
   }
-  // Who shuts others out goes on without them: its own disk must answer first. One that hangs would take the volume along.
-  if ((members() | next) != next && !co_await own_disk_answers()) {
+  if ((members() | next) != next && !co_await core_.disk_answers()) {
     proposed_.reset();
     changed();
     co_return;

@@ -250,7 +250,8 @@ Task<Status> Replica::promote(Nanos deadline) {
 Task<Status> Replica::demote(Nanos deadline) {
   Core& core = impl_->core;
   if (impl_->primary == nullptr) co_return fail(Errc::not_primary, "this node is not the primary");
-  if (!impl_->primary->successor()) co_return fail(Errc::unavailable, "no other copy is in sync");
+  if (impl_->primary->members() == NodeSet::of(core.config.self))
+    co_return fail(Errc::unavailable, "no other copy is in sync");
   Nanos ask_at = core.now();
   while (core.now() < deadline && !core.stopping.is_set()) {
     if (impl_->primary == nullptr) co_return Status{};

@@ -73,16 +73,21 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"loss", "do = \"link.loss\"\npercent = 10\nfor = \"500ms\"", true}),
     [](const testing::TestParamInfo<Case>& info) { return std::string(info.param.name); });
 
-// A's disk hangs and B restarts: A must not leave B out, or nobody has a copy once A's disk is given up.
-TEST(HungDisk, ShutsNobodyOut) {
-  const scenario::Scenario drawn = pair_with(
-      "do = \"disk.hang\"\ntarget = \"A.disk0\"\n"
-      "[[event]]\nname = \"restart\"\nat = \"320ms\"\ndo = \"node.crash\"\ntarget = \"B\"\nfor = \"400ms\"");
+// One node's disk hangs and the other restarts: that one must not be left out, or nobody has a copy once the disk is given up.
+void hang_and_restart(const std::string& hung, const std::string& restarted) {
+  const scenario::Scenario drawn =
+      pair_with("do = \"disk.hang\"\ntarget = \"" + hung + ".disk0\"\n" +
+                "[[event]]\nname = \"restart\"\nat = \"320ms\"\ndo = \"node.crash\"\ntarget = \"" + restarted +
+                "\"\nfor = \"400ms\"");
   StateWatch watch(drawn);
   const auto results = scenario::run_virtual(drawn, {}, &watch).value();
   EXPECT_EQ(watch.complaint(), "");
   EXPECT_EQ(results.contenders.front().oracle.lost_writes, 0u);
 }
+
+TEST(HungDisk, OfThePrimaryShutsNobodyOut) { hang_and_restart("A", "B"); }
+
+TEST(HungDisk, OfTheSecondaryShutsNobodyOut) { hang_and_restart("B", "A"); }
 
 }  // namespace
 }  // namespace resilver::swarm
