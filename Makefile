@@ -5,7 +5,8 @@
 #   make check               install what is missing, lint, build, run all tests (what .ci/run calls)
 #   make check-long          the same with 10,000 swarm seeds
 #   make asan | tsan         build and run the unit tests of that variant only
-#   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on (KIND=any, local, parity, replicated, split_brain)
+#   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on (KIND=any, local, parity, replicated, split_brain);
+#                            then N schedules of faults against the replicas' protocol alone
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
 #   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
 #   make bench               speed against fio, btrfs and reference programs (14 minutes; see tests/bench/run)
@@ -217,9 +218,12 @@ TEST_BINARIES_tsan := $(patsubst %,build/tsan/tests/%,$(filter $(TSAN_ROOMS),$(T
 TEST_BINARIES_release := $(patsubst %,build/release/tests/%,$(filter $(RELEASE_ROOMS),$(TEST_ROOMS)))
 ASAN_EXTRA = $(if $(filter swarm,$(TEST_ROOMS)),build/asan/tests/swarm$(COMMA)RESILVER_SWARM_SEEDS=$(SWARM_ASAN_SEEDS))
 COMMA := ,
+# The replicas' own swarm once more, as it ships and with many seeds.
+REPLICA_SEEDS ?= 500
+REPLICA_SWARM = $(if $(filter replica,$(TEST_ROOMS)),build/release/tests/replica$(COMMA)GTEST_FILTER=Swarm.AnyScheduleOfFaultsKeepsWhatTheModePromises$(COMMA)RESILVER_REPLICA_SEEDS=$(REPLICA_SEEDS))
 # The slow ones first, so that the last minute keeps both cores busy.
 FUZZ_RUN := tests/fuzz/run$(COMMA)FUZZ_SECONDS=$(FUZZ_CHECK_SECONDS)$(COMMA)FUZZ_JOBS=1
-CHECK_RUNS = $(TEST_BINARIES_release) $(ASAN_EXTRA) $(FUZZ_RUN) $(TEST_BINARIES_asan) $(TEST_BINARIES_tsan)
+CHECK_RUNS = $(TEST_BINARIES_release) $(REPLICA_SWARM) $(ASAN_EXTRA) $(FUZZ_RUN) $(TEST_BINARIES_asan) $(TEST_BINARIES_tsan)
 run_binaries = $(sort $(foreach r,$1,$(firstword $(subst $(COMMA), ,$r))))
 
 export TEST_TIMEOUT_S
@@ -232,6 +236,7 @@ check:
 	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory check-build' -- $(CHECK_RUNS)
 
 check-long: export RESILVER_SWARM_SEEDS := 10000
+check-long: export REPLICA_SEEDS := 10000
 check-long: export RESILVER_INTEROP_FULL := 1
 check-long: export RESILVER_CRASH_FULL := 1
 check-long: export TEST_TIMEOUT_S := 14400
@@ -244,8 +249,9 @@ asan tsan:
 
 swarm:
 	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory build/release/tests/swarm
+	@$(MAKE) --no-print-directory build/release/tests/swarm build/release/tests/replica
 	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) RESILVER_SWARM_KIND=$(KIND) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
+	@RESILVER_REPLICA_SEEDS=$(N) RESILVER_REPLICA_FIRST=$(SEED) build/release/tests/replica --gtest_filter='Swarm.*'
 
 interop:
 	@$(MAKE) --no-print-directory deps

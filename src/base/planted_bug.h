@@ -22,6 +22,8 @@ enum class PlantedBug : std::uint8_t {
   quorum_promotes_the_shorter,  // replica: under quorum the member with less is promoted
   ack_counts_the_unsynced,      // replica: a joiner counts for the quorum
   joiner_not_waited_for,        // replica: writes are acknowledged before a streaming joiner has them
+  read_not_ordered,             // replica: neither client nor primary orders a read after a write in flight
+  old_attachment_served,        // replica: an attachment is served although a newer one was let in
 };
 
 inline PlantedBug planted_bug_now = PlantedBug::none;

@@ -12,14 +12,14 @@ constexpr std::size_t kCovered = 16;          // the part of the prefix that hea
 
 }  // namespace
 
-void encode_frame(const Message& message, std::span<std::byte, kFrameBytes> out) noexcept {
+void encode_frame(const Message& message, std::uint32_t number, std::span<std::byte, kFrameBytes> out) noexcept {
   CHECK(message.head.size() <= Message::kMaxHead && message.body.size() <= Message::kMaxBody);
   store_le<std::uint32_t>(&out[0], kMagic);
   store_le<std::uint16_t>(&out[4], kFrameVersion);
   store_le<std::uint16_t>(&out[6], 0);
   store_le<std::uint32_t>(&out[8], static_cast<std::uint32_t>(message.head.size()));
   store_le<std::uint32_t>(&out[12], static_cast<std::uint32_t>(message.body.size()));
-  store_le<std::uint32_t>(&out[16], crc32c(message.head, crc32c(out.first<kCovered>())));
+  store_le<std::uint32_t>(&out[16], crc32c(message.head, crc32c(out.first<kCovered>())) + number);
   store_le<std::uint32_t>(&out[20], crc32c(message.body.bytes()));
 }
 
@@ -38,9 +38,11 @@ Result<FramePrefix> decode_frame(std::span<const std::byte, kFrameBytes> in) {
   return prefix;
 }
 
-Status check_frame_head(std::span<const std::byte, kFrameBytes> prefix, std::span<const std::byte> head) {
+Status check_frame_head(std::span<const std::byte, kFrameBytes> prefix, std::uint32_t number,
+                        std::span<const std::byte> head) {
   const std::uint32_t expected = load_le<std::uint32_t>(&prefix[16]);
-  if (head.size() != load_le<std::uint32_t>(&prefix[8]) || crc32c(head, crc32c(prefix.first<kCovered>())) != expected) {
+  const bool whole = head.size() == load_le<std::uint32_t>(&prefix[8]);
+  if (!whole || crc32c(head, crc32c(prefix.first<kCovered>())) + number != expected) {
     return fail(Errc::corrupt, "a frame whose head does not match its checksum");
   }
   return {};

@@ -1,5 +1,5 @@
 // Connections between nodes: ordered, reliable while they live, of whole messages. When a message is lost, delayed for
-// ever or damaged, the connection as a whole ends or falls silent; nothing is delivered twice or out of order.
+// ever or damaged, or comes twice, the connection as a whole ends or falls silent; nothing is delivered twice or out of order.
 #pragma once
 
 #include <cstddef>

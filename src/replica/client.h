@@ -3,7 +3,8 @@
 //
 // What must never happen: a write resent on a new session lands after a later overlapping write. Rule: overlapping
 // requests with a write among them are never in flight together (they wait here), the server ends an attachment's older
-// session and lets its requests finish before it accepts the new one, and an old primary's writes are fenced by epoch.
+// session and lets its requests finish before it accepts the new one, and an old primary's writes are fenced by epoch. A
+// write that is given up (timeout) ends the session with it: it has happened, or never will, when a later request is begun.
 #pragma once
 
 #include <cstdint>

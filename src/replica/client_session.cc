@@ -20,18 +20,22 @@ Task<void> ClientDoor::shut() {
   primary_ = nullptr;
 }
 
+bool ClientDoor::outdated(const ClientHello& hello) const noexcept {
+  return hello.attachment < core_.metadata.now().attachment && !planted(PlantedBug::old_attachment_served);
+}
+
 // ok: the session is the current one.
 Task<Errc> ClientDoor::admit(const ClientHello& hello, Session& session) {
   if (hello.volume != core_.config.volume) co_return Errc::bad_input;
   if (!open_) co_return Errc::not_primary;
   if (!serving()) co_return Errc::unavailable;
-  if (hello.attachment < core_.metadata.now().attachment && !planted(PlantedBug::no_fencing)) co_return Errc::fenced;
+  if (outdated(hello)) co_return Errc::fenced;
   if (current_ != nullptr) current_->close();
   co_await attaching_.acquire();
   SemaphoreGuard guard(attaching_);
   if (session.closed()) co_return Errc::closed;
   if (!open_) co_return Errc::not_primary;
-  if (hello.attachment < core_.metadata.now().attachment && !planted(PlantedBug::no_fencing)) co_return Errc::fenced;
+  if (outdated(hello)) co_return Errc::fenced;
   co_await end_current();
   if (!open_) co_return Errc::not_primary;
   if (session.closed()) co_return Errc::closed;

@@ -31,6 +31,7 @@ class ClientDoor {
   Task<void> shut();
 
  private:
+  bool outdated(const ClientHello& hello) const noexcept;
   Task<Errc> admit(const ClientHello& hello, Session& session);
   Task<void> end_current();
   Task<void> requests(Session& session, std::uint64_t attachment);

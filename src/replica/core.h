@@ -133,6 +133,7 @@ struct Core {
   Nanos beacon() const noexcept { return static_cast<Nanos>(config.beacon_ms) * kMillisecond; }
   NodeSet configured() const noexcept;
   const std::string* address_of(NodeId id) const noexcept;
+  std::uint64_t new_nonce(bool forced = false) { return (env.random().next() & ~std::uint64_t{1}) | (forced ? 1 : 0); }
 
   void emit(ReplicaEvent event);
   // What this peer (kNoNode: nobody knows who) sent ended its session. Told once per peer and minute, so that a strange

@@ -71,7 +71,7 @@ Task<std::optional<Election::Win>> Election::force(VersionedRecord now) {
     next_ask_ = quiet;
     co_return std::nullopt;
   }
-  auto win = co_await swap(now, NodeSet::of(core_.config.self), NodeSet::of(core_.config.self));
+  auto win = co_await swap(now, NodeSet::of(core_.config.self), NodeSet::of(core_.config.self), true);
   if (win) core_.force_promotion = false;
   co_return win;
 }
@@ -161,9 +161,9 @@ Task<void> Election::query_one(NodeId id, bool virgin, Nanos deadline, Answers& 
   if (more || (!less && id < core_.config.self)) answers.better = true;
 }
 
-Task<std::optional<Election::Win>> Election::swap(VersionedRecord now, NodeSet members, NodeSet heard) {
+Task<std::optional<Election::Win>> Election::swap(VersionedRecord now, NodeSet members, NodeSet heard, bool forced) {
   const bool virgin = now.record.epoch == 0;
-  const Record wanted{now.record.epoch + 1, core_.config.self, members, core_.env.random().next(),
+  const Record wanted{now.record.epoch + 1, core_.config.self, members, core_.new_nonce(forced),
                       virgin ? core_.config.ack : now.record.ack};
   core_.proposing = true;
   if (!planted(PlantedBug::no_fencing)) co_await secondary_.expel();

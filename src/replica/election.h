@@ -53,7 +53,7 @@ class Election {
   Task<std::optional<Win>> propose(VersionedRecord now);
   Task<Answers> query(NodeSet members, const Record& record);
   Task<void> query_one(NodeId id, bool virgin, Nanos deadline, Answers& answers);
-  Task<std::optional<Win>> swap(VersionedRecord now, NodeSet members, NodeSet heard);
+  Task<std::optional<Win>> swap(VersionedRecord now, NodeSet members, NodeSet heard, bool forced = false);
   Task<std::optional<Win>> succeed();
   Task<bool> store(const Record& before, const Record& won);
   bool eligible(bool virgin) const;

@@ -17,7 +17,7 @@ ResyncWhy PeerLink::judge(const PeerWelcome& welcome) const {
     return welcome.inconsistent ? ResyncWhy::checksum_interrupted : ResyncWhy::full_new_disk;
   }
   if (!mine.knows(welcome.generation)) {
-    const bool other_history = !welcome.inconsistent && has_diverged(mine, welcome.generation);
+    const bool other_history = !welcome.inconsistent && has_diverged(mine.history, welcome.history);
     return other_history ? ResyncWhy::diverged : ResyncWhy::checksum_generation;
   }
   if (welcome.generation.epoch < mine.bits_since) return ResyncWhy::checksum_bits_cleared;

@@ -312,7 +312,7 @@ Task<Errc> Primary::read(Extent extent, Buffer data) {
   if (status != Errc::ok) co_return status;
   {
     RangeLock::Guard lock(locks_, extent.offset, extent.length, RangeLock::Mode::read);
-    co_await lock.acquire();
+    if (!planted(PlantedBug::read_not_ordered)) co_await lock.acquire();
     if (lost_.is_set()) co_return Errc::not_primary;
     status = co_await core_.read_local(extent, data);
     if (status == Errc::ok) status = co_await wait_lease();
@@ -376,7 +376,7 @@ Task<Errc> Primary::read_healing(Extent extent, Buffer data) {
 }
 
 Task<Errc> Primary::attach(std::uint64_t number) {
-  if (number < core_.metadata.now().attachment && !planted(PlantedBug::no_fencing)) co_return Errc::fenced;
+  if (number < core_.metadata.now().attachment && !planted(PlantedBug::old_attachment_served)) co_return Errc::fenced;
   if (number > core_.metadata.now().attachment) {
     const Errc stored =
         co_await core_.metadata.update([&](Superblock& s) { s.attachment = std::max(s.attachment, number); });

@@ -53,7 +53,7 @@ Task<void> Primary::switch_over(NodeId to) {
   Record wanted = won_.record;
   ++wanted.epoch;
   wanted.primary = to;
-  wanted.nonce = core_.env.random().next();
+  wanted.nonce = core_.new_nonce();
   while (!lost_.is_set()) {
     const auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
     if (!result) {

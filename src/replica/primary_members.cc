@@ -63,7 +63,7 @@ bool Primary::told() const {
 
 // Asks until the outcome is known: as long as it is not, both the old and the wanted members count as members.
 Task<void> Primary::reconfigure(NodeSet next) {
-  const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.env.random().next(), wanted_ack_};
+  const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.new_nonce(), wanted_ack_};
   proposed_ = wanted;
   while (!may_propose(wanted)) {
     co_await changed_.wait_until(core_.now() + core_.beacon());

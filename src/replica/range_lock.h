@@ -62,12 +62,12 @@ class RangeLock {
     // The data of this write is on the device: copies may read it.
     void written() noexcept {
       entry_.written = true;
-      lock_.grant();
+      lock_.grant(entry_);
     }
     void release() noexcept {
       if (!entry_.linked()) return;
       entry_.unlink();
-      lock_.grant();
+      lock_.grant(entry_);
     }
 
    private:
@@ -106,9 +106,10 @@ class RangeLock {
     entries_.push_back(entry);
     entry.granted = free_for(entry);
   }
-  void grant() noexcept {
+  // `by` has left, or lets copies pass: only what overlaps it can have waited for it.
+  void grant(const Entry& by) noexcept {
     entries_.for_each([&](Entry& e) {
-      if (e.granted || !free_for(e)) return;
+      if (e.granted || e.begin >= by.end || by.begin >= e.end || !free_for(e)) return;
       e.granted = true;
       if (e.waiter != nullptr) e.waiter->wake();
     });

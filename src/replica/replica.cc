@@ -353,16 +353,21 @@ Task<Status> Replica::resolve(NodeId peer, Resolution choice) {
   co_return Status{};
 }
 
+bool Replica::serving() const noexcept {
+  return impl_->primary != nullptr ? impl_->primary->serving() : impl_->core.serving;
+}
+
+std::uint64_t Replica::epoch() const noexcept { return impl_->core.epoch(); }
+
 ReplicaStatus Replica::status() const {
   const Core& core = impl_->core;
   ReplicaStatus s;
   s.role = core.role;
-  s.epoch = core.epoch();
+  s.epoch = epoch();
   s.in_sync = core.in_sync;
   s.primary = core.primary;
-  s.serving = core.serving;
+  s.serving = serving();
   if (impl_->primary != nullptr) {
-    s.serving = impl_->primary->serving();
     s.in_sync = impl_->primary->members();
     s.ack = impl_->primary->record().ack;
     s.peers = impl_->primary->peers();

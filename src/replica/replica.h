@@ -174,6 +174,9 @@ class Replica {
   Task<Status> set_ack(AckMode mode, Nanos deadline);
 
   ReplicaStatus status() const;
+  // The two of it that cost nothing to ask.
+  bool serving() const noexcept;
+  std::uint64_t epoch() const noexcept;
 
   // ---- for the operator, on the node's scheduler while run() is under way; the Replica must outlive the call ----
   // Compares the members with this primary's copy while I/O goes on, at the pace of resync; with `repair`, makes what differs

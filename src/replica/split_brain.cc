@@ -7,9 +7,13 @@
 
 namespace resilver::replica {
 
-bool has_diverged(const Superblock& mine, const Generation& theirs) noexcept {
-  if (mine.history.size() < kGenerations) return true;  // nothing was forgotten
-  return theirs.epoch >= mine.history.back().epoch;
+bool has_diverged(const std::vector<Generation>& mine, const std::vector<Generation>& theirs) noexcept {
+  const auto forced_without = [](const std::vector<Generation>& these, const std::vector<Generation>& those) {
+    return std::any_of(these.begin(), these.end(), [&](const Generation& g) {
+      return by_force(g) && std::find(those.begin(), those.end(), g) == those.end();
+    });
+  };
+  return forced_without(mine, theirs) || forced_without(theirs, mine);
 }
 
 Generation common_generation(const Superblock& mine, const std::vector<Generation>& theirs) noexcept {
@@ -104,7 +108,7 @@ Task<void> Primary::hand_over() {
   if (link == nullptr || !link->diverged()) co_return;
   const Generation base = link->common_ancestor();
   resigned_ = true;  // from here on nothing is acknowledged
-  const Record wanted{won_.record.epoch + 1, peer, NodeSet::of(peer), core_.env.random().next(), won_.record.ack};
+  const Record wanted{won_.record.epoch + 1, peer, NodeSet::of(peer), core_.new_nonce(), won_.record.ack};
   while (!lost_.is_set()) {
     auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
     if (result) {

@@ -1,7 +1,8 @@
 // Split brain (rule 11): two nodes were primary of one volume at the same time, because someone promoted by force.
 //
 // What must never happen: the writes of one side are thrown away or mixed with the other's without anybody's choice. Rule: a
-// copy whose newest generation a primary should know and does not is a history of its own. Nothing is copied into it; it keeps
+// promotion by force marks its generation; where one copy has such a generation and the other has not, each has a history of
+// its own. Nothing is copied into it; it keeps
 // its content, readable on a session that asks for this node's own copy, takes no writes and is not promoted except by force;
 // the blocks that differ are listed. Discarding a side rolls its history back to the last common generation and makes it
 // durably inconsistent: from then on it is an ordinary joiner, and since no intent bit was cleared while the two were
@@ -15,9 +16,10 @@
 
 namespace resilver::replica {
 
-// Whether a consistent copy with this newest generation, unknown to `mine`, has a history of its own; else it is older than
-// what `mine` remembers.
-bool has_diverged(const Superblock& mine, const Generation& theirs) noexcept;
+// Whether two consistent copies, the newest generation of the one unknown to the other, have histories of their own: one
+// of them was promoted by force without the other. Without force every record continues the one before: a primary that does
+// not know a generation has all that was acknowledged in it, and only did not hear of it.
+bool has_diverged(const std::vector<Generation>& mine, const std::vector<Generation>& theirs) noexcept;
 
 // The newest generation of `theirs` (newest first) that `mine` knows; epoch 0: none.
 Generation common_generation(const Superblock& mine, const std::vector<Generation>& theirs) noexcept;

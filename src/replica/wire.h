@@ -67,6 +67,8 @@ struct Generation {
   std::uint64_t nonce = 0;
   bool operator==(const Generation&) const = default;
 };
+// The lowest bit of a nonce tells how the record was won: by force, by a node whose copy may lack what others acknowledged.
+inline bool by_force(const Generation& g) noexcept { return (g.nonce & 1) != 0; }
 inline Generation generation_of(const Record& r) noexcept { return {r.epoch, r.primary, r.nonce}; }
 
 // How much a copy has: all writes up to `seq` of the reign that began with the epoch `reign`, and of those before it what

@@ -56,6 +56,7 @@ bool SimConnection::take(Message& into) {
   into.head = std::move(next.message.head);
   const std::uint64_t bytes = next.bytes;
   socket_->received.pop_front();
+  ++socket_->taken;
   socket_->fabric.acknowledge(*socket_, bytes);
   return true;
 }
@@ -65,7 +66,7 @@ Task<Result<Message>> SimConnection::receive(Nanos deadline) {
     if (socket_ == nullptr) co_return fail(Errc::closed);
     Nanos wake_at = deadline;
     if (!socket_->received.empty()) {
-      if (socket_->received.front().broken) {
+      if (!FabricState::accepted(*socket_, socket_->received.front())) {
         close();
         co_return fail(Errc::corrupt, "a broken frame");
       }

@@ -2,15 +2,19 @@
 // process; SimConnection is the process's half. All of this runs at the level of the world, beside any node.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "async/intrusive_list.h"
 #include "async/sync.h"
 #include "base/random.h"
+#include "env/frame.h"
 #include "env/link_model.h"
 #include "env/network.h"
 #include "sim/network.h"
@@ -33,6 +37,7 @@ struct Link {  // one direction
   std::uint64_t bandwidth = 0;  // instead of the parameters'; 0: theirs
   bool dropped = false;
   MessageFaults faults;
+  std::optional<FrameFault> next_fault;
   LinkCounters counters;
 
   void apply() noexcept;  // parameters and overrides to the timer
@@ -46,25 +51,29 @@ struct Socket : WorldEvent {  // the event: the next arrival
     Message message;  // its body in the fabric's own memory
     std::uint64_t bytes = 0;
     Nanos at = 0;
-    bool end = false;     // no message: the other side has ended
-    bool broken = false;  // does not match its checksums
+    bool end = false;                                          // no message: the other side has ended
+    bool broken = false;                                       // does not match its checksums
+    std::uint32_t number = 0;                                  // of the frame
+    std::optional<std::array<std::byte, kFrameBytes>> sealed;  // if something happened to it: its prefix, from before
   };
 
   FabricState& fabric;
   Pair& pair;
   Socket* peer = nullptr;
   Node* node = nullptr;
-  Link* out = nullptr;               // what this end sends
-  Link* in = nullptr;                // what it receives
-  SimConnection* app = nullptr;      // null: not accepted yet, or gone
-  Dial* dial = nullptr;              // that waits for this socket
-  bool gone = false;                 // this end was closed or its process is dead
-  bool ended = false;                // nothing more will arrive
-  bool stalled = false;              // arrivals wait for a cable or for power
-  std::deque<InFlight> wire;         // towards this end, in order
-  std::deque<InFlight> received;     // not read by the process yet
-  std::uint64_t window_used = 0;     // bytes on the wire or received, not acknowledged
-  std::uint64_t unacknowledged = 0;  // read here, but the acknowledgement cannot get back
+  Link* out = nullptr;                // what this end sends
+  Link* in = nullptr;                 // what it receives
+  SimConnection* app = nullptr;       // null: not accepted yet, or gone
+  Dial* dial = nullptr;               // that waits for this socket
+  bool gone = false;                  // this end was closed or its process is dead
+  bool ended = false;                 // nothing more will arrive
+  bool stalled = false;               // arrivals wait for a cable or for power
+  std::deque<InFlight> wire;          // towards this end, in order
+  std::deque<InFlight> received;      // not read by the process yet
+  std::uint64_t window_used = 0;      // bytes on the wire or received, not acknowledged
+  std::uint64_t unacknowledged = 0;   // read here, but the acknowledgement cannot get back
+  std::uint32_t sent = 0, taken = 0;  // frames towards this end: numbers of the next ones
+  std::optional<InFlight> replay;     // comes behind the next message
 };
 
 struct Pair {
@@ -102,7 +111,12 @@ struct FabricState {
   Nanos room_at(const Socket& from, std::uint64_t bytes) const noexcept;
   // False: the fabric's memory is used up.
   bool send(Socket& from, Message&& message);
-  void put_on_wire(Socket& to, Socket::InFlight&& item, const MessageFaults& faults);
+  bool fill(Socket::InFlight& item, std::span<const std::byte> head, std::span<const std::byte> body);
+  void put_on_wire(Socket& to, Socket::InFlight&& item);
+  void misbehave(Socket& to, Socket::InFlight&& item, const MessageFaults& faults);
+  void spoil(Socket& to, Socket::InFlight&& item, FrameFault fault);
+  // Whether the receiver's framing takes this frame for its next one.
+  static bool accepted(const Socket& to, const Socket::InFlight& item);
   bool happens(std::uint32_t percent) { return percent != 0 && random.percent(percent); }
   void acknowledge(Socket& reader, std::uint64_t bytes) noexcept;
   void deliver(Socket& to) noexcept;      // what has arrived

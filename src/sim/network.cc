@@ -38,8 +38,13 @@ Link& FabricState::link(Node& from, Node& to) {
   auto& found = links[{from.actor(), to.actor()}];
   if (found == nullptr) {
     const LinkParameters parameters = &from == &to ? LinkParameters{kLoopbackLatency, 0, 0} : default_parameters;
-    found.reset(new Link{
-        .from = from, .to = to, .parameters = parameters, .timer = LinkTimer(parameters), .faults = {}, .counters = {}});
+    found.reset(new Link{.from = from,
+                         .to = to,
+                         .parameters = parameters,
+                         .timer = LinkTimer(parameters),
+                         .faults = {},
+                         .next_fault = {},
+                         .counters = {}});
   }
   return *found;
 }
@@ -50,37 +55,92 @@ Nanos FabricState::room_at(const Socket& from, std::uint64_t bytes) const noexce
   return from.out->timer.room_at(world.now());
 }
 
-bool FabricState::send(Socket& from, Message&& message) {
-  Socket& to = *from.peer;
-  Socket::InFlight item;
-  item.bytes = wire_bytes(message);
-  if (message.body) {
-    Buffer copy = memory.allocate(message.body.size());
+// False: the fabric's memory is used up.
+bool FabricState::fill(Socket::InFlight& item, std::span<const std::byte> head, std::span<const std::byte> body) {
+  if (!body.empty()) {
+    Buffer copy = memory.allocate(body.size());
     if (!copy) return false;
-    std::memcpy(copy.data(), message.body.data(), copy.size());
+    std::memcpy(copy.data(), body.data(), copy.size());
     item.message.body = std::move(copy);
-    message.body = {};
   }
-  item.message.head = std::move(message.head);
-  ++from.out->counters.messages;
-  from.out->counters.bytes += item.bytes;
-  put_on_wire(to, std::move(item), from.out->faults);
+  item.message.head.assign(head.begin(), head.end());
+  item.bytes = wire_bytes(item.message);
   return true;
 }
 
-void FabricState::put_on_wire(Socket& to, Socket::InFlight&& item, const MessageFaults& faults) {
-  if (happens(faults.lost_percent)) return;
-  item.broken = happens(faults.corrupted_percent);
-  const bool twice = happens(faults.duplicated_percent);
+bool FabricState::send(Socket& from, Message&& message) {
+  Socket& to = *from.peer;
+  Socket::InFlight item;
+  if (!fill(item, message.head, message.body.bytes())) return false;
+  message = {};
+  ++from.out->counters.messages;
+  from.out->counters.bytes += item.bytes;
+  auto replay = std::exchange(to.replay, {});
+  if (const auto fault = std::exchange(from.out->next_fault, {})) {
+    spoil(to, std::move(item), *fault);
+  } else {
+    misbehave(to, std::move(item), from.out->faults);
+  }
+  if (replay) put_on_wire(to, std::move(*replay));
+  return true;
+}
+
+void FabricState::put_on_wire(Socket& to, Socket::InFlight&& item) {
+  to.window_used += item.bytes;
   item.at = to.in->timer.arrive_at(item.bytes, world.now());
   if (!to.wire.empty()) item.at = std::max(item.at, to.wire.back().at);
-  if (twice) {
-    to.window_used += item.bytes;
-    to.wire.push_back(item);
-  }
-  to.window_used += item.bytes;
   to.wire.push_back(std::move(item));
   set_arrival(to);
+}
+
+void FabricState::misbehave(Socket& to, Socket::InFlight&& item, const MessageFaults& faults) {
+  if (happens(faults.lost_percent)) return;
+  item.broken = happens(faults.corrupted_percent);
+  if (happens(faults.duplicated_percent)) {
+    Socket::InFlight twin = item;
+    twin.number = to.sent++;
+    put_on_wire(to, std::move(twin));
+  }
+  item.number = to.sent++;
+  put_on_wire(to, std::move(item));
+}
+
+void FabricState::spoil(Socket& to, Socket::InFlight&& item, FrameFault fault) {
+  item.number = to.sent++;
+  if (fault == FrameFault::drop) return;
+  encode_frame(item.message, item.number, item.sealed.emplace());
+  if (fault == FrameFault::duplicate || fault == FrameFault::replay) {
+    Socket::InFlight again = item;
+    put_on_wire(to, std::move(item));
+    if (fault == FrameFault::duplicate) {
+      put_on_wire(to, std::move(again));
+    } else {
+      to.replay = std::move(again);
+    }
+    return;
+  }
+  if (fault == FrameFault::truncate) {
+    item.message.head.resize(item.message.head.size() / 2);
+  } else {
+    const std::size_t head = item.message.head.size(), at = random.below(head + item.message.body.size());
+    std::byte& hit = at < head ? item.message.head[at] : item.message.body.data()[at - head];
+    hit ^= std::byte{1} << random.below(8);
+  }
+  put_on_wire(to, std::move(item));
+}
+
+bool FabricState::accepted(const Socket& to, const Socket::InFlight& item) {
+  if (item.broken) return false;
+  if (!item.sealed && item.number == to.taken) return true;  // nothing happened to it or before it
+  std::array<std::byte, kFrameBytes> prefix;
+  if (item.sealed) {
+    prefix = *item.sealed;
+  } else {
+    encode_frame(item.message, item.number, prefix);
+  }
+  const auto read = decode_frame(prefix);
+  return read && check_frame_head(prefix, to.taken, item.message.head) &&
+         check_frame_body(*read, item.message.body.bytes());
 }
 
 void FabricState::set_arrival(Socket& to) noexcept {
@@ -263,6 +323,10 @@ void Fabric::restore(std::string_view from, std::string_view to) {
 
 bool Fabric::dropped(std::string_view from, std::string_view to) {
   return state_->link(state_->node(from), state_->node(to)).dropped;
+}
+
+void Fabric::damage(std::string_view from, std::string_view to, FrameFault what) {
+  state_->link(state_->node(from), state_->node(to)).next_fault = what;
 }
 
 void Fabric::reset(std::string_view one, std::string_view other) {

@@ -17,8 +17,17 @@ namespace resilver::sim {
 
 struct FabricState;
 
-// What a bad network does to the messages of one direction, each drawn by the seed. It breaks what Connection promises, as
-// no network with checksums does by chance: for those who must not trust it.
+// What happens to a frame on its way. What the receiver's framing makes of it is computed with env/frame.h, not assumed.
+enum class FrameFault : std::uint8_t {
+  drop,
+  duplicate,  // comes twice
+  replay,     // comes again behind the message after it
+  truncate,   // its second half is missing
+  corrupt,    // one bit is another
+};
+
+// Behind the framing: what a bad peer does to the messages of one direction, each drawn by the seed. It breaks what
+// Connection promises, as no network with checksums does by chance: for those who must not trust it.
 struct MessageFaults {
   std::uint32_t lost_percent = 0;        // never arrives, and what follows does
   std::uint32_t duplicated_percent = 0;  // arrives twice
@@ -53,6 +62,9 @@ class Fabric {
   void drop(std::string_view from, std::string_view to);
   void restore(std::string_view from, std::string_view to);
   bool dropped(std::string_view from, std::string_view to);
+
+  // Damages the next frame of this direction.
+  void damage(std::string_view from, std::string_view to, FrameFault what);
 
   // Ends every connection between the two at once; both see `closed`, what was under way is lost.
   void reset(std::string_view one, std::string_view other);

@@ -124,7 +124,7 @@ Ring::~Ring() {
 
 Nanos Ring::now() const noexcept {
   timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(CLOCK_BOOTTIME, &time);
   return static_cast<Nanos>(time.tv_sec) * kSecond + time.tv_nsec;
 }
 

@@ -60,7 +60,8 @@ struct RingOptions {
   void (*notice)(std::string_view line) = nullptr;
 };
 
-// The scheduler of the real world. All calls, from create() to the destructor, on one thread. now() is CLOCK_MONOTONIC.
+// The scheduler of the real world. All calls, from create() to the destructor, on one thread. now() is CLOCK_BOOTTIME, the
+// monotonic clock that goes on while the machine sleeps: a lease must not outlive a suspend.
 class Ring final : public Scheduler {
  public:
   // Errors: permission (io_uring is forbidden here; the line says what to do), unsupported (kernel too old), limit.

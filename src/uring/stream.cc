@@ -55,7 +55,7 @@ Task<Status> Stream::send(Message message, Nanos deadline) {
   if (closed_) co_return fail(Errc::closed);
   Outgoing& queued = outgoing_.emplace_back();
   queued.message = std::move(message);
-  encode_frame(queued.message, queued.prefix);
+  encode_frame(queued.message, frames_sent_++, queued.prefix);
   outgoing_bytes_ += queued.bytes();
   if (!sending_ && !kicked_) {  // later in this turn, so that what else is sent in it goes along
     kicked_ = true;
@@ -206,7 +206,7 @@ Stream::Progress Stream::take_head() {
     if (!prefix) return Progress::corrupt;
     if (available >= kFrameBytes + prefix->head_len) {
       const std::span<const std::byte> head(received_.data() + begin_ + kFrameBytes, prefix->head_len);
-      if (!check_frame_head(raw, head)) return Progress::corrupt;
+      if (!check_frame_head(raw, frames_taken_, head)) return Progress::corrupt;
       Buffer body;
       if (prefix->body_len > 0 && !(body = pool_.allocate(prefix->body_len))) return Progress::no_memory;
       incoming_.head.assign(head.begin(), head.end());
@@ -214,6 +214,7 @@ Stream::Progress Stream::take_head() {
       prefix_ = *prefix;
       begin_ += kFrameBytes + prefix->head_len;
       body_got_ = 0;
+      ++frames_taken_;
       in_body_ = true;
       return Progress::message;
     }

@@ -79,7 +79,8 @@ class Stream {
 
   std::deque<Outgoing> outgoing_;
   std::size_t outgoing_bytes_ = 0;
-  std::size_t front_sent_ = 0;  // of the first message
+  std::uint32_t frames_sent_ = 0, frames_taken_ = 0;  // of the next ones: their numbers
+  std::size_t front_sent_ = 0;                        // of the first message
   bool sending_ = false;
   bool kicked_ = false;
   SendOp send_op_;

@@ -21,7 +21,7 @@ struct Frame : testing::Test {
   // What a receiver does with the whole frame.
   static bool accepted(const Prefix& raw, const Message& message) {
     const auto prefix = decode_frame(raw);
-    return prefix && prefix->head_len == message.head.size() && check_frame_head(raw, message.head) &&
+    return prefix && prefix->head_len == message.head.size() && check_frame_head(raw, 7, message.head) &&
            check_frame_body(*prefix, message.body.bytes());
   }
   BufferPool pool{std::size_t{4} << 20};
@@ -32,7 +32,7 @@ TEST_F(Frame, RoundTripsAtEverySizeThatIsAllowed) {
     for (std::size_t body : {std::size_t{0}, std::size_t{1}, std::size_t{4096}, Message::kMaxBody}) {
       const Message message = make(head, body);
       Prefix raw;
-      encode_frame(message, raw);
+      encode_frame(message, 7, raw);
       EXPECT_TRUE(accepted(raw, message)) << head << " " << body;
       EXPECT_EQ(wire_bytes(message), 24 + head + body);
     }
@@ -42,14 +42,14 @@ TEST_F(Frame, RoundTripsAtEverySizeThatIsAllowed) {
 TEST_F(Frame, IsLaidOutAsDocumented) {
   const Message message = make(3, 5);
   Prefix raw;
-  encode_frame(message, raw);
-  EXPECT_EQ(std::memcmp(raw.data(), "RSLV\1\0\0\0\3\0\0\0\5\0\0\0", 16), 0);
+  encode_frame(message, 7, raw);
+  EXPECT_EQ(std::memcmp(raw.data(), "RSLV\2\0\0\0\3\0\0\0\5\0\0\0", 16), 0);
 }
 
 TEST_F(Frame, AnyFlippedBitIsSeen) {
   Message message = make(20, 300);
   Prefix raw;
-  encode_frame(message, raw);
+  encode_frame(message, 7, raw);
   const auto flip = [](std::byte& at, int bit) { at ^= static_cast<std::byte>(1 << bit); };
   for (int bit = 0; bit < 8; ++bit) {
     for (std::byte& at : raw) {
@@ -71,9 +71,18 @@ TEST_F(Frame, AnyFlippedBitIsSeen) {
   EXPECT_TRUE(accepted(raw, message));
 }
 
+TEST_F(Frame, AFrameInAnothersPlaceIsSeen) {
+  const Message message = make(20, 300);
+  Prefix raw;
+  encode_frame(message, 7, raw);
+  for (const std::uint32_t number : {0u, 6u, 8u, 0xffffffffu})
+    EXPECT_FALSE(check_frame_head(raw, number, message.head));
+  EXPECT_TRUE(check_frame_head(raw, 7, message.head));
+}
+
 TEST_F(Frame, LengthsBeyondTheLimitsAreRefusedBeforeTheyAreBelieved) {
   Prefix raw;
-  encode_frame(make(0, 0), raw);
+  encode_frame(make(0, 0), 0, raw);
   const std::uint32_t too_long[] = {Message::kMaxHead + 1, Message::kMaxBody + 1, 0xffffffffu};
   for (std::size_t field : {8u, 12u}) {
     for (std::uint32_t length : too_long) {
@@ -89,8 +98,8 @@ TEST_F(Frame, LengthsBeyondTheLimitsAreRefusedBeforeTheyAreBelieved) {
 
 TEST_F(Frame, AnotherVersionIsRefusedByName) {
   Prefix raw;
-  encode_frame(make(0, 0), raw);
-  raw[4] = std::byte{2};
+  encode_frame(make(0, 0), 0, raw);
+  raw[4] = std::byte{1};
   const auto prefix = decode_frame(raw);
   ASSERT_FALSE(prefix);
   EXPECT_NE(prefix.error().what.find("version"), std::string::npos);

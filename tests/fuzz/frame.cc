@@ -1,5 +1,5 @@
 // Bytes from a stream as frames, and what they carry as messages: nothing longer than allowed is believed, what decodes
-// encodes to the same bytes, and no single changed bit of a good frame passes.
+// encodes to the same bytes, no single changed bit of a good frame passes, nor one in another's place.
 #include <vector>
 
 #include "env/frame.h"
@@ -18,7 +18,7 @@ void check_message(std::span<const std::byte> head) {
 }
 
 // As a receiver does; returns what it took, 0 when the stream is refused or ends.
-std::size_t take_frame(std::span<const std::byte> stream) {
+std::size_t take_frame(std::span<const std::byte> stream, std::uint32_t number) {
   if (stream.size() < kFrameBytes) return 0;
   const auto prefix = stream.first<kFrameBytes>();
   const auto frame = decode_frame(prefix);
@@ -26,7 +26,7 @@ std::size_t take_frame(std::span<const std::byte> stream) {
   FUZZ_ASSERT(frame->head_len <= Message::kMaxHead && frame->body_len <= Message::kMaxBody);
   const auto rest = stream.subspan(kFrameBytes);
   if (rest.size() < frame->head_len) return 0;
-  if (!check_frame_head(prefix, rest.first(frame->head_len))) return 0;
+  if (!check_frame_head(prefix, number, rest.first(frame->head_len))) return 0;
   check_message(rest.first(frame->head_len));
   if (rest.size() - frame->head_len < frame->body_len) return 0;
   if (!check_frame_body(*frame, rest.subspan(frame->head_len, frame->body_len))) return 0;
@@ -38,18 +38,20 @@ void check_sealed(std::span<const std::byte> head, std::size_t bit) {
   Message message;
   message.head.assign(head.begin(), head.end());
   std::vector<std::byte> bytes(kFrameBytes);
-  encode_frame(message, std::span<std::byte, kFrameBytes>(bytes.data(), kFrameBytes));
+  encode_frame(message, 3, std::span<std::byte, kFrameBytes>(bytes.data(), kFrameBytes));
   bytes.insert(bytes.end(), head.begin(), head.end());
-  FUZZ_ASSERT(take_frame(bytes) == bytes.size());
+  FUZZ_ASSERT(take_frame(bytes, 3) == bytes.size() && take_frame(bytes, 4) == 0);
   bit %= bytes.size() * 8;
   bytes[bit / 8] ^= std::byte{1} << (bit % 8);
-  FUZZ_ASSERT(take_frame(bytes) == 0);
+  FUZZ_ASSERT(take_frame(bytes, 3) == 0);
 }
 
 }  // namespace
 
 FUZZ_TARGET(data) {
-  for (auto stream = data; const std::size_t taken = take_frame(stream);) stream = stream.subspan(taken);
+  std::uint32_t number = 0;
+  for (auto stream = data; const std::size_t taken = take_frame(stream, number); ++number)
+    stream = stream.subspan(taken);
   check_message(data);
   std::size_t bit = data.size();
   for (const std::byte b : data.first(std::min<std::size_t>(data.size(), 8)))

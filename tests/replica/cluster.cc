@@ -4,40 +4,11 @@
 #include <utility>
 
 #include "async/task_group.h"
+#include "base/crc32c.h"
 #include "base/endian.h"
 #include "replica/arbiter.h"
 
 namespace resilver::replica {
-
-// ---- Register ------------------------------------------------------------------------------------------------------
-
-std::uint64_t Register::begin_write() {
-  maybe_.insert(++last_);
-  for (auto& [token, read] : reads_) read.allowed.insert(last_);
-  return last_;
-}
-void Register::end_write(std::uint64_t version, bool acknowledged) {
-  if (!acknowledged) return;
-  maybe_.erase(version);
-  acked_ = version;
-}
-std::uint64_t Register::begin_read() {
-  Read read{maybe_};
-  read.allowed.insert(acked_);
-  reads_.emplace_back(++tokens_, std::move(read));
-  return tokens_;
-}
-std::string Register::end_read(std::uint64_t token, std::uint64_t version) {
-  const auto at = std::find_if(reads_.begin(), reads_.end(), [&](auto& r) { return r.first == token; });
-  const bool legal = at->second.allowed.contains(version);
-  reads_.erase(at);
-  if (!legal) return "read version " + std::to_string(version) + ", last acknowledged " + std::to_string(acked_);
-  if (maybe_.contains(version)) {  // seen: from now on nothing older may be returned
-    maybe_.erase(version);
-    acked_ = version;
-  }
-  return {};
-}
 
 // ---- a disk with errors --------------------------------------------------------------------------------------------
 
@@ -93,8 +64,8 @@ Cluster::Cluster(std::uint64_t seed, const Options& options) : world(seed), opti
     replace_disk(i);
   }
   arbiter_node_ = &world.add_node("arbiter");
-  sim::Disk& state = world.add_disk("arbiter.disk", 1 << 20, {});
-  arbiter_node_->attach_disk("state", state);
+  arbiter_disk_ = &world.add_disk("arbiter.disk", 1 << 20, {});
+  arbiter_node_->attach_disk("state", *arbiter_disk_);
   client_node_ = &world.add_node("client");
 }
 
@@ -230,11 +201,42 @@ int Cluster::count(EventKind kind, int node) const {
   return n;
 }
 
+void Cluster::advance(Nanos until) {
+  if (each_event) {
+    (void)world.run_while(
+        [this] {
+          each_event();
+          return true;
+        },
+        until);
+  }
+  world.run_until(until);
+}
+
+// docs/wire-protocol.md, the arbiter's device: the valid slot with the higher version.
+Record Cluster::arbiter_record() const {
+  std::vector<std::byte> slots(2 * kBlockBytes);
+  arbiter_disk_->peek(0, slots);
+  Record record;
+  std::uint64_t newest = 0;
+  for (const auto slot : {std::span(slots).first(kBlockBytes), std::span(slots).last(kBlockBytes)}) {
+    const auto version = load_le<std::uint64_t>(&slot[16]);
+    if (version <= newest || load_le<std::uint32_t>(&slot[8]) != crc32c(slot.subspan(12))) continue;
+    newest = version;
+    record = {load_le<std::uint64_t>(&slot[24]),
+              load_le<std::uint32_t>(&slot[32]),
+              {load_le<std::uint32_t>(&slot[36])},
+              load_le<std::uint64_t>(&slot[40]),
+              static_cast<AckMode>(load_le<std::uint8_t>(&slot[48]))};
+  }
+  return record;
+}
+
 bool Cluster::run_until(const std::function<bool()>& done, Nanos at_most) {
   const Nanos deadline = world.now() + at_most;
   while (world.now() < deadline) {
     if (done()) return true;
-    world.run_until(std::min(deadline, world.now() + kMillisecond));
+    advance(std::min(deadline, world.now() + kMillisecond));
   }
   return done();
 }

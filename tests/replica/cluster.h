@@ -30,27 +30,6 @@ struct DiskFaults {
 };
 class HeldDisk;
 
-// Checks what a volume may return, block by block: the last acknowledged version, or one that is open or unknown.
-class Register {
- public:
-  std::uint64_t begin_write();
-  void end_write(std::uint64_t version, bool acknowledged);
-  std::uint64_t begin_read();
-  // Empty when `version` was a legal answer to the read begun with `token`.
-  std::string end_read(std::uint64_t token, std::uint64_t version);
-  bool acceptable(std::uint64_t version) const { return version == acked_ || maybe_.contains(version); }
-
- private:
-  std::uint64_t last_ = 0;
-  std::uint64_t acked_ = 0;
-  std::set<std::uint64_t> maybe_;  // open or unknown
-  struct Read {
-    std::set<std::uint64_t> allowed;
-  };
-  std::uint64_t tokens_ = 0;
-  std::vector<std::pair<std::uint64_t, Read>> reads_;
-};
-
 class Cluster {
  public:
   static constexpr int kNodes = 3;
@@ -79,6 +58,7 @@ class Cluster {
   DiskFaults& faults(int i) { return faults_[static_cast<std::size_t>(i)]; }
   sim::Node& client_node() { return *client_node_; }
   sim::Node& arbiter_node() { return *arbiter_node_; }
+  Record arbiter_record() const;  // as its disk has it now
   static std::string name(int i) { return std::string(1, static_cast<char>('A' + i)); }
 
   // ---- processes ----
@@ -109,7 +89,8 @@ class Cluster {
   bool run_until(const std::function<bool()>& done, Nanos at_most = 20 * kSecond);
   bool wait_serving(Nanos at_most = 20 * kSecond);
   bool wait_full(Nanos at_most = 20 * kSecond);  // a primary with all three in sync
-  void run_for(Nanos time) { world.run_for(time); }
+  void run_for(Nanos time) { advance(world.now() + time); }
+  std::function<void()> each_event;  // called before every event of the world while one of these runs
 
   // ---- I/O by the client's process, one at a time, waited for ----
   Errc write(std::uint64_t block, std::uint64_t version);
@@ -128,6 +109,7 @@ class Cluster {
 
  private:
   Task<void> node_main(Env& env, int i, bool format);
+  void advance(Nanos until);
   Options options_;
   std::array<sim::Node*, kNodes> nodes_{};
   std::array<sim::Disk*, kNodes> disks_{};
@@ -138,6 +120,7 @@ class Cluster {
   std::array<HeldDisk*, kNodes> held_{};
   std::array<int, kNodes> disk_number_{};
   sim::Node* arbiter_node_ = nullptr;
+  sim::Disk* arbiter_disk_ = nullptr;
   sim::Node* client_node_ = nullptr;
   Client* client_ = nullptr;
 };

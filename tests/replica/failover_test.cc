@@ -416,6 +416,33 @@ TEST(Failover, AWriteThatOneMemberHasIsSettledBeforeItIsShown) {
   EXPECT_EQ(broken, std::pair(std::uint64_t{2}, std::uint64_t{1})) << "the planted bug must show";
 }
 
+// Else the first write, still waiting for the disk, could land behind the second.
+TEST(Failover, AWriteThatIsGivenUpHasHappenedOrNeverWillWhenTheNextOneBegins) {
+  Cluster::Options options;
+  options.op_timeout_ms = 50;
+  Cluster cluster(16, options);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  Errc first = Errc::ok, last = Errc::cancelled;
+  std::uint64_t sessions = 0, version = 0;
+  cluster.client_main([&](Client& client) -> Task<void> {
+    Buffer data = cluster.client_node().env().buffers().allocate(kBlockBytes);
+    Cluster::fill(data.bytes(), 5, 1);
+    cluster.faults(0).hold = true;
+    first = co_await Io::write(client, 5 * kBlockBytes, data);
+    cluster.release(0);
+    Cluster::fill(data.bytes(), 5, 2);
+    while (last != Errc::ok) last = co_await Io::write(client, 5 * kBlockBytes, data);
+    sessions = client.status().sessions;
+    EXPECT_EQ(co_await Io::read(client, 5 * kBlockBytes, data), Errc::ok);
+    version = Cluster::version_of(data.bytes(), 5);
+  });
+  ASSERT_TRUE(cluster.run_until([&] { return !cluster.client_node().running(); }, 60 * kSecond));
+  EXPECT_EQ(first, Errc::timeout);
+  EXPECT_EQ(version, 2u);
+  EXPECT_GE(sessions, 2u) << "the server lets all requests of a session end before it takes the next one";
+}
+
 TEST(Failover, AStandAloneNodeSpeaksTheSameProtocol) {
   Cluster cluster(12);
   cluster.node(0).start([&](Env& env) -> Task<void> {

@@ -224,5 +224,31 @@ TEST(SplitBrain, ForceIsRefusedWhereAPrimaryIsHeardOrTheArbiterIsNot) {
   EXPECT_EQ(force(cluster, 1).error().code, Errc::unavailable);
 }
 
+// C hears neither of A's last record nor of B's, which came after it, and takes over from B. A is not cut off from anything
+// that was acknowledged: no split brain, although C does not know A's generation.
+TEST(SplitBrain, IsNotSeenInAGenerationThatOnlyWasNotHeardOf) {
+  Cluster cluster(88);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  EXPECT_EQ(cluster.write(1, 1), Errc::ok);
+  sim::Fabric& network = cluster.world.network();
+  for (const char* other : {"B", "C"}) network.drop("A", other);
+  cluster.order(0, [&](Replica& replica) -> Task<void> {
+    (void)co_await replica.set_ack(AckMode::received, cluster.world.now() + kSecond);
+  });
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(0).epoch == 2; }, 50 * kMillisecond));
+  cluster.node(0).crash();
+  const Nanos deadline = cluster.world.now() + kSecond;
+  cluster.world.run_while([&] { return cluster.count(EventKind::became_primary, 1) == 0; }, deadline);
+  cluster.node(1).crash();
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.primary() == 2; }));
+  for (const char* other : {"B", "C"}) network.restore("A", other);
+  cluster.start_node(0, false);
+  cluster.start_node(1, false);
+  ASSERT_TRUE(cluster.wait_full());
+  EXPECT_EQ(cluster.count(EventKind::split_brain), 0);
+  EXPECT_TRUE(cluster.copies_equal());
+}
+
 }  // namespace
 }  // namespace resilver::replica

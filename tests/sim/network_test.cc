@@ -63,6 +63,28 @@ std::vector<int> count_to(int end) {
   return numbers;
 }
 
+// Ten messages, of which the fourth is damaged: what came before it arrives, and nothing twice or in another's place.
+TEST(Network, ADamagedFrameEndsItsConnection) {
+  for (const FrameFault what :
+       {FrameFault::drop, FrameFault::duplicate, FrameFault::replay, FrameFault::truncate, FrameFault::corrupt}) {
+    Two two;
+    two.listen();
+    two.b.start([&](Env& env) -> Task<void> {
+      auto connection = co_await dial(env);
+      for (int i = 0; i < 10; ++i) {
+        if (i == 3) two.world.network().damage("B", "A", what);
+        if (!co_await connection->send(text(i, 5000, &env), kNever)) break;
+      }
+      EXPECT_EQ(Errc::closed, (co_await connection->receive(kNever)).error().code);
+    });
+    two.world.run_until(kSecond);
+    const int whole = what == FrameFault::duplicate ? 4 : what == FrameFault::replay ? 5 : 3;
+    EXPECT_EQ(two.got, count_to(whole)) << static_cast<int>(what);
+    EXPECT_EQ(two.ended, Errc::corrupt) << static_cast<int>(what);
+    EXPECT_TRUE(two.bodies_ok);
+  }
+}
+
 TEST(Network, MessagesArriveInOrderAfterTheLatency) {
   Two two;
   two.listen();

@@ -145,7 +145,7 @@ TEST_F(TcpTest, ADamagedHeadOrBodyIsRefused) {
       CO_ASSERT(accepted);
       const Message whole = message(10, 5000, 1);
       std::vector<std::byte> bytes(wire_bytes(whole));
-      encode_frame(whole, std::span<std::byte, kFrameBytes>(bytes.data(), kFrameBytes));
+      encode_frame(whole, 0, std::span<std::byte, kFrameBytes>(bytes.data(), kFrameBytes));
       std::memcpy(&bytes[kFrameBytes], whole.head.data(), 10);
       std::memcpy(&bytes[kFrameBytes + 10], whole.body.data(), 5000);
       bytes[damage] ^= std::byte{1};
@@ -181,7 +181,7 @@ TEST_F(TcpTest, ADeadlineInsideAMessageLosesNothing) {
       CO_ASSERT(accepted);
       const Message whole = message(10, 200'000, 1);
       std::vector<std::byte> bytes(wire_bytes(whole));
-      encode_frame(whole, std::span<std::byte, kFrameBytes>(bytes.data(), kFrameBytes));
+      encode_frame(whole, 0, std::span<std::byte, kFrameBytes>(bytes.data(), kFrameBytes));
       std::memcpy(&bytes[kFrameBytes], whole.head.data(), 10);
       std::memcpy(&bytes[kFrameBytes + 10], whole.body.data(), 200'000);
       raw.send(bytes.data(), cut);
