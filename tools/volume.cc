@@ -19,12 +19,13 @@ struct Verb {
   std::string_view meaning;
 };
 
-constexpr std::array<Verb, 8> kVerbs = {{
+constexpr std::array<Verb, 9> kVerbs = {{
     {"create", volume_create_main, "make the nodes' images and format their metadata"},
     {"status", volume_status_main, "the state of the volume and of every node"},
     {"attach", volume_attach_main, "be the volume's client: import, export, or load it and judge every answer"},
     {"promote", volume_promote_main, "make a node the primary"},
     {"demote", volume_demote_main, "let the primary hand over"},
+    {"ack", volume_ack_main, "change when a write is acknowledged"},
     {"verify", volume_verify_main, "compare the copies while they are used"},
     {"resync", volume_resync_main, "bring a node's copy up to date from the primary"},
     {"resolve", volume_resolve_main, "end a split brain: discard one side"},

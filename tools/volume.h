@@ -11,6 +11,7 @@ int volume_attach_main(int argc, char** argv);
 int volume_status_main(int argc, char** argv);
 int volume_promote_main(int argc, char** argv);
 int volume_demote_main(int argc, char** argv);
+int volume_ack_main(int argc, char** argv);
 int volume_verify_main(int argc, char** argv);
 int volume_resync_main(int argc, char** argv);
 int volume_resolve_main(int argc, char** argv);

@@ -1,4 +1,4 @@
-// `resilver volume promote`, `demote`, `resync` and `resolve`: orders to one node, and waiting until they are carried out.
+// `resilver volume promote`, `demote`, `ack`, `resync`, `resolve`: orders to one node, and waiting until they are carried out.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -122,6 +122,42 @@ Task<Result<int>> demote(VolumeSession& session, Nanos timeout) {
                                             });
   if (!serves) co_return std::unexpected(serves.error());
   fmt::print("{} handed over; {} is the primary now\n", name, session.config().nodes[now].name);
+  co_return kDone;
+}
+
+// ---- ack -----------------------------------------------------------------------------------------------------------
+
+constexpr OptionSpec kAckOptions[] = {kConfig, kTimeout};
+constexpr CommandSpec kAck = {
+    "volume ack",
+    "Usage: resilver volume ack MODE --config FILE [--timeout TIME]\n\n"
+    "Changes when a write is acknowledged, from the next epoch on, without a failed request: async (durable\n"
+    "on the primary), received (in the memory of all in sync), durable (durable on all in sync), quorum\n"
+    "(durable on most of the nodes). docs/replication.md tells what each may lose.",
+    kAckOptions,
+    "Examples:\n"
+    "  resilver volume ack quorum --config web.toml\n\n"
+    "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
+
+std::optional<replica::AckMode> ack_named(const std::string& word) {
+  for (std::uint8_t i = 0; i < replica::kAckModeCount; ++i) {
+    const auto mode = static_cast<replica::AckMode>(i);
+    if (word == replica::ack_mode_name(mode)) return mode;
+  }
+  return std::nullopt;
+}
+
+Task<Result<int>> change_ack(VolumeSession& session, replica::AckMode mode, Nanos timeout) {
+  const VolumeView view = view_of(co_await session.statuses());
+  if (!view.has_primary()) co_return fail(Errc::unavailable, kNoPrimary);
+  Order order;
+  order.verb = Verb::set_ack;
+  order.ack = mode;
+  order.timeout_ms = static_cast<std::uint64_t>(timeout / kMillisecond);
+  const auto answer = co_await session.ask(*view.authority, order, session.scheduler().now() + timeout + kAnswerMargin);
+  const std::string& name = session.config().nodes[*view.authority].name;
+  if (!answer) co_return fail(answer.error().code, fmt::format("{}: {}", name, answer.error().what));
+  fmt::print("{}: ack {} now\n", session.config().name, replica::ack_mode_name(mode));
   co_return kDone;
 }
 
@@ -268,6 +304,24 @@ int volume_demote_main(int argc, char** argv) {
   const auto config = read_config(*line, code);
   if (!config) return code;
   return run_volume(line->command, *config, [&](VolumeSession& session) { return demote(session, *timeout); });
+}
+
+int volume_ack_main(int argc, char** argv) {
+  int code = kDone;
+  const auto line = read_command_line(argc, argv, kAck, code);
+  if (!line) return code;
+  const auto timeout = timeout_of(*line);
+  if (!timeout) return refuse_usage(line->command, timeout.error().what);
+  const auto mode = line->words.size() == 1 ? ack_named(line->words[0]) : std::nullopt;
+  if (!mode) return refuse_usage(line->command, "expected one of async, received, durable, quorum");
+  const auto config = read_config(*line, code);
+  if (!config) return code;
+  if (config->nodes.size() == 1) {
+    return refuse(line->command,
+                  {Errc::invalid_argument, "the volume has one node: a write is acknowledged when durable"});
+  }
+  return run_volume(line->command, *config,
+                    [&](VolumeSession& session) { return change_ack(session, *mode, *timeout); });
 }
 
 int volume_resync_main(int argc, char** argv) {

@@ -20,6 +20,7 @@ enum class Verb : std::uint8_t {
   status,
   promote,  // this node; force: whatever the others hold
   demote,   // this node
+  set_ack,  // this node is the primary
   verify,   // this node is the primary; ends early when the asker has gone
   resync,   // this node gives its copy up; full: everything is copied
   resolve,  // ends the split brain with `peer`
@@ -33,7 +34,8 @@ struct Order {
   bool repair = false;
   bool discard_local = false;
   replica::NodeId peer = replica::kNoNode;
-  std::uint64_t timeout_ms = 10'000;  // promote, demote
+  replica::AckMode ack = replica::AckMode::durable;
+  std::uint64_t timeout_ms = 10'000;  // promote, demote, set_ack
 };
 
 // A copy under way from this node to a peer.

@@ -25,7 +25,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport, repairing, compared, compared_b
 
 namespace service {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Order, volume, verb, force, full, repair, discard_local, peer, timeout_ms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Order, volume, verb, force, full, repair, discard_local, peer, ack, timeout_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CopyRate, peer, bytes_per_second)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArrayReport, state, recovery, done_bytes, total_bytes, lost_blocks, failed,
                                    redundancy_full)

@@ -143,6 +143,10 @@ Task<Answer> Daemon::carry_out(Order order) {
       if (order.force) co_return answer_of(co_await replica_->promote_by_force());
       co_return answer_of(co_await replica_->promote(deadline));
     case Verb::demote: log_info("ordered to hand over"); co_return answer_of(co_await demote(deadline));
+    case Verb::set_ack:
+      if (order.ack > replica::AckMode::async) break;  // of another version
+      log_info("ordered to acknowledge as {}", replica::ack_mode_name(order.ack));
+      co_return answer_of(co_await replica_->set_ack(order.ack, deadline));
     case Verb::verify: break;  // see converse()
     case Verb::resync:
       log_info("ordered to give its copy up{}", order.full ? ", all of it" : "");

@@ -93,6 +93,7 @@ TEST_F(VolumeRefusal, OrdersThatMakeNoSense) {
   expect_refusal(volume({"demote"}), "no node is the primary now", 1);
   expect_refusal(volume({"promote", "A"}), "A: " + address(7501) + ": Connection refused", 1);
   ASSERT_NO_FATAL_FAILURE(start_all());
+  expect_refusal(volume({"ack", "soon"}), "expected one of async, received, durable, quorum");
   expect_refusal(volume({"promote", "Z"}), "no node 'Z'");
   expect_refusal(volume({"promote"}), "expected one node: A or B");
   expect_refusal(volume({"resolve", "--discard", "B"}), "there is no split brain with A", 1);
@@ -186,7 +187,8 @@ TEST_F(VolumeRefusal, MistakesInTheFileAreToldByLineAndColumn) {
 TEST_F(VolumeRefusal, EveryVerbHasHelpWithAnExample) {
   const Ended whole = run_program({"volume", "--help"});
   EXPECT_EQ(whole.code, 0);
-  for (const std::string verb : {"create", "status", "attach", "promote", "demote", "verify", "resync", "resolve"}) {
+  for (const std::string verb :
+       {"create", "status", "attach", "promote", "demote", "ack", "verify", "resync", "resolve"}) {
     EXPECT_NE(whole.out.find("  " + verb + " "), std::string::npos) << verb;
     const Ended ended = run_program({"volume", verb, "--help"});
     EXPECT_EQ(ended.code, 0) << ended.all();

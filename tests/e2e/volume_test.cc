@@ -51,6 +51,8 @@ TEST_F(Volume, PlannedSwitchoverAndStopCostNoRequest) {
   ASSERT_NO_FATAL_FAILURE(start_all());
   Program load(with_config({"attach", "--load", "2500ms", "--json"}));
   ASSERT_TRUE(eventually_status([](const State& now) { return now.number_of("A", "writes") > 100; }));
+  EXPECT_EQ(done({"ack", "quorum"}).out, "web: ack quorum now\n");
+  EXPECT_EQ(status().at("ack"), "quorum");
   EXPECT_NE(done({"promote", "C"}).out.find("C is the primary now"), std::string::npos);
   EXPECT_NE(done({"demote"}).out.find("C handed over; "), std::string::npos);
   ASSERT_TRUE(eventually_in_sync(3));
