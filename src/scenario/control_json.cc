@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "scenario/json_fields.h"
+
 // nlohmann finds these by argument-dependent lookup, so they live beside the types.
 namespace resilver {
 
@@ -23,20 +25,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerbArguments, count, size_bytes, where, fact
                                    repair, range_offset, range_bytes, force, discard_local, peer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeCommand, verb, clear, disk, arguments, path, used_begin, used_end, seed)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Moved, read, written)
-
-namespace {
-
-template <typename T>
-void put_optional(Json& json, const char* key, const std::optional<T>& value) {
-  if (value) json[key] = *value;
-}
-
-template <typename T>
-void get_optional(const Json& json, const char* key, std::optional<T>& value) {
-  if (json.contains(key)) value = json.at(key).get<T>();
-}
-
-}  // namespace
 
 static void to_json(Json& json, const DiskReport& disk) {
   json = Json{{"role", disk.role}, {"hits", disk.hits}, {"faults", disk.faults}};
@@ -91,28 +79,19 @@ static void from_json(const Json& json, NodeConfig& config) {
   get_optional(json, "replicate", config.replicate);
 }
 
-namespace {
-
-template <typename T>
-Result<T> parse(std::string_view text, const char* what) {
-  try {
-    return Json::parse(text).get<T>();
-  } catch (const Json::exception& error) {
-    return fail(Errc::bad_input, std::string(what) + ": " + error.what());
-  }
-}
-
-}  // namespace
-
 std::string to_json(const NodeConfig& config) { return Json(config).dump(); }
 std::string to_json(const NodeCommand& command) { return Json(command).dump(); }
 std::string to_json(const NodeReport& report) { return Json(report).dump(); }
 
 Result<NodeConfig> node_config_from_json(std::string_view text) {
-  return parse<NodeConfig>(text, "node configuration");
+  return parse_json<NodeConfig, Json>(text, "node configuration");
 }
-Result<NodeCommand> node_command_from_json(std::string_view text) { return parse<NodeCommand>(text, "node command"); }
-Result<NodeReport> node_report_from_json(std::string_view text) { return parse<NodeReport>(text, "node report"); }
+Result<NodeCommand> node_command_from_json(std::string_view text) {
+  return parse_json<NodeCommand, Json>(text, "node command");
+}
+Result<NodeReport> node_report_from_json(std::string_view text) {
+  return parse_json<NodeReport, Json>(text, "node report");
+}
 
 }  // namespace scenario
 }  // namespace resilver

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "scenario/json_fields.h"
 #include "service/control.h"
 
 // nlohmann finds these by argument-dependent lookup, so they live beside the types.
@@ -30,19 +31,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CopyRate, peer, bytes_per_second)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArrayReport, state, recovery, done_bytes, total_bytes, lost_blocks, failed,
                                    redundancy_full)
 
-namespace {
-
-template <typename T>
-void put_optional(Json& json, const char* key, const std::optional<T>& value) {
-  if (value) json[key] = *value;
-}
-
-template <typename T>
-void get_optional(const Json& json, const char* key, std::optional<T>& value) {
-  if (json.contains(key)) value = json.at(key).get<T>();
-}
-
-}  // namespace
+using scenario::get_optional;
+using scenario::parse_json;
+using scenario::put_optional;
 
 static void to_json(Json& json, const NodeStatus& status) {
   json = Json{{"volume", status.volume},
@@ -79,22 +70,15 @@ namespace {
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-template <typename T>
-Result<T> parse(std::string_view text, const char* what) {
-  try {
-    return Json::parse(text).get<T>();
-  } catch (const Json::exception& error) {
-    return fail(Errc::bad_input, std::string(what) + ": " + error.what());
-  }
-}
-
 }  // namespace
 
 std::string to_json(const Order& order) { return dump(Json(order)); }
 std::string to_json(const Answer& answer) { return dump(Json(answer)); }
-Result<Order> order_from_json(std::string_view text) { return parse<Order>(text, "an order of this version expected"); }
+Result<Order> order_from_json(std::string_view text) {
+  return parse_json<Order, Json>(text, "an order of this version expected");
+}
 Result<Answer> answer_from_json(std::string_view text) {
-  return parse<Answer>(text, "an answer of a node of this version expected");
+  return parse_json<Answer, Json>(text, "an answer of a node of this version expected");
 }
 
 }  // namespace service
