@@ -104,7 +104,11 @@ bool Superblock::knows(const Generation& g) const noexcept {
 void Superblock::push(const Generation& g) {
   if (g.epoch == 0 || knows(g)) return;
   history.insert(history.begin(), g);
-  if (history.size() > kGenerations) history.resize(kGenerations);
+  if (history.size() <= kGenerations) return;
+  // The oldest is forgotten, but those by force last: who has one that this copy lacks is taken for a split brain.
+  const auto newest = std::prev(history.rend());
+  const auto ordinary = std::find_if_not(history.rbegin(), newest, by_force);
+  history.erase(ordinary == newest ? history.end() - 1 : std::prev(ordinary.base()));
 }
 
 bool Superblock::lost_in(Extent e) const noexcept {

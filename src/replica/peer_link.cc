@@ -173,7 +173,9 @@ void PeerLink::send(const Body& body, Buffer payload) {
 
 void PeerLink::note_answer(std::size_t answer) {
   const auto asked = std::ranges::find(asked_, answer, &Asked::answer);
-  if (asked != asked_.end()) asked_.erase(asked);
+  if (asked == asked_.end()) return;
+  asked_.erase(asked);
+  answered_at_ = core_.now();
 }
 
 void PeerLink::send_write(const Replicate& write, Buffer data) {
@@ -318,7 +320,7 @@ Task<void> PeerLink::beat(Session& session) {
   while (!session.closed()) {
     if (core_.now() - heard_ > core_.lease()) break;
     if (behind_for() > core_.congestion()) break;  // too slow: the others go on without it
-    if (!asked_.empty() && core_.now() - asked_.front().at > kPatience) break;
+    if (!asked_.empty() && core_.now() - std::max(asked_.front().at, answered_at_) > core_.congestion()) break;
     if (beacons_.size() < 256) {
       beacons_.push_back({++cookie, core_.now()});
       session.send_urgent(encode(primary_.record().epoch, Beacon{cookie, primary_.committed_seq()}));

@@ -12,7 +12,8 @@
 //   128-bit hash (peer_resync.cc).
 // * A copy that broke off goes on as if nothing had been written meanwhile. -> What was not yet copied is remembered here
 //   for the reign, with every write that the peer did not get or may not have; the peer keeps the copy's id durably.
-// * Everybody waits for an answer that was lost. -> A question unanswered for kPatience ends the session, beacons or not.
+// * Everybody waits for an answer that does not come. -> A peer that answers beacons, but none of the questions that are
+//   open for congestion_ms, is given up as one that is too slow with writes. On a thin line answers come late, but they come.
 // * Two histories are merged silently. -> split_brain.h.
 #pragma once
 
@@ -85,7 +86,6 @@ class PeerLink {
   PeerStatus status() const;
 
  private:
-  static constexpr Nanos kPatience = 5 * kSecond;  // as a follower has with a silent primary
   struct Asked {
     std::size_t answer;  // the alternative of Body that is waited for
     Nanos at;
@@ -141,6 +141,7 @@ class PeerLink {
   };
   std::deque<SentBeacon> beacons_;
   std::deque<Asked> asked_;  // and not answered, the oldest first
+  Nanos answered_at_ = 0;    // the last of those that were
   Nanos heard_ = 0;          // when the last answered beacon was sent, or the session opened
   std::uint64_t next_tag_ = 1;
   std::map<std::uint64_t, Call*> calls_;

@@ -1,5 +1,6 @@
 // Promotion by force, and the split brain that it may cause: found, shown, resolved, never merged silently (rule 11).
 #include "base/planted_bug.h"
+#include "replica/metadata.h"
 #include "tests/replica/cluster.h"
 
 namespace resilver::replica {
@@ -226,6 +227,50 @@ TEST(SplitBrain, ForceIsRefusedWhereAPrimaryIsHeardOrTheArbiterIsNot) {
 
 // C hears neither of A's last record nor of B's, which came after it, and takes over from B. A is not cut off from anything
 // that was acknowledged: no split brain, although C does not know A's generation.
+// A generation by force that all have seen is remembered longer than others, or who was away for long would seem to have
+// a history of its own.
+TEST(SplitBrain, IsNotSeenLongAfterAPromotionByForceThatAllHaveSeen) {
+  Cluster cluster(89);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  EXPECT_EQ(cluster.write(1, 1), Errc::ok);
+  cluster.node(0).crash();
+  cluster.node(2).crash();
+  ASSERT_TRUE(force(cluster, 1).has_value());
+  cluster.start_node(0, false);
+  cluster.start_node(2, false);
+  ASSERT_TRUE(cluster.wait_full());
+  cluster.node(2).crash();
+  const std::uint64_t left_at = cluster.status(1).epoch;
+  for (int round = 0; round < 5; ++round) {  // each a change of the set, or two
+    for (const unsigned members : {1u, 2u}) {
+      members == 1 ? cluster.node(0).crash() : cluster.start_node(0, false);
+      ASSERT_TRUE(cluster.run_until([&] {
+        const int p = cluster.primary();
+        return p >= 0 && cluster.status(p).in_sync.count() == members;
+      }));
+    }
+  }
+  EXPECT_EQ(cluster.write(1, 2), Errc::ok);
+  ASSERT_GT(cluster.status(cluster.primary()).epoch, left_at + kGenerations) << "what C knows is forgotten";
+  cluster.start_node(2, false);
+  ASSERT_TRUE(cluster.wait_full());
+  EXPECT_EQ(cluster.count(EventKind::split_brain), 0);
+  EXPECT_TRUE(cluster.copies_equal());
+}
+
+TEST(Superblock, RemembersTheNewestGenerationAndForgetsThoseByForceLast) {
+  Superblock super;
+  for (std::uint64_t epoch = 1; epoch <= 40; ++epoch) {
+    super.push({.epoch = epoch, .primary = 0, .nonce = epoch % 4 == 0 ? 1u : 0u});
+    EXPECT_EQ(super.generation().epoch, epoch);
+    EXPECT_LE(super.history.size(), kGenerations);
+  }
+  EXPECT_EQ(std::ranges::count_if(super.history, by_force), static_cast<std::ptrdiff_t>(kGenerations));
+  super.push({.epoch = 41, .primary = 0, .nonce = 0});
+  EXPECT_EQ(super.generation().epoch, 41u);
+}
+
 TEST(SplitBrain, IsNotSeenInAGenerationThatOnlyWasNotHeardOf) {
   Cluster cluster(88);
   cluster.start_all();
