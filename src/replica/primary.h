@@ -74,7 +74,8 @@ class Primary {
   std::uint64_t reign() const noexcept { return reign_; }
   std::uint64_t quorum_serial() const noexcept { return quorum_serial_; }
   RangeLock& locks() noexcept { return locks_; }
-  bool clients_busy() const noexcept { return core_.now() - last_client_io_ < 100 * kMillisecond; }
+  // Clients have requests that a copy would slow down. When writes wait for one more copy nothing goes before that copy.
+  bool clients_busy() const { return !too_few() && core_.now() - last_client_io_ < 100 * kMillisecond; }
   Configure configuration() const;
   void must_settle(const std::vector<Extent>& extents);  // a member's recent writes
   void must_settle(const ExtentSet& extents);

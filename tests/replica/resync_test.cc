@@ -147,6 +147,31 @@ TEST(Resync, WritesDuringAResyncReachTheJoiner) {
   EXPECT_TRUE(cluster.copies_equal());
 }
 
+TEST(Resync, ACopyThatWritesWaitForIsNotSlowedDownForReaders) {
+  Cluster::Options options;
+  options.min_in_sync = 2;
+  options.resync_rate_busy = 64 << 10;  // a minute for the volume
+  Cluster cluster(27, options);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  write_some(cluster, 0, Cluster::kBlocks, 1);
+  for (const int node : {1, 2}) cluster.node(node).crash();
+  cluster.replace_disk(1);
+  bool stop = false;
+  cluster.client_main([&](Client& client) -> Task<void> {
+    Buffer data = cluster.client_node().env().buffers().allocate(kBlockBytes);
+    while (!stop) {
+      EXPECT_EQ(co_await Io::read(client, 0, data), Errc::ok);
+      co_await sleep_for(cluster.client_node().scheduler(), 5 * kMillisecond);
+    }
+  });
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(0).serving && cluster.status(0).in_sync.count() == 1; }));
+  cluster.start_node(1, true);
+  EXPECT_TRUE(cluster.run_until([&] { return cluster.status(0).in_sync.count() == 2; }, 5 * kSecond));
+  stop = true;
+  ASSERT_TRUE(cluster.run_until([&] { return !cluster.client_node().running(); }));
+}
+
 TEST(Resync, AnUnreadableBlockIsServedAndHealedFromAPeer) {
   Cluster cluster(27);
   cluster.start_all();
