@@ -19,6 +19,8 @@ Nanos Election::due() const {
 Task<std::optional<Election::Win>> Election::wait_and_try() {
   while (core_.now() < due()) {
     if (core_.stopping.is_set() || core_.device_failed) co_return std::nullopt;
+    const bool follows = secondary_.active() && !core_.primary_resigned && !core_.force_promotion;
+    if (follows) next_ask_ = 0;  // what was put off before counts no more
     co_await core_.changed.wait_until(due());
   }
   if (core_.handed) co_return co_await succeed();
@@ -92,6 +94,7 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   const bool virgin = now.record.epoch == 0;
   NodeSet others = virgin ? core_.configured() : now.record.in_sync;
   others.remove(core_.config.self);
+  if (core_.primary_resigned) others.remove(now.record.primary);  // its disk is gone: it cannot be one of them
   const Nanos heard = core_.last_heard;
   if (!co_await core_.disk_answers()) co_return std::nullopt;
   const Answers answers = co_await query(others, now.record);

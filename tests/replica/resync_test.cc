@@ -200,7 +200,7 @@ TEST(Resync, AFailedDiskOfThePrimaryHandsOverAtOnce) {
   cluster.faults(0).dead = true;
   const Nanos start = cluster.world.now();
   EXPECT_EQ(cluster.write(3, 2), Errc::ok);
-  EXPECT_LE(cluster.world.now() - start, 100 * kMillisecond) << "without waiting for the grace";
+  EXPECT_LE(cluster.world.now() - start, 15 * kMillisecond) << "without waiting for anybody";
   EXPECT_EQ(cluster.status(0).role, Role::failed);
   EXPECT_EQ(cluster.count(EventKind::device_failed, 0), 1);
   cluster.stop_node(0);
