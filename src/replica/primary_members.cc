@@ -63,11 +63,14 @@ bool Primary::told() const {
 
 // Asks until the outcome is known: as long as it is not, both the old and the wanted members count as members.
 Task<void> Primary::reconfigure(NodeSet next) {
-  const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.new_nonce(), wanted_ack_};
+  // One after the other: a change of the mode waits for all members, and so would the removal of one that is gone.
+  const AckMode ack = next == members() ? wanted_ack_ : won_.record.ack;
+  const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.new_nonce(), ack};
   proposed_ = wanted;
   while (!may_propose(wanted)) {
     co_await changed_.wait_until(core_.now() + core_.beacon());
-    if (!lost_.is_set() && !resigned_ && !check_record_ && desired() == next && wanted_ack_ == wanted.ack) continue;
+    const bool still_wanted = desired() == next && (next != members() || wanted_ack_ == ack);
+    if (!lost_.is_set() && !resigned_ && !check_record_ && still_wanted) continue;
     proposed_.reset();
     changed();
     co_return;

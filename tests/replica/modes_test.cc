@@ -323,5 +323,24 @@ TEST_F(Modes, TheModeChangesWithAnEpochAndOnlyWhenNothingAcknowledgedIsAtRisk) {
   EXPECT_TRUE(writer.lost().empty());
 }
 
+TEST_F(Modes, AMemberThatIsGoneDoesNotKeepTheModeFromChangingOrItselfFromBeingLeftOut) {
+  Cluster::Options options = with(AckMode::quorum);
+  options.congestion_ms = 300;
+  Cluster cluster(40, options);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  LogWriter writer(cluster);
+  ASSERT_TRUE(cluster.run_until([&] { return writer.acked.size() >= 20; }));
+  cluster.faults(2).hold = true;
+  cluster.run_for(5 * kMillisecond);
+  EXPECT_FALSE(set_ack(cluster, AckMode::durable, 20 * kMillisecond)) << "C lacks what was acknowledged";
+  EXPECT_TRUE(cluster.run_until([&] { return cluster.status(0).ack == AckMode::durable; }, 5 * kSecond));
+  EXPECT_EQ(cluster.status(0).in_sync.count(), 2u);
+  ASSERT_TRUE(writer.stop());
+  EXPECT_EQ(writer.failed, 0);
+  cluster.release(2);
+  EXPECT_TRUE(cluster.wait_full());
+}
+
 }  // namespace
 }  // namespace resilver::replica

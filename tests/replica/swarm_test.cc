@@ -68,7 +68,7 @@ constexpr Stored kBugs[] = {
     {"no_fencing", PlantedBug::no_fencing, 1},
     {"old_attachment_served", PlantedBug::old_attachment_served, 1},
     {"quorum_promotes_the_shorter", PlantedBug::quorum_promotes_the_shorter, 2},
-    {"read_not_ordered", PlantedBug::read_not_ordered, 4},
+    {"read_not_ordered", PlantedBug::read_not_ordered, 57},
     {"reconciliation_skipped", PlantedBug::reconciliation_skipped, 22},
 };
 INSTANTIATE_TEST_SUITE_P(Swarm, FindsPlantedBug, ::testing::ValuesIn(kBugs),

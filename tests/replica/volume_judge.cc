@@ -1,6 +1,7 @@
 #include "tests/replica/volume_judge.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "tests/replica/cluster.h"
 
@@ -61,11 +62,7 @@ void VolumeJudge::acknowledged(std::size_t i, std::uint64_t version, std::uint64
   write.era = era_;
   last_begin_ = std::max(last_begin_, write.begin);
   for (Sector& sector : block.sectors) {
-    sector.now = {version};
-    sector.maybe = still_open(block);
-    sector.older.push_back(version);
-    if (sector.older.size() > kMostOlder) sector.older.erase(sector.older.begin());
-    sector.unsure = false;
+    settle(block, sector, version);
   }
 }
 
@@ -78,6 +75,22 @@ VolumeJudge::Versions VolumeJudge::still_open(const Block& block) const {
     if (is_latest(attachment)) open.push_back(version);
   }
   return open;
+}
+
+// `version` is there. Those of unknown outcome came before it, if at all: so a promotion may show them again.
+void VolumeJudge::settle(const Block& block, Sector& sector, std::uint64_t version) {
+  sector.now = {version};
+  const Versions unknown = std::exchange(sector.maybe, still_open(block));
+  Versions before;
+  for (const std::uint64_t v : unknown) {
+    if (v != version && !contains(sector.maybe, v)) before.push_back(v);
+  }
+  before.push_back(version);
+  for (const std::uint64_t v : before) {
+    if (!contains(sector.older, v)) sector.older.push_back(v);
+  }
+  if (sector.older.size() > kMostOlder) sector.older.erase(sector.older.begin(), sector.older.end() - kMostOlder);
+  sector.unsure = false;
 }
 
 std::uint64_t VolumeJudge::begin_read(std::size_t i) {
@@ -106,10 +119,7 @@ std::string VolumeJudge::end_read(std::size_t i, std::uint64_t token, std::uint6
     } else if (of_now) {
       if (sector.unsure) wrong = survived(block, sector, version);
       if (sector.unsure) sector.older.clear();
-      if (!contains(sector.older, version)) sector.older.push_back(version);
-      sector.now = {version};
-      sector.maybe = still_open(block);
-      sector.unsure = false;
+      settle(block, sector, version);
     }
     if (!wrong.empty())
       wrong = "block " + std::to_string(addresses_[i]) + " sector " + std::to_string(s) + ": " + wrong;

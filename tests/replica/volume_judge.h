@@ -63,7 +63,7 @@ class VolumeJudge {
   struct Sector {
     Versions now{0};      // what may be there while nothing is under way
     Versions maybe;       // under way or unknown
-    Versions older{0};    // acknowledged, in order: what a promotion may bring back
+    Versions older{0};    // what a promotion may bring back, in order: acknowledged, or of unknown outcome before that
     bool unsure = false;  // of `now`, since a promotion
   };
   struct Read {
@@ -78,6 +78,7 @@ class VolumeJudge {
     std::array<Sector, kSectors> sectors;
   };
   Versions still_open(const Block& block) const;
+  void settle(const Block& block, Sector& sector, std::uint64_t version);
   std::string survived(const Block& block, const Sector& sector, std::uint64_t version);
 
   std::vector<std::uint64_t> addresses_;

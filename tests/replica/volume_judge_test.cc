@@ -82,6 +82,18 @@ TEST_F(Judge, OnlyAPromotionTakesAcknowledgedWritesBackAndKeepsAPrefix) {
   static_cast<void>(c);
 }
 
+TEST_F(Judge, APromotionMayShowAWriteOfUnknownOutcomeThatWasOverwrittenByWhatItLost) {
+  const Nanos ms = kMillisecond;
+  const auto first = write(0, 1 * ms, 2 * ms);
+  const auto unknown = judge.begin_write(0, 1, 3 * ms);
+  judge.given_up(0, unknown);
+  write(0, 5 * ms, 6 * ms);
+  EXPECT_NE(read(0, unknown), "") << "no promotion";
+  judge.rolled_back();
+  EXPECT_EQ(read(0, unknown), "");
+  EXPECT_NE(read(0, first), "") << "and was shown";
+}
+
 TEST_F(Judge, WhatWasAcknowledgedLongAgoIsNeverLost) {
   const auto a = write(0, 1, 2);
   write(0, 3, 4);
