@@ -133,6 +133,9 @@ void print_next(const Plan& plan) {
   if (!config.arbiter.empty()) {
     fmt::print("  resilver arbiter --state {}.arbiter --listen {}\n", config.name, config.arbiter);
   }
+  if (!config.arbiter.empty() && plan.force && plan.nodes.size() == config.nodes.size()) {
+    fmt::print("  (with a new state file: a record of the volume that was here names copies that are gone)\n");
+  }
   for (const replica::NodeId id : plan.nodes) {
     fmt::print("  resilver node --config {} --name {}\n", config.file, config.nodes[id].name);
   }

@@ -140,6 +140,13 @@ std::vector<std::string> next_steps(const service::VolumeConfig& config, const V
   if (!arbiter_answers) {
     next.push_back(fmt::format("start the arbiter: resilver arbiter --state FILE --listen {}", config.arbiter));
   }
+  const bool all_new = std::ranges::all_of(
+      view.nodes, [](const auto& node) { return node && node->replica.epoch == 0 && !node->replica.serving; });
+  if (arbiter_answers && all_new && !config.arbiter.empty()) {
+    next.push_back(
+        "all copies are new: if this stays so, the arbiter's record is of an earlier volume; start it with a "
+        "new --state file");
+  }
   for (NodeId id = 0; id < view.nodes.size(); ++id) {
     step_for_node(config, view, id, next);
     if (view.has_primary() && id != *view.authority && is_diverged(view, id)) {

@@ -58,7 +58,7 @@ TEST_F(VolumeRefusal, CreateKeepsWhatIsThere) {
   configure(2, {}, {{"A", "array = \"vm\""}});
   done({"create", "--node", "A"});
   create_refuses("vm: holds a copy of volume 'web'", {"--node", "A"});
-  done({"create", "--node", "A", "B", "--force"});
+  EXPECT_NE(done({"create", "--node", "A", "B", "--force"}).out.find("with a new state file"), std::string::npos);
 }
 
 TEST_F(VolumeRefusal, NodeServesItsOwnCopyOnly) {
