@@ -42,7 +42,7 @@ BENCH_PACKAGES := fio btrfs-progs
 # One target for each tests/fuzz/NAME.cc. They link the pure layer only: few files to compile once more.
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.cc)))
 FUZZ_USES := $(wildcard src/base/*.cc src/raid/geometry*.cc src/raid/superblock*.cc src/raid/*_format.cc src/raid/bad_blocks.cc)
-FUZZ_USES_frame := $(wildcard src/base/*.cc) src/env/frame.cc src/env/buffer.cc src/replica/wire.cc
+FUZZ_USES_frame := $(wildcard src/base/*.cc) src/env/frame.cc src/env/buffer.cc src/replica/wire.cc src/replica/record.cc
 FUZZ_USES_session := $(wildcard src/base/*.cc src/async/*.cc src/env/*.cc src/replica/*.cc)
 fuzz_uses = $(if $(filter-out undefined,$(origin FUZZ_USES_$1)),$(FUZZ_USES_$1),$(FUZZ_USES))
 FUZZ_SECONDS ?= 600

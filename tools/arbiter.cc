@@ -5,14 +5,17 @@
 #include <unistd.h>
 
 #include <boost/program_options.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <string>
 
 #include "async/sync.h"
 #include "async/task_group.h"
+#include "base/log.h"
 #include "replica/arbiter.h"
 #include "tools/listen.h"
 #include "tools/options.h"
+#include "tools/volume_offline.h"
 #include "uring/real_env.h"
 
 namespace resilver::tools {
@@ -28,12 +31,35 @@ Task<void> wait_for_signal(uring::StopSignal& signal, Event& stop) {
   stop.set();
 }
 
+// It takes its name only when it is whole: a state that is damaged later is never taken for one that was not made yet.
+Task<Status> make_state(uring::RealEnv& env, std::string path) {
+  replica::ArbiterState state;
+  state.arbiter = Id128::draw(env.random());
+  Status done = co_await write_arbiter_state(env, path, std::move(state), false);
+  if (done) log_info("made {}: a new arbiter, which knows no volume", path);
+  co_return done;
+}
+
+std::string what_helps(const std::string& path, const Error& error) {
+  const std::string aside = fmt::format(
+      "put it aside, start without it (a new one is made), and let the nodes that know the record bring it back: "
+      "`resilver volume status` tells how; mv {} {}.old",
+      path, path);
+  switch (error.code) {
+    case Errc::unsupported:
+      return error.what + "; bring the volume over: resilver volume upgrade --config FILE --state " + path;
+    case Errc::not_found: return "holds no arbiter's state (zeroed, or another file); " + aside;
+    case Errc::corrupt: return error.what + "; " + aside;
+    case Errc::invalid_argument: return error.what + "; " + aside;
+    default: return error.what;
+  }
+}
+
 Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::string state_path, std::string address) {
   auto listener = co_await listen_patiently(env, address);
   if (!listener) co_return std::unexpected(listener.error());
-  if (access(state_path.c_str(), F_OK) != 0) {
-    Status made = uring::create_image(state_path, replica::kArbiterStateBytes, uring::Allocation::zeroed);
-    if (!made) co_return made;
+  if (access(state_path.c_str(), F_OK) != 0 && errno == ENOENT) {
+    if (Status made = co_await make_state(env, state_path); !made) co_return made;
   }
   auto state = co_await env.open_disk(state_path, env.scheduler().now() + kLockTimeout);
   if (!state) co_return std::unexpected(state.error());
@@ -42,10 +68,11 @@ Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::st
   Event stop(env.scheduler());
   TaskGroup tasks(env.scheduler());
   tasks.spawn(wait_for_signal(signal, stop));
-  Status served = co_await replica::serve_arbiter(env, **listener, **state, stop);
+  Status served = co_await replica::serve_arbiter(env, **listener, **state, stop,
+                                                  [](const std::string& what) { log_info("{}", what); });
   signal.close();
   co_await tasks.join();
-  if (!served) co_return fail(served.error().code, state_path + ": " + served.error().what);
+  if (!served) co_return fail(served.error().code, state_path + ": " + what_helps(state_path, served.error()));
   co_return Status{};
 }
 
@@ -58,7 +85,7 @@ int fail_with(int code, const std::string& text) {
 
 int arbiter_main(int argc, char** argv) {
   po::options_description options("Options");
-  options.add_options()("state", po::value<std::string>()->value_name("FILE"), "its durable record; made if missing")(
+  options.add_options()("state", po::value<std::string>()->value_name("FILE"), "its durable state; made if missing")(
       "listen", po::value<std::string>()->value_name("ADDRESS"), "loopback address; port 0: any free one")("help",
                                                                                                            "this text");
   po::variables_map values;
@@ -76,6 +103,7 @@ int arbiter_main(int argc, char** argv) {
     return fail_with(2, "expected --state FILE and --listen ADDRESS");
   }
   const std::string path = values["state"].as<std::string>();
+  set_log_name("arbiter");
   uring::RealOptions real;
   real.arena_bytes = kArenaBytes;
   auto env = uring::RealEnv::create(real);

@@ -117,7 +117,6 @@ int contender_node_main(int argc, char** argv) {
 
   uring::RealOptions real;
   real.arena_bytes = kArenaBytes;
-  real.seed = config->seed;
   auto env = uring::RealEnv::create(real);
   if (!env) return fail_with(1, to_string(env.error()));
   auto signal = uring::StopSignal::create((*env)->ring());

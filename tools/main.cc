@@ -15,6 +15,7 @@
 #include "tools/list.h"
 #include "tools/map.h"
 #include "tools/node.h"
+#include "tools/output.h"
 #include "tools/run.h"
 #include "tools/show.h"
 #include "tools/volume.h"
@@ -96,4 +97,7 @@ int main_(int argc, char** argv) {
 }  // namespace
 }  // namespace resilver::tools
 
-int main(int argc, char** argv) { return resilver::tools::main_(argc, argv); }
+int main(int argc, char** argv) {
+  resilver::tools::prepare_standard_streams();
+  return resilver::tools::code_after_output(resilver::tools::main_(argc, argv));
+}

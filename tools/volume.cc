@@ -19,7 +19,7 @@ struct Verb {
   std::string_view meaning;
 };
 
-constexpr std::array<Verb, 9> kVerbs = {{
+constexpr std::array<Verb, 14> kVerbs = {{
     {"create", volume_create_main, "make the nodes' images and format their metadata"},
     {"status", volume_status_main, "the state of the volume and of every node"},
     {"attach", volume_attach_main, "be the volume's client: import, export, or load it and judge every answer"},
@@ -29,6 +29,11 @@ constexpr std::array<Verb, 9> kVerbs = {{
     {"verify", volume_verify_main, "compare the copies while they are used"},
     {"resync", volume_resync_main, "bring a node's copy up to date from the primary"},
     {"resolve", volume_resolve_main, "end a split brain: discard one side"},
+    {"recover", volume_recover_main, "go on from the newest copy, where the arbiter's record is lost or old"},
+    {"grow", volume_grow_main, "make the volume larger, offline"},
+    {"adopt", volume_adopt_main, "a copy's disk was put into another node, offline"},
+    {"reid", volume_reid_main, "make a volume of its own out of a cloned cluster, offline"},
+    {"upgrade", volume_upgrade_main, "bring a volume over that an older resilver made, offline"},
 }};
 
 void print_help() {

@@ -15,5 +15,10 @@ int volume_ack_main(int argc, char** argv);
 int volume_verify_main(int argc, char** argv);
 int volume_resync_main(int argc, char** argv);
 int volume_resolve_main(int argc, char** argv);
+int volume_recover_main(int argc, char** argv);
+int volume_upgrade_main(int argc, char** argv);
+int volume_reid_main(int argc, char** argv);
+int volume_adopt_main(int argc, char** argv);
+int volume_grow_main(int argc, char** argv);
 
 }  // namespace resilver::tools

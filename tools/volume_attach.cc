@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 
 #include "base/units.h"
+#include "service/diagnosis.h"
 #include "tools/array_copier.h"
 #include "tools/volume.h"
 #include "tools/volume_load.h"
@@ -33,7 +33,8 @@ constexpr CommandSpec kSpec = {
     "volume attach",
     "Usage: resilver volume attach --config FILE --import|--export FILE [--offset SIZE] [--length SIZE]\n"
     "       resilver volume attach --config FILE --load TIME [--rate-iops N] [--yes-destroy-data] [--json]\n\n"
-    "Becomes the volume's one client (an older one is ended: 'fenced') and follows it through failovers.\n"
+    "--import and --load become the volume's one client (an older one is ended: 'fenced') and follow it\n"
+    "through failovers; --export reads beside whoever that is.\n"
     "--load uses the first 64 MiB and the last 1 MiB; cut links and kill nodes meanwhile: it tells outages,\n"
     "and at the end whether an acknowledged write was lost or a read wrong.",
     kOptions,
@@ -82,26 +83,27 @@ Result<Plan> read_plan(const CommandLine& line) {
   return plan;
 }
 
-// A later attachment has a higher number, whoever makes it.
-std::uint64_t attachment_number() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000;
-}
-
-// Waits, at most op_timeout, until a node says that it serves, so that a signal can end the waiting. Nodes that answer no
-// questions at all may serve all the same: then it is tried.
-Task<Result<VolumeView>> wait_served(VolumeSession& session) {
-  const Nanos deadline = session.scheduler().now() + session.config().op_timeout;
+// Waits, at most op_timeout, until a node says that it serves what is wanted, so that a signal can end the waiting; why
+// it waits is said when it lasts. Nodes that answer no questions at all may serve all the same: then it is tried.
+Task<Result<VolumeView>> wait_served(VolumeSession& session, bool writes) {
+  const Nanos begun = session.scheduler().now(), deadline = begun + session.config().op_timeout;
+  bool told = false;
   for (;;) {
-    VolumeView view = view_of(co_await session.statuses());
+    VolumeView view = co_await session.view();
     if (session.interrupted()) co_return fail(Errc::cancelled, "interrupted");
-    if (!view.authority || (view.has_primary() && view.word()->serving)) co_return view;
-    if (session.scheduler().now() >= deadline) {
-      co_return fail(Errc::unavailable, fmt::format("no node serves the volume; see resilver volume status --config {}",
-                                                    session.config().file));
+    const bool serves = view.has_primary() && (writes ? view.word()->writable : view.word()->serving);
+    if (!view.authority || serves) co_return view;
+    const std::vector<service::Told> reasons = service::diagnose(session.config(), view);
+    const std::string why = reasons.empty() ? std::string("see resilver volume status --config ") + session.config().file
+                                            : reasons.front().text + "; " + service::to_do(reasons.front());
+    const char* what = view.has_primary() ? "writes wait" : "no node serves the volume";
+    const Nanos now = session.scheduler().now();
+    if (now >= deadline) co_return fail(Errc::unavailable, fmt::format("{}: {}", what, why));
+    if (!told && now > begun + kSecond) {
+      told = true;
+      fmt::print(stderr, "resilver volume attach: {}: {}\n", what, why);
     }
-    co_await session.stirred().wait_until(session.scheduler().now() + kPoll);
+    co_await session.stirred().wait_until(now + kPoll);
   }
 }
 
@@ -162,18 +164,19 @@ Status open_file(const service::VolumeConfig& config, const Plan& plan, Descript
 Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
   Descriptor file;
   if (Status opened = open_file(session.config(), plan, file); !opened) co_return std::unexpected(opened.error());
-  const auto view = co_await wait_served(session);
+  const bool reads_only = plan.purpose == Purpose::export_;
+  const auto view = co_await wait_served(session, !reads_only);
   if (!view) co_return std::unexpected(view.error());
   const replica::AckMode ack = view->has_primary() ? view->word()->ack : session.config().ack;
-  const std::uint64_t number = attachment_number();
-  VolumeLoad load(session, plan.load, number, ack);
-  replica::ClientConfig config = service::client_config(session.config(), number);
+  VolumeLoad load(session, plan.load, uring::fresh_seed() >> 1, ack);
+  replica::ClientConfig config = service::client_config(session.config());
+  config.read_only = reads_only;
   config.on_reign = [&load] { load.note_reign(); };
   auto& env = session.env();
   auto attached = co_await replica::Client::attach(env.scheduler(), env.buffers(), env.network(), std::move(config));
   if (!attached) {
     co_return fail(attached.error().code, attached.error().code == Errc::fenced
-                                              ? "a newer attachment has the volume (is this machine's clock behind?)"
+                                              ? "another client has attached meanwhile, and has the volume now"
                                               : attached.error().what);
   }
   bool ended = false;

@@ -1,10 +1,7 @@
 #include "tools/volume_command.h"
 
 #include <fmt/format.h>
-#include <sys/random.h>
-
 #include <cstdio>
-#include <ctime>
 
 namespace resilver::tools {
 namespace {
@@ -30,13 +27,18 @@ Task<void> keep_status(VolumeSession& session, replica::NodeId id, Result<servic
 
 }  // namespace
 
-std::optional<service::VolumeConfig> read_config(const CommandLine& line, int& code) {
+std::optional<service::VolumeConfig> read_config(const CommandLine& line, int& code, NeedsId id) {
   if (!line.has("config")) {
     code = refuse_usage(line.command, "expected --config FILE");
     return std::nullopt;
   }
   auto config = service::load_volume(line.text("config"));
-  if (config) return std::move(*config);
+  if (config && (id == NeedsId::no || !config->id.none())) return std::move(*config);
+  if (config) {
+    fmt::print(stderr, "{}\n", service::missing_id(*config));
+    code = kBadUsage;
+    return std::nullopt;
+  }
   for (const auto& diagnostic : config.error()) fmt::print(stderr, "{}\n", scenario::to_string(diagnostic));
   code = kBadUsage;
   return std::nullopt;
@@ -45,9 +47,6 @@ std::optional<service::VolumeConfig> read_config(const CommandLine& line, int& c
 int run_real(const std::string& command, std::size_t arena_bytes, const RealWork& work) {
   uring::RealOptions options;
   options.arena_bytes = arena_bytes;
-  if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) {
-    options.seed = static_cast<std::uint64_t>(std::time(nullptr));
-  }
   auto env = uring::RealEnv::create(options);
   if (!env) return refuse(command, env.error());
   auto signal = uring::StopSignal::create((*env)->ring());
@@ -96,6 +95,13 @@ Task<std::vector<Result<service::NodeStatus>>> VolumeSession::statuses() {
   co_return all;
 }
 
+Task<VolumeView> VolumeSession::view() {
+  VolumeView view = view_of(co_await statuses());
+  if (config_.arbiter.empty() || view.has_primary() || interrupted_) co_return view;
+  view.arbiter = (co_await env_.network().connect(config_.arbiter, scheduler().now() + kAskTimeout)).has_value();
+  co_return view;
+}
+
 Task<void> VolumeSession::watch_signal() {
   if (co_await signal_.wait() == 0) co_return;
   interrupted_ = true;
@@ -119,37 +125,27 @@ int run_volume(const std::string& command, const service::VolumeConfig& config, 
   });
 }
 
+Result<std::vector<replica::NodeId>> nodes_of(const CommandLine& line, const service::VolumeConfig& config) {
+  std::vector<replica::NodeId> nodes;
+  if (line.has("node")) {
+    for (const std::string& name : line.options.at("node")) {
+      const auto id = node_named(config, name);
+      if (!id) return std::unexpected(id.error());
+      nodes.push_back(*id);
+    }
+  } else if (config.self) {
+    nodes.push_back(*config.self);
+  } else {
+    for (replica::NodeId id = 0; id < config.nodes.size(); ++id) nodes.push_back(id);
+  }
+  return nodes;
+}
+
 Result<replica::NodeId> node_named(const service::VolumeConfig& config, const std::string& name) {
   const auto id = service::find_node(config, name);
   if (id) return *id;
   return fail(Errc::bad_input,
               fmt::format("no node '{}' in {}: expected {}", name, config.file, service::node_names(config)));
-}
-
-std::string name_of(const service::VolumeConfig& config, replica::NodeId id) {
-  return id < config.nodes.size() ? config.nodes[id].name : "?";
-}
-
-const replica::PeerStatus* VolumeView::peer(replica::NodeId id) const {
-  if (word() == nullptr) return nullptr;
-  for (const replica::PeerStatus& peer : word()->peers) {
-    if (peer.id == id) return &peer;
-  }
-  return nullptr;
-}
-
-VolumeView view_of(std::vector<Result<service::NodeStatus>> nodes) {
-  VolumeView view{std::move(nodes), {}};
-  const auto rank = [](const replica::ReplicaStatus& status) {
-    const int role = status.role == replica::Role::primary ? (status.serving ? 2 : 1) : 0;
-    return std::pair(role, status.epoch);
-  };
-  for (replica::NodeId id = 0; id < view.nodes.size(); ++id) {
-    if (!view.nodes[id]) continue;
-    const bool first = !view.authority;
-    if (first || rank(view.nodes[id]->replica) > rank(view.nodes[*view.authority]->replica)) view.authority = id;
-  }
-  return view;
 }
 
 }  // namespace resilver::tools

@@ -10,13 +10,19 @@
 #include "async/task_group.h"
 #include "service/config.h"
 #include "service/control.h"
+#include "service/view.h"
 #include "tools/array_command.h"
 #include "uring/real_env.h"
 
 namespace resilver::tools {
 
+using service::name_of;
+using service::view_of;
+using service::VolumeView;
+
 // Reads the file that --config names. Nothing, after lines on standard error, if it makes no sense: `code` is the exit code.
-std::optional<service::VolumeConfig> read_config(const CommandLine& line, int& code);
+enum class NeedsId : std::uint8_t { yes, no };
+std::optional<service::VolumeConfig> read_config(const CommandLine& line, int& code, NeedsId id = NeedsId::yes);
 
 // Runs `work` on a ring of its own; gives the exit code that it gives, or prints the line of its error.
 using RealWork = std::function<Task<Result<int>>(uring::RealEnv&, uring::StopSignal&)>;
@@ -44,6 +50,8 @@ class VolumeSession {
   // The state of one node, or why there is none; of all nodes, asked at the same time, kAskTimeout each.
   Task<Result<service::NodeStatus>> status(replica::NodeId node);
   Task<std::vector<Result<service::NodeStatus>>> statuses();
+  // ... as one view, with whether the arbiter answers where no primary can tell.
+  Task<VolumeView> view();
 
   static constexpr Nanos kAskTimeout = kSecond;
 
@@ -64,22 +72,8 @@ using VolumeWork = std::function<Task<Result<int>>(VolumeSession&)>;
 int run_volume(const std::string& command, const service::VolumeConfig& config, const VolumeWork& work,
                std::size_t arena_bytes = kAskArena);
 
+// Those that --node names, or the one that this machine is, or all. Errors: bad_input.
+Result<std::vector<replica::NodeId>> nodes_of(const CommandLine& line, const service::VolumeConfig& config);
 // The id of the node that the user named. Errors: bad_input.
 Result<replica::NodeId> node_named(const service::VolumeConfig& config, const std::string& name);
-// "B"; "?" for an id that no node has.
-std::string name_of(const service::VolumeConfig& config, replica::NodeId id);
-
-// The state of the volume, as the nodes that answered see it.
-struct VolumeView {
-  std::vector<Result<service::NodeStatus>> nodes;  // by id
-  // Whose word counts: the primary that serves, else another primary, else the highest epoch. Nothing: nobody answered.
-  std::optional<replica::NodeId> authority;
-
-  const replica::ReplicaStatus* word() const { return authority ? &nodes[*authority]->replica : nullptr; }
-  bool has_primary() const { return word() != nullptr && word()->role == replica::Role::primary; }
-  // What the authority says of a peer; null: nothing.
-  const replica::PeerStatus* peer(replica::NodeId id) const;
-};
-VolumeView view_of(std::vector<Result<service::NodeStatus>> nodes);
-
 }  // namespace resilver::tools

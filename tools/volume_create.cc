@@ -4,12 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include "base/units.h"
-#include "replica/metadata.h"
+#include "service/device_words.h"
+#include "service/volume_file.h"
 #include "tools/array_signature.h"
 #include "tools/volume.h"
 #include "tools/volume_command.h"
@@ -27,9 +29,11 @@ constexpr OptionSpec kOptions[] = {
 constexpr CommandSpec kSpec = {
     "volume create",
     "Usage: resilver volume create --config FILE [--node NAME...] [--force]\n\n"
-    "Makes the images that are missing (sparse) and formats the replica's metadata at the end of each\n"
-    "node's device. What first_primary's device holds becomes the volume; the other copies are made\n"
-    "from it once the nodes run. All is checked before anything is changed.",
+    "Makes the images that are missing (sparse), formats the replica's metadata behind the volume on each\n"
+    "node's device, and writes the new volume's id into FILE, which then goes to the other machines. What\n"
+    "first_primary's device holds becomes the volume; the other copies are made from it once the nodes\n"
+    "run. --node makes one copy of the volume that there is anew, on a new disk: the others bring it up to\n"
+    "date. All is checked before anything is changed.",
     kOptions,
     "Examples:\n"
     "  resilver volume create --config web.toml\n"
@@ -37,9 +41,10 @@ constexpr CommandSpec kSpec = {
     "Exit: 0 made, 1 refused (nothing was changed), 2 bad usage or configuration.\n"};
 
 struct Plan {
-  const service::VolumeConfig& config;
+  service::VolumeConfig config;  // from when the checks are done, with the id that the copies get
   std::vector<replica::NodeId> nodes;
   bool force = false;
+  bool new_volume = false;  // else copies of one that there is
 };
 
 bool to_be_made(const service::NodeEntry& node) {
@@ -68,14 +73,9 @@ Task<Result<std::optional<std::string>>> what_array_holds(uring::RealEnv& env, r
 // What is on the device that somebody may still want; empty: nothing.
 Task<Result<std::string>> what_would_be_lost(uring::RealEnv& env, const service::VolumeConfig& config,
                                              NodeStorage& storage, const service::NodeEntry& node) {
-  BlockDevice& device = storage.device();
-  replica::MetadataStore metadata(env.scheduler(), env.buffers(), device,
-                                  device.size_bytes() - replica::Replica::metadata_bytes());
-  const Status loaded = co_await metadata.load();
-  if (loaded && metadata.now().volume == config.id) co_return fmt::format("a copy of volume '{}'", config.name);
-  if (loaded) co_return "a copy of another volume";
-  if (loaded.error().code == Errc::corrupt) co_return "a copy of a volume with damaged metadata";
-  if (loaded.error().code != Errc::bad_input) co_return std::unexpected(loaded.error());
+  const auto held = co_await replica::look_at(env, storage.device(), config.size_bytes);
+  if (!held) co_return std::unexpected(held.error());
+  if (held->kind != replica::Held::Kind::nothing) co_return service::held_words(config, *held);
   raid::Array* array = storage.storage().array;
   const auto holds = array != nullptr ? co_await what_array_holds(env, *array) : what_it_holds(node.device);
   if (!holds) co_return std::unexpected(holds.error());
@@ -88,16 +88,21 @@ Task<Status> check_node(uring::RealEnv& env, uring::StopSignal& signal, const Pl
   if (to_be_made(node)) co_return Status{};
   NodeStorage storage(env, signal, "volume create");
   Status good = co_await storage.open(node, true);
-  if (good && storage.device().size_bytes() < service::device_bytes(plan.config)) {
-    good = fail(Errc::bad_input, fmt::format("{}: {} bytes; the volume and its metadata need {}", storage_label(node),
-                                             storage.device().size_bytes(), service::device_bytes(plan.config)));
+  if (good && storage.device().size_bytes() < service::least_device_bytes(plan.config)) {
+    good =
+        fail(Errc::bad_input,
+             fmt::format("{}: {} bytes; the volume and its metadata need {}: give it a larger device, or put this one "
+                         "aside (an image that is not there is made: mv {} {}.old)",
+                         storage_label(node), storage.device().size_bytes(), service::least_device_bytes(plan.config),
+                         storage_label(node), storage_label(node)));
   }
   if (good && !plan.force) {
     const auto lost = co_await what_would_be_lost(env, plan.config, storage, node);
     if (!lost) {
       good = std::unexpected(lost.error());
     } else if (!lost->empty()) {
-      good = fail(Errc::exists, fmt::format("{}: holds {} (--force formats it anew)", storage_label(node), *lost));
+      good = fail(Errc::exists, fmt::format("{}: holds {}, which would be given up (--force formats it anew)",
+                                            storage_label(node), *lost));
     }
   }
   const Status closed = co_await storage.close();
@@ -110,12 +115,19 @@ Task<Status> format_node(uring::RealEnv& env, uring::StopSignal& signal, const P
   if (made) {
     const std::uint64_t bytes = service::device_bytes(plan.config);
     if (Status image = uring::create_image(node.device, bytes, uring::Allocation::sparse); !image) co_return image;
+    // A file system that is full later must not keep a copy from telling so.
+    Status room = uring::reserve(node.device, plan.config.size_bytes, bytes - plan.config.size_bytes);
+    if (!room) {
+      unlink(node.device.c_str());
+      co_return room;
+    }
   }
   NodeStorage storage(env, signal, "volume create");
   Status done = co_await storage.open(node, false);
   if (done) {
     auto formatted =
-        co_await replica::Replica::open(env, service::replica_config(plan.config, id), storage.device(), true);
+        co_await replica::Replica::open(env, service::replica_config(plan.config, id), storage.device(),
+                                        plan.new_volume ? replica::Start::new_volume : replica::Start::new_copy);
     if (!formatted) done = fail(formatted.error().code, storage_label(node) + ": " + formatted.error().what);
   }
   const Status closed = co_await storage.close();
@@ -127,23 +139,29 @@ Task<Status> format_node(uring::RealEnv& env, uring::StopSignal& signal, const P
 
 void print_next(const Plan& plan) {
   const service::VolumeConfig& config = plan.config;
-  fmt::print("volume '{}' of {}; now start", config.name, format_size(config.size_bytes));
-  if (!config.arbiter.empty()) fmt::print(" the arbiter and");
+  fmt::print("volume '{}' of {}, id {}; now start", config.name, format_size(config.size_bytes), to_string(config.id));
+  const bool arbiter = !config.arbiter.empty() && plan.new_volume;
+  if (arbiter) fmt::print(" the arbiter and");
   fmt::print(" the node{}:\n", plan.nodes.size() == 1 ? "" : "s");
-  if (!config.arbiter.empty()) {
-    fmt::print("  resilver arbiter --state {}.arbiter --listen {}\n", config.name, config.arbiter);
-  }
-  if (!config.arbiter.empty() && plan.force && plan.nodes.size() == config.nodes.size()) {
-    fmt::print("  (with a new state file: a record of the volume that was here names copies that are gone)\n");
+  if (arbiter) {
+    fmt::print("  resilver arbiter --state {}.arbiter --listen {}     (a state file of its own: each volume has one)\n",
+               config.name, config.arbiter);
   }
   for (const replica::NodeId id : plan.nodes) {
     fmt::print("  resilver node --config {} --name {}\n", config.file, config.nodes[id].name);
   }
 }
 
-Task<Result<int>> create(uring::RealEnv& env, uring::StopSignal& signal, const Plan& plan) {
+Task<Result<int>> create(uring::RealEnv& env, uring::StopSignal& signal, Plan& plan) {
   for (const replica::NodeId id : plan.nodes) {
     if (Status good = co_await check_node(env, signal, plan, id); !good) co_return std::unexpected(good.error());
+  }
+  // The id is in the file before any copy has it: what is interrupted here is made anew by another create.
+  if (plan.new_volume) {
+    plan.config.id = Id128::draw(env.random());
+    const std::string id_text = fmt::format("\"{}\"", to_string(plan.config.id));
+    if (Status set = service::set_in_volume(plan.config.file, {{"id", id_text}}); !set)
+      co_return std::unexpected(set.error());
   }
   for (const replica::NodeId id : plan.nodes) {
     if (Status done = co_await format_node(env, signal, plan, id); !done) co_return std::unexpected(done.error());
@@ -152,21 +170,14 @@ Task<Result<int>> create(uring::RealEnv& env, uring::StopSignal& signal, const P
   co_return kDone;
 }
 
-// Those named, or the one that this machine is, or all.
-Result<std::vector<replica::NodeId>> choose_nodes(const CommandLine& line, const service::VolumeConfig& config) {
-  std::vector<replica::NodeId> nodes;
-  if (line.has("node")) {
-    for (const std::string& name : line.options.at("node")) {
-      const auto id = node_named(config, name);
-      if (!id) return std::unexpected(id.error());
-      nodes.push_back(*id);
-    }
-  } else if (config.self) {
-    nodes.push_back(*config.self);
-  } else {
-    for (replica::NodeId id = 0; id < config.nodes.size(); ++id) nodes.push_back(id);
-  }
-  return nodes;
+// A volume is new where all copies are made, or it has no id; else copies of the one that there is, but for a first
+// primary's machine that is forced.
+bool is_new_volume(const CommandLine& line, const service::VolumeConfig& config,
+                   const std::vector<replica::NodeId>& nodes) {
+  const bool whole = nodes.size() == config.nodes.size();
+  if (config.id.none() || (whole && nodes.size() > 1)) return true;
+  const bool with_first = std::ranges::find(nodes, config.first_primary) != nodes.end();
+  return !line.has("node") && with_first && (whole || line.has("force"));
 }
 
 }  // namespace
@@ -175,11 +186,18 @@ int volume_create_main(int argc, char** argv) {
   int code = kDone;
   const auto line = read_command_line(argc, argv, kSpec, code);
   if (!line) return code;
-  const auto config = read_config(*line, code);
+  const auto config = read_config(*line, code, NeedsId::no);
   if (!config) return code;
-  const auto nodes = choose_nodes(*line, *config);
+  const auto nodes = nodes_of(*line, *config);
   if (!nodes) return refuse_usage(line->command, nodes.error().what);
-  const Plan plan{*config, *nodes, line->has("force")};
+  const bool new_volume = is_new_volume(*line, *config, *nodes);
+  if (new_volume && std::ranges::find(*nodes, config->first_primary) == nodes->end()) {
+    return refuse(line->command,
+                  {Errc::bad_input, fmt::format("{}: the volume has no id yet: make {}'s copy first, then copy the "
+                                                "file, which has the id then",
+                                                config->file, config->nodes[config->first_primary].name)});
+  }
+  Plan plan{*config, *nodes, line->has("force"), new_volume};
   return run_real(line->command, kDataArena,
                   [&](uring::RealEnv& env, uring::StopSignal& signal) { return create(env, signal, plan); });
 }

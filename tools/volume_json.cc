@@ -41,8 +41,11 @@ Json array_json(const service::ArrayReport& array) {
 // What the node says of itself.
 void put_own(Json& json, const service::NodeStatus& status) {
   const replica::ReplicaStatus& own = status.replica;
-  json["serving"] = own.serving;
+  json["serving"] = own.writable;
+  json["readable"] = own.serving;
   json["epoch"] = own.epoch;
+  json["copy"] = to_string(own.copy);
+  json["mark"] = own.mark;
   json["inconsistent"] = own.inconsistent;
   json["device_failed"] = own.device_failed;
   json["lost_bytes"] = own.lost_bytes;
@@ -85,7 +88,17 @@ Json node_json(const service::VolumeConfig& config, const VolumeView& view, Node
 }  // namespace
 
 std::string status_json(const service::VolumeConfig& config, const VolumeView& view,
-                        const std::vector<std::string>& next) {
+                        const std::vector<service::Told>& reasons) {
+  std::vector<std::string> next;
+  Json list = Json::array();
+  for (const service::Told& told : reasons) {
+    next.push_back(service::to_do(told));
+    list.push_back({{"code", replica::reason_name(told.reason)},
+                    {"node", told.node},
+                    {"text", told.text},
+                    {"help", told.help},
+                    {"command", told.command}});
+  }
   const replica::ReplicaStatus* word = view.word();
   const bool primary = view.has_primary();
   Json json = {{"schema", kVolumeSchema},
@@ -94,10 +107,13 @@ std::string status_json(const service::VolumeConfig& config, const VolumeView& v
                {"ack", primary ? Json(replica::ack_mode_name(word->ack)) : Json()},
                {"epoch", word == nullptr ? 0 : word->epoch},
                {"primary", primary ? Json(config.nodes[*view.authority].name) : Json()},
-               {"serving", primary && word->serving},
+               {"id", to_string(config.id)},
+               {"serving", primary && word->writable},
+               {"readable", primary && word->serving},
                {"redundancy", primary ? word->redundancy : 0},
                {"nodes", Json::array()},
                {"in_sync", Json::array()},
+               {"reasons", list},
                {"next", next}};
   for (NodeId id = 0; id < view.nodes.size(); ++id) {
     json["nodes"].push_back(node_json(config, view, id));

@@ -117,7 +117,7 @@ Task<void> VolumeLoad::measure(replica::Client& client) {
   TaskGroup group(scheduler);
   group.spawn(driver_->run(start_, stop_));
   group.spawn(prober_->run(stop_));
-  while (!session_.interrupted() && scheduler.now() < start_ + plan_.length) {
+  while (!session_.interrupted() && !client.status().fenced && scheduler.now() < start_ + plan_.length) {
     co_await session_.stirred().wait_until(std::min(scheduler.now() + kLook, start_ + plan_.length));
     tell_changes(client.status());
   }
@@ -125,7 +125,9 @@ Task<void> VolumeLoad::measure(replica::Client& client) {
   stop_.set();
   co_await group.join();
   Event never(scheduler);
-  if (!session_.interrupted()) co_await driver_->read_back(never);
+  fenced_ = client.status().fenced;
+  if (!cut_short()) co_await driver_->read_back(never);
+  fenced_ = client.status().fenced;
 }
 
 // While it happens, for whoever pulls the cables.
@@ -136,7 +138,9 @@ void VolumeLoad::tell_changes(const replica::ClientStatus& now) {
              name_of(session_.config(), now.node));
 }
 
+// Once another client has the volume its writes are ours' successors: nothing can be said of ours.
 bool VolumeLoad::wrong() const {
+  if (fenced_) return false;
   const workload::OracleCounts& counts = oracle_->counts();
   return counts.lost_writes + counts.stale_reads + counts.corrupt_reads + counts.prefix_breaks +
              counts.unreadable_bytes !=
@@ -145,6 +149,11 @@ bool VolumeLoad::wrong() const {
 
 int VolumeLoad::report(const replica::Client& client) const {
   fmt::print("{}", plan_.json ? json(client) : text(client));
+  if (fenced_) {
+    fmt::print(stderr, "resilver volume attach: fenced after {}: another client has attached, and has the volume now\n",
+               format_duration(end_ - start_));
+    return kFailed;
+  }
   if (session_.interrupted()) return kInterrupted;
   return wrong() ? kFailed : kDone;
 }
@@ -155,7 +164,9 @@ std::string VolumeLoad::text(const replica::Client& client) const {
   const auto outages = prober_->outages(start_, end_);
   std::string text = fmt::format("{}: {} reads, {} writes in {}, {} failed{}\n", session_.config().name, stats_.reads,
                                  stats_.writes, format_duration(end_ - start_), driver_->errors(),
-                                 session_.interrupted() ? " (interrupted, not read back)" : "");
+                                 fenced_                  ? " (fenced by another client, not read back)"
+                                 : session_.interrupted() ? " (interrupted, not read back)"
+                                                          : "");
   text += fmt::format("latency: {}, {}\n", latency_text("reads", stats_.read_latency),
                       latency_text("writes", stats_.write_latency));
   text += fmt::format("failovers {}, requests sent again {}\n", status.failovers, status.resent);
@@ -165,6 +176,8 @@ std::string VolumeLoad::text(const replica::Client& client) const {
     text += fmt::format("  at {} for {}\n", format_duration(outage.begin - start_),
                         format_duration(outage.end - outage.begin));
   }
+  if (fenced_)
+    return text + "another client has the volume now: what was acknowledged is there until it overwrites it\n";
   return text + fmt::format(
                     "acknowledged writes lost {}, stale reads {}, corrupt reads {}, unreadable {}; unknown "
                     "writes {}\n",
@@ -185,6 +198,7 @@ std::string VolumeLoad::json(const replica::Client& client) const {
                      {"ack", replica::ack_mode_name(ack_)},
                      {"length_ns", end_ - start_},
                      {"interrupted", session_.interrupted()},
+                     {"fenced", fenced_},
                      {"reads", stats_.reads},
                      {"writes", stats_.writes},
                      {"failed", driver_->errors()},
@@ -197,12 +211,12 @@ std::string VolumeLoad::json(const replica::Client& client) const {
                      {"outage_ns", total.total},
                      {"outage_at_end", total.never_ended},
                      {"outages", outages},
-                     {"lost_writes", counts.lost_writes},
+                     {"lost_writes", fenced_ ? 0 : counts.lost_writes},
                      {"stale_reads", counts.stale_reads + counts.prefix_breaks},
                      {"corrupt_reads", counts.corrupt_reads},
                      {"unknown_writes", counts.unknown_writes},
                      {"failed_reads", counts.failed_reads},
-                     {"unreadable_bytes", counts.unreadable_bytes},
+                     {"unreadable_bytes", fenced_ ? 0 : counts.unreadable_bytes},
                      {"bytes_read_back", counts.bytes_read_back}};
   return json.dump(1) + "\n";
 }

@@ -43,6 +43,7 @@ class VolumeLoad {
   std::string text(const replica::Client& client) const;
   std::string json(const replica::Client& client) const;
   bool wrong() const;
+  bool cut_short() const { return session_.interrupted() || fenced_; }
 
   VolumeSession& session_;
   const LoadPlan plan_;
@@ -55,6 +56,7 @@ class VolumeLoad {
   workload::LoadStats stats_;
   Nanos start_ = 0;
   Nanos end_ = 0;
+  bool fenced_ = false;  // another client has the volume: what became of ours is not known, and nothing of it lost
   replica::NodeId told_ = replica::kNoNode;
 };
 

@@ -52,6 +52,7 @@ std::string state_of(const VolumeView& view, NodeId id) {
   if (!view.nodes[id]) return member ? "still counted as in sync" : "out of date";
   const replica::ReplicaStatus& own = view.nodes[id]->replica;
   if (own.device_failed) return "its device failed";
+  if (own.role == Role::primary && own.serving && !own.writable) return "serves reads; writes wait";
   if (own.role == Role::primary && own.serving)
     return id == *view.authority ? "serving, in sync" : "serving, on its own";
   if (own.role == Role::primary) return "not serving now";
@@ -94,6 +95,13 @@ std::vector<std::string> details(const service::VolumeConfig& config, const Volu
   return lines;
 }
 
+std::string redundancy_words(const replica::ReplicaStatus& word) {
+  if (!word.writable) return word.serving ? "writes wait" : "";
+  if (word.ack == replica::AckMode::async) return "a failure of the primary loses the newest writes";
+  const unsigned more = word.redundancy;
+  return fmt::format("survives {} more node failure{}", more == 0 ? "no" : std::to_string(more), more == 1 ? "" : "s");
+}
+
 std::string headline(const service::VolumeConfig& config, const VolumeView& view) {
   if (view.word() == nullptr)
     return fmt::format("{}  {}  nobody answers\n", config.name, format_size(config.size_bytes));
@@ -104,28 +112,19 @@ std::string headline(const service::VolumeConfig& config, const VolumeView& view
   line += fmt::format("  ack {}  epoch {}  primary {}{}  in sync {} of {}", replica::ack_mode_name(word.ack),
                       word.epoch, config.nodes[*view.authority].name, word.serving ? "" : " (not serving)",
                       word.in_sync.count(), config.nodes.size());
-  const unsigned more = word.redundancy;
-  return line + fmt::format("  survives {} more node failure{}\n", more == 0 ? "no" : std::to_string(more),
-                            more == 1 ? "" : "s");
+  const std::string words = redundancy_words(word);
+  return line + (words.empty() ? "" : "  " + words) + "\n";
 }
 
-void step_for_node(const service::VolumeConfig& config, const VolumeView& view, NodeId id,
-                   std::vector<std::string>& next) {
-  const std::string& name = config.nodes[id].name;
-  if (!view.nodes[id]) {
-    next.push_back(fmt::format("start {}: resilver node --config {} --name {}", name, config.file, name));
-    return;
+// Two that serve at once: somebody forced one, and they do not reach each other.
+std::vector<std::string> served_twice(const service::VolumeConfig& config, const VolumeView& view) {
+  std::vector<std::string> lines;
+  for (NodeId id = 0; id < view.nodes.size(); ++id) {
+    if (!view.nodes[id] || id == *view.authority || !view.nodes[id]->replica.serving) continue;
+    lines.push_back(fmt::format("{} and {} both serve: they do not reach each other; join them, then choose a side",
+                                config.nodes[id].name, config.nodes[*view.authority].name));
   }
-  const service::NodeStatus& status = *view.nodes[id];
-  if (status.array && status.array->failed) {
-    next.push_back(fmt::format("{}: its array failed; stop the node and see resilver status", name));
-  } else if (status.replica.device_failed) {
-    next.push_back(fmt::format(
-        "{}: stop the node, replace its device, resilver volume create --config {} --node {} --force, start it again",
-        name, config.file, name));
-  } else if (status.array && !status.array->redundancy_full && status.array->recovery.empty()) {
-    next.push_back(fmt::format("{}: its array lacks a disk; stop the node, resilver add, start it again", name));
-  }
+  return lines;
 }
 
 }  // namespace
@@ -135,46 +134,19 @@ NodeWords node_words(const service::VolumeConfig&, const VolumeView& view, NodeI
   return {role, state_of(view, id)};
 }
 
-std::vector<std::string> next_steps(const service::VolumeConfig& config, const VolumeView& view, bool arbiter_answers) {
-  std::vector<std::string> next;
-  if (!arbiter_answers) {
-    next.push_back(fmt::format("start the arbiter: resilver arbiter --state FILE --listen {}", config.arbiter));
-  }
-  const bool all_new = std::ranges::all_of(
-      view.nodes, [](const auto& node) { return node && node->replica.epoch == 0 && !node->replica.serving; });
-  if (arbiter_answers && all_new && !config.arbiter.empty()) {
-    next.push_back(
-        "all copies are new: if this stays so, the arbiter's record is of an earlier volume; start it with a "
-        "new --state file");
-  }
-  for (NodeId id = 0; id < view.nodes.size(); ++id) {
-    step_for_node(config, view, id, next);
-    if (view.has_primary() && id != *view.authority && is_diverged(view, id)) {
-      next.push_back(fmt::format("choose whose writes to give up: resilver volume resolve --config {} --discard {}|{}",
-                                 config.file, config.nodes[id].name, config.nodes[*view.authority].name));
-    }
-  }
-  for (NodeId id = 0; id < view.nodes.size(); ++id) {
-    if (!view.nodes[id] || id == *view.authority || !view.nodes[id]->replica.serving) continue;
-    next.push_back(fmt::format("{} and {} both serve: they do not reach each other; join them, then choose a side",
-                               config.nodes[id].name, config.nodes[*view.authority].name));
-  }
-  if (view.has_primary() && view.word()->in_sync.count() < config.min_in_sync) {
-    next.push_back(fmt::format("writes wait: {} of at least {} copies are in sync", view.word()->in_sync.count(),
-                               config.min_in_sync));
-  }
-  return next;
-}
-
 std::string status_text(const service::VolumeConfig& config, const VolumeView& view,
-                        const std::vector<std::string>& next) {
+                        const std::vector<service::Told>& reasons) {
   std::string text = headline(config, view);
   for (NodeId id = 0; id < view.nodes.size(); ++id) {
     const NodeWords words = node_words(config, view, id);
     text += fmt::format("  {:<8} {:<12} {}\n", config.nodes[id].name, words.role, words.state);
     for (const std::string& line : details(config, view, id)) text += fmt::format("  {:<8} {:<12} {}\n", "", "", line);
   }
-  for (const std::string& step : next) text += "to do: " + step + "\n";
+  for (const std::string& line : served_twice(config, view)) text += "to do: " + line + "\n";
+  for (const service::Told& told : reasons) {
+    text += fmt::format("{}: {}\n", replica::reason_name(told.reason), told.text);
+    text += fmt::format("  to do: {}\n", service::to_do(told));
+  }
   return text;
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "service/diagnosis.h"
 #include "tools/volume_command.h"
 
 namespace resilver::tools {
@@ -17,12 +18,9 @@ struct NodeWords {
 };
 NodeWords node_words(const service::VolumeConfig& config, const VolumeView& view, replica::NodeId id);
 
-// What the operator should do, one line each; empty: nothing.
-std::vector<std::string> next_steps(const service::VolumeConfig& config, const VolumeView& view, bool arbiter_answers);
-
 std::string status_text(const service::VolumeConfig& config, const VolumeView& view,
-                        const std::vector<std::string>& next);
+                        const std::vector<service::Told>& reasons);
 std::string status_json(const service::VolumeConfig& config, const VolumeView& view,
-                        const std::vector<std::string>& next);
+                        const std::vector<service::Told>& reasons);
 
 }  // namespace resilver::tools

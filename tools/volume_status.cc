@@ -28,18 +28,13 @@ constexpr CommandSpec kSpec = {
     "Exit: 0 somebody answered, also when degraded; 1 nobody did, 2 bad usage or configuration.\n"};
 
 Task<Result<int>> show_status(VolumeSession& session, bool json) {
-  const VolumeView view = view_of(co_await session.statuses());
+  const VolumeView view = co_await session.view();
   if (session.interrupted()) co_return fail(Errc::cancelled, "interrupted");
-  bool arbiter = true;
-  if (!session.config().arbiter.empty() && !view.has_primary()) {
-    const Nanos deadline = session.scheduler().now() + VolumeSession::kAskTimeout;
-    arbiter = (co_await session.env().network().connect(session.config().arbiter, deadline)).has_value();
-  }
-  const std::vector<std::string> next = next_steps(session.config(), view, arbiter);
+  const std::vector<service::Told> reasons = service::diagnose(session.config(), view);
   if (json) {
-    fmt::print("{}\n", status_json(session.config(), view, next));
+    fmt::print("{}\n", status_json(session.config(), view, reasons));
   } else {
-    fmt::print("{}", status_text(session.config(), view, next));
+    fmt::print("{}", status_text(session.config(), view, reasons));
   }
   co_return view.authority ? kDone : kFailed;
 }

@@ -21,7 +21,9 @@ LogLevel log_level() noexcept;
 void set_log_name(std::string name);
 
 // Writes the line with one write(2), so that lines of several processes do not mix; control characters, which may come
-// from a peer or a file, become '?'. A line that cannot be written is lost silently.
+// from a peer or a file, become '?'. Never waits: a line that the reader has no room for (a terminal that is held, a
+// pipe that nobody empties) is dropped, and how many were is told with the next one; where it cannot be written at all,
+// it is lost silently.
 void log_line(std::string_view text) noexcept;
 
 template <typename... Args>

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "async/task_group.h"
-#include "base/crc32c.h"
 #include "base/endian.h"
-#include "replica/metadata.h"
+#include "replica/codec.h"
+#include "replica/old_format.h"
 #include "replica/session.h"
 
 namespace resilver::replica {
@@ -17,7 +17,24 @@ namespace resilver::replica {
 ArbiterClient::ArbiterClient(Env& env, std::string address)
     : env_(env), address_(std::move(address)), busy_(env.scheduler()) {}
 
-Task<Result<ArbiterAnswer>> ArbiterClient::call(Message request, std::uint64_t id, Nanos deadline) {
+void ArbiterClient::heard_of(const ArbiterKey& key) {
+  if (key == ArbiterKey{} || std::ranges::find(seen_, key) != seen_.end()) return;
+  seen_.push_back(key);
+  reopen_ = true;  // who answers there now?
+}
+
+// One that was there before another one is not the arbiter any more, whatever it says.
+bool ArbiterClient::is_the_one(const ArbiterKey& key) {
+  constexpr std::size_t kMost = 64;
+  if (key == this->key()) return true;
+  if (std::ranges::find(seen_, key) != seen_.end()) return false;
+  if (seen_.size() >= kMost) seen_.erase(seen_.begin());
+  seen_.push_back(key);
+  return true;
+}
+
+Task<Result<ArbiterAnswer>> ArbiterClient::converse(Message request, std::uint64_t id, Nanos deadline) {
+  if (std::exchange(reopen_, false)) connection_.reset();
   if (connection_ == nullptr) {
     auto opened = co_await env_.network().connect(address_, deadline);
     if (!opened) co_return std::unexpected(opened.error());
@@ -29,9 +46,16 @@ Task<Result<ArbiterAnswer>> ArbiterClient::call(Message request, std::uint64_t i
   if (!answer) co_return std::unexpected(answer.error());
   Result<Decoded> decoded = decode(answer->head);
   if (!decoded) co_return std::unexpected(decoded.error());
-  const auto* body = std::get_if<ArbiterAnswer>(&decoded->body);
+  auto* body = std::get_if<ArbiterAnswer>(&decoded->body);
   if (body == nullptr || body->id != id) co_return fail(Errc::corrupt, "the arbiter answered something else");
-  co_return *body;
+  if (!is_the_one(body->key)) co_return fail(Errc::busy, "two arbiters answer in turn");
+  co_return std::move(*body);
+}
+
+Task<Result<ArbiterAnswer>> ArbiterClient::call(Message request, std::uint64_t id, Nanos deadline) {
+  Result<ArbiterAnswer> answer = co_await converse(std::move(request), id, deadline);
+  if (!answer) connection_.reset();
+  co_return answer;
 }
 
 Task<Result<VersionedRecord>> ArbiterClient::get(Nanos deadline) {
@@ -39,70 +63,142 @@ Task<Result<VersionedRecord>> ArbiterClient::get(Nanos deadline) {
   SemaphoreGuard guard(busy_);
   const std::uint64_t id = next_id_++;
   auto answer = co_await call(encode(0, ArbiterGet{id}), id, deadline);
-  if (!answer) {
-    connection_.reset();
-    co_return std::unexpected(answer.error());
-  }
-  co_return VersionedRecord{answer->version, answer->record};
+  if (!answer) co_return std::unexpected(answer.error());
+  co_return VersionedRecord{answer->key, answer->version, std::move(answer->record)};
 }
 
-Task<Result<SwapResult>> ArbiterClient::compare_and_swap(std::uint64_t expected, Record record, Nanos deadline) {
+Task<Result<SwapResult>> ArbiterClient::compare_and_swap(VersionedRecord expected, Record record, Nanos deadline) {
   co_await busy_.acquire();
   SemaphoreGuard guard(busy_);
   const std::uint64_t id = next_id_++;
-  auto answer = co_await call(encode(record.epoch, ArbiterSwap{id, expected, record}), id, deadline);
-  if (!answer) {
-    connection_.reset();
-    co_return std::unexpected(answer.error());
+  const ArbiterSwap swap{id, expected.key, expected.version, expected.record.nonce, record};
+  auto answer = co_await call(encode(record.epoch, swap), id, deadline);
+  if (!answer) co_return std::unexpected(answer.error());
+  if (answer->status != Errc::ok) co_return fail(answer->status, "the arbiter cannot keep the record");
+  co_return SwapResult{answer->swapped, {answer->key, answer->version, std::move(answer->record)}};
+}
+
+Task<SwapOutcome> swap_until_known(Arbiter& arbiter, Scheduler& scheduler, VersionedRecord expected, Record wanted,
+                                   Event& end, Nanos patience, Nanos pause) {
+  while (!end.is_set()) {
+    auto result = co_await arbiter.compare_and_swap(expected, wanted, scheduler.now() + patience);
+    if (!result) {
+      (void)co_await end.wait_until(scheduler.now() + pause);
+      continue;
+    }
+    VersionedRecord& now = result->now;
+    if (result->swapped || now.record.nonce == wanted.nonce) co_return SwapOutcome{true, true, std::move(now)};
+    const bool restarted = now.key != expected.key && now.key.arbiter == expected.key.arbiter &&
+                           now.version == expected.version && now.record.nonce == expected.record.nonce;
+    if (!restarted) co_return SwapOutcome{true, false, std::move(now)};
+    expected.key = now.key;
   }
-  co_return SwapResult{answer->swapped, {answer->version, answer->record}};
+  co_return SwapOutcome{};
+}
+
+// ---- its state -----------------------------------------------------------------------------------------------------
+
+template <typename F>
+static void fields(F& f, ArbiterState& v) {
+  f(v.arbiter, v.starts, v.version, v.record);
+}
+
+namespace {
+
+constexpr std::uint64_t kArbiterMagic = 0x32'62'72'61'6c'73'65'72ull;  // "reslarb2"
+constexpr std::size_t kMaxConnections = 64;
+
+SmallRecord::Place place_on(std::uint64_t device_bytes) {
+  constexpr std::uint64_t kWantedStride = 1 << 20;
+  const std::uint64_t gap = (device_bytes - SmallRecord::kMostRoom) / (SmallRecord::kCopies - 1);
+  return {0, std::min(kWantedStride, gap / kBlockBytes * kBlockBytes), SmallRecord::kMostRoom};
+}
+
+std::vector<std::byte> bytes_of(const ArbiterState& state) {
+  std::vector<std::byte> bytes;
+  Writer writer(bytes);
+  ArbiterState copy = state;
+  writer(copy);
+  return bytes;
+}
+
+}  // namespace
+
+ArbiterStore::ArbiterStore(Env& env, BlockDevice& device)
+    : scheduler_(env.scheduler()),
+      buffers_(env.buffers()),
+      device_(device),
+      record_(env.scheduler(), env.buffers(), device, kArbiterMagic) {}
+
+Task<Status> ArbiterStore::load(SmallRecord::Mend mend) {
+  if (device_.size_bytes() < SmallRecord::kCopies * SmallRecord::kMostRoom) {
+    const auto before = co_await old::find_record(scheduler_, buffers_, device_);
+    const bool older = before ? before->has_value() : before.error().code == Errc::corrupt;
+    if (older) co_return fail(Errc::unsupported, "it is of an older version");
+    co_return fail(Errc::invalid_argument, "it is too small to be an arbiter's state");
+  }
+  if (Status loaded = co_await record_.load(place_on(device_.size_bytes()), mend); !loaded) co_return loaded;
+  ArbiterState state;
+  Reader reader(record_.content());
+  reader(state);
+  if (!reader.finished()) co_return fail(Errc::corrupt, "an arbiter's state that makes no sense");
+  now_ = std::move(state);
+  co_return Status{};
+}
+
+Task<Errc> ArbiterStore::format(const ArbiterState& state) {
+  const Errc status = co_await record_.format(place_on(device_.size_bytes()), bytes_of(state));
+  if (status == Errc::ok) now_ = state;
+  co_return status;
+}
+
+Task<Errc> ArbiterStore::store(const ArbiterState& state) {
+  const Errc status = co_await record_.store(bytes_of(state));
+  if (status == Errc::ok) now_ = state;
+  co_return status;
+}
+
+Task<Status> format_arbiter(Env& env, BlockDevice& device) {
+  if (device.size_bytes() < SmallRecord::kCopies * SmallRecord::kMostRoom)
+    co_return fail(Errc::invalid_argument, "the arbiter's device is too small");
+  ArbiterStore store(env, device);
+  ArbiterState state;
+  state.arbiter = Id128::draw(env.random());
+  const Errc status = co_await store.format(state);
+  if (status != Errc::ok) co_return fail(status, "the arbiter's state cannot be written");
+  co_return Status{};
 }
 
 // ---- server --------------------------------------------------------------------------------------------------------
 
 namespace {
 
-constexpr std::uint64_t kArbiterMagic = 0x31'62'72'61'6c'73'65'72ull;
-constexpr std::size_t kMaxConnections = 64;
-
 class Keeper {
  public:
-  Keeper(Env& env, BlockDevice& state, Event& stop)
-      : env_(env), state_(state), stop_(stop), busy_(env.scheduler()), group_(env.scheduler()) {}
+  Keeper(Env& env, BlockDevice& state, Event& stop, std::function<void(std::string)> tell)
+      : env_(env),
+        store_(env, state),
+        stop_(stop),
+        tell_(std::move(tell)),
+        busy_(env.scheduler()),
+        group_(env.scheduler()) {}
 
+  // The start is durable before the first answer: nobody who was answered before can be answered in its name.
   Task<Status> load() {
-    bool used = false;
-    for (std::uint64_t slot = 0; slot < 2; ++slot) {
-      Buffer buffer = co_await allocate_patiently(env_.scheduler(), env_.buffers(), kBlockBytes);
-      if (!buffer) co_return fail(Errc::limit, "no buffer for the arbiter's state");
-      const Errc status = co_await Io::read(state_, slot * kBlockBytes, buffer);
-      if (status != Errc::ok) co_return fail(status, "the arbiter's state cannot be read");
-      const std::byte* at = buffer.data();
-      used = used || std::any_of(at, at + kBlockBytes, [](std::byte b) { return b != std::byte{0}; });
-      if (load_le<std::uint64_t>(at) != kArbiterMagic) continue;
-      if (load_le<std::uint32_t>(at + 8) != crc32c(buffer.bytes().subspan(12))) continue;
-      const auto version = load_le<std::uint64_t>(at + 16);
-      if (version <= now_.version) continue;
-      const auto ack = load_le<std::uint8_t>(at + 48);
-      if (ack >= kAckModeCount) co_return fail(Errc::unsupported, "the arbiter's state is of a newer version");
-      now_.version = version;
-      now_.record = {load_le<std::uint64_t>(at + 24),
-                     load_le<std::uint32_t>(at + 32),
-                     {load_le<std::uint32_t>(at + 36)},
-                     load_le<std::uint64_t>(at + 40),
-                     static_cast<AckMode>(ack)};
-    }
-    // Taken for a new one, somebody's data would be overwritten, or a volume's record forgotten.
-    if (used && now_.version == 0)
-      co_return fail(Errc::corrupt, "neither half holds an arbiter's record: it is damaged, or another file");
+    if (Status loaded = co_await store_.load(SmallRecord::Mend::yes); !loaded) co_return loaded;
+    ArbiterState next = store_.now();
+    ++next.starts;
+    const Errc status = co_await store_.store(next);
+    if (status != Errc::ok) co_return fail(status, "the arbiter's state cannot be written");
+    key_ = {next.arbiter, next.starts, env_.random().next()};
     co_return Status{};
   }
 
-  // Serves one connection, until it ends or the device fails.
+  // Serves one connection, until it ends.
   Task<void> serve(std::unique_ptr<Connection> connection) {
     Session session(env_.scheduler(), std::move(connection));
     sessions_.push_back(session);
-    while (!stop_.is_set() && failed_ == Errc::ok) {
+    while (!stop_.is_set()) {
       auto received = co_await session.receive(kNever);
       if (!received) break;
       ArbiterAnswer answer;
@@ -110,13 +206,13 @@ class Keeper {
         answer.id = get->id;
       } else if (const auto* swap = std::get_if<ArbiterSwap>(&received->body)) {
         answer.id = swap->id;
-        const Errc status = co_await compare_and_swap(*swap, answer.swapped);
-        if (status != Errc::ok) break;
+        answer.status = co_await compare_and_swap(*swap, answer.swapped);
       } else {
         break;
       }
-      answer.version = now_.version;
-      answer.record = now_.record;
+      answer.key = key_;
+      answer.version = store_.now().version;
+      answer.record = store_.now().record;
       const Status sent = co_await session.send_now(encode(0, answer), env_.scheduler().now() + kSecond);
       if (!sent) break;
     }
@@ -135,15 +231,12 @@ class Keeper {
     }
   }
 
-  Task<Status> run(Listener& listener) {
+  Task<void> run(Listener& listener) {
     group_.spawn(accept(listener));
-    while (!stop_.is_set() && failed_ == Errc::ok)
-      co_await stop_.wait_until(env_.scheduler().now() + 100 * kMillisecond);
+    co_await stop_.wait();
     listener.close();
     sessions_.for_each([](Session& s) { s.close(); });
     co_await group_.join();
-    if (failed_ != Errc::ok) co_return fail(failed_, "the arbiter's state cannot be written");
-    co_return Status{};
   }
 
  private:
@@ -152,34 +245,30 @@ class Keeper {
   Task<Errc> compare_and_swap(const ArbiterSwap& swap, bool& swapped) {
     co_await busy_.acquire();
     SemaphoreGuard guard(busy_);
-    if (failed_ != Errc::ok) co_return failed_;
-    if (swap.expected_version != now_.version) co_return Errc::ok;
-    Buffer buffer = co_await allocate_patiently(env_.scheduler(), env_.buffers(), kBlockBytes);
-    if (!buffer) co_return Errc::limit;
-    std::byte* at = buffer.data();
-    std::fill(at, at + kBlockBytes, std::byte{0});
-    const std::uint64_t version = now_.version + 1;
-    store_le<std::uint64_t>(at, kArbiterMagic);
-    store_le<std::uint64_t>(at + 16, version);
-    store_le<std::uint64_t>(at + 24, swap.record.epoch);
-    store_le<std::uint32_t>(at + 32, swap.record.primary);
-    store_le<std::uint32_t>(at + 36, swap.record.in_sync.bits);
-    store_le<std::uint64_t>(at + 40, swap.record.nonce);
-    store_le<std::uint8_t>(at + 48, static_cast<std::uint8_t>(swap.record.ack));
-    store_le<std::uint32_t>(at + 8, crc32c(buffer.bytes().subspan(12)));
-    failed_ = co_await Io::write(state_, version % 2 * kBlockBytes, buffer, true);
-    if (failed_ != Errc::ok) co_return failed_;
-    now_ = {version, swap.record};
-    swapped = true;
-    co_return Errc::ok;
+    const ArbiterState& now = store_.now();
+    if (!now.record.virgin() && now.record.volume != swap.record.volume) co_return Errc::bad_input;
+    if (swap.key != key_ || swap.expected_version != now.version || swap.expected_nonce != now.record.nonce)
+      co_return Errc::ok;
+    ArbiterState next = now;
+    ++next.version;
+    next.record = swap.record;
+    const Errc status = co_await store_.store(next);
+    if (status != trouble_ && tell_) {
+      tell_(status == Errc::ok ? "the record can be written again"
+                               : std::string("the record cannot be written: ") + errc_name(status));
+    }
+    trouble_ = status;
+    swapped = status == Errc::ok;
+    co_return status;
   }
 
   Env& env_;
-  BlockDevice& state_;
+  ArbiterStore store_;
   Event& stop_;
+  std::function<void(std::string)> tell_;
   Mutex busy_;
-  VersionedRecord now_;
-  Errc failed_ = Errc::ok;
+  ArbiterKey key_;
+  Errc trouble_ = Errc::ok;
   std::size_t open_ = 0;
   IntrusiveList<Session> sessions_;
   TaskGroup group_;
@@ -187,16 +276,16 @@ class Keeper {
 
 }  // namespace
 
-Task<Status> serve_arbiter(Env& env, Listener& listener, BlockDevice& state, Event& stop) {
-  if (state.size_bytes() < kArbiterStateBytes)
-    co_return fail(Errc::invalid_argument, "the arbiter's device is too small");
-  Keeper keeper(env, state, stop);
+Task<Status> serve_arbiter(Env& env, Listener& listener, BlockDevice& state, Event& stop,
+                           std::function<void(std::string)> tell) {
+  Keeper keeper(env, state, stop, std::move(tell));
   Status loaded = co_await keeper.load();
   if (!loaded) {
     listener.close();
     co_return loaded;
   }
-  co_return co_await keeper.run(listener);
+  co_await keeper.run(listener);
+  co_return Status{};
 }
 
 }  // namespace resilver::replica

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <utility>
 
@@ -32,6 +33,7 @@ struct Client::Impl {
     Request request;
     Buffer data;  // of a write; of a read when done
     Errc status = Errc::timeout;
+    bool sent = false;  // on some session
     Event done;
   };
 
@@ -46,6 +48,9 @@ struct Client::Impl {
   Session* current = nullptr;
   std::uint64_t next_id = 1;
   std::map<std::uint64_t, Piece*> pending;
+  std::deque<std::uint64_t> unsent;  // of the pending, not given to the present session
+  std::uint64_t outstanding = 0;     // given to it and not answered ...
+  std::uint64_t most = 0;            // ... of at most so many
   Semaphore slots;
   RangeLock locks;
   Event closing;
@@ -60,6 +65,7 @@ struct Client::Impl {
   Task<void> keep_alive(Session& session);
   Task<void> listen(Session& session);
   bool handle(Received& message);
+  void send_more();
   void give_up(Errc status);
   Task<void> serve(IoRequest& request);
   Task<Errc> carry_out(IoRequest& request);
@@ -89,7 +95,7 @@ Task<void> Client::Impl::try_node(const ClientConfig::Node& node) {
   if (!connection || closing.is_set() || current != nullptr) co_return;
   Session session(scheduler, std::move(*connection));
   const Nanos deadline = scheduler.now() + 2 * ms(config.detect_ms);  // older requests may have to end there first
-  const ClientHello hello{config.volume, config.attachment, config.client, config.own_copy};
+  const ClientHello hello{config.volume, state.attachment, config.client, config.own_copy, config.read_only};
   if (!co_await session.send_now(encode(0, hello), deadline)) co_return;
   auto answer = co_await session.receive(deadline);
   if (answer) {
@@ -99,6 +105,8 @@ Task<void> Client::Impl::try_node(const ClientConfig::Node& node) {
       const bool fits = attached->size % kBlockBytes == 0 && (size == 0 || size == attached->size);
       if (fits && attached->size > 0 && current == nullptr && !closing.is_set()) {
         size = attached->size;
+        state.attachment = attached->attachment;
+        most = std::max<std::uint64_t>(1, attached->max_in_flight);
         const bool other = state.sessions > 0 && attached->reign != reign;
         reign = attached->reign;
         if (other && config.on_reign) config.on_reign();
@@ -116,10 +124,14 @@ Task<void> Client::Impl::converse(Session& session, NodeId node) {
   state.attached = true;
   current = &session;
   heard = served = scheduler.now();
+  outstanding = 0;
+  unsent.clear();
   for (auto& [id, piece] : pending) {
-    ++state.resent;
-    session.send(encode(0, piece->request, piece->request.op == IoOp::write ? piece->data : Buffer{}));
+    if (piece->sent) ++state.resent;
+    piece->request.attachment = state.attachment;
+    unsent.push_back(id);
   }
+  send_more();
   news.wake_all();
   TaskGroup group(scheduler);
   group.spawn(session.pump());
@@ -154,6 +166,19 @@ Task<void> Client::Impl::listen(Session& session) {
   }
 }
 
+// As many as the node takes: what is more would end the session.
+void Client::Impl::send_more() {
+  while (current != nullptr && outstanding < most && !unsent.empty()) {
+    const auto at = pending.find(unsent.front());
+    unsent.pop_front();
+    if (at == pending.end()) continue;  // given up meanwhile
+    Piece& piece = *at->second;
+    piece.sent = true;
+    ++outstanding;
+    current->send(encode(0, piece.request, piece.request.op == IoOp::write ? piece.data : Buffer{}));
+  }
+}
+
 bool Client::Impl::handle(Received& message) {
   if (const auto* pong = std::get_if<Pong>(&message.body)) {
     if (pong->serving) served = scheduler.now();
@@ -161,8 +186,9 @@ bool Client::Impl::handle(Received& message) {
   }
   const auto* reply = std::get_if<Reply>(&message.body);
   if (reply == nullptr) return false;
+  if (outstanding > 0) --outstanding;
   const auto at = pending.find(reply->id);
-  if (at == pending.end()) return true;  // given up here meanwhile
+  if (at == pending.end()) return send_more(), true;  // given up here meanwhile
   Piece& piece = *at->second;
   if (piece.request.op == IoOp::read && reply->status == Errc::ok && message.payload.size() != piece.request.length)
     return false;
@@ -172,11 +198,13 @@ bool Client::Impl::handle(Received& message) {
   pending.erase(at);
   piece.done.set();
   if (piece.status == Errc::fenced) give_up(Errc::fenced);
+  send_more();
   return true;
 }
 
 void Client::Impl::give_up(Errc status) {
   if (permanent == Errc::ok) permanent = status;
+  state.fenced = permanent == Errc::fenced;
   for (auto& [id, piece] : pending) {
     piece->status = status;
     piece->done.set();
@@ -194,7 +222,7 @@ Task<Errc> Client::Impl::piece(IoRequest& request, std::uint64_t at, std::uint64
   if (permanent != Errc::ok || closing.is_set()) co_return permanent != Errc::ok ? permanent : Errc::closed;
   if (scheduler.now() >= deadline) co_return Errc::timeout;
   Piece piece(scheduler);
-  piece.request = {next_id++, config.attachment, request.op, request.fua, request.offset + at, length};
+  piece.request = {next_id++, state.attachment, request.op, request.fua, request.offset + at, length};
 
   // The part of each segment that belongs to this piece: begin in the segment, in the piece, and its length.
   const auto for_each_part = [&](auto&& visit) {
@@ -213,7 +241,8 @@ Task<Errc> Client::Impl::piece(IoRequest& request, std::uint64_t at, std::uint64
   }
   const std::uint64_t id = piece.request.id;
   pending.emplace(id, &piece);
-  if (current != nullptr) current->send(encode(0, piece.request, piece.data));
+  unsent.push_back(id);
+  send_more();
   const bool answered = co_await piece.done.wait_until(deadline);
   if (!answered) {
     pending.erase(id);

@@ -23,13 +23,13 @@
 namespace resilver::replica {
 
 struct ClientConfig {
-  std::uint64_t volume = 0;
+  VolumeId volume;
   struct Node {
     NodeId id = kNoNode;
     std::string address;
   };
   std::vector<Node> nodes;               // all that may serve the volume, 1 .. kMaxNodes
-  std::uint64_t attachment = 1;          // a higher number ends an older attachment
+  bool read_only = false;                // beside the attachment, which goes on: writes are refused
   std::uint64_t client = 0;              // for messages only
   std::uint64_t op_timeout_ms = 30'000;  // then a write is unknown, a read failed: Errc::timeout
   std::uint64_t detect_ms = 500;         // a session silent (or without service) for so long is given up
@@ -41,16 +41,19 @@ struct ClientConfig {
 
 struct ClientStatus {
   bool attached = false;
-  NodeId node = kNoNode;        // who served last
-  std::uint64_t sessions = 0;   // attached so far
-  std::uint64_t failovers = 0;  // sessions on another node than the one before
-  std::uint64_t resent = 0;     // pieces sent again on a new session
+  std::uint64_t attachment = 0;  // its number, given by the primary
+  bool fenced = false;           // another client has the volume
+  NodeId node = kNoNode;         // who served last
+  std::uint64_t sessions = 0;    // attached so far
+  std::uint64_t failovers = 0;   // sessions on another node than the one before
+  std::uint64_t resent = 0;      // pieces sent again on a new session
 };
 
 class Client : public BlockDevice {
  public:
-  // Tries until a node has attached or op_timeout has passed. All references must outlive the client.
-  // Errors: timeout, fenced (a higher attachment exists), bad_input (no such volume).
+  // Tries until a node has attached or op_timeout has passed; that ends an older attachment, which then is `fenced` and does
+  // not attach again by itself. All references must outlive the client. Errors: timeout, fenced (another one has attached
+  // meanwhile), bad_input (no such volume).
   static Task<Result<std::unique_ptr<Client>>> attach(Scheduler& scheduler, BufferPool& buffers, Network& network,
                                                       ClientConfig config);
   // Precondition: close() has returned, or the scheduler was killed.

@@ -17,70 +17,89 @@ Task<void> ClientDoor::end_current() {
 Task<void> ClientDoor::shut() {
   open_ = false;
   co_await end_current();
+  while (readers_ != 0) {
+    reading_.for_each([](Reading& one) { one.session.close(); });
+    co_await free_.wait();
+  }
   primary_ = nullptr;
 }
 
 bool ClientDoor::outdated(const ClientHello& hello) const noexcept {
-  return hello.attachment < core_.metadata.now().attachment && !planted(PlantedBug::old_attachment_served);
+  const bool numbered = hello.attachment != 0;
+  return numbered && hello.attachment < core_.metadata.now().attachment && !planted(PlantedBug::old_attachment_served);
 }
 
-// ok: the session is the current one.
-Task<Errc> ClientDoor::admit(const ClientHello& hello, Session& session) {
-  if (hello.volume != core_.config.volume) co_return Errc::bad_input;
-  if (!open_) co_return Errc::not_primary;
-  if (!serving()) co_return Errc::unavailable;
-  if (outdated(hello)) co_return Errc::fenced;
+// Its number: the session is the current one.
+Task<Result<std::uint64_t>> ClientDoor::admit(const ClientHello& hello, Session& session) {
+  if (outdated(hello)) co_return fail(Errc::fenced);
   if (current_ != nullptr) current_->close();
   co_await attaching_.acquire();
   SemaphoreGuard guard(attaching_);
-  if (session.closed()) co_return Errc::closed;
-  if (!open_) co_return Errc::not_primary;
-  if (outdated(hello)) co_return Errc::fenced;
+  if (session.closed()) co_return fail(Errc::closed);
+  if (!open_) co_return fail(Errc::not_primary);
+  if (outdated(hello)) co_return fail(Errc::fenced);
   co_await end_current();
-  if (!open_) co_return Errc::not_primary;
-  if (session.closed()) co_return Errc::closed;
+  if (!open_) co_return fail(Errc::not_primary);
+  if (session.closed()) co_return fail(Errc::closed);
   ++calls_;
-  Errc status = Errc::ok;
+  Result<std::uint64_t> number = fail(Errc::not_primary);
   if (primary_ != nullptr) {
-    status = co_await primary_->attach(hello.attachment);
-  } else if (hello.attachment > core_.metadata.now().attachment) {
-    status = co_await core_.metadata.update([&](Superblock& s) { s.attachment = hello.attachment; });
+    number = co_await primary_->attach(hello.attachment);
+  } else {
+    number = hello.attachment != 0 ? hello.attachment : core_.metadata.now().attachment + 1;
+    const Errc stored =
+        co_await core_.metadata.update([&](Superblock& s) { s.attachment = std::max(s.attachment, *number); });
+    if (stored != Errc::ok) number = fail(stored);
   }
   --calls_;
   free_.wake_all();
-  if (status == Errc::ok && !open_) status = Errc::not_primary;
-  if (status == Errc::ok) current_ = &session;
-  co_return status;
+  if (number && !open_) number = fail(Errc::not_primary);
+  if (number) current_ = &session;
+  co_return number;
 }
 
 Task<void> ClientDoor::serve(Session& session, ClientHello hello) {
-  const Errc status = co_await admit(hello, session);
-  if (status != Errc::ok) {
-    Redirect answer;
-    answer.status =
-        status == Errc::fenced || status == Errc::bad_input || status == Errc::unavailable ? status : Errc::not_primary;
-    if (status == Errc::not_primary && core_.primary != core_.config.self) answer.hint = core_.primary;
-    (void)co_await session.send_now(encode(core_.epoch(), answer), core_.now() + core_.lease());
+  Result<std::uint64_t> number = std::uint64_t{0};
+  if (hello.volume != core_.config.volume) {
+    number = fail(Errc::bad_input);
+  } else if (!open_) {
+    number = fail(Errc::not_primary);
+  } else if (!serving()) {
+    number = fail(Errc::unavailable);
+  } else if (hello.read_only) {
+    if (readers_ >= kMaxReaders) number = fail(Errc::unavailable);
+  } else {
+    number = co_await admit(hello, session);
+  }
+  if (!number) {
+    const Errc status = number.error().code;
+    const bool told = status == Errc::fenced || status == Errc::bad_input || status == Errc::unavailable;
+    (void)co_await session.send_now(encode(core_.epoch(), Redirect{told ? status : Errc::not_primary}),
+                                    core_.now() + core_.lease());
     co_return;
   }
-  session.send(encode(core_.epoch(),
-                      Attached{core_.config.self, core_.volume_bytes, primary_ != nullptr ? primary_->reign() : 0}));
-  co_await requests(session, hello.attachment);
-  current_ = nullptr;
+  session.send(encode(core_.epoch(), Attached{core_.volume_bytes, primary_ != nullptr ? primary_->reign() : 0, *number,
+                                              core_.config.max_in_flight}));
+  if (!hello.read_only) {
+    co_await requests(session, *number, false);
+    current_ = nullptr;
+  } else {
+    Reading reading(session);
+    reading_.push_back(reading);
+    ++readers_;
+    co_await requests(session, 0, true);
+    --readers_;
+  }
   free_.wake_all();
 }
 
-Task<void> ClientDoor::requests(Session& session, std::uint64_t attachment) {
+Task<void> ClientDoor::requests(Session& session, std::uint64_t attachment, bool read_only) {
   TaskGroup group(core_.scheduler);
   group.spawn(session.pump());
   std::size_t running = 0;
-  Event& ended = session.ended();
+  // A client knows how much it may have under way; it is read on all the same, since its pings stand behind its requests.
+  const std::size_t most = core_.config.max_in_flight + kSlack;
   while (!session.closed()) {
-    if (running + session.queued() >=
-        core_.config.max_in_flight) {  // its answers count: a client that does not read waits
-      (void)co_await ended.wait_until(core_.now() + kMillisecond / 4);
-      continue;
-    }
     auto received = co_await session.receive(kNever);
     if (!received) break;
     if (const auto* ping = std::get_if<Ping>(&received->body)) {
@@ -89,8 +108,13 @@ Task<void> ClientDoor::requests(Session& session, std::uint64_t attachment) {
     }
     const auto* request = std::get_if<Request>(&received->body);
     if (request == nullptr || request->attachment != attachment) break;
+    if (read_only && request->op != IoOp::read && request->op != IoOp::flush) {
+      session.send(encode(core_.epoch(), Reply{request->id, Errc::read_only}));
+      continue;
+    }
     const bool flush = request->op == IoOp::flush;
     const bool in_range = flush || valid_range(request->offset, request->length, core_.volume_bytes);
+    if (running + session.queued() >= most) break;
     if (!in_range || received->payload.size() != (request->op == IoOp::write ? request->length : 0)) break;
     ++running;
     group.spawn(carry_out(session, *request, std::move(received->payload), running));

@@ -7,7 +7,7 @@
 #include <map>
 #include <optional>
 
-#include "replica/wire.h"
+#include "replica/types.h"
 
 namespace resilver::replica {
 

@@ -4,53 +4,101 @@
 #include <bit>
 #include <cstring>
 
+#include "base/crc32c.h"
 #include "base/endian.h"
-#include "replica/metadata.h"
+#include "replica/small_record.h"
 
 namespace resilver::replica {
+namespace {
 
-IntentBitmap::IntentBitmap(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, std::uint64_t offset,
-                           std::uint64_t count, std::uint64_t granule, std::uint64_t volume_bytes)
-    : scheduler_(scheduler),
-      buffers_(buffers),
-      device_(device),
-      offset_(offset),
-      count_(count),
-      granule_(granule),
-      volume_bytes_(volume_bytes),
-      want_(count / 64),
-      stable_(count / 64),
-      touched_(count / 64),
-      writing_(count / kBitsPerBlock),
-      stale_(count / kBitsPerBlock),
-      written_(scheduler) {
-  CHECK(count % kBitsPerBlock == 0 && granule > 0);
+// Behind the bits of a sector: which one it is (so that zeroes are none), and the crc32c of all before.
+constexpr std::size_t kAtTag = kSectorBytes - 8, kAtCrc = kSectorBytes - 4;
+
+std::uint32_t tag_of(std::uint64_t sector) { return 0x5253'4249u ^ static_cast<std::uint32_t>(sector); }
+
+bool good_sector(std::span<const std::byte> bytes, std::uint64_t index) {
+  return load_le<std::uint32_t>(bytes.data() + kAtTag) == tag_of(index) &&
+         load_le<std::uint32_t>(bytes.data() + kAtCrc) == crc32c(bytes.first(kAtCrc));
+}
+
+}  // namespace
+
+void IntentBitmap::place(std::uint64_t offset, std::uint64_t count, std::uint64_t granule, std::uint64_t volume_bytes) {
+  CHECK(count % 64 == 0 && count > 0 && granule > 0);
+  offset_ = offset;
+  count_ = count;
+  granule_ = granule;
+  volume_bytes_ = volume_bytes;
+  want_.assign(count / 64, 0);
+  stable_ = touched_ = want_;
+  writing_.assign(disk_bytes(count) / kBlockBytes, false);
+  stale_ = writing_;
+}
+
+// The bits of a word that stand for some part of the volume.
+std::uint64_t IntentBitmap::used_in(std::uint64_t word) const noexcept {
+  const std::uint64_t used = (volume_bytes_ + granule_ - 1) / granule_;
+  if (used <= word * 64) return 0;
+  return used >= word * 64 + 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (used % 64)) - 1;
+}
+
+void IntentBitmap::take_sector(std::span<const std::byte> bytes, std::uint64_t index, bool readable) {
+  const bool good = readable && good_sector(bytes, index);
+  if (!good) ++damaged_;
+  const std::uint64_t begin = index * kWordsPerSector;
+  for (std::uint64_t i = begin; i < std::min<std::uint64_t>(begin + kWordsPerSector, want_.size()); ++i) {
+    const std::uint64_t word = good ? load_le<std::uint64_t>(bytes.data() + 8 * (i - begin)) : used_in(i);
+    want_[i] = word;
+    stable_[i] = good ? word : 0;
+    set_count_ += static_cast<std::uint64_t>(std::popcount(word));
+  }
+}
+
+void IntentBitmap::put_sector(std::span<std::byte> bytes, std::uint64_t index) const {
+  std::ranges::fill(bytes, std::byte{0});
+  const std::uint64_t begin = index * kWordsPerSector;
+  for (std::uint64_t i = begin; i < std::min<std::uint64_t>(begin + kWordsPerSector, want_.size()); ++i)
+    store_le<std::uint64_t>(bytes.data() + 8 * (i - begin), want_[i]);
+  store_le<std::uint32_t>(bytes.data() + kAtTag, tag_of(index));
+  store_le<std::uint32_t>(bytes.data() + kAtCrc, crc32c(bytes.first(kAtCrc)));
 }
 
 Task<Errc> IntentBitmap::load() {
-  set_count_ = 0;
+  set_count_ = damaged_ = 0;
+  if (!reserve_) reserve_ = co_await allocate_patiently(scheduler_, buffers_, kBlockBytes);
+  if (!reserve_) co_return Errc::limit;
+  constexpr std::uint64_t kSectors = kBlockBytes / kSectorBytes;
   for (std::uint64_t block = 0; block < writing_.size(); ++block) {
-    Buffer buffer = co_await allocate_patiently(scheduler_, buffers_, kBlockBytes);
-    if (!buffer) co_return Errc::limit;
-    const Errc status = co_await Io::read(device_, offset_ + block * kBlockBytes, buffer);
-    if (status != Errc::ok && status != Errc::medium) co_return status;
-    for (std::uint64_t i = 0; i < kWords; ++i) {
-      const std::uint64_t word =
-          status == Errc::medium ? ~std::uint64_t{0} : load_le<std::uint64_t>(buffer.data() + 8 * i);
-      want_[block * kWords + i] = word;
-      stable_[block * kWords + i] = status == Errc::medium ? 0 : word;
-      set_count_ += static_cast<std::uint64_t>(std::popcount(word));
-    }
+    const Errc status = co_await Io::read(device_, offset_ + block * kBlockBytes, reserve_);
+    const bool damaged = status == Errc::medium || status == Errc::corrupt || status == Errc::io;
+    if (status != Errc::ok && !damaged) co_return status;
+    for (std::uint64_t i = 0; i < kSectors && (block * kSectors + i) * kBitsPerSector < count_; ++i)
+      take_sector(reserve_.bytes().subspan(i * kSectorBytes, kSectorBytes), block * kSectors + i, !damaged);
   }
   co_return Errc::ok;
 }
 
 Task<Errc> IntentBitmap::format() {
+  if (!reserve_) reserve_ = co_await allocate_patiently(scheduler_, buffers_, kBlockBytes);
+  if (!reserve_) co_return Errc::limit;
+  co_return co_await write_all();
+}
+
+Task<Errc> IntentBitmap::write_all() {
   for (std::uint64_t block = 0; block < writing_.size(); ++block) {
     const Errc status = co_await write_block(block);
     if (status != Errc::ok) co_return status;
   }
   co_return Errc::ok;
+}
+
+Task<Errc> IntentBitmap::format_with(const ExtentSet& dirty) {
+  dirty.for_each([&](Extent e) {
+    if (e.offset >= volume_bytes_) return;
+    for (std::uint64_t bit = e.offset / granule_; bit <= (std::min(e.end(), volume_bytes_) - 1) / granule_; ++bit)
+      mark(bit);
+  });
+  co_return co_await format();
 }
 
 void IntentBitmap::mark(std::uint64_t bit) noexcept {
@@ -71,20 +119,23 @@ bool IntentBitmap::stable(std::uint64_t first, std::uint64_t last) const noexcep
 // is being set does from its end.
 Task<Errc> IntentBitmap::write_block(std::uint64_t block) {
   writing_[block] = true;
+  Buffer buffer = buffers_.allocate(kBlockBytes);
+  const bool reserved = !buffer;
+  if (reserved) {
+    co_await reserve_busy_.acquire();
+    buffer = reserve_;
+  }
   stale_[block] = false;
-  Buffer buffer = co_await allocate_patiently(scheduler_, buffers_, kBlockBytes);
-  Errc status = Errc::limit;
-  if (buffer) {
-    for (std::uint64_t i = block * kWords; i < (block + 1) * kWords; ++i) {
-      store_le<std::uint64_t>(buffer.data() + 8 * (i % kWords), want_[i]);
-      stable_[i] &= want_[i];
-    }
-    status = co_await Io::write(device_, offset_ + block * kBlockBytes, buffer, true);
-  }
-  if (status == Errc::ok) {
-    for (std::uint64_t i = block * kWords; i < (block + 1) * kWords; ++i)
-      stable_[i] = load_le<std::uint64_t>(buffer.data() + 8 * (i % kWords));
-  }
+  const std::uint64_t begin = block * kWords, end = end_word(block);
+  const std::vector<std::uint64_t> written(want_.begin() + static_cast<std::ptrdiff_t>(begin),
+                                           want_.begin() + static_cast<std::ptrdiff_t>(end));
+  for (std::uint64_t i = begin; i < end; ++i) stable_[i] &= want_[i];
+  constexpr std::uint64_t kSectors = kBlockBytes / kSectorBytes;
+  for (std::uint64_t i = 0; i < kSectors; ++i)
+    put_sector(buffer.bytes().subspan(i * kSectorBytes, kSectorBytes), block * kSectors + i);
+  const Errc status = co_await Io::write(device_, offset_ + block * kBlockBytes, buffer, true);
+  if (reserved) reserve_busy_.release();
+  if (status == Errc::ok) std::ranges::copy(written, stable_.begin() + static_cast<std::ptrdiff_t>(begin));
   writing_[block] = false;
   written_.wake_all();
   co_return status;
@@ -128,7 +179,7 @@ Task<Errc> IntentBitmap::merge(std::span<const std::byte> bits) {
   }
   for (std::uint64_t block = 0; block < writing_.size(); ++block) {
     const auto is_stable = [&] {
-      for (std::uint64_t i = block * kWords; i < (block + 1) * kWords; ++i) {
+      for (std::uint64_t i = block * kWords; i < end_word(block); ++i) {
         const std::uint64_t theirs = load_le<std::uint64_t>(bits.data() + 8 * i);
         if ((stable_[i] & theirs) != theirs) return false;
       }

@@ -1,115 +1,34 @@
 #include "replica/metadata.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
-#include "base/crc32c.h"
-#include "base/endian.h"
+#include "replica/metadata_fields.h"
 
 namespace resilver::replica {
 
+template <>
+inline constexpr std::size_t kMost<std::uint64_t> = Superblock::kMaxLost;
+
 namespace {
 
-constexpr std::uint64_t kMagic = 0x31'72'65'76'6c'69'73'72ull;  // "rsilver1"
-constexpr std::uint32_t kFormatVersion = 1;
-
-// Offsets in a slot.
-constexpr std::size_t kAtMagic = 0, kAtVersion = 8, kAtCrc = 12, kAtSequence = 16, kAtVolume = 24, kAtNode = 32,
-                      kAtFlags = 36, kAtVolumeBytes = 40, kAtGranule = 48, kAtBitCount = 56, kAtEpoch = 64,
-                      kAtAttachment = 72, kAtBitsSince = 80, kAtHistoryCount = 88, kAtHistory = 96,
-                      kGenerationBytes = 24, kAtResyncId = 288, kAtLostCount = 296, kAtLost = 304,
-                      kAtReign = kAtLost + Superblock::kMaxLost * 16, kAtSeq = kAtReign + 8;
-static_assert(kAtHistory + kGenerations * kGenerationBytes <= kAtResyncId);
-static_assert(kAtSeq + 8 <= kBlockBytes);
-
-std::uint32_t checksum(std::span<const std::byte> slot) {
-  const std::uint32_t head = crc32c(slot.first(kAtCrc));
-  return crc32c(slot.subspan(kAtCrc + 4), head);
-}
-
-void encode(std::span<std::byte> slot, const Superblock& s, std::uint64_t sequence) {
-  std::fill(slot.begin(), slot.end(), std::byte{0});
-  std::byte* at = slot.data();
-  store_le<std::uint64_t>(at + kAtMagic, kMagic);
-  store_le<std::uint32_t>(at + kAtVersion, kFormatVersion);
-  store_le<std::uint64_t>(at + kAtSequence, sequence);
-  store_le<std::uint64_t>(at + kAtVolume, s.volume);
-  store_le<std::uint32_t>(at + kAtNode, s.node);
-  store_le<std::uint32_t>(at + kAtFlags, s.inconsistent ? 1 : 0);
-  store_le<std::uint64_t>(at + kAtVolumeBytes, s.volume_bytes);
-  store_le<std::uint64_t>(at + kAtGranule, s.granule);
-  store_le<std::uint64_t>(at + kAtBitCount, s.bit_count);
-  store_le<std::uint64_t>(at + kAtEpoch, s.epoch);
-  store_le<std::uint64_t>(at + kAtAttachment, s.attachment);
-  store_le<std::uint64_t>(at + kAtBitsSince, s.bits_since);
-  store_le<std::uint32_t>(at + kAtHistoryCount, static_cast<std::uint32_t>(s.history.size()));
-  for (std::size_t i = 0; i < s.history.size(); ++i) {
-    std::byte* g = at + kAtHistory + i * kGenerationBytes;
-    store_le<std::uint64_t>(g, s.history[i].epoch);
-    store_le<std::uint64_t>(g + 8, s.history[i].nonce);
-    store_le<std::uint32_t>(g + 16, s.history[i].primary);
-  }
-  store_le<std::uint64_t>(at + kAtResyncId, s.resync_id);
-  store_le<std::uint32_t>(at + kAtLostCount, static_cast<std::uint32_t>(s.lost.size()));
-  for (std::size_t i = 0; i < s.lost.size(); ++i) {
-    store_le<std::uint64_t>(at + kAtLost + i * 16, s.lost[i].offset);
-    store_le<std::uint64_t>(at + kAtLost + i * 16 + 8, s.lost[i].length);
-  }
-  store_le<std::uint64_t>(at + kAtReign, s.position.reign);
-  store_le<std::uint64_t>(at + kAtSeq, s.position.seq);
-  store_le<std::uint32_t>(at + kAtCrc, checksum(slot));
-}
-
-enum class SlotState { empty, valid, broken };
-
-SlotState decode(std::span<const std::byte> slot, Superblock& s, std::uint64_t& sequence) {
-  const std::byte* at = slot.data();
-  if (load_le<std::uint64_t>(at + kAtMagic) != kMagic) return SlotState::empty;
-  if (load_le<std::uint32_t>(at + kAtVersion) != kFormatVersion) return SlotState::broken;
-  if (load_le<std::uint32_t>(at + kAtCrc) != checksum(slot)) return SlotState::broken;
-  const auto count = load_le<std::uint32_t>(at + kAtHistoryCount);
-  const auto lost = load_le<std::uint32_t>(at + kAtLostCount);
-  if (count > kGenerations || lost > Superblock::kMaxLost) return SlotState::broken;
-  sequence = load_le<std::uint64_t>(at + kAtSequence);
-  s.volume = load_le<std::uint64_t>(at + kAtVolume);
-  s.node = load_le<std::uint32_t>(at + kAtNode);
-  s.inconsistent = (load_le<std::uint32_t>(at + kAtFlags) & 1) != 0;
-  s.volume_bytes = load_le<std::uint64_t>(at + kAtVolumeBytes);
-  s.granule = load_le<std::uint64_t>(at + kAtGranule);
-  s.bit_count = load_le<std::uint64_t>(at + kAtBitCount);
-  s.epoch = load_le<std::uint64_t>(at + kAtEpoch);
-  s.attachment = load_le<std::uint64_t>(at + kAtAttachment);
-  s.bits_since = load_le<std::uint64_t>(at + kAtBitsSince);
-  s.position = {load_le<std::uint64_t>(at + kAtReign), load_le<std::uint64_t>(at + kAtSeq)};
-  s.history.resize(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::byte* g = at + kAtHistory + i * kGenerationBytes;
-    s.history[i] = {load_le<std::uint64_t>(g), load_le<std::uint32_t>(g + 16), load_le<std::uint64_t>(g + 8)};
-  }
-  s.resync_id = load_le<std::uint64_t>(at + kAtResyncId);
-  s.lost.resize(lost);
-  for (std::size_t i = 0; i < lost; ++i) {
-    s.lost[i] = {load_le<std::uint64_t>(at + kAtLost + i * 16), load_le<std::uint64_t>(at + kAtLost + i * 16 + 8)};
-  }
-  return SlotState::valid;
-}
+constexpr std::uint64_t kMagic = 0x32'72'65'76'6c'69'73'72ull;  // "rsilver2"
 
 }  // namespace
 
-bool Superblock::knows(const Generation& g) const noexcept {
-  return std::find(history.begin(), history.end(), g) != history.end();
+void Superblock::follow(const Record& record) {
+  known = record;
+  base = record.head();
+  founder = false;
 }
 
-void Superblock::push(const Generation& g) {
-  if (g.epoch == 0 || knows(g)) return;
-  history.insert(history.begin(), g);
-  if (history.size() <= kGenerations) return;
-  // The oldest is forgotten, but those by force last: who has one that this copy lacks is taken for a split brain.
-  const auto newest = std::prev(history.rend());
-  const auto ordinary = std::find_if_not(history.rbegin(), newest, by_force);
-  history.erase(ordinary == newest ? history.end() - 1 : std::prev(ordinary.base()));
+void Superblock::note_fork(const ForkNote& note) {
+  std::erase_if(forks, [&](const ForkNote& n) { return n.copy == note.copy; });
+  if (forks.size() >= kMaxForks) forks.erase(forks.begin());
+  forks.push_back(note);
 }
+
+bool Superblock::noted(const ForkNote& note) const noexcept { return std::ranges::find(forks, note) != forks.end(); }
 
 bool Superblock::lost_in(Extent e) const noexcept {
   return std::any_of(lost.begin(), lost.end(), [&](Extent l) { return l.offset < e.end() && e.offset < l.end(); });
@@ -126,63 +45,80 @@ void Superblock::remove_lost(Extent e) {
   std::erase_if(lost, [&](Extent l) { return l.offset < e.end() && e.offset < l.end(); });
 }
 
-void Superblock::roll_back(const Generation& base) {
-  history.erase(history.begin(), std::find(history.begin(), history.end(), base));
-}
+MetadataStore::MetadataStore(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device)
+    : scheduler_(scheduler),
+      buffers_(buffers),
+      device_(device),
+      record_(scheduler, buffers, device, kMagic),
+      busy_(scheduler) {}
 
-Task<Buffer> allocate_patiently(Scheduler& scheduler, BufferPool& buffers, std::size_t bytes) {
-  for (int attempt = 0; attempt < 2000; ++attempt) {
-    Buffer buffer = buffers.allocate(bytes);
-    if (buffer) co_return buffer;
-    co_await sleep_for(scheduler, kMillisecond);
+// Where the room is small the oldest reigns are left out: then a copy that was away for very long is not recognised.
+std::vector<std::byte> MetadataStore::encode(const Superblock& super) const {
+  Superblock copy = super;
+  std::vector<std::uint64_t> lost;
+  for (const Extent& block : super.lost) lost.push_back(block.offset / kBlockBytes);
+  for (;;) {
+    std::vector<std::byte> content;
+    Writer writer(content);
+    writer(copy, lost);
+    if (content.size() <= layout_.record.most_bytes()) return content;
+    CHECK(copy.known.reigns.size() > 1, "a superblock does not fit");
+    copy.known.reigns.pop_back();
   }
-  co_return Buffer{};
 }
 
-Task<Status> MetadataStore::load() {
-  bool found = false, broken = false;
-  for (std::uint64_t slot = 0; slot < 2; ++slot) {
-    Buffer buffer = co_await allocate_patiently(scheduler_, buffers_, kBlockBytes);
-    if (!buffer) co_return fail(Errc::limit, "no buffer for the replica's metadata");
-    const Errc status = co_await Io::read(device_, offset_ + slot * kBlockBytes, buffer);
-    Superblock candidate;
-    std::uint64_t sequence = 0;
-    if (status == Errc::medium) {
-      broken = true;  // as a torn slot: the other one may be good
-      continue;
+Task<Status> MetadataStore::load_at(const Layout& layout, SmallRecord::Mend mend) {
+  const Status loaded = co_await record_.load(layout.record, mend);
+  if (!loaded) co_return loaded;
+  Superblock super;
+  std::vector<std::uint64_t> lost;
+  Reader reader(record_.content());
+  reader(super, lost);
+  const bool fits = super.volume_bytes == layout.volume_bytes && super.bit_count == layout.bit_count;
+  if (!reader.finished() || !fits) co_return fail(Errc::corrupt, "the superblock makes no sense");
+  for (const std::uint64_t block : lost) super.lost.push_back({block * kBlockBytes, kBlockBytes});
+  now_ = std::move(super);
+  layout_ = layout;
+  co_return Status{};
+}
+
+Task<Status> MetadataStore::load(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend) {
+  Error worst{Errc::not_found, "the device holds no copy of a volume"};
+  for (std::uint64_t bits = bit_count; bits >= std::min(bit_count, kLeastIntentBits); bits /= 2) {
+    const auto fitting = Layout::fit(volume_bytes, bits, device_.size_bytes());
+    if (fitting) {
+      Status loaded = co_await load_at(*fitting, mend);
+      if (loaded) co_return loaded;
+      if (loaded.error().code != Errc::not_found) worst = loaded.error();
     }
-    if (status != Errc::ok) co_return fail(status, "replica metadata cannot be read");
-    const SlotState state = decode(buffer.bytes(), candidate, sequence);
-    broken = broken || state == SlotState::broken;
-    if (state != SlotState::valid || (found && sequence <= sequence_)) continue;
-    now_ = std::move(candidate);
-    sequence_ = sequence;
-    found = true;
+    // The device has another size than when the copy was made.
+    const auto place = co_await record_.place_told_at(Layout::record_at(volume_bytes, bits));
+    if (!place || (fitting && *place == fitting->record)) continue;
+    Status loaded = co_await load_at(Layout::of(volume_bytes, bits, *place), mend);
+    if (loaded) co_return loaded;
+    if (loaded.error().code != Errc::not_found) worst = loaded.error();
   }
-  if (found) co_return Status{};
-  if (broken) co_return fail(Errc::corrupt, "both copies of the replica metadata are damaged");
-  co_return fail(Errc::bad_input, "the device holds no replica metadata; format it first");
-}
-
-Task<Errc> MetadataStore::write(const Superblock& next) {
-  Buffer buffer = co_await allocate_patiently(scheduler_, buffers_, kBlockBytes);
-  if (!buffer) co_return Errc::limit;
-  encode(buffer.bytes(), next, sequence_ + 1);
-  const Errc status = co_await Io::write(device_, offset_ + (sequence_ + 1) % 2 * kBlockBytes, buffer, true);
-  if (status != Errc::ok) co_return status;
-  ++sequence_;
-  now_ = next;
-  co_return Errc::ok;
+  if (worst.code != Errc::not_found) co_return std::unexpected(worst);
+  anchor_ = co_await read_anchor(scheduler_, buffers_, device_);
+  if (!anchor_) co_return std::unexpected(worst);
+  if (anchor_->volume_bytes == volume_bytes) co_return fail(Errc::corrupt, "the superblock is gone");
+  co_return fail(Errc::bad_input, "the device holds a copy of a volume of another size");
 }
 
 Task<Errc> MetadataStore::format(Superblock initial) {
+  const auto layout = Layout::fit(initial.volume_bytes, initial.bit_count, device_.size_bytes());
+  if (!layout) co_return Errc::no_space;
+  co_return co_await format(std::move(initial), *layout);
+}
+
+Task<Errc> MetadataStore::format(Superblock initial, Layout layout) {
   co_await busy_.acquire();
   SemaphoreGuard guard(busy_);
-  for (int slot = 0; slot < 2; ++slot) {
-    const Errc status = co_await write(initial);
-    if (status != Errc::ok) co_return status;
-  }
-  co_return Errc::ok;
+  layout_ = layout;
+  const Errc status = co_await record_.format(layout_.record, encode(initial));
+  if (status != Errc::ok) co_return status;
+  now_ = std::move(initial);
+  co_return co_await set_anchor();
 }
 
 Task<Errc> MetadataStore::update(std::function<void(Superblock&)> change) {
@@ -190,7 +126,16 @@ Task<Errc> MetadataStore::update(std::function<void(Superblock&)> change) {
   SemaphoreGuard guard(busy_);
   Superblock next = now_;
   change(next);
-  co_return co_await write(next);
+  const Errc status = co_await record_.store(encode(next));
+  if (status == Errc::ok) now_ = std::move(next);
+  co_return status;
+}
+
+Task<Errc> MetadataStore::set_anchor() {
+  const Anchor wanted{now_.volume, now_.copy, now_.volume_bytes, now_.bit_count};
+  if (co_await read_anchor(scheduler_, buffers_, device_) == wanted) co_return Errc::ok;
+  if (device_.size_bytes() < layout_.end()) co_return Errc::ok;  // there is no room for it
+  co_return co_await write_anchor(scheduler_, buffers_, device_, wanted);
 }
 
 }  // namespace resilver::replica

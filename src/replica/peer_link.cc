@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.h"
 #include "replica/block_hash.h"
 #include "replica/primary.h"
 
@@ -17,6 +18,7 @@ std::optional<std::size_t> answer_of(const Body& question) {
   if (std::holds_alternative<Configure>(question)) return kIndex<ConfigureAck>;
   if (std::holds_alternative<ReconcileDone>(question)) return kIndex<ReconcileDoneAck>;
   if (std::holds_alternative<ResyncDone>(question)) return kIndex<ResyncDoneAck>;
+  if (std::holds_alternative<ClearPrepare>(question)) return kIndex<ClearPrepared>;
   if (std::holds_alternative<CopyExtent>(question)) return kIndex<CopyAck>;
   if (std::holds_alternative<ReadExtent>(question)) return kIndex<ExtentData>;
   if (std::holds_alternative<HashRequest>(question)) return kIndex<Hashes>;
@@ -28,14 +30,21 @@ std::optional<std::size_t> answer_of(const Body& question) {
 
 }  // namespace
 
-PeerLink::PeerLink(Primary& primary, Core& core, NodeId id)
-    : primary_(primary), core_(core), id_(id), answered_(core.scheduler), starting_(primary.expected(id)) {}
+PeerLink::PeerLink(Primary& primary, Core& core, const Peer& peer)
+    : primary_(primary),
+      core_(core),
+      id_(peer.id),
+      name_(peer.name),
+      address_(peer.address),
+      answered_(core.scheduler),
+      starting_(primary.expected(peer.id)) {}
 
 Task<void> PeerLink::run() {
   const Nanos patience = core_.now() + core_.lease();  // for the first session of a member
+  member_since_ = core_.now();
   while (!primary_.lost().is_set()) {
     const bool must_leave_first = primary_.may_be_member(id_) && !starting_;
-    if (!must_leave_first) co_await one_session();
+    if (!must_leave_first && !held_back()) co_await one_session();
     if (starting_ && core_.now() >= patience) {
       starting_ = false;
       primary_.changed();
@@ -47,22 +56,79 @@ Task<void> PeerLink::run() {
   }
 }
 
+// ---- flapping --------------------------------------------------------------------------------------------------------
+
+bool PeerLink::held_back() const { return core_.now() < held_until_ && !primary_.too_few() && !starting_; }
+
+void PeerLink::note_membership(bool was, bool is) {
+  const Nanos grace = core_.grace();
+  if (!was && is) member_since_ = core_.now();
+  if (!was || is) return;
+  if (core_.now() - member_since_ >= kSettled * grace) flaps_ = 0;
+  if (flaps_++ == 0) return;
+  const Nanos hold = std::min<Nanos>(kMostHeld, Nanos{1} << std::min(flaps_ - 2, 30u)) * grace;
+  held_until_ = core_.now() + hold;
+}
+
+void PeerLink::left(Reason why, std::string detail) {
+  if (away_ && away_->reason == why && away_->detail == detail) return;
+  away_ = Finding{why, core_.place_of(id_), core_.now(), 0, std::move(detail)};
+}
+
+void PeerLink::add_findings(std::vector<Finding>& to) const {
+  const NodeId place = core_.place_of(id_);
+  if (held_back()) to.push_back({Reason::held_back, place, member_since_, held_until_, {}});
+  if (away_) {
+    to.push_back(*away_);
+  } else if (session_ == nullptr) {
+    to.push_back({Reason::unreachable, place, 0, 0, {}});
+  }
+  if (diverged_) {
+    const bool lost = why_ == ResyncWhy::lost_writes;
+    to.push_back({lost ? Reason::lost_writes : Reason::fork, place, 0, 0, {}});
+  }
+  const bool joins = session_ != nullptr && !primary_.members().contains(id_) && !diverged_;
+  if (joins) to.push_back({Reason::being_copied, place, 0, 0, resync_why_name(why_)});
+  if (why_ == ResyncWhy::checksum_went_back && joins) to.push_back({Reason::went_back, place, 0, 0, {}});
+  const Settings mine = core_.settings();
+  if (welcome_.name == name_ && welcome_.settings != mine) {
+    std::string keys;
+    const auto differ = [&](bool differs, const char* key) {
+      if (differs) keys += (keys.empty() ? "" : ", ") + std::string(key);
+    };
+    const Settings& theirs = welcome_.settings;
+    differ(theirs.grace_ms != mine.grace_ms, "detect");
+    differ(theirs.congestion_ms != mine.congestion_ms, "congestion_timeout");
+    differ(theirs.min_in_sync != mine.min_in_sync, "min_in_sync");
+    differ(theirs.ack != mine.ack, "ack");
+    differ(theirs.nodes != mine.nodes, "the nodes or their order");
+    differ(theirs.arbiter != mine.arbiter, "arbiter");
+    to.push_back({Reason::files_differ, place, 0, 0, keys});
+  }
+}
+
+// ---- a session -------------------------------------------------------------------------------------------------------
+
 Task<void> PeerLink::one_session() {
-  const std::string* address = core_.address_of(id_);
-  auto connection = co_await core_.env.network().connect(*address, core_.now() + core_.lease());
-  if (!connection || primary_.lost().is_set()) co_return;
+  auto connection = co_await core_.env.network().connect(address_, core_.now() + core_.lease());
+  if (!connection || primary_.lost().is_set()) {
+    if (!connection && !primary_.lost().is_set()) left(Reason::unreachable);
+    co_return;
+  }
   {
     OpenSession session(core_, std::move(*connection));
     session_ = &*session;
     heard_ = core_.now();
-    auto welcome = co_await greet(*session);
-    if (welcome && !session->closed() && !primary_.lost().is_set()) {
+    const bool welcomed = co_await greet(*session);
+    if (welcomed && !session->closed() && !primary_.lost().is_set()) {
+      away_.reset();
       TaskGroup group(core_.scheduler);
       group.spawn(session->pump());
       group.spawn(listen(*session));
       group.spawn(beat(*session));
-      co_await conduct(*session, std::move(*welcome));
+      co_await conduct(*session);
       co_await group.join();
+      if (!away_) left(Reason::unreachable);
     }
     session->close();
     session_ = nullptr;
@@ -71,6 +137,7 @@ Task<void> PeerLink::one_session() {
   const bool had_writes = std::exchange(streaming_, false);
   ready_ = placed_ = resync_acked_ = resyncing_ = diverged_ = discard_ = false;
   stored_seq_ = 0;
+  prepared_ = {};
   if (had_writes) starting_ = false;
   beacons_.clear();
   asked_.clear();
@@ -80,44 +147,98 @@ Task<void> PeerLink::one_session() {
   primary_.changed();
 }
 
-Task<std::optional<PeerWelcome>> PeerLink::greet(Session& session) {
-  const Record record = primary_.record();
+Task<bool> PeerLink::greet(Session& session) {
+  const Record& record = primary_.record();
   const Nanos deadline = core_.now() + core_.lease();
-  const Status sent = co_await session.send_now(
-      encode(record.epoch, PeerHello{core_.config.volume, core_.config.self, record}), deadline);
-  if (!sent) co_return std::nullopt;
+  const Superblock& super = core_.metadata.now();
+  const PeerHello hello{core_.config.volume, record,          super.copy, core_.life, core_.marks.now().counter,
+                        core_.volume_bytes,  core_.settings()};
+  if (!co_await session.send_now(encode(record.epoch, hello), deadline)) {
+    left(Reason::unreachable);
+    co_return false;
+  }
   auto received = co_await session.receive(deadline);
   if (!received) {
     if (session.garbage() != Errc::ok) core_.refuse(id_, session.garbage());
-    co_return std::nullopt;
+    left(Reason::unreachable);
+    co_return false;
   }
   const auto* welcome = std::get_if<PeerWelcome>(&received->body);
-  if (welcome == nullptr || welcome->node != id_) {
+  if (welcome == nullptr) {
     core_.refuse(id_, Errc::bad_input);
-    co_return std::nullopt;
+    left(Reason::refuses, "it does not speak this protocol");
+    co_return false;
   }
-  if (welcome->status == Errc::fenced) primary_.suspect_newer_record();
-  if (welcome->status != Errc::ok || welcome->size != core_.volume_bytes) co_return std::nullopt;
-  co_return *welcome;
+  co_return look_at(*welcome);
 }
 
-Task<void> PeerLink::conduct(Session& session, PeerWelcome welcome) {
+// Who is it, and does it take us? Nothing else is read before that is known.
+bool PeerLink::look_at(const PeerWelcome& welcome) {
+  if (welcome.volume != core_.config.volume) {
+    left(Reason::other_volume, "volume " + short_text(welcome.volume) + ", not " + short_text(core_.config.volume));
+    return false;
+  }
+  if (welcome.name != name_) {
+    left(Reason::refuses, "another node of the volume is at its address");
+    return false;
+  }
+  if (welcome.refusal == Refusal::stale || welcome.refusal == Refusal::other_history) primary_.suspect_newer_record();
+  if (welcome.refusal != Refusal::none) {
+    left(welcome.refusal == Refusal::device ? Reason::left_disk : Reason::refuses, refusal_name(welcome.refusal));
+    return false;
+  }
+  if (welcome.size != core_.volume_bytes) {
+    left(Reason::refuses, refusal_name(Refusal::other_size));
+    return false;
+  }
+  if (welcome.copy == core_.metadata.now().copy) {
+    left(Reason::second_life, "its device holds a copy of this node's");
+    return false;
+  }
+  constexpr std::size_t kMostLives = 16;
+  const bool before = std::ranges::find(lives_, welcome.life) != lives_.end();
+  if (before && lives_.back() != welcome.life && welcome.copy == welcome_.copy &&
+      !planted(PlantedBug::second_life_accepted)) {
+    left(Reason::second_life, "two processes of its copy answer in turn");
+    return false;
+  }
+  if (!before) lives_.push_back(welcome.life);
+  if (lives_.size() > kMostLives) lives_.erase(lives_.begin());
+  welcome_ = welcome;
+  known_mark_ = core_.mark_of(welcome.copy);
+  mark_ = welcome.marks.counter;
+  core_.told.note(welcome.copy, mark_);
+  for (const PeerMark& mark : welcome.marks.peers) core_.told.note(mark.copy, mark.counter);
+  return true;
+}
+
+Task<void> PeerLink::conduct(Session& session) {
   // The set may have changed while we greeted: a member that is not starting must leave first.
   const bool member = primary_.may_be_member(id_);
   if (member && !starting_) {
     session.close();
     co_return;
   }
-  why_ = member ? ResyncWhy::reconcile : judge(welcome);
+  why_ = member ? ResyncWhy::reconcile : judge();
   bool good = false;
   if (member) {
-    good = co_await start_member(session, welcome);
-  } else if (why_ == ResyncWhy::diverged) {
-    co_await stay_diverged(session, welcome);
+    good = co_await start_member(session);
+  } else if (why_ == ResyncWhy::diverged || why_ == ResyncWhy::lost_writes) {
+    co_await stay_diverged(session);
   } else {
-    good = co_await resync(session);
+    good = co_await outdo(session) && co_await resync(session);
   }
   if (!good) session.close();
+}
+
+// The epochs that a node obeys only grow, also where its history is given up for this one.
+Task<bool> PeerLink::outdo(Session& session) { co_return co_await raise_epoch(session, welcome_.known.epoch); }
+
+// That the record could be swapped proves that this primary is the one.
+Task<bool> PeerLink::raise_epoch(Session& session, std::uint64_t to) {
+  if (primary_.record().epoch < to) primary_.outdo(to - 1);
+  while (primary_.record().epoch < to && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
+  co_return !session.closed();
 }
 
 void PeerLink::start_streaming() {
@@ -126,24 +247,36 @@ void PeerLink::start_streaming() {
   send(primary_.configuration());
 }
 
+// Whether what answers is the copy that the record names, as it was.
+bool PeerLink::is_the_member() const {
+  const bool fresh = welcome_.base.none();
+  if (welcome_.inconsistent || welcome_.suspect || (fresh && !primary_.virgin())) return false;
+  if (primary_.record().copy_of(id_) != welcome_.copy) return false;
+  if (primary_.virgin()) return true;
+  const Kinship seen = kinship(welcome_.known, primary_.record());
+  if (seen != Kinship::newer && seen != Kinship::same) return false;
+  if (welcome_.marks.counter < known_mark_ && !planted(PlantedBug::marks_ignored)) return false;
+  const Marks& mine = core_.marks.now();
+  return welcome_.marks.prepared >= mine.dropped && mine.prepared >= welcome_.marks.dropped && !proves_loss();
+}
+
 // After a promotion: a member tells the writes that it may have and others not, then gets everything from here on.
-Task<bool> PeerLink::start_member(Session& session, const PeerWelcome& welcome) {
-  const bool fresh = welcome.generation.epoch == 0;
-  if (welcome.inconsistent || (fresh && !primary_.virgin())) {
-    starting_ = false;  // its disk was exchanged: it leaves and comes back by resync
+Task<bool> PeerLink::start_member(Session& session) {
+  if (!is_the_member()) {
+    starting_ = false;  // it leaves, and comes back as a joiner
     co_return false;
   }
-  if (welcome.attachment > core_.metadata.now().attachment) {
+  if (welcome_.attachment > core_.metadata.now().attachment) {
     const Errc stored = co_await core_.metadata.update(
-        [&](Superblock& s) { s.attachment = std::max(s.attachment, welcome.attachment); });
+        [&](Superblock& s) { s.attachment = std::max(s.attachment, welcome_.attachment); });
     if (stored != Errc::ok) {
-      core_.fail_device();
+      core_.storage_failed(stored);
       co_return false;
     }
   }
-  if (welcome.recent_known) {
-    primary_.must_settle(welcome.recent);
-  } else if (!fresh) {
+  if (welcome_.recent_known) {
+    primary_.must_settle(welcome_.recent);
+  } else if (!welcome_.base.none()) {
     send(BitsRequest{});
     co_await wait_bits(session);
     if (!bits_) co_return false;
@@ -258,8 +391,12 @@ bool PeerLink::handle(Received& message) {
     const auto sent = std::find_if(beacons_.begin(), beacons_.end(), [&](auto& b) { return b.cookie == ack->cookie; });
     if (sent == beacons_.end()) return true;  // a later one was answered first
     heard_ = sent->at;
-    lease_until_ = std::max(lease_until_, sent->at + core_.lease());
+    lease_until_ = std::max(lease_until_, sent->at + primary_.lease());
     beacons_.erase(beacons_.begin(), sent + 1);
+    mark_ = std::max(mark_, ack->mark);
+    core_.told.note(welcome_.copy, ack->mark);
+    if (ack->arbiter != primary_.arbiter_key()) primary_.heard_of_arbiter(ack->arbiter);
+    arbiter_ = ack->arbiter;
     primary_.changed();
     return true;
   }
@@ -278,6 +415,11 @@ bool PeerLink::handle(Received& message) {
     primary_.changed();
     return true;
   }
+  if (const auto* ready = std::get_if<ClearPrepared>(&message.body)) {
+    prepared_ = std::max(prepared_, ready->clearing);
+    primary_.changed();
+    return true;
+  }
   if (const auto* bits = std::get_if<Bits>(&message.body)) {
     if (bits->granule == 0 || bits->granule % kBlockBytes != 0 || bits->count % 64 != 0) return false;
     if (message.payload.size() != bits->count / 8) return false;
@@ -293,6 +435,10 @@ bool PeerLink::handle(Received& message) {
   }
   if (std::holds_alternative<ReconcileDoneAck>(message.body)) {
     placed_ = true;
+    return true;
+  }
+  if (std::holds_alternative<GiveUp>(message.body)) {
+    discard_remote();
     return true;
   }
   if (std::holds_alternative<HandoverRequest>(message.body)) {
@@ -314,16 +460,26 @@ bool PeerLink::handle(Received& message) {
   return false;
 }
 
+Beacon PeerLink::beacon_with(std::uint64_t cookie) const {
+  Beacon beacon{cookie, primary_.committed_seq(), core_.marks.now().counter, {}, primary_.arbiter_key()};
+  for (const Slot& slot : primary_.record().slots) {
+    const std::uint64_t counter = slot.copy.none() ? 0 : core_.mark_of(slot.copy);
+    if (counter != 0) beacon.marks.push_back({slot.copy, counter});
+  }
+  return beacon;
+}
+
 // Beacons, and the watch over their answers: a peer silent for a lease is given up.
 Task<void> PeerLink::beat(Session& session) {
   std::uint64_t cookie = 0;
   while (!session.closed()) {
-    if (core_.now() - heard_ > core_.lease()) break;
-    if (behind_for() > core_.congestion()) break;  // too slow: the others go on without it
-    if (!asked_.empty() && core_.now() - std::max(asked_.front().at, answered_at_) > core_.congestion()) break;
+    const bool unanswered =
+        !asked_.empty() && core_.now() - std::max(asked_.front().at, answered_at_) > core_.congestion();
+    if (behind_for() > core_.congestion() || unanswered) left(Reason::left_slow);  // the others go on without it
+    if (core_.now() - heard_ > core_.lease() || away_) break;
     if (beacons_.size() < 256) {
       beacons_.push_back({++cookie, core_.now()});
-      session.send_urgent(encode(primary_.record().epoch, Beacon{cookie, primary_.committed_seq()}));
+      session.send_urgent(encode(primary_.record().epoch, beacon_with(cookie)));
     }
     (void)co_await session.ended().wait_until(core_.now() + core_.beacon());
   }
@@ -332,7 +488,7 @@ Task<void> PeerLink::beat(Session& session) {
 
 PeerStatus PeerLink::status() const {
   PeerStatus s;
-  s.id = id_;
+  s.id = core_.place_of(id_);
   s.connected = session_ != nullptr && !session_->closed();
   s.resyncing = resyncing_;
   s.why = why_;

@@ -10,17 +10,45 @@
 
 namespace resilver::replica {
 
-ResyncWhy PeerLink::judge(const PeerWelcome& welcome) const {
-  const Superblock& mine = core_.metadata.now();
-  if (welcome.resync_id != 0 && welcome.resync_id == resume_id_) return ResyncWhy::resumed;
-  if (welcome.generation.epoch == 0) {
-    return welcome.inconsistent ? ResyncWhy::checksum_interrupted : ResyncWhy::full_new_disk;
+// What it has had acknowledged that is not here: the next reign took over from less than was durable everywhere in its
+// own; or that reign's copy had been put back to before what the returner knows of it. A surplus of its position proves
+// nothing.
+bool PeerLink::proves_loss() const {
+  if (planted(PlantedBug::loss_ignored)) return false;
+  const Record& mine = primary_.record();
+  const Position bound = welcome_.marks.committed;
+  for (std::size_t i = 0; i + 1 < mine.reigns.size(); ++i) {
+    const Reign &next = mine.reigns[i], &reign = mine.reigns[i + 1];
+    const bool took_over = reign.first == bound.reign && welcome_.known.find(reign.nonce) != nullptr;
+    if (took_over && next.start.reign == bound.reign && next.start.seq != kUnknownSeq && next.start.seq < bound.seq)
+      return true;
   }
-  if (!mine.knows(welcome.generation)) {
-    const bool other_history = !welcome.inconsistent && has_diverged(mine.history, welcome.history);
-    return other_history ? ResyncWhy::diverged : ResyncWhy::checksum_generation;
+  for (const Reign& reign : mine.reigns) {
+    if (reign.first <= welcome_.known.epoch) break;  // that far it was there itself
+    if (welcome_.marks.of(mine.copy_of(reign.primary)) > reign.start_mark && reign.start_mark != 0) return true;
   }
-  if (welcome.generation.epoch < mine.bits_since) return ResyncWhy::checksum_bits_cleared;
+  return false;
+}
+
+ResyncWhy PeerLink::judge() const {
+  const PeerWelcome& w = welcome_;
+  const Record& mine = primary_.record();
+  if (w.resync_id != 0 && w.resync_id == resume_id_) return ResyncWhy::resumed;
+  if (w.base.none()) return w.inconsistent ? ResyncWhy::checksum_interrupted : ResyncWhy::full_new_disk;
+  const Kinship seen = kinship(w.known, mine);
+  const bool ancestor = seen == Kinship::newer || seen == Kinship::same;
+  const NodeId listed = mine.find_copy(w.copy);
+  const bool consulted = gives_up(mine, listed, w.known.head(), w.inconsistent);
+  if (!w.inconsistent && !planted(PlantedBug::fork_obeyed)) {
+    const bool own_way = !ancestor || left_behind(mine, listed, w.known);
+    if (own_way && !consulted) return ResyncWhy::diverged;
+    if (ancestor && !consulted && proves_loss()) return ResyncWhy::lost_writes;
+  }
+  if (!mine.lists(w.base)) return ResyncWhy::checksum_consulted;
+  if ((w.marks.counter < known_mark_ && !planted(PlantedBug::marks_ignored)) || w.suspect)
+    return ResyncWhy::checksum_went_back;
+  const Marks& here = core_.marks.now();
+  if (w.marks.prepared < here.dropped || here.prepared < w.marks.dropped) return ResyncWhy::checksum_bits_cleared;
   return ResyncWhy::bitmap;
 }
 
@@ -187,8 +215,10 @@ Task<bool> PeerLink::finish_resync(Session& session) {
   Buffer bits = co_await allocate_patiently(core_.scheduler, core_.env.buffers(), core_.bits.bytes());
   if (!bits || session.closed()) co_return false;
   core_.bits.copy_to(bits.bytes());
-  const Superblock& mine = core_.metadata.now();
-  send(ResyncDone{core_.bits.granule(), core_.bits.count(), mine.bits_since, mine.history, mine.lost}, std::move(bits));
+  const Marks& marks = core_.marks.now();
+  send(ResyncDone{core_.bits.granule(), core_.bits.count(), marks.prepared, marks.dropped, primary_.record(),
+                  core_.metadata.now().lost},
+       std::move(bits));
   while (!resync_acked_ && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
   co_return resync_acked_ && !session.closed();
 }
@@ -196,25 +226,29 @@ Task<bool> PeerLink::finish_resync(Session& session) {
 // ---- split brain ---------------------------------------------------------------------------------------------------
 
 // Until someone chooses, nothing is copied; the peer keeps its copy, readable, and the difference is listed.
-Task<void> PeerLink::stay_diverged(Session& session, PeerWelcome welcome) {
-  base_ = common_generation(core_.metadata.now(), welcome.history);
-  send(Diverged{core_.metadata.now().history});
+Task<void> PeerLink::stay_diverged(Session& session) {
+  primary_.note_fork({welcome_.copy, welcome_.known.head()});
+  send(Diverged{why_, primary_.record()});
   co_await wait_bits(session);
   if (!bits_) co_return;
   diverged_ = true;
   core_.emit({.kind = EventKind::split_brain, .peer = id_, .why = why_});
   co_await list_divergent(session);
   while (!discard_ && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
-  if (discard_) send(Discard{base_});
+  const std::uint64_t above = std::max(welcome_.known.epoch, primary_.record().epoch) + 1;
+  if (discard_ && co_await raise_epoch(session, above))
+    send(Discard{common_ancestor(welcome_.known, primary_.record()), primary_.record()});
   (void)co_await session.ended().wait_until(core_.now() + core_.lease());
 }
 
 // Blocks that either side wrote since the common ancestor and that are not the same.
 Task<void> PeerLink::list_divergent(Session& session) {
   ExtentSet suspects;
-  const Superblock& mine = core_.metadata.now();
+  const Marks &mine = core_.marks.now(), &theirs_marks = welcome_.marks;
   const bool same_geometry = bits_->granule == core_.bits.granule() && bits_->count == core_.bits.count();
-  if (base_.epoch != 0 && base_.epoch >= mine.bits_since && same_geometry) {
+  const bool same_clearings = theirs_marks.prepared >= mine.dropped && mine.prepared >= theirs_marks.dropped;
+  const bool related = !common_ancestor(welcome_.known, primary_.record()).none() && theirs_marks.counter >= known_mark_;
+  if (related && same_clearings && same_geometry) {
     core_.bits.add_to(suspects);
     IntentBitmap::add_to(bits_data_.bytes(), bits_->granule, core_.volume_bytes, suspects);
   } else {

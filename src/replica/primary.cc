@@ -10,11 +10,11 @@ namespace resilver::replica {
 Primary::Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin, NodeSet heard)
     : core_(core),
       arbiter_(arbiter),
-      won_(won),
+      won_(std::move(won)),
       virgin_(virgin),
       heard_(heard),
-      reign_(won.record.epoch),
-      effective_(won.record.in_sync),
+      reign_(won_.record.reign().first),
+      effective_(won_.record.in_sync),
       lost_(core.scheduler),
       changed_(core.scheduler),
       lease_changed_(core.scheduler),
@@ -26,10 +26,11 @@ Primary::Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin,
       local_seq_(core.position.seq),
       stored_seq_(core.position.seq),
       local_changed_(core.scheduler),
-      wanted_ack_(won.record.ack),
+      wanted_ack_(won_.record.ack),
+      tried_epoch_(won_.record.epoch),
       last_client_io_(core.now() - kSecond),
       group_(core.scheduler) {
-  for (const auto& peer : core.config.peers) links_.push_back(std::make_unique<PeerLink>(*this, core, peer.id));
+  for (const Peer& peer : core.peers) links_.push_back(std::make_unique<PeerLink>(*this, core, peer));
   core_.recent.new_reign();
   if (core_.recent.known()) {
     must_settle(core_.recent.list());
@@ -44,10 +45,13 @@ Task<void> Primary::run() {
   group_.spawn(reconcile());
   group_.spawn(clear_bits());
   group_.spawn(store_position());
+  group_.spawn(watch_arbiter());
+  group_.spawn(watch_storage());
   while (!lost_.is_set()) {
     if (core_.stopping.is_set()) lose();
-    if (core_.newer_epoch > won_.record.epoch && !check_record_) suspect_newer_record();
-    if (core_.device_failed && !resigned_) co_await resign();
+    if (std::exchange(core_.deposed, false) && !check_record_) suspect_newer_record();
+    const bool of_no_use = core_.device_failed || (core_.storage_trouble != Errc::ok && members().count() > 1);
+    if (of_no_use && !resigned_) co_await resign();
     core_.serving = serving();
     if (!lost_.is_set()) co_await core_.changed.wait_until(core_.now() + core_.beacon());
   }
@@ -64,6 +68,16 @@ void Primary::lose() {
   settled_.wake_all();
   local_changed_.wake_all();
   core_.changed.wake_all();
+}
+
+// This node's own storage is watched as the others' is: one that lets a request wait for as long as a peer may is given
+// up, as long as there is another copy. Alone it is waited for.
+Task<void> Primary::watch_storage() {
+  while (!lost_.is_set()) {
+    core_.note_alive();
+    if (core_.oldest_io() > core_.congestion() && members().count() > 1) core_.storage_slow();
+    co_await lost_.wait_until(core_.now() + core_.beacon());
+  }
 }
 
 // The device is gone: no acknowledgement and no read from here on, and the members may propose themselves at once.
@@ -90,7 +104,19 @@ void Primary::changed() {
 
 Configure Primary::configuration() const {
   const Superblock& super = core_.metadata.now();
-  return Configure{serial_, won_.record, super.attachment, last_seq(), reign_, super.history};
+  return Configure{serial_, won_.record, super.attachment, last_seq(), reign_, super.forks};
+}
+
+void Primary::send_configuration() {
+  ++serial_;
+  for (auto& link : links_) {
+    if (link->streaming()) link->send(configuration());
+  }
+}
+
+PeerLink* Primary::link_to(NodeId id) const noexcept {
+  const auto at = std::ranges::find_if(links_, [id](const auto& link) { return link->id() == id; });
+  return at == links_.end() ? nullptr : at->get();
 }
 
 // ---- leases and acknowledgement ------------------------------------------------------------------------------------
@@ -98,13 +124,21 @@ Configure Primary::configuration() const {
 bool Primary::lease_valid() const {
   if (planted(PlantedBug::lease_ignored)) return true;
   if (resigned_ || lost_.is_set()) return false;
-  for (const auto& link : links_) {
-    if (effective_.contains(link->id()) && link->lease_until() <= core_.now()) return false;
-  }
-  return true;
+  return each(effective_, [&](const PeerLink& link) { return link.lease_until() > core_.now(); });
+}
+
+Nanos Primary::lease() const noexcept {
+  return std::min(core_.lease(), static_cast<Nanos>(won_.record.lease_ms) * kMillisecond);
 }
 
 bool Primary::serving() const { return open_ && !closed_ && !lost_.is_set() && !resigned_ && lease_valid(); }
+
+// Whatever a member that is gone, or an arbiter that cannot take it out, keeps waiting shows as a lease that is not
+// there.
+bool Primary::writable() const {
+  return serving() && !too_few() && core_.storage_usable() &&
+         each(members(), [](const PeerLink& link) { return link.streaming(); });
+}
 
 Task<Errc> Primary::wait_lease() {
   for (;;) {
@@ -124,12 +158,12 @@ bool Primary::covered(std::uint64_t seq) const {
 // Rule 3. In every mode a member without a session leaves the set before the next acknowledgement.
 bool Primary::covered_by(const Record& record, std::uint64_t seq) const {
   if (record.in_sync.count() < core_.config.min_in_sync) return false;
-  for (const auto& link : links_) {
-    if (!record.in_sync.contains(link->id())) continue;
-    if (!link->streaming()) return false;
-    if (record.ack == AckMode::durable && link->durable_seq() < seq) return false;
-    if (record.ack == AckMode::received && link->received_seq() < seq) return false;
-  }
+  const bool all = each(record.in_sync, [&](const PeerLink& link) {
+    if (!link.streaming()) return false;
+    if (record.ack == AckMode::durable) return link.durable_seq() >= seq;
+    return record.ack != AckMode::received || link.received_seq() >= seq;
+  });
+  if (!all) return false;
   return record.ack != AckMode::quorum || stored_on(record.in_sync, seq) >= majority();
 }
 
@@ -145,7 +179,7 @@ bool Primary::joiners_have(std::uint64_t seq) const {
 
 // How many of `members` have all writes up to `seq`, and will still know it after a power loss.
 unsigned Primary::stored_on(NodeSet members, std::uint64_t seq) const {
-  unsigned count = members.contains(core_.config.self) && stored_seq_ >= seq ? 1 : 0;
+  unsigned count = members.contains(core_.self) && stored_seq_ >= seq ? 1 : 0;
   for (const auto& link : links_) {
     if (planted(PlantedBug::ack_counts_the_unsynced)) {
       count += link->streaming() && link->durable_seq() >= seq ? 1 : 0;
@@ -158,7 +192,8 @@ unsigned Primary::stored_on(NodeSet members, std::uint64_t seq) const {
 
 // Everything that was acknowledged is where a promotion under `next` will find it.
 bool Primary::may_propose(const Record& next) const {
-  if (next.ack != won_.record.ack) return durable_everywhere(acked_seq_);
+  if (next.ack != won_.record.ack || next.configured() != won_.record.configured())
+    return durable_everywhere(acked_seq_);
   if (next.ack != AckMode::quorum) return true;
   return stored_on(next.in_sync, acked_seq_) >= std::min(majority(), next.in_sync.count());
 }
@@ -169,23 +204,20 @@ bool Primary::too_few() const {
 }
 
 bool Primary::durable_everywhere(std::uint64_t seq) const {
-  for (const auto& link : links_) {
-    const bool needed = effective_.contains(link->id());
-    if (needed && !link->streaming()) return false;
-    if ((needed || link->streaming()) && link->durable_seq() < seq) return false;
-  }
-  return true;
+  const auto has = [&](const PeerLink& link) { return link.streaming() && link.durable_seq() >= seq; };
+  return each(effective_, has) &&
+         std::ranges::all_of(links_, [&](const auto& link) { return !link->streaming() || has(*link); });
 }
 
 void Primary::note_committed() {
+  if (!each(effective_, [](const PeerLink& link) { return link.streaming(); })) return;
   std::uint64_t all = local_seq_;
   for (const auto& link : links_) {
-    const bool needed = effective_.contains(link->id());
-    if (needed && !link->streaming()) return;
-    if (needed || link->streaming()) all = std::min(all, link->durable_seq());
+    if (link->streaming()) all = std::min(all, link->durable_seq());
   }
   if (all <= committed_) return;
   committed_ = all;
+  core_.committed = {reign_, committed_};
   core_.recent.committed(committed_);
 }
 
@@ -201,7 +233,7 @@ void Primary::done_here(std::uint64_t seq) {
   if (won_.record.ack == AckMode::quorum) local_changed_.wake_all();
 }
 
-// Under `quorum` this node counts with what its superblock tells: one write of it for all that came since the last.
+// Under `quorum` this node counts with what its marks tell: one write of them for all that came since the last.
 Task<void> Primary::store_position() {
   while (!lost_.is_set()) {
     if (won_.record.ack != AckMode::quorum || stored_seq_ >= local_seq_) {
@@ -209,10 +241,11 @@ Task<void> Primary::store_position() {
       continue;
     }
     const Position next{reign_, local_seq_};
-    const Errc status = co_await core_.metadata.update([&](Superblock& s) { s.position = std::max(s.position, next); });
+    const Errc status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, next); });
     if (status != Errc::ok) {
-      core_.fail_device();
-      co_return;
+      core_.storage_failed(status);
+      (void)co_await lost_.wait_until(core_.now() + core_.beacon());
+      continue;
     }
     stored_seq_ = next.seq;
     advance();
@@ -293,8 +326,8 @@ Task<Errc> Primary::write_settled(IoOp op, Extent extent, Buffer data, const Eve
   co_return status;
 }
 
-// Before a write gets its number: a peer whose queue is full holds the writes up until it gets on or leaves. False: the reign
-// is over.
+// Before a write gets its number: a peer whose queue is full holds the writes up until it gets on or leaves. False: the
+// reign is over.
 Task<bool> Primary::wait_room() {
   const auto room = [&] {
     return std::all_of(links_.begin(), links_.end(), [](const auto& link) { return link->has_room(); });
@@ -336,9 +369,13 @@ Task<Errc> Primary::flush() { co_return co_await wait_lease(); }
 // a single disk, and joiners start again, since they may have what this copy lacks.
 Errc Primary::local_failure(Errc status) {
   if (lost_.is_set()) return Errc::not_primary;
+  if (status == Errc::limit) return status;  // our own lack of memory says nothing of the device
   give_up_joiners();
-  if (members().count() <= 1) return status;
-  core_.fail_device();
+  if (members().count() <= 1) {
+    if (status == Errc::no_space || status == Errc::read_only) core_.storage_failed(status);
+    return status;
+  }
+  core_.storage_failed(status);
   return Errc::not_primary;
 }
 
@@ -375,25 +412,69 @@ Task<Errc> Primary::read_healing(Extent extent, Buffer data) {
   co_return Errc::ok;
 }
 
-Task<Errc> Primary::attach(std::uint64_t number) {
-  if (number < core_.metadata.now().attachment && !planted(PlantedBug::old_attachment_served)) co_return Errc::fenced;
+Task<Result<std::uint64_t>> Primary::attach(std::uint64_t number) {
+  const std::uint64_t highest = core_.metadata.now().attachment;
+  if (number != 0 && number < highest && !planted(PlantedBug::old_attachment_served)) co_return fail(Errc::fenced);
+  if (number == 0) number = highest + 1;
   if (number > core_.metadata.now().attachment) {
     const Errc stored =
         co_await core_.metadata.update([&](Superblock& s) { s.attachment = std::max(s.attachment, number); });
-    if (stored != Errc::ok) co_return local_failure(stored);
-    ++serial_;
-    for (auto& link : links_) {
-      if (link->streaming()) link->send(configuration());
-    }
+    if (stored != Errc::ok) co_return fail(local_failure(stored));
+    send_configuration();
   }
   const std::uint64_t serial = serial_;
   const auto known_everywhere = [&] {
-    return std::all_of(links_.begin(), links_.end(), [&](const auto& link) {
-      return !effective_.contains(link->id()) || (link->streaming() && link->configured() >= serial);
-    });
+    return each(effective_, [&](const PeerLink& link) { return link.streaming() && link.configured() >= serial; });
   };
   while (!known_everywhere() && !lost_.is_set()) co_await changed_.wait_until(core_.now() + core_.beacon());
-  co_return lost_.is_set() ? Errc::not_primary : Errc::ok;
+  if (lost_.is_set()) co_return fail(Errc::not_primary);
+  co_return number;
+}
+
+void Primary::note_fork(const ForkNote& note) {
+  if (core_.metadata.now().noted(note)) return;
+  group_.spawn([](Primary& self, ForkNote fork) -> Task<void> {
+    const Errc stored = co_await self.core_.metadata.update([&](Superblock& s) { s.note_fork(fork); });
+    self.core_.storage_failed(stored);
+    if (stored == Errc::ok) self.send_configuration();
+  }(*this, note));
+}
+
+std::uint64_t Primary::life_of(const CopyId& copy) const noexcept {
+  for (const auto& link : links_) {
+    if (link->connected() && link->copy_id() == copy && link->lease_until() > core_.now()) return link->life();
+  }
+  return 0;
+}
+
+// What the mode promises, as far as the members are there now, and the arbiter, without which a member that fails
+// cannot be left out.
+unsigned Primary::redundancy() const {
+  if (!writable() || older_ || core_.arbiter_view.away) return 0;
+  const unsigned here = members().count(), least = std::max(1u, core_.config.min_in_sync);
+  const auto beyond = [&](unsigned needed) { return here > needed ? here - needed : 0; };
+  switch (won_.record.ack) {
+    case AckMode::durable: return beyond(least);
+    case AckMode::quorum: return std::min(majority() - 1, beyond(std::max(majority(), least)));
+    case AckMode::received: return std::min(1u, beyond(least));
+    case AckMode::async: return 0;  // the primary's failure loses what only it has
+  }
+  return 0;
+}
+
+void Primary::add_findings(std::vector<Finding>& to) const {
+  const auto add = [&](Reason reason, std::string detail = {}) {
+    to.push_back({reason, kNoNode, 0, 0, std::move(detail)});
+  };
+  if (resigned_ || closed_) add(Reason::handing_over);
+  if (!lease_valid() && !resigned_) add(Reason::no_lease);
+  if (too_few()) add(Reason::too_few_copies);
+  for (NodeId id = 0; id < won_.record.slots.size(); ++id) {
+    const bool listed = id == core_.self || link_to(id) != nullptr;
+    if (won_.record.slots[id].name != 0 && !listed)
+      add(Reason::not_listed, "number " + std::to_string(id) + " of the record");
+  }
+  for (const auto& link : links_) link->add_findings(to);
 }
 
 std::vector<PeerStatus> Primary::peers() const {

@@ -1,27 +1,35 @@
-// One reign as primary: from the compare-and-swap that was won until the record names another, this node's device fails or
-// the program stops. It numbers the writes, acknowledges them, keeps the set of members and answers reads.
+// One reign as primary: from the compare-and-swap that was won until the record names another, this node's device fails
+// or the program stops. It numbers the writes, acknowledges them, keeps the set of members and answers reads.
 //
 // What must never happen, and the rule against it:
-// * A deposed primary answers a read with old data. -> Leases: it answers only while every member answered a beacon that
-//   was *sent* less than lease_ms ago on this node's clock, checked after the data has arrived. A member proposes itself
-//   only grace_ms >= 1.25 lease_ms after it last *received* one, so with clocks that drift less than 10 % either way the
-//   lease has run out before. Any one silent member is enough to stop the primary. Alone in the set it needs no lease.
-// * An acknowledged write is not on a member that may be promoted. -> covered(): acknowledged when the
-//   mode's condition holds
-//   for the record, for a record that may have been written by a compare-and-swap without answer, and for joiners. A
-//   record is proposed only when all that was acknowledged satisfies it (may_propose()): under `quorum`, min(W, |I|) of the
-//   new set have it. A change of the mode passes through `durable`.
-// * A primary whose disk hangs removes a member that restarts, then fails: nobody is left. -> Before a record that leaves a
-//   member out is proposed, this node's disk has answered a write.
-// * Under `quorum`, a promotion shrinks the set to members that lack what only the dead had. -> It leaves
-//   the set as it is; the
-//   primary first makes those that answered equal (placed()), then removes the others, then serves.
+// * A deposed primary answers a read with old data. -> Leases: it answers only while every member answered a beacon
+//   that was *sent* less than lease_ms ago on this node's clock, checked after the data has arrived. A member proposes
+//   itself only 1.25 of the record's lease after it last *received* one, so with clocks that drift less than 10 %
+//   either way the lease has run out before. Any one silent member is enough to stop the primary. Alone in the set it
+//   needs no lease.
+// * The arbiter's file is restored under a primary, and a member of long ago is promoted by it, or the primary
+//   overwrites a newer reign by its next change. -> The primary asks now and then. A record of another branch ends the
+//   reign. One that is an ancestor of its own freezes the set: it goes on serving under its leases, and, while it holds
+//   all of them (so nobody has proposed himself), puts its record back, one epoch on, against exactly what it read.
+//   Members know the arbiter that it found before.
+// * An acknowledged write is not on a member that may be promoted. -> covered(): acknowledged when the mode's condition
+//   holds for the record, for a record that may have been written by a compare-and-swap without answer, and for
+//   joiners. A record is proposed only when all that was acknowledged satisfies it (may_propose()): under `quorum`,
+//   min(W, |I|) of the new set have it. A change of the mode passes through `durable`.
+// * A primary whose disk hangs removes a member that restarts, then fails: nobody is left. -> Before a record that
+//   leaves a member out is proposed, this node's disk has answered a write.
+// * Under `quorum`, a promotion shrinks the set to members that lack what only the dead had. -> It leaves the set as it
+//   is; the primary first makes those that answered equal (placed()), then removes the others, then serves.
 // * A member without a session is promoted after a write it lacks was acknowledged. -> It stays in the way of covered()
 //   until the compare-and-swap that removes it is won and durable here.
-// * After a promotion a read shows a write that a further failure takes back. -> Extents of writes that were under way are
-//   locked until they are equal on all members (reconcile()); nothing is served before all members told theirs.
-// * A read shows a write that is not yet acknowledged. -> Reads take a shared, writes an exclusive range lock until the end.
-// * An older attachment writes after a newer one was let in. -> The number is durable on all members before `attached`.
+// * After a promotion a read shows a write that a further failure takes back. -> Extents of writes that were under way
+//   are locked until they are equal on all members (reconcile()); nothing is served before all members told theirs.
+// * A read shows a write that is not yet acknowledged. -> Reads take a shared, writes an exclusive range lock until the
+//   end.
+// * An older attachment writes after a newer one was let in. -> The number, given by the primary, is durable on all
+//   members before `attached`.
+// * A member that keeps leaving and returning stops the writes each time. -> It is held back longer and longer
+//   (peer_link.h).
 #pragma once
 
 #include <cstdint>
@@ -58,12 +66,16 @@ class Primary {
   Task<Errc> write(IoOp op, Extent extent, Buffer data, const Event& abandoned);
   Task<Errc> read(Extent extent, Buffer data);
   Task<Errc> flush();
-  Task<Errc> attach(std::uint64_t number);  // fenced: a higher number is known
-  bool serving() const;
+  // The number of the attachment: `number`, or a new one if that is 0. Errors: fenced (a higher number is known).
+  Task<Result<std::uint64_t>> attach(std::uint64_t number);
+  bool serving() const;   // reads
+  bool writable() const;  // a write would be acknowledged, as far as can be known
 
   // ---- for links ----
-  Record record() const noexcept { return won_.record; }
+  const Record& record() const noexcept { return won_.record; }
   NodeSet members() const noexcept { return won_.record.in_sync; }
+  // How long a beacon's answer counts: as long as the record allows, so that candidates know.
+  Nanos lease() const noexcept;
   bool expected(NodeId id) const noexcept { return may_be_member(id) && heard_.contains(id); }
   bool may_be_member(NodeId id) const noexcept { return effective_.contains(id); }
   bool virgin() const noexcept { return virgin_; }
@@ -76,6 +88,8 @@ class Primary {
   RangeLock& locks() noexcept { return locks_; }
   // Clients have requests that a copy would slow down. When writes wait for one more copy nothing goes before that copy.
   bool clients_busy() const { return !too_few() && core_.now() - last_client_io_ < 100 * kMillisecond; }
+  bool too_few() const;  // members, for writes
+  bool device_gone() const noexcept { return resigned_; }
   Configure configuration() const;
   void must_settle(const std::vector<Extent>& extents);  // a member's recent writes
   void must_settle(const ExtentSet& extents);
@@ -83,6 +97,17 @@ class Primary {
   void suspect_newer_record() {
     check_record_ = true;
     changed();
+  }
+  // This copy has a history of its own that the members should know of.
+  void note_fork(const ForkNote& note);
+  // Raises the record's epoch above this one, soon.
+  void outdo(std::uint64_t epoch);
+  // A process of that copy, connected under a lease; 0: none.
+  std::uint64_t life_of(const CopyId& copy) const noexcept;
+  ArbiterKey arbiter_key() const { return arbiter_.key(); }
+  void heard_of_arbiter(const ArbiterKey& key) {
+    arbiter_.heard_of(key);
+    check_record_ = true;
   }
   // Reads under a lock that the caller holds; blocks that cannot be read are fetched from members and rewritten.
   Task<Errc> read_healing(Extent extent, Buffer data);
@@ -103,6 +128,9 @@ class Primary {
   std::optional<NodeId> successor() const;  // a member that could take over
 
   std::vector<PeerStatus> peers() const;
+  // Further node failures that the volume survives, serving on and without losing anything acknowledged.
+  unsigned redundancy() const;
+  void add_findings(std::vector<Finding>& to) const;
 
  private:
   struct InFlight {
@@ -114,8 +142,16 @@ class Primary {
   bool covered_by(const Record& record, std::uint64_t seq) const;
   bool joiners_have(std::uint64_t seq) const;
   bool durable_everywhere(std::uint64_t seq) const;
-  bool too_few() const;
-  unsigned majority() const noexcept { return core_.configured().count() / 2 + 1; }
+  unsigned majority() const noexcept { return won_.record.configured() / 2 + 1; }
+  // Every one of these but this node has a link for which `good` holds.
+  template <typename Good>
+  bool each(NodeSet nodes, Good&& good) const {
+    nodes.remove(core_.self);
+    for (const auto& link : links_) {
+      if (nodes.contains(link->id()) && good(*link)) nodes.remove(link->id());
+    }
+    return nodes.bits == 0;
+  }
   unsigned stored_on(NodeSet members, std::uint64_t seq) const;
   bool may_propose(const Record& next) const;
   Task<Errc> write_settled(IoOp op, Extent extent, Buffer data, const Event& abandoned);
@@ -136,15 +172,25 @@ class Primary {
 
   Task<void> keep_members();
   NodeSet desired() const;
+  bool unlisted() const;
+  bool changes_wanted() const;
   Task<void> reconfigure(NodeSet next);
+  Record changed_record(NodeSet next, AckMode ack) const;
   Task<bool> adopt(VersionedRecord won);
+  Task<void> watch_arbiter();
   Task<void> check_record();
+  void consider(const VersionedRecord& now);
+  Task<void> reinstall();
+  void send_configuration();
+  Task<void> watch_storage();
   Task<void> reconcile();
   Task<bool> settle(Extent extent);
-  Task<void> clear_bits();
+  Task<void> clear_bits();  // primary_bits.cc
+  ClearBits clearable();
+  Task<bool> all_prepared(Clearing clearing);
   Task<void> resign();
   Task<Errc> verify_window(PeerLink& link, Extent window, bool exclusive, VerifyReport& report);
-  PeerLink* link_to(NodeId id) noexcept;
+  PeerLink* link_to(NodeId id) const noexcept;
   Task<void> hand_over();
   bool everybody_in_sync() const;
   void lose();
@@ -171,8 +217,11 @@ class Primary {
   std::set<std::uint64_t> local_ahead_;  // ... and these
   std::uint64_t stored_seq_;             // the same, as the superblock knows it: counts under `quorum`
   Event local_changed_;
-  std::optional<Record> proposed_;  // holds for acknowledgements beside the record
+  std::optional<Record> proposed_;        // holds for acknowledgements beside the record
+  std::optional<VersionedRecord> older_;  // that the arbiter keeps instead of ours: the set is frozen
   AckMode wanted_ack_;
+  std::uint64_t outdone_ = 0;  // the record's epoch is to be higher
+  std::uint64_t tried_epoch_;  // the highest proposed: one whose swap was lost is never used again
   std::uint64_t quorum_serial_ = 0;
   std::optional<NodeId> switch_to_;
   bool closed_ = false;        // handing over: requests wait for the end of the reign

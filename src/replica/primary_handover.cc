@@ -39,8 +39,13 @@ Task<void> Primary::switch_over(NodeId to) {
     return link != nullptr && members().contains(to) && link->streaming() && link->placed();
   };
   const Nanos deadline = core_.now() + core_.lease();
-  const auto now = possible() ? co_await arbiter_.get(deadline) : fail(Errc::unavailable);  // is it there?
-  closed_ = now && now->version == won_.version && !lost_.is_set();
+  bool there = false;
+  if (possible()) {
+    const auto now = co_await core_.ask(arbiter_, deadline);
+    if (now) consider(*now);
+    there = now && !older_ && !lost_.is_set();
+  }
+  closed_ = there;
   while (closed_ && possible() && !drained(to) && core_.now() < deadline && !lost_.is_set() && !resigned_) {
     co_await changed_.wait_until(std::min(deadline, core_.now() + core_.beacon()));
   }
@@ -50,26 +55,28 @@ Task<void> Primary::switch_over(NodeId to) {
     settled_.wake_all();
     co_return;
   }
-  Record wanted = won_.record;
-  ++wanted.epoch;
-  wanted.primary = to;
-  wanted.nonce = core_.new_nonce();
-  while (!lost_.is_set()) {
-    const auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
-    if (!result) {
-      (void)co_await lost_.wait_until(core_.now() + core_.beacon());
-      continue;
-    }
-    if (result->swapped || result->now.record == wanted) co_await leave_to(to, {result->now.version, wanted});
-    lose();
-  }
+  PeerLink* link = link_to(to);
+  Record now = won_.record;
+  now.epoch = std::max(now.epoch, tried_epoch_);
+  now.life = link->life();
+  Reign reign;
+  reign.nonce = core_.new_nonce();
+  reign.primary = to;
+  reign.start = {reign_, last_seq()};
+  reign.seed = now.seed();
+  const Record wanted = next_reign(now, reign, members(), core_.new_nonce());
+  tried_epoch_ = wanted.epoch;
+  const auto outcome =
+      co_await swap_until_known(arbiter_, core_.scheduler, won_, wanted, lost_, core_.lease(), core_.beacon());
+  if (outcome.won) co_await leave_to(to, outcome.now);
+  if (outcome.known) lose();
 }
 
 // From here on nothing is answered; the successor is told as soon as that is so.
 Task<void> Primary::leave_to(NodeId to, VersionedRecord next) {
   resigned_ = true;
   PeerLink* link = link_to(to);
-  link->send(Handover{next.version, next.record});
+  link->send(Handover{next.key, next.version, next.record});
   const Nanos until = core_.now() + core_.lease();
   while (link->connected() && core_.now() < until && !core_.stopping.is_set() && !lost_.is_set()) {
     co_await changed_.wait_until(std::min(until, core_.now() + kMillisecond));  // it ends the session when it has it

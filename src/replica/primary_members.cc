@@ -8,12 +8,28 @@
 namespace resilver::replica {
 
 NodeSet Primary::desired() const {
-  NodeSet next = NodeSet::of(core_.config.self);
+  NodeSet next = NodeSet::of(core_.self);
   for (const auto& link : links_) {
     const bool stays = members().contains(link->id()) && (link->streaming() || link->starting());
     if (stays || link->ready()) next.add(link->id());
   }
   return next;
+}
+
+// Whether this node's file has a node that the record does not list.
+bool Primary::unlisted() const {
+  return std::ranges::any_of(core_.peers, [&](const Peer& peer) { return won_.record.find_name(peer.name) == kNoNode; });
+}
+
+bool Primary::changes_wanted() const {
+  const bool other_epoch = open_ && won_.record.epoch <= outdone_;
+  return desired() != members() || wanted_ack_ != won_.record.ack || other_epoch || (open_ && unlisted());
+}
+
+void Primary::outdo(std::uint64_t epoch) {
+  outdone_ = std::max(outdone_, epoch);
+  tried_epoch_ = std::max(tried_epoch_, epoch);
+  changed_.wake_all();
 }
 
 Task<void> Primary::keep_members() {
@@ -22,15 +38,14 @@ Task<void> Primary::keep_members() {
       co_await check_record();
     } else if (hand_over_ != kNoNode) {
       co_await hand_over();
-    } else if (!resigned_ && (desired() != members() || wanted_ack_ != won_.record.ack)) {
+    } else if (older_ && !resigned_) {
+      co_await reinstall();
+    } else if (!resigned_ && changes_wanted()) {
       co_await reconfigure(desired());
     } else if (!resigned_ && open_ && switch_to_) {
       co_await switch_over(*switch_to_);
     } else {
-      const bool all_here = std::all_of(links_.begin(), links_.end(), [&](const auto& link) {
-        return !effective_.contains(link->id()) || link->streaming();
-      });
-      if (!open_ && all_here) {
+      if (!open_ && each(effective_, [](const PeerLink& link) { return link.streaming(); })) {
         open_ = true;
         changed();
         settled_.wake_all();
@@ -41,31 +56,112 @@ Task<void> Primary::keep_members() {
   }
 }
 
-// Somebody showed us a newer epoch, or may have: only the record tells.
+// ---- the arbiter's record --------------------------------------------------------------------------------------------
+
+// Is it still the same? So a restored or lost record is met while all members are there, and status knows whether a
+// member that fails could be left out.
+Task<void> Primary::watch_arbiter() {
+  while (!lost_.is_set()) {
+    check_record_ = true;
+    changed_.wake_all();
+    co_await lost_.wait_until(core_.now() + std::max<Nanos>(core_.grace(), 500 * kMillisecond));
+  }
+}
+
 Task<void> Primary::check_record() {
-  const auto now = co_await arbiter_.get(core_.now() + core_.lease());
-  if (lost_.is_set()) co_return;
-  if (!now) {
+  check_record_ = false;
+  const auto now = co_await core_.ask(arbiter_, core_.now() + core_.lease());
+  if (lost_.is_set() || !now) co_return;
+  consider(*now);
+}
+
+// What the arbiter keeps, held against what this primary won.
+void Primary::consider(const VersionedRecord& now) {
+  if (!now.record.virgin() && now.record.volume != core_.config.volume) {
+    core_.find(Reason::other_record, kNoNode, "volume " + short_text(now.record.volume));
+    return;
+  }
+  core_.cease(Reason::other_record);
+  switch (kinship(won_.record, now.record)) {
+    case Kinship::same:
+      won_.key = now.key;
+      won_.version = now.version;
+      older_.reset();
+      core_.cease(Reason::frozen);
+      return;
+    case Kinship::stale:
+      older_ = now;
+      core_.find(Reason::frozen, kNoNode,
+                 now.record.virgin() ? "it keeps none" : "epoch " + std::to_string(now.record.epoch));
+      changed_.wake_all();
+      return;
+    case Kinship::newer: lose(); return;
+    case Kinship::horizon:
+    case Kinship::fork: core_.find(Reason::forked_record), lose(); return;
+  }
+}
+
+// Puts the record back. All leases are held, so no member has proposed itself; each has heard who the arbiter is now,
+// so none goes to another one; and a swap of somebody else's makes this one fail.
+Task<void> Primary::reinstall() {
+  const VersionedRecord expected = *older_;
+  const bool may = lease_valid() && each(effective_, [&](const PeerLink& link) {
+                     return link.streaming() && link.arbiter_known() == expected.key;
+                   });
+  if (!may && !planted(PlantedBug::reinstalled_without_leases)) {
     (void)co_await changed_.wait_until(core_.now() + core_.beacon());
     co_return;
   }
-  check_record_ = false;
-  core_.newer_epoch = std::min(core_.newer_epoch, now->record.epoch);
-  if (now->version != won_.version) lose();
+  const Record wanted = changed_record(members(), won_.record.ack);
+  tried_epoch_ = wanted.epoch;
+  const auto outcome =
+      co_await swap_until_known(arbiter_, core_.scheduler, expected, wanted, lost_, core_.lease(), core_.beacon());
+  if (!outcome.known || lost_.is_set()) co_return;
+  older_.reset();
+  if (!outcome.won) {
+    consider(outcome.now);
+    co_return;
+  }
+  core_.cease(Reason::frozen);
+  core_.emit({.kind = EventKind::record_reinstalled});
+  co_await adopt(outcome.now);
 }
+
+// ---- the set ---------------------------------------------------------------------------------------------------------
 
 // All members told what they have, but for those that are not there.
 bool Primary::told() const {
-  return std::all_of(links_.begin(), links_.end(), [&](const auto& link) {
-    return !effective_.contains(link->id()) || link->streaming() || !link->starting();
-  });
+  return each(effective_, [](const PeerLink& link) { return link.streaming() || !link.starting(); });
+}
+
+// The next record of this reign.
+Record Primary::changed_record(NodeSet next, AckMode ack) const {
+  Record now = won_.record;
+  now.ack = ack;
+  now.lease_ms = core_.config.lease_ms;
+  now.life = core_.life;
+  const auto slot = [&](NodeId id) -> Slot& {
+    if (now.slots.size() <= id) now.slots.resize(id + 1);
+    return now.slots[id];
+  };
+  slot(core_.self).name = core_.name;
+  for (const auto& link : links_) {
+    if (next.contains(link->id()) && !link->copy_id().none()) {
+      slot(link->id()).name = link->name();
+      slot(link->id()).copy = link->copy_id();
+    } else if (next == members() && ack == won_.record.ack && now.find_name(link->name()) == kNoNode) {
+      slot(link->id()) = {link->name(), {}, 0, 0};
+    }
+  }
+  now.epoch = std::max(now.epoch, tried_epoch_);
+  return next_epoch(now, next, core_.new_nonce());
 }
 
 // Asks until the outcome is known: as long as it is not, both the old and the wanted members count as members.
 Task<void> Primary::reconfigure(NodeSet next) {
   // One after the other: a change of the mode waits for all members, and so would the removal of one that is gone.
   const AckMode ack = next == members() ? wanted_ack_ : won_.record.ack;
-  const Record wanted{won_.record.epoch + 1, core_.config.self, next, core_.new_nonce(), ack};
+  const Record wanted = changed_record(next, ack);
   proposed_ = wanted;
   while (!may_propose(wanted)) {
     co_await changed_.wait_until(core_.now() + core_.beacon());
@@ -81,109 +177,56 @@ Task<void> Primary::reconfigure(NodeSet next) {
     co_return;
   }
   effective_ = effective_ | next;
-  while (!lost_.is_set()) {
-    auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
-    if (lost_.is_set()) co_return;
-    if (!result) {
-      (void)co_await lost_.wait_until(core_.now() + core_.beacon());
-      continue;
-    }
-    if (!result->swapped && result->now.record != wanted) {
-      lose();  // another won; our own earlier try would carry our nonce
-      co_return;
-    }
-    co_await adopt({result->now.version, wanted});
+  tried_epoch_ = wanted.epoch;
+  const auto outcome =
+      co_await swap_until_known(arbiter_, core_.scheduler, won_, wanted, lost_, core_.lease(), core_.beacon());
+  if (!outcome.known || lost_.is_set()) co_return;
+  if (outcome.won) {
+    co_await adopt(outcome.now);
     co_return;
   }
+  consider(outcome.now);  // another one won; or the record went back, and the set stays what it was
+  if (lost_.is_set()) co_return;
+  proposed_.reset();
+  effective_ = members();
+  changed();
 }
 
 // The new epoch is durable here before anything is acknowledged under it.
 Task<bool> Primary::adopt(VersionedRecord won) {
-  Position stored;
-  const Errc status = co_await core_.metadata.update([&](Superblock& s) {
-    s.epoch = won.record.epoch;
-    if (!planted(PlantedBug::generation_not_changed)) s.push(generation_of(won.record));
-    stored = {reign_, local_seq_};
-    s.position = std::max(s.position, stored);
+  const Position stored{reign_, local_seq_};
+  Errc status = co_await core_.metadata.update([&](Superblock& s) {
+    s.follow(won.record);
+    s.arbiter = won.key;
   });
+  if (status == Errc::ok)
+    status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, stored); });
   if (lost_.is_set()) co_return false;
   if (status != Errc::ok) {
-    core_.fail_device();
+    core_.storage_failed(status);
     if (members().count() <= 1) lose();
     co_return false;
   }
   stored_seq_ = std::max(stored_seq_, stored.seq);
   const NodeSet before = members();
   const bool to_quorum = won.record.ack == AckMode::quorum && won_.record.ack != AckMode::quorum;
-  won_ = won;
+  won_ = std::move(won);
   proposed_.reset();
-  effective_ = won.record.in_sync;
-  core_.in_sync = won.record.in_sync;
-  ++serial_;
+  effective_ = members();
+  core_.in_sync = members();
+  core_.obeyed = won_.record;
+  send_configuration();
   if (to_quorum) quorum_serial_ = serial_;
   for (auto& link : links_) {
-    if (link->streaming()) link->send(configuration());
     const bool was = before.contains(link->id()), is = members().contains(link->id());
     if (was && !is) core_.emit({.kind = EventKind::peer_left, .peer = link->id()});
     if (!was && is) core_.emit({.kind = EventKind::peer_joined, .peer = link->id()});
+    link->note_membership(was, is);
   }
   changed();
   settled_.wake_all();
   core_.changed.wake_all();
   co_return true;
-}
-
-bool Primary::everybody_in_sync() const {
-  if (members() != core_.configured() || effective_ != members() || !reconciled_) return false;
-  return std::all_of(links_.begin(), links_.end(),
-                     [&](const auto& link) { return link->streaming() && link->configured() >= serial_; });
-}
-
-// A bit is cleared when nothing was written to its granule for a while, nothing is under way in it and all configured nodes
-// are in sync: then all copies of it are equal and durable. The epoch of the first clearing is durable before.
-Task<void> Primary::clear_bits() {
-  const Nanos interval = static_cast<Nanos>(core_.config.clear_bits_ms) * kMillisecond;
-  while (!lost_.is_set()) {
-    co_await lost_.wait_until(core_.now() + interval);
-    if (lost_.is_set()) co_return;
-    const bool early = planted(PlantedBug::bitmap_cleared_early);
-    if ((!everybody_in_sync() && !early) || core_.bits.bits_set() == 0) {
-      core_.bits.forget_touched();
-      continue;
-    }
-    if (core_.metadata.now().bits_since < won_.record.epoch && !early) {
-      const Errc stored = co_await core_.metadata.update([&](Superblock& s) { s.bits_since = s.epoch; });
-      if (stored != Errc::ok) core_.fail_device();
-      if (stored != Errc::ok || !everybody_in_sync()) continue;  // the next round tries again
-    }
-    if (!core_.recent.known() && !early) continue;  // too many writes that are not durable everywhere
-    ExtentSet under_way;
-    if (core_.recent.known()) {
-      for (const Extent& extent : core_.recent.list()) under_way.add(extent);
-    }
-    ClearBits message;
-    for (std::uint64_t bit = 0; bit < core_.bits.count() && message.runs.size() < kMaxListedExtents; ++bit) {
-      if (bit % 64 == 0 && core_.bits.empty_word(bit)) {
-        bit += 63;
-        continue;
-      }
-      if (!core_.bits.test(bit) || core_.bits.touched(bit)) continue;
-      const Extent data = core_.bits.extent_of(bit);
-      if (locks_.busy(data.offset, data.length) || (under_way.overlaps(data) && !early)) continue;
-      if (!message.runs.empty() && message.runs.back().end() == data.offset) {
-        message.runs.back().length += data.length;
-      } else {
-        message.runs.push_back(data);
-      }
-    }
-    core_.bits.forget_touched();
-    if (message.runs.empty()) continue;
-    for (auto& link : links_) {
-      if (link->streaming() && members().contains(link->id())) link->send(message);
-    }
-    for (const Extent& run : message.runs) core_.bits.clear(run);
-    if (co_await core_.bits.write_back() != Errc::ok) core_.fail_device();
-  }
 }
 
 }  // namespace resilver::replica

@@ -1,20 +1,27 @@
 // A node that follows a primary: one session, opened by the primary.
 //
 // What must never happen, and the rule against it:
-// * A write of an old primary lands after the new one's. -> Every message carries the epoch; a lower one than this node's
-//   durable epoch ends the session. A new session first ends the older one and waits until its last write is on the device;
-//   a higher epoch is durable before the session is answered.
-// * Two writes to one block land in different orders on two nodes. -> What overlaps is applied in the order in which it came
-//   (writes, copies, and reads for a peer): a lock taken when the message is received.
-// * A primary counts on a lease while this node proposes itself. -> last_heard is the last beacon *received*; proposals wait
-//   grace_ms from there, and while one is under way (Core::proposing) no session is open and no beacon is answered.
+// * A write of an old primary lands after the new one's. -> A session is taken under a record that continues the newest
+//   that this node knows, or was offered since it started; a new session first ends the older one and waits until its
+//   last write is on the device. The record is durable before its Configure is acknowledged, and nothing is written
+//   before its Configure.
+// * A copy is overwritten by a primary of another history. -> ResyncBegin is obeyed only under a record that continues
+//   this copy's own, or that names it among those who were asked when its history was begun anew; else this copy stays
+//   as it is.
+// * Two writes to one block land in different orders on two nodes. -> What overlaps is applied in the order in which it
+//   came (writes, copies, and reads for a peer): a lock taken when the message is received.
+// * A primary counts on a lease while this node proposes itself. -> last_heard is the last beacon *received*; proposals
+//   wait a grace from there, and while one is under way (Core::proposing) no session is open and no beacon is answered.
+// * A slow disk makes this node look silent. -> Beacons are answered when they come; what needs the disk waits in a
+//   queue of its own.
 // * A half-copied device is promoted. -> ResyncBegin makes it durably inconsistent before the first copied block,
 //   ResyncDone ends that after the last; an inconsistent or fresh node is not eligible (election.h).
-// * A copy is promoted that claims more than it has. -> Core::position counts for a promotion. It moves to a new reign only
-//   when this copy has what that reign's primary had (ReconcileDone, ResyncDone). Under `quorum`, where members may
-//   differ in acknowledged writes, it is durable before DurableAck tells of it.
-// * Data differs where no intent bit says so. -> Every write, live or copied, first makes its bit durable; only a full copy
-//   does without, since it starts by giving up the node's generation: if it breaks off, the next one is full again.
+// * A copy is promoted that claims more than it has. -> Core::position counts for a promotion. It moves to a new reign
+//   only when this copy has what that reign's primary had (ReconcileDone, ResyncDone). Under `quorum`, where members
+//   may differ in acknowledged writes, it is durable before DurableAck tells of it.
+// * Data differs where no intent bit says so. -> Every write, live or copied, first makes its bit durable; only a full
+//   copy does without, since it starts by giving up the node's generation: if it breaks off, the next one is full
+//   again.
 #pragma once
 
 #include <memory>
@@ -28,7 +35,8 @@ namespace resilver::replica {
 
 class Secondary {
  public:
-  explicit Secondary(Core& core) : core_(core), slot_(core.scheduler), free_(core.scheduler) {}
+  Secondary(Core& core, Arbiter& arbiter)
+      : core_(core), arbiter_(arbiter), slot_(core.scheduler), free_(core.scheduler) {}
 
   // Serves a session that a peer opened with `hello`, until it ends.
   Task<void> serve(Session& session, PeerHello hello, std::uint64_t epoch);
@@ -38,40 +46,49 @@ class Secondary {
 
   bool active() const noexcept { return current_ != nullptr; }
 
-  // Asks the primary to hand over to this node. False: there is no session.
-  bool request_handover();
+  // Asks the primary for something (HandoverRequest, GiveUp). False: there is no session.
+  bool request(const Body& body);
 
   // Writes under way at a time; an honest primary keeps far below.
   static constexpr std::size_t kMaxApplying = 4096;
+  // Messages that wait for those before them.
+  static constexpr std::size_t kMaxWaiting = 8192;
 
  private:
-  struct Reign;  // the state of one session
-  Errc judge(const PeerHello& hello, std::uint64_t epoch) const;
-  PeerWelcome welcome(Errc status) const;
-  Task<void> follow(Session& session, const PeerHello& hello, std::uint64_t epoch);
-  Task<bool> handle(Reign& reign, Received message);
-  Task<bool> configure(Reign& reign, const Configure& message);
-  Task<bool> begin_resync(Reign& reign, const ResyncBegin& message);
-  Task<bool> end_resync(Reign& reign, const ResyncDone& message, const Buffer& bits);
+  struct Following;  // the state of one session
+  Refusal judge(const PeerHello& hello, std::uint64_t epoch);
+  bool hears_another(const Record& record) const;
+  PeerWelcome welcome(Refusal refusal) const;
+  bool may_overwrite(const Record& record) const;
+  Task<void> follow(Session& session, const PeerHello& hello);
+  bool heard(Following& reign, const Received& message, const Beacon& beacon);
+  Task<void> work(Following& reign);
+  Task<bool> handle(Following& reign, Received message);
+  Task<bool> discard(Following& reign, const Discard& choice);
+  Task<bool> configure(Following& reign, const Configure& message);
+  Task<bool> begin_resync(Following& reign, const ResyncBegin& message);
+  Task<bool> end_resync(Following& reign, const ResyncDone& message, const Buffer& bits);
   Task<Errc> take_over(const ResyncDone& message, const Buffer& bits);
-  Task<bool> clear_bits(Reign& reign, const ClearBits& message);
-  Task<bool> send_bits(Reign& reign);
-  bool start_write(Reign& reign, const Replicate& message, Buffer data);
-  bool start_copy(Reign& reign, const CopyExtent& message, Buffer data);
+  Task<bool> prepare_clearing(Following& reign, const ClearPrepare& message);
+  Task<bool> clear_bits(Following& reign, const ClearBits& message);
+  Task<bool> send_bits(Following& reign);
+  bool start_write(Following& reign, const Replicate& message, Buffer data);
+  bool start_copy(Following& reign, const CopyExtent& message, Buffer data);
   struct Turn;  // a place in the order of what overlaps
-  Task<void> apply(Reign& reign, Replicate message, Buffer data, std::unique_ptr<Turn> turn);
-  Task<void> apply_copy(Reign& reign, CopyExtent message, Buffer data, std::unique_ptr<Turn> turn);
-  Task<void> read_for_peer(Reign& reign, ReadExtent message, std::unique_ptr<Turn> turn);
-  Task<void> hash_for_peer(Reign& reign, HashRequest message, std::unique_ptr<Turn> turn);
-  bool start_reading(Reign& reign, const Received& message);
-  Task<bool> stay_diverged(Reign& reign, const Diverged& message);
-  void applied(Reign& reign);
-  Task<void> store_position(Reign& reign);
-  Task<bool> reconciled(Reign& reign);
-  bool succeed(Reign& reign, const Handover& message);
-  void failed(Reign& reign, Errc status);
+  Task<void> apply(Following& reign, Replicate message, Buffer data, std::unique_ptr<Turn> turn);
+  Task<void> apply_copy(Following& reign, CopyExtent message, Buffer data, std::unique_ptr<Turn> turn);
+  Task<void> read_for_peer(Following& reign, ReadExtent message, std::unique_ptr<Turn> turn);
+  Task<void> hash_for_peer(Following& reign, HashRequest message, std::unique_ptr<Turn> turn);
+  bool start_reading(Following& reign, const Received& message);
+  Task<bool> stay_diverged(Following& reign, const Diverged& message);
+  void applied(Following& reign);
+  Task<void> store_position(Following& reign);
+  Task<bool> reconciled(Following& reign);
+  bool succeed(Following& reign, const Handover& message);
+  void failed(Following& reign, Errc status);
 
   Core& core_;
+  Arbiter& arbiter_;
   Mutex slot_;
   Event free_;
   Session* current_ = nullptr;

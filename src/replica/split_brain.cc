@@ -7,27 +7,15 @@
 
 namespace resilver::replica {
 
-bool has_diverged(const std::vector<Generation>& mine, const std::vector<Generation>& theirs) noexcept {
-  const auto forced_without = [](const std::vector<Generation>& these, const std::vector<Generation>& those) {
-    return std::any_of(these.begin(), these.end(), [&](const Generation& g) {
-      return by_force(g) && std::find(those.begin(), those.end(), g) == those.end();
-    });
-  };
-  return forced_without(mine, theirs) || forced_without(theirs, mine);
-}
-
-Generation common_generation(const Superblock& mine, const std::vector<Generation>& theirs) noexcept {
-  const auto known = std::find_if(theirs.begin(), theirs.end(), [&](const Generation& g) { return mine.knows(g); });
-  return known == theirs.end() ? Generation{} : *known;
-}
-
-Task<Errc> discard_since(Core& core, Generation base) {
+Task<Errc> discard_since(Core& core, Head base, Record record) {
   const Errc stored = co_await core.metadata.update([&](Superblock& s) {
     s.inconsistent = true;
     s.resync_id = 0;
-    s.roll_back(base);
+    s.base = s.known.lists(base) ? base : Head{};
+    s.known = record;
+    s.promise = {};
   });
-  if (stored == Errc::ok) core.other_history.clear();
+  if (stored == Errc::ok) core.other_history.reset();
   co_return stored;
 }
 
@@ -53,8 +41,8 @@ Task<void> serve_copy(Core& core, Session& session, const ClientHello& hello) {
     (void)co_await session.send_now(encode(core.epoch(), Redirect{status}), core.now() + patience);
     co_return;
   }
-  Status sent = co_await session.send_now(encode(core.epoch(), Attached{core.config.self, core.volume_bytes, 0}),
-                                          core.now() + patience);
+  Status sent =
+      co_await session.send_now(encode(core.epoch(), Attached{core.volume_bytes, 0, 0, 1}), core.now() + patience);
   while (sent && !core.stopping.is_set() && !core.metadata.now().inconsistent) {
     auto received = co_await session.receive(kNever);
     if (!received) break;
@@ -76,13 +64,6 @@ Task<void> serve_copy(Core& core, Session& session, const ClientHello& hello) {
 
 // ---- Primary: the choice -------------------------------------------------------------------------------------------
 
-PeerLink* Primary::link_to(NodeId id) noexcept {
-  for (auto& link : links_) {
-    if (link->id() == id) return link.get();
-  }
-  return nullptr;
-}
-
 Task<Status> Primary::resolve(NodeId peer, Resolution choice) {
   PeerLink* link = link_to(peer);
   if (link == nullptr) co_return fail(Errc::not_found, "no such peer");
@@ -100,24 +81,39 @@ Task<Status> Primary::resolve(NodeId peer, Resolution choice) {
   co_return Status{};
 }
 
-// This side is given up: the record names the peer alone, then this copy's history is rolled back. In this order: a crash
-// in between leaves the split brain as it was, to be resolved again, and never a volume that nobody may serve.
+// This side is given up: the record goes on from what the peer knows, with the peer as primary of the set that it was
+// in; all who follow this primary follow it there. Then this copy's history is rolled back. In this order: a crash in
+// between leaves the two sides as they were, to be resolved again, and never a volume that nobody may serve.
 Task<void> Primary::hand_over() {
   const NodeId peer = std::exchange(hand_over_, kNoNode);
   PeerLink* link = link_to(peer);
   if (link == nullptr || !link->diverged()) co_return;
-  const Generation base = link->common_ancestor();
   resigned_ = true;  // from here on nothing is acknowledged
-  const Record wanted{won_.record.epoch + 1, peer, NodeSet::of(peer), core_.new_nonce(), won_.record.ack};
-  while (!lost_.is_set()) {
-    auto result = co_await arbiter_.compare_and_swap(won_.version, wanted, core_.now() + core_.lease());
-    if (result) {
-      if ((result->swapped || result->now.record == wanted) && co_await discard_since(core_, base) != Errc::ok) {
-        core_.fail_device();
-      }
-      break;
-    }
-    (void)co_await lost_.wait_until(core_.now() + core_.beacon());
+  Record theirs = link->known();
+  theirs.epoch = std::max({theirs.epoch, won_.record.epoch, tried_epoch_});
+  for (NodeId id = 0; id < won_.record.slots.size(); ++id) {
+    if (theirs.slots.size() <= id) theirs.slots.resize(id + 1);
+    Slot& slot = theirs.slots[id];
+    if (slot.name == 0 || members().contains(id))
+      slot = {won_.record.slots[id].name, won_.record.slots[id].copy, slot.reign, slot.until};
+  }
+  theirs.consulted = theirs.consulted | members();
+  give_up(theirs, won_.record);
+  theirs.life = link->life();
+  theirs.lease_ms = won_.record.lease_ms;
+  Reign reign;
+  reign.nonce = core_.new_nonce();
+  reign.primary = peer;
+  reign.start = {0, kUnknownSeq};
+  reign.seed = theirs.seed();
+  const NodeSet set = (theirs.in_sync - members()) | NodeSet::of(peer);
+  const Record wanted = next_reign(theirs, reign, set, core_.new_nonce());
+  const Head base = common_ancestor(link->known(), won_.record);
+  const auto outcome =
+      co_await swap_until_known(arbiter_, core_.scheduler, won_, wanted, lost_, core_.lease(), core_.beacon());
+  if (outcome.won) {
+    const Errc stored = co_await discard_since(core_, base, wanted);
+    core_.storage_failed(stored);
   }
   lose();
 }

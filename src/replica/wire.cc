@@ -1,12 +1,10 @@
 #include "replica/wire.h"
 
-#include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "base/check.h"
-#include "base/endian.h"
+#include "replica/codec.h"
 
 namespace resilver::replica {
 
@@ -18,252 +16,180 @@ constexpr std::array<std::uint8_t, std::variant_size_v<Body>> kTypes = {
     16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,  // replicas: session
     32, 33, 34, 35, 40, 41, 42, 43, 36, 37,                          // ... up to the promotion
     44, 45, 46,                                                      // reconciled; handing over
+    51, 52,                                                          // clearing of bits
     48, 49, 50,                                                      // arbiter
 };
 
-class Writer {
- public:
-  explicit Writer(std::vector<std::byte>& out) : out_(out) {}
+}  // namespace
 
-  template <typename... T>
-  void operator()(T&... values) {
-    (put(values), ...);
-  }
-
- private:
-  void put(std::uint64_t value) { integer(value, 8); }
-  void put(std::uint32_t value) { integer(value, 4); }
-  void put(bool value) { integer(value ? 1 : 0, 1); }
-  void put(Errc value) { integer(static_cast<std::uint8_t>(value), 1); }
-  void put(IoOp value) { integer(static_cast<std::uint8_t>(value), 1); }
-  void put(ResyncWhy value) { integer(static_cast<std::uint8_t>(value), 1); }
-  void put(AckMode value) { integer(static_cast<std::uint8_t>(value), 1); }
-  void put(const Position& p) { (*this)(p.reign, p.seq); }
-  void put(const NodeSet& value) { put(value.bits); }
-  void put(const Record& r) { (*this)(r.epoch, r.primary, r.in_sync, r.nonce, r.ack); }
-  void put(const Generation& g) { (*this)(g.epoch, g.primary, g.nonce); }
-  void put(const Extent& e) { (*this)(e.offset, e.length); }
-  template <typename T>
-  void put(const std::vector<T>& list) {
-    CHECK(list.size() <= kMaxListedExtents);
-    integer(list.size(), 2);
-    for (const T& item : list) put(item);
-  }
-  void integer(std::uint64_t value, std::size_t bytes) {
-    std::byte raw[8];
-    store_le<std::uint64_t>(raw, value);
-    out_.insert(out_.end(), raw, raw + bytes);
-  }
-
-  std::vector<std::byte>& out_;
-};
-
-class Reader {
- public:
-  explicit Reader(std::span<const std::byte> in) : in_(in) {}
-
-  template <typename... T>
-  void operator()(T&... values) {
-    (take(values), ...);
-  }
-  bool finished() const { return good_ && in_.empty(); }
-
- private:
-  void take(std::uint64_t& value) { value = integer(8); }
-  void take(std::uint32_t& value) {  // only node ids are 32 bits wide
-    value = static_cast<std::uint32_t>(integer(4));
-    if (value >= kMaxNodes && value != kNoNode) good_ = false;
-  }
-  void take(bool& value) { value = bounded(2) != 0; }
-  void take(Errc& value) { value = static_cast<Errc>(bounded(static_cast<std::uint64_t>(Errc::read_only) + 1)); }
-  void take(IoOp& value) { value = static_cast<IoOp>(bounded(static_cast<std::uint64_t>(IoOp::write_zeroes) + 1)); }
-  void take(ResyncWhy& value) { value = static_cast<ResyncWhy>(bounded(kResyncWhyCount)); }
-  void take(AckMode& value) { value = static_cast<AckMode>(bounded(kAckModeCount)); }
-  void take(Position& p) { (*this)(p.reign, p.seq); }
-  void take(NodeSet& value) { value.bits = static_cast<std::uint32_t>(integer(4)); }
-  void take(Record& r) { (*this)(r.epoch, r.primary, r.in_sync, r.nonce, r.ack); }
-  void take(Generation& g) { (*this)(g.epoch, g.primary, g.nonce); }
-  void take(Extent& e) {
-    (*this)(e.offset, e.length);
-    if (e.offset + e.length < e.offset) good_ = false;
-  }
-  void take(std::vector<Extent>& list) { take_list(list, kMaxListedExtents, 16); }
-  void take(std::vector<Generation>& list) { take_list(list, kGenerations, 20); }
-  template <typename T>
-  void take_list(std::vector<T>& list, std::size_t most, std::size_t item_bytes) {
-    const std::uint64_t count = integer(2);
-    if (count > most || count * item_bytes > in_.size()) good_ = false;
-    if (!good_) return;
-    list.resize(count);
-    for (T& item : list) take(item);
-  }
-  std::uint64_t bounded(std::uint64_t bound) {
-    const std::uint64_t value = integer(1);
-    if (value < bound) return value;
-    good_ = false;
-    return 0;
-  }
-  std::uint64_t integer(std::size_t bytes) {
-    if (in_.size() < bytes) {
-      good_ = false;
-      in_ = {};
-      return 0;
-    }
-    std::byte raw[8] = {};
-    std::copy_n(in_.data(), bytes, raw);
-    in_ = in_.subspan(bytes);
-    return load_le<std::uint64_t>(raw);
-  }
-
-  std::span<const std::byte> in_;
-  bool good_ = true;
-};
+template <>
+inline constexpr std::uint64_t kValues<ResyncWhy> = kResyncWhyCount;
+template <>
+inline constexpr std::uint64_t kValues<Refusal> = kRefusalCount;
+static_assert(kMost<Extent> == kMaxListedExtents);
 
 template <typename F>
-void fields(F& f, ClientHello& m) {
-  f(m.volume, m.attachment, m.client, m.own_copy);
+static void fields(F& f, Settings& m) {
+  f(m.grace_ms, m.congestion_ms, m.min_in_sync, m.ack, m.nodes, m.arbiter);
 }
 template <typename F>
-void fields(F& f, Attached& m) {
-  f(m.node, m.size, m.reign);
+static void fields(F& f, ClientHello& m) {
+  f(m.volume, m.attachment, m.client, m.own_copy, m.read_only);
 }
 template <typename F>
-void fields(F& f, Redirect& m) {
-  f(m.status, m.hint);
+static void fields(F& f, Attached& m) {
+  f(m.size, m.reign, m.attachment, m.max_in_flight);
 }
 template <typename F>
-void fields(F& f, Request& m) {
+static void fields(F& f, Redirect& m) {
+  f(m.status);
+}
+template <typename F>
+static void fields(F& f, Request& m) {
   f(m.id, m.attachment, m.op, m.fua, m.offset, m.length);
 }
 template <typename F>
-void fields(F& f, Reply& m) {
+static void fields(F& f, Reply& m) {
   f(m.id, m.status);
 }
 template <typename F>
-void fields(F& f, Ping& m) {
+static void fields(F& f, Ping& m) {
   f(m.cookie);
 }
 template <typename F>
-void fields(F& f, Pong& m) {
+static void fields(F& f, Pong& m) {
   f(m.cookie, m.serving);
 }
 template <typename F>
-void fields(F& f, PeerHello& m) {
-  f(m.volume, m.node, m.record);
+static void fields(F& f, PeerHello& m) {
+  f(m.volume, m.record, m.copy, m.life, m.mark, m.size, m.settings);
 }
 template <typename F>
-void fields(F& f, PeerWelcome& m) {
-  f(m.node, m.status, m.inconsistent, m.generation, m.durable_seq, m.attachment, m.size, m.recent_known, m.recent,
-    m.resync_id, m.history);
+static void fields(F& f, PeerWelcome& m) {
+  f(m.refusal, m.volume, m.name, m.copy, m.life, m.inconsistent, m.suspect, m.base, m.known, m.marks, m.durable_seq,
+    m.attachment, m.size, m.recent_known, m.recent, m.resync_id, m.settings);
 }
 template <typename F>
-void fields(F& f, Beacon& m) {
-  f(m.cookie, m.committed_seq);
+static void fields(F& f, Beacon& m) {
+  f(m.cookie, m.committed_seq, m.mark, m.marks, m.arbiter);
 }
 template <typename F>
-void fields(F& f, BeaconAck& m) {
-  f(m.cookie);
+static void fields(F& f, BeaconAck& m) {
+  f(m.cookie, m.mark, m.arbiter);
 }
 template <typename F>
-void fields(F& f, Replicate& m) {
+static void fields(F& f, Replicate& m) {
   f(m.seq, m.committed_seq, m.op, m.offset, m.length);
 }
 template <typename F>
-void fields(F& f, DurableAck& m) {
+static void fields(F& f, DurableAck& m) {
   f(m.durable_seq, m.received_seq);
 }
 template <typename F>
-void fields(F& f, Configure& m) {
-  f(m.serial, m.record, m.attachment, m.seq, m.reign, m.history);
+static void fields(F& f, Configure& m) {
+  f(m.serial, m.record, m.attachment, m.seq, m.reign, m.forks);
 }
 template <typename F>
-void fields(F& f, ConfigureAck& m) {
+static void fields(F& f, ConfigureAck& m) {
   f(m.serial);
 }
 template <typename F>
-void fields(F&, BitsRequest&) {}
+static void fields(F&, BitsRequest&) {}
 template <typename F>
-void fields(F& f, Bits& m) {
+static void fields(F& f, Bits& m) {
   f(m.granule, m.count);
 }
 template <typename F>
-void fields(F& f, ResyncBegin& m) {
+static void fields(F& f, ResyncBegin& m) {
   f(m.why, m.id);
 }
 template <typename F>
-void fields(F& f, CopyExtent& m) {
+static void fields(F& f, CopyExtent& m) {
   f(m.tag, m.extent, m.zeroes);
 }
 template <typename F>
-void fields(F& f, CopyAck& m) {
+static void fields(F& f, CopyAck& m) {
   f(m.tag);
 }
 template <typename F>
-void fields(F& f, ResyncDone& m) {
-  f(m.granule, m.count, m.bits_since, m.history, m.lost);
+static void fields(F& f, ResyncDone& m) {
+  f(m.granule, m.count, m.prepared, m.dropped, m.record, m.lost);
 }
 template <typename F>
-void fields(F&, ResyncDoneAck&) {}
+static void fields(F&, ResyncDoneAck&) {}
 template <typename F>
-void fields(F&, ReconcileDone&) {}
+static void fields(F&, ReconcileDone&) {}
 template <typename F>
-void fields(F& f, ReadExtent& m) {
+static void fields(F&, ReconcileDoneAck&) {}
+template <typename F>
+static void fields(F& f, ReadExtent& m) {
   f(m.tag, m.extent);
 }
 template <typename F>
-void fields(F& f, ExtentData& m) {
+static void fields(F& f, ExtentData& m) {
   f(m.tag, m.status);
 }
 template <typename F>
-void fields(F& f, ClearBits& m) {
-  f(m.runs);
+static void fields(F& f, ClearPrepare& m) {
+  f(m.clearing);
 }
 template <typename F>
-void fields(F&, Resign&) {}
+static void fields(F& f, ClearPrepared& m) {
+  f(m.clearing);
+}
 template <typename F>
-void fields(F& f, HashRequest& m) {
+static void fields(F& f, ClearBits& m) {
+  f(m.clearing, m.runs);
+}
+template <typename F>
+static void fields(F&, Resign&) {}
+template <typename F>
+static void fields(F& f, HashRequest& m) {
   f(m.tag, m.extent);
 }
 template <typename F>
-void fields(F& f, Hashes& m) {
+static void fields(F& f, Hashes& m) {
   f(m.tag, m.status);
 }
 template <typename F>
-void fields(F& f, Diverged& m) {
-  f(m.history);
+static void fields(F& f, Diverged& m) {
+  f(m.why, m.record);
 }
 template <typename F>
-void fields(F& f, Discard& m) {
-  f(m.base);
+static void fields(F& f, Discard& m) {
+  f(m.base, m.record);
 }
 template <typename F>
-void fields(F&, ReconcileDoneAck&) {}
+static void fields(F&, GiveUp&) {}
 template <typename F>
-void fields(F&, HandoverRequest&) {}
+static void fields(F&, HandoverRequest&) {}
 template <typename F>
-void fields(F& f, Handover& m) {
-  f(m.version, m.record);
+static void fields(F& f, Handover& m) {
+  f(m.key, m.version, m.record);
 }
 template <typename F>
-void fields(F& f, PromoteQuery& m) {
-  f(m.volume, m.node);
+static void fields(F& f, PromoteQuery& m) {
+  f(m.volume, m.name, m.copy, m.life, m.head, m.seed);
 }
 template <typename F>
-void fields(F& f, PromoteAnswer& m) {
-  f(m.node, m.eligible, m.fresh, m.hears_primary, m.position);
+static void fields(F& f, PromoteAnswer& m) {
+  f(m.volume, m.name, m.copy, m.eligible, m.fresh, m.inconsistent, m.hears_primary, m.position, m.head, m.seed,
+    m.goes_on, m.mark, m.other_life);
 }
 template <typename F>
-void fields(F& f, ArbiterGet& m) {
+static void fields(F& f, ArbiterGet& m) {
   f(m.id);
 }
 template <typename F>
-void fields(F& f, ArbiterSwap& m) {
-  f(m.id, m.expected_version, m.record);
+static void fields(F& f, ArbiterSwap& m) {
+  f(m.id, m.key, m.expected_version, m.expected_nonce, m.record);
 }
 template <typename F>
-void fields(F& f, ArbiterAnswer& m) {
-  f(m.id, m.swapped, m.version, m.record);
+static void fields(F& f, ArbiterAnswer& m) {
+  f(m.id, m.swapped, m.status, m.key, m.version, m.record);
 }
+
+namespace {
 
 template <std::size_t I = 0>
 bool make_alternative(std::uint8_t type, Body& body) {
@@ -332,12 +258,30 @@ const char* resync_why_name(ResyncWhy why) noexcept {
     case ResyncWhy::bitmap: return "bitmap";
     case ResyncWhy::reconcile: return "reconcile";
     case ResyncWhy::full_new_disk: return "full: new disk";
-    case ResyncWhy::checksum_generation: return "checksum: generation not in the history";
+    case ResyncWhy::checksum_went_back: return "checksum: it went back behind its last mark";
     case ResyncWhy::checksum_bits_cleared: return "checksum: intent bits were cleared since";
     case ResyncWhy::checksum_geometry: return "checksum: other intent bit geometry";
     case ResyncWhy::checksum_interrupted: return "checksum: a copy of everything broke off, or was given up";
+    case ResyncWhy::checksum_consulted: return "checksum: it follows a history that was begun anew";
     case ResyncWhy::resumed: return "resumed: the copy that broke off";
     case ResyncWhy::diverged: return "split brain";
+    case ResyncWhy::lost_writes: return "acknowledged writes are missing elsewhere";
+  }
+  return "?";
+}
+
+const char* refusal_name(Refusal refusal) noexcept {
+  switch (refusal) {
+    case Refusal::none: return "none";
+    case Refusal::other_volume: return "it serves another volume";
+    case Refusal::other_size: return "its copy is of another size";
+    case Refusal::not_listed: return "its file does not list the primary";
+    case Refusal::stale: return "it knows a newer record";
+    case Refusal::busy: return "it is a primary itself";
+    case Refusal::device: return "its device failed, or is full";
+    case Refusal::second_life: return "it hears another process of the same copy";
+    case Refusal::other_history: return "it follows a primary of another history";
+    case Refusal::promised: return "it waits for a recovery";
   }
   return "?";
 }

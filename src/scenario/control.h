@@ -8,11 +8,15 @@
 #include <string>
 #include <vector>
 
+#include "base/id128.h"
 #include "base/time.h"
 #include "env/disk_model.h"
 #include "scenario/scenario.h"
 
 namespace resilver::scenario {
+
+// Of every contender's volume: contenders never meet.
+inline constexpr Id128 kVolumeId = {0x7265'7369'6c76'6572, 1};
 
 // One disk of a node as its program opens it.
 struct NodeDisk {
@@ -43,7 +47,6 @@ struct NodeConfig {
   std::string listen;              // where clients and peers come in
   std::string control;             // where the runner comes in; empty in the simulator
   bool format = false;             // make a new array and a new replica
-  std::uint64_t seed = 1;
 };
 
 // A fault, or the end of one, at one disk; a scrub of the array; a new disk in a slot.

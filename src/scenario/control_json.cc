@@ -56,8 +56,7 @@ static void to_json(Json& json, const NodeConfig& config) {
               {"arbiter", config.arbiter},
               {"listen", config.listen},
               {"control", config.control},
-              {"format", config.format},
-              {"seed", config.seed}};
+              {"format", config.format}};
   put_optional(json, "replicate", config.replicate);
 }
 
@@ -75,7 +74,6 @@ static void from_json(const Json& json, NodeConfig& config) {
   json.at("listen").get_to(config.listen);
   json.at("control").get_to(config.control);
   json.at("format").get_to(config.format);
-  json.at("seed").get_to(config.seed);
   get_optional(json, "replicate", config.replicate);
 }
 

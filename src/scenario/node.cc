@@ -19,7 +19,6 @@ constexpr Nanos kOpenTimeout = 10 * kSecond;         // a predecessor's ring may
 constexpr Nanos kWatchInterval = 20 * kMillisecond;  // of an array that may have to be made anew
 constexpr std::size_t kMaxOrders = 64;
 constexpr std::uint64_t kCacheBytes = std::uint64_t{16} << 20;
-constexpr std::uint64_t kVolumeId = 1;
 
 raid::Consistency consistency_of(const NodeSpec& spec) {
   switch (spec.consistency) {
@@ -64,6 +63,7 @@ replica::ReplicaConfig replica_config_of(const NodeConfig& config) {
   replica::ReplicaConfig replica;
   replica.volume = kVolumeId;
   replica.self = config.self;
+  replica.name = config.spec.name;
   replica.volume_bytes = config.volume_bytes;
   replica.resync_min_bytes_per_s = config.rebuild.speed_min;
   replica.resync_max_bytes_per_s = config.rebuild.speed_max;
@@ -78,7 +78,7 @@ replica::ReplicaConfig replica_config_of(const NodeConfig& config) {
   replica.beacon_ms = std::max<std::uint64_t>(1, replica.lease_ms / 8);
   for (std::uint32_t i = 0; i < config.nodes.size(); ++i) {
     if (config.nodes[i].name == config.replicate->primary) replica.first_primary = i;
-    if (i != config.self) replica.peers.push_back({i, config.nodes[i].address});
+    if (i != config.self) replica.peers.push_back({i, config.nodes[i].address, config.nodes[i].name});
   }
   return replica;
 }
@@ -211,7 +211,7 @@ Task<Status> NodeProgram::add_blank_disks() {
 
 Task<Status> NodeProgram::open_replica(bool format) {
   replica::ReplicaConfig config = replica_config_of(config_);
-  const std::uint64_t needed = config.volume_bytes + replica::Replica::metadata_bytes(config.intent_bits);
+  const std::uint64_t needed = config.volume_bytes + replica::Replica::least_metadata_bytes(config.intent_bits);
   if (array_->size_bytes() < needed) {
     co_return fail(Errc::invalid_argument,
                    fmt::format("the array of {} bytes cannot hold the volume and its metadata ({} bytes)",
@@ -219,7 +219,10 @@ Task<Status> NodeProgram::open_replica(bool format) {
   }
   config.blank_devices = config_.format;
   if (!config_.control.empty()) config.on_event = log_event;  // of a real node; the simulator's would speak all at once
-  auto opened = co_await replica::Replica::open(env_, std::move(config), *array_, format);
+  const replica::Start start = !format          ? replica::Start::as_it_is
+                               : config_.format ? replica::Start::new_volume
+                                                : replica::Start::new_copy;
+  auto opened = co_await replica::Replica::open(env_, std::move(config), *array_, start);
   if (!opened) co_return std::unexpected(opened.error());
   replica_ = std::move(*opened);
   co_return Status{};

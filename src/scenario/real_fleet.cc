@@ -10,6 +10,7 @@
 #include <fstream>
 #include <utility>
 
+#include "replica/arbiter.h"
 #include "scenario/control_json.h"
 #include "scenario/disk_spec.h"
 
@@ -19,7 +20,6 @@ namespace {
 constexpr Nanos kStartTimeout = 20 * kSecond;
 constexpr Nanos kAskTimeout = 2 * kSecond;
 constexpr Nanos kEndTimeout = 5 * kSecond;
-constexpr std::uint64_t kArbiterStateBytes = 64 << 10;
 
 bool same(const LinkEnd& a, const LinkEnd& b) { return a.kind == b.kind && a.node == b.node; }
 
@@ -55,7 +55,7 @@ std::uint64_t RealFleet::image_bytes(const Scenario& scenario, const ContenderSp
   std::uint64_t replacements = 0;
   for (const Event& event : scenario.events)
     replacements += event.verb == Verb::disk_replace ? event.targets.size() : 0;
-  std::uint64_t bytes = kArbiterStateBytes;
+  std::uint64_t bytes = replica::kArbiterStateBytes;
   for (const NodeSpec& node : contender.nodes) {
     bytes += disk_size_bytes(scenario, contender, node) * (node_disks(node) + replacements);
   }
@@ -95,7 +95,9 @@ Status RealFleet::make_image(const std::string& file, std::uint64_t size) {
 }
 
 Status RealFleet::make_arbiter() {
-  if (Status made = make_image(path(contender_.name + "-arbiter.img"), kArbiterStateBytes); !made) return made;
+  const std::string state = path(contender_.name + "-arbiter.img");  // the arbiter makes it
+  if (access(state.c_str(), F_OK) == 0) return fail(Errc::exists, state + ": File exists");
+  files_.push_back(state);
   files_.push_back(path(contender_.name + "-arbiter.log"));
   for (std::size_t n = 0; n < machines_.size(); ++n) {
     const LinkSpec* spec = scenario::find_link(scenario_, contender_.replicate->link);
@@ -195,7 +197,6 @@ NodeConfig RealFleet::config_of(std::uint32_t node) const {
   config.listen = "127.0.0.1:0";
   config.control = "127.0.0.1:0";
   config.format = !formatted_;
-  config.seed = scenario_.seed + node;
   return config;
 }
 

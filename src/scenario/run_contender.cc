@@ -20,7 +20,6 @@
 namespace resilver::scenario {
 namespace {
 
-constexpr std::uint64_t kVolumeId = 1;
 constexpr Nanos kAttachTimeout = 20 * kSecond;
 constexpr Nanos kHealthyTimeout = 30 * kSecond;
 constexpr Nanos kProgressInterval = 200 * kMillisecond;
@@ -220,7 +219,7 @@ Task<Status> ContenderRun::fill() {
 
   // [fill | the load's range | the prober's region]
   workload::OracleConfig oracle;
-  oracle.volume_id = kVolumeId;
+  oracle.volume_id = kVolumeId.low;
   oracle.volume_bytes = scenario_.volume_bytes;
   oracle.durability = durability_of(contender_);
   oracle.fill_bytes = fill_bytes_;

@@ -93,11 +93,13 @@ Task<Status> SimFleet::freeze_arbiter(bool frozen) {
 
 Task<Status> SimFleet::start_arbiter() {
   if (arbiter_->running()) co_return fail(Errc::not_found, "the arbiter runs");
-  arbiter_->start([](Env& env) -> Task<void> {
+  const bool format = !std::exchange(arbiter_formatted_, true);
+  arbiter_->start([format](Env& env) -> Task<void> {
     auto state = co_await env.open_disk("state", kNever);
     auto listener = env.network().listen(kArbiterName);
     CHECK(state && listener, "a simulated arbiter always starts");
     resilver::Event never(env.scheduler());
+    if (format) CHECK(co_await replica::format_arbiter(env, **state), "a simulated disk that is new can be written");
     static_cast<void>(co_await replica::serve_arbiter(env, **listener, **state, never));
   });
   co_return Status{};

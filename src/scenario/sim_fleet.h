@@ -75,6 +75,7 @@ class SimFleet final : public Fleet {
   SimWatch* watch_;
   std::vector<Machine> machines_;
   sim::Node* arbiter_ = nullptr;
+  bool arbiter_formatted_ = false;
 };
 
 }  // namespace resilver::scenario

@@ -6,9 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <span>
 
-#include "base/hash.h"
 #include "base/units.h"
 #include "scenario/selector.h"
 #include "scenario/toml_reader.h"
@@ -74,9 +72,8 @@ class Parser {
         (config_.name.empty() || config_.name.size() > kMaxNameBytes || config_.name.find('\n') != std::string::npos)) {
       volume_->complain("name", fmt::format("1 to {} characters on one line expected", kMaxNameBytes));
     }
-    Hash64 hash;
-    hash.add_bytes(std::as_bytes(std::span(config_.name)));
-    config_.id = hash.value();
+    read_id("id", config_.id);
+    read_id("former_id", config_.former_id);
     volume_->require("size", "a size such as \"64MiB\"");
     if (volume_->read_size("size", config_.size_bytes)) {
       if (config_.size_bytes % kBlockBytes != 0) {
@@ -88,6 +85,8 @@ class Parser {
     if (const auto index = volume_->read_word("ack", {"durable", "quorum", "received", "async"})) {
       config_.ack = static_cast<AckMode>(*index);
     }
+    if (const auto index = volume_->read_word("after_arbiter_restart", {"go on", "wait"}))
+      config_.wait_after_arbiter_restart = *index == 1;
     volume_->read("min_in_sync", config_.min_in_sync, 1, replica::kMaxNodes);
     read_duration("detect", config_.detect, 50 * kMillisecond, 5 * kMinute, "from 50ms to 5min");
     read_duration("congestion_timeout", config_.congestion_timeout, 10 * kMillisecond, kHour, "from 10ms to 1h");
@@ -97,6 +96,14 @@ class Parser {
     if (config_.resync_min != 0 && config_.resync_max != 0 && config_.resync_min > config_.resync_max) {
       volume_->complain("resync_min", "more than resync_max");
     }
+  }
+
+  void read_id(const char* key, VolumeId& into) {
+    std::string text;
+    if (!volume_->read(key, text)) return;
+    const auto id = id128_from(text);
+    if (!id) volume_->complain(key, "32 hexadecimal digits expected, as `resilver volume create` wrote them");
+    into = id.value_or(VolumeId{});
   }
 
   void read_duration(const char* key, Nanos& into, Nanos low, Nanos high, const char* range) {
@@ -126,7 +133,8 @@ class Parser {
     NodeEntry entry;
     reader.require("name", "a name such as \"A\"");
     if (reader.read("name", entry.name)) {
-      if (!scenario::is_identifier(entry.name)) reader.complain("name", "letters, digits and _ expected");
+      if (!scenario::is_identifier(entry.name) || entry.name.size() > kMaxNameBytes)
+        reader.complain("name", fmt::format("letters, digits and _ expected, at most {}", kMaxNameBytes));
       unique_.add("name", entry.name, *reader.table().get("name"), reader.path("name"));
     }
     read_address(reader, "listen", entry.listen);
@@ -270,6 +278,8 @@ replica::ReplicaConfig replica_config(const VolumeConfig& config, replica::NodeI
   replica::ReplicaConfig replica;
   replica.volume = config.id;
   replica.self = self;
+  replica.name = config.nodes[self].name;
+  replica.wait_after_arbiter_restart = config.wait_after_arbiter_restart;
   replica.arbiter = config.arbiter;
   replica.first_primary = config.first_primary;
   // What a device held before it was formatted is not known: a new volume's other copies are made by a full copy, which
@@ -283,15 +293,14 @@ replica::ReplicaConfig replica_config(const VolumeConfig& config, replica::NodeI
   replica.resync_max_bytes_per_s = config.resync_max;
   replica.congestion_ms = milliseconds(config.congestion_timeout);
   for (replica::NodeId id = 0; id < config.nodes.size(); ++id) {
-    if (id != self) replica.peers.push_back({id, config.nodes[id].listen});
+    if (id != self) replica.peers.push_back({id, config.nodes[id].listen, config.nodes[id].name});
   }
   return replica;
 }
 
-replica::ClientConfig client_config(const VolumeConfig& config, std::uint64_t attachment) {
+replica::ClientConfig client_config(const VolumeConfig& config) {
   replica::ClientConfig client;
   client.volume = config.id;
-  client.attachment = attachment;
   client.op_timeout_ms = milliseconds(config.op_timeout);
   client.detect_ms = milliseconds(config.detect);
   for (replica::NodeId id = 0; id < config.nodes.size(); ++id) client.nodes.push_back({id, config.nodes[id].listen});
@@ -300,6 +309,17 @@ replica::ClientConfig client_config(const VolumeConfig& config, std::uint64_t at
 
 std::uint64_t device_bytes(const VolumeConfig& config) noexcept {
   return config.size_bytes + replica::Replica::metadata_bytes();
+}
+
+std::uint64_t least_device_bytes(const VolumeConfig& config) noexcept {
+  return config.size_bytes + replica::Replica::least_metadata_bytes();
+}
+
+std::string missing_id(const VolumeConfig& config) {
+  return fmt::format(
+      "{}: volume: no id in it. A new volume: resilver volume create --config {}. One that was made by an older "
+      "resilver: resilver volume upgrade --config {}. On the other machines: copy the file of the first one",
+      config.file, config.file, config.file);
 }
 
 }  // namespace resilver::service

@@ -21,6 +21,8 @@ namespace resilver::service {
 
 inline constexpr int kConfigSchema = 1;
 
+using replica::VolumeId;
+
 struct NodeEntry {
   std::string name;
   std::string listen;   // clients and peers
@@ -33,12 +35,14 @@ struct NodeEntry {
 struct VolumeConfig {
   std::string file;  // where it was read
   std::string name;
-  std::uint64_t id = 0;  // of the volume: a hash of its name
+  VolumeId id;         // none: `volume create` has not written it yet, or it is of an older version
+  VolumeId former_id;  // while `volume reid` is under way: of the copies that have not been given the new one
   std::uint64_t size_bytes = 0;
   replica::AckMode ack = replica::AckMode::durable;  // of a new volume; then its record counts
   std::string arbiter;                               // empty with one node: stand-alone
   replica::NodeId first_primary = 0;
   std::uint32_t min_in_sync = 1;
+  bool wait_after_arbiter_restart = false;
   Nanos detect = kSecond;
   Nanos congestion_timeout = 5 * kSecond;
   Nanos op_timeout = 30 * kSecond;
@@ -63,9 +67,13 @@ std::string node_names(const VolumeConfig& config);
 
 // What a node's replica and a client of the volume are given.
 replica::ReplicaConfig replica_config(const VolumeConfig& config, replica::NodeId self);
-replica::ClientConfig client_config(const VolumeConfig& config, std::uint64_t attachment);
+replica::ClientConfig client_config(const VolumeConfig& config);
 
-// Bytes that a device must have: the volume and the replica's metadata.
+// Bytes that a device should have, and must: the volume and the replica's metadata.
 std::uint64_t device_bytes(const VolumeConfig& config) noexcept;
+std::uint64_t least_device_bytes(const VolumeConfig& config) noexcept;
+
+// The line for whoever needs the id and has none: what helps.
+std::string missing_id(const VolumeConfig& config);
 
 }  // namespace resilver::service

@@ -16,6 +16,8 @@
 
 namespace resilver::service {
 
+using replica::VolumeId;
+
 enum class Verb : std::uint8_t {
   status,
   promote,  // this node; force: whatever the others hold
@@ -24,10 +26,13 @@ enum class Verb : std::uint8_t {
   verify,   // this node is the primary; ends early when the asker has gone
   resync,   // this node gives its copy up; full: everything is copied
   resolve,  // ends the split brain with `peer`
+  facts,    // all that the copy knows of itself and the others
+  prepare,  // promises to a recovery
+  abort,    // ... calls that off
 };
 
 struct Order {
-  std::uint64_t volume = 0;  // id; another one's node refuses
+  VolumeId volume;  // another one's node refuses
   Verb verb = Verb::status;
   bool force = false;
   bool full = false;
@@ -36,6 +41,7 @@ struct Order {
   replica::NodeId peer = replica::kNoNode;
   replica::AckMode ack = replica::AckMode::durable;
   std::uint64_t timeout_ms = 10'000;  // promote, demote, set_ack
+  replica::Promise promise;           // prepare
 };
 
 // A copy under way from this node to a peer.
@@ -71,6 +77,7 @@ struct Answer {
   std::string what;  // of the error
   std::optional<NodeStatus> status;
   std::optional<replica::VerifyReport> verify;
+  std::optional<replica::CopyFacts> facts;
 };
 
 std::string to_json(const Order& order);

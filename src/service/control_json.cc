@@ -8,16 +8,42 @@ namespace resilver {
 
 using Json = nlohmann::json;
 
+static void to_json(Json& json, const Id128& id) { json = to_string(id); }
+static void from_json(const Json& json, Id128& id) {
+  id = id128_from(json.get_ref<const std::string&>()).value_or(Id128{});
+}
+
 namespace replica {
 
+static void to_json(Json& json, const Finding& finding) {
+  json = Json{{"code", reason_name(finding.reason)},
+              {"reason", finding.reason},
+              {"node", finding.node},
+              {"since", finding.since},
+              {"until", finding.until},
+              {"detail", finding.detail}};
+}
+
+static void from_json(const Json& json, Finding& finding) {
+  json.at("reason").get_to(finding.reason);
+  json.at("node").get_to(finding.node);
+  json.at("since").get_to(finding.since);
+  json.at("until").get_to(finding.until);
+  json.at("detail").get_to(finding.detail);
+  if (static_cast<std::uint8_t>(finding.reason) >= kReasonCount)
+    throw Json::other_error::create(501, "a reason", &json);
+}
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArbiterKey, arbiter, counter, random)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Promise, run, key, version, nonce)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeSet, bits)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Extent, offset, length)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PeerStatus, id, connected, in_sync, resyncing, why, behind_bytes, resync_done_bytes,
                                    resync_total_bytes, diverged, divergent_bytes, divergent)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReplicaStatus, role, epoch, serving, in_sync, ack, primary, redundancy, peers,
-                                   replication_bytes, resync_bytes, heal_bytes, reads_healed, writes, reads, dirty_bits,
-                                   inconsistent, device_failed, verifying, verify_done_bytes, verify_total_bytes,
-                                   diverged, lost_bytes, refusals)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReplicaStatus, role, epoch, serving, writable, in_sync, ack, primary, redundancy,
+                                   peers, replication_bytes, resync_bytes, heal_bytes, reads_healed, writes, reads,
+                                   dirty_bits, inconsistent, device_failed, verifying, verify_done_bytes,
+                                   verify_total_bytes, diverged, lost_bytes, refusals, copy, mark, findings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport::Difference, peer, extent)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport, repairing, compared, compared_bytes, different_bytes, repaired_bytes,
                                    unreadable_bytes, different)
@@ -26,7 +52,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport, repairing, compared, compared_b
 
 namespace service {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Order, volume, verb, force, full, repair, discard_local, peer, ack, timeout_ms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Order, volume, verb, force, full, repair, discard_local, peer, ack, timeout_ms,
+                                   promise)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CopyRate, peer, bytes_per_second)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArrayReport, state, recovery, done_bytes, total_bytes, lost_blocks, failed,
                                    redundancy_full)
@@ -53,10 +80,30 @@ static void from_json(const Json& json, NodeStatus& status) {
   get_optional(json, "array", status.array);
 }
 
+// What the replica encodes itself travels as hexadecimal digits.
+static std::string hex_of(std::span<const std::byte> bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const std::byte b : bytes) {
+    text += kDigits[std::to_integer<unsigned>(b) >> 4];
+    text += kDigits[std::to_integer<unsigned>(b) & 15];
+  }
+  return text;
+}
+
+static std::vector<std::byte> bytes_of(std::string_view hex) {
+  std::vector<std::byte> bytes;
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<std::byte>((digit(hex[i]) << 4 | digit(hex[i + 1])) & 255));
+  return bytes;
+}
+
 static void to_json(Json& json, const Answer& answer) {
   json = Json{{"error", answer.error}, {"what", answer.what}};
   put_optional(json, "status", answer.status);
   put_optional(json, "verify", answer.verify);
+  if (answer.facts) json["facts"] = hex_of(replica::to_bytes(*answer.facts));
 }
 
 static void from_json(const Json& json, Answer& answer) {
@@ -64,6 +111,10 @@ static void from_json(const Json& json, Answer& answer) {
   json.at("what").get_to(answer.what);
   get_optional(json, "status", answer.status);
   get_optional(json, "verify", answer.verify);
+  if (!json.contains("facts")) return;
+  auto facts = replica::facts_from(bytes_of(json.at("facts").get_ref<const std::string&>()));
+  if (!facts) throw Json::other_error::create(501, "facts of a copy of this version", &json);
+  answer.facts = std::move(*facts);
 }
 
 namespace {

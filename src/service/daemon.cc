@@ -7,6 +7,9 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "replica/offline.h"
+#include "service/device_words.h"
+#include "service/diagnosis.h"
 
 namespace resilver::service {
 namespace {
@@ -16,7 +19,7 @@ constexpr std::uint64_t kMaxOrderMs = 600'000;
 
 Answer answer_of(const Status& status) {
   if (status) return {};
-  return {.error = status.error().code, .what = to_string(status.error()), .status = {}, .verify = {}};
+  return {.error = status.error().code, .what = to_string(status.error()), .status = {}, .verify = {}, .facts = {}};
 }
 
 // Lists of extents share the room that one message has.
@@ -46,26 +49,48 @@ Daemon::~Daemon() {
 }
 
 Task<Status> Daemon::open() {
-  const std::string& name = config_.nodes[self_].name;
-  if (storage_.device->size_bytes() < device_bytes(config_)) {
-    co_return fail(Errc::bad_input, fmt::format("{}: {} bytes; the volume and its metadata need {}", storage_.label,
-                                                storage_.device->size_bytes(), device_bytes(config_)));
-  }
+  if (config_.id.none()) co_return fail(Errc::bad_input, missing_id(config_));
   replica::ReplicaConfig config = replica_config(config_, self_);
   config.on_event = [this](const replica::ReplicaEvent& event) { log_event(event); };
-  auto opened = co_await replica::Replica::open(env_, std::move(config), *storage_.device, false);
-  if (opened) {
-    replica_ = std::move(*opened);
-    co_return Status{};
+  auto opened = co_await replica::Replica::open(env_, std::move(config), *storage_.device, replica::Start::as_it_is);
+  if (!opened) co_return co_await refuse_device(opened.error());
+  replica_ = std::move(*opened);
+  co_return Status{};
+}
+
+Task<Status> Daemon::refuse_device(Error error) {
+  co_return fail(error.code, co_await why_no_copy(env_, config_, self_, *storage_.device, storage_.label, error));
+}
+
+// What status tells is in the log, too: once when it has lasted, and when it is over.
+Task<void> Daemon::watch_findings() {
+  constexpr Nanos kLook = 500 * kMillisecond;
+  while (!ended_.is_set()) {
+    co_await ended_.wait_until(scheduler_.now() + kLook);
+    if (ended_.is_set()) co_return;
+    decltype(found_) now;
+    for (const replica::Finding& finding : status().replica.findings) {
+      const auto key = std::pair(finding.reason, finding.node);
+      const auto before = found_.find(key);
+      const bool lasts = before != found_.end();
+      if (lasts && !before->second)
+        log_info("{}: {}", replica::reason_name(finding.reason), told_line(config_, self_, finding));
+      now[key] = lasts;
+    }
+    for (const auto& [key, logged] : found_) {
+      if (logged && !now.contains(key))
+        log_info("{}{}: over", replica::reason_name(key.first),
+                 key.second == replica::kNoNode ? "" : " " + name_of(key.second));
+    }
+    found_ = std::move(now);
   }
-  co_return fail(opened.error().code, fmt::format("{}: {}: resilver volume create --config {} --node {}",
-                                                  storage_.label, opened.error().what, config_.file, name));
 }
 
 Task<void> Daemon::run(Listener& listener, Listener& control, Event& stop) {
   TaskGroup tasks(scheduler_);
   tasks.spawn(end_at(stop));
   tasks.spawn(accept(control));
+  tasks.spawn(watch_findings());
   co_await replica_->run(listener, ended_);
   control.close();
   for (Connection* connection : connections_) connection->close();
@@ -118,7 +143,9 @@ Task<void> Daemon::converse(std::unique_ptr<Connection> connection) {
     const Result<Order> order = order_from_json(text_of(*question));
     Answer answer = order ? Answer{} : answer_of(std::unexpected(order.error()));
     if (order && order->volume != config_.id) {
-      answer = answer_of(fail(Errc::bad_input, fmt::format("this node serves another volume, '{}'", config_.name)));
+      answer =
+          answer_of(fail(Errc::bad_input, fmt::format("this node serves another volume, '{}' (id {}, not {})",
+                                                      config_.name, short_text(config_.id), short_text(order->volume))));
     } else if (order && order->verb == Verb::verify) {
       co_await verify(order->repair, *connection);
       break;
@@ -156,6 +183,15 @@ Task<Answer> Daemon::carry_out(Order order) {
                order.discard_local ? "this side" : "the other side");
       co_return answer_of(co_await replica_->resolve(
           order.peer, order.discard_local ? replica::Resolution::discard_local : replica::Resolution::discard_remote));
+    case Verb::facts: {
+      Answer answer;
+      answer.facts = replica_->facts();
+      co_return answer;
+    }
+    case Verb::prepare:
+      log_info("a recovery asks to wait for it");
+      co_return answer_of(co_await replica_->promise(order.promise));
+    case Verb::abort: log_info("the recovery was called off"); co_return answer_of(co_await replica_->abort_recovery());
   }
   co_return answer_of(fail(Errc::unsupported, "no such order"));
 }
@@ -213,7 +249,14 @@ NodeStatus Daemon::status() const {
     const Nanos passed = std::max<Nanos>(scheduler_.now() - began->second, kMillisecond);
     status.rates.push_back({peer.id, peer.resync_done_bytes * 1000 / static_cast<std::uint64_t>(passed / kMillisecond)});
   }
-  if (storage_.array != nullptr) status.array = array_report();
+  if (storage_.array != nullptr) {
+    status.array = array_report();
+    auto& findings = status.replica.findings;
+    const ArrayReport& array = *status.array;
+    if (array.failed) findings.push_back({replica::Reason::array_failed, replica::kNoNode, 0, 0, array.state});
+    if (!array.failed && !array.redundancy_full)
+      findings.push_back({replica::Reason::array_degraded, replica::kNoNode, 0, 0, array.state});
+  }
   return status;
 }
 
@@ -256,6 +299,8 @@ void Daemon::log_event(const replica::ReplicaEvent& event) {
     case EventKind::block_lost: return log_info("no copy can read the block at byte {}: lost", event.offset);
     case EventKind::split_brain:
       return log_info("split brain: {} has a history of its own; nothing is copied until someone chooses", peer);
+    case EventKind::record_reinstalled:
+      return log_info("the arbiter's record had gone back; it is put right, epoch {}", event.epoch);
     case EventKind::peer_refused: return log_info("a session with {} was ended: {}", peer, errc_name(event.reason));
   }
 }

@@ -32,8 +32,7 @@ class Daemon final : private raid::ArrayListener {
   Daemon(Env& env, const VolumeConfig& config, replica::NodeId self, Storage storage);
   ~Daemon() override;
 
-  // Reads the copy's metadata. Errors: bad_input (not formatted, or for another volume, node or size; what to do), corrupt,
-  // the device's.
+  // Reads the copy's metadata. Errors: one line that says what the device holds and what helps.
   Task<Status> open();
 
   // Serves clients and peers on `listener` and orders on `control` until `stop`. A primary with another copy in sync then
@@ -45,7 +44,9 @@ class Daemon final : private raid::ArrayListener {
   static constexpr Nanos kIdle = 2 * kSecond;         // then a silent one is ended
 
  private:
+  Task<Status> refuse_device(Error error);
   Task<void> end_at(Event& stop);
+  Task<void> watch_findings();
   Task<void> hand_over();
   Task<Status> demote(Nanos deadline);
 
@@ -74,6 +75,8 @@ class Daemon final : private raid::ArrayListener {
   std::vector<Connection*> connections_;
   TaskGroup orders_;
   std::map<replica::NodeId, Nanos> copy_began_;
+  // What was found at the last look: logged when it is found again, and when it is over.
+  std::map<std::pair<replica::Reason, replica::NodeId>, bool> found_;  // true: logged
 };
 
 }  // namespace resilver::service

@@ -38,6 +38,7 @@ Errc errc_of(int error) noexcept {
     case ENOSPC:
     case EDQUOT:
     case EFBIG: return Errc::no_space;
+    case EROFS: return Errc::read_only;  // also one that became so under us
     case ENODEV:
     case ENXIO: return Errc::device_gone;
     case ETIMEDOUT: return Errc::timeout;

@@ -32,12 +32,23 @@ Status check_room(const std::string& directory, std::uint64_t bytes);
 // Errors: exists, no_space, permission, not_found, io.
 Status create_image(const std::string& path, std::uint64_t size_bytes, Allocation allocation);
 
+// Reserves room for [offset, offset + bytes) of a file that is there; what it reads as does not change. Where the file
+// system cannot reserve, nothing is done. Errors: no_space, permission, io.
+Status reserve(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
+
+// Makes a file larger, up to `size_bytes`; it reads as zeroes there. Nothing if it is as large. Errors: no_space,
+// permission, not_found, io.
+Status extend_image(const std::string& path, std::uint64_t size_bytes);
+
+// Makes names in the file's folder durable. Errors: io, not_found, permission.
+Status sync_directory(const std::string& path);
+
 // Reads and writes go O_DIRECT through the ring; see BlockDevice for the contract. Durability is the kernel's: flush is
-// fdatasync, fua is RWF_DSYNC. A request's segments are the submitter's until it completes, so no copy and no reference is
-// taken here. Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
-// Bounded: kMaxInFlight reads and writes in the kernel, kMaxSlow discards and zeroings, one flush (those that come while
-// one runs share the next); the others wait here.
-// Errors: medium (the block device named these blocks: ENODATA, EILSEQ), no_space, device_gone, timeout, io.
+// fdatasync, fua is RWF_DSYNC. A request's segments are the submitter's until it completes, so no copy and no reference
+// is taken here. Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
+// Bounded: kMaxInFlight reads and writes in the kernel, kMaxSlow discards and zeroings, one flush (those that come
+// while one runs share the next); the others wait here. Errors: medium (the block device named these blocks: ENODATA,
+// EILSEQ), no_space, read_only (the file system is), device_gone, timeout, io.
 class Image final : public BlockDevice {
  public:
   static constexpr std::uint32_t kMaxInFlight = 512;

@@ -1,6 +1,7 @@
 // Making images: everything that is done before there is a ring.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -57,6 +58,11 @@ int allocate(int fd, std::uint64_t size, Allocation allocation) {
   return 0;
 }
 
+std::string directory_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 }  // namespace
 
 Status check_room(const std::string& directory, std::uint64_t bytes) {
@@ -70,10 +76,42 @@ Status check_room(const std::string& directory, std::uint64_t bytes) {
   return {};
 }
 
+Status reserve(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return std::unexpected(create_error(path, errno));
+  int error = 0;
+  do {
+    error = fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  } while (error == EINTR);
+  close(fd);
+  if (error == 0 || error == EOPNOTSUPP) return {};
+  return std::unexpected(create_error(path, error));
+}
+
+Status extend_image(const std::string& path, std::uint64_t size_bytes) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  struct stat now;
+  int error = fd >= 0 && fstat(fd, &now) == 0 ? 0 : errno;
+  if (error == 0 && static_cast<std::uint64_t>(now.st_size) < size_bytes) {
+    if (ftruncate(fd, static_cast<off_t>(size_bytes)) != 0 || fsync(fd) != 0) error = errno;
+  }
+  if (fd >= 0) close(fd);
+  if (error == 0) return {};
+  return std::unexpected(create_error(path, error));
+}
+
+Status sync_directory(const std::string& path) {
+  const std::string directory = directory_of(path);
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int error = fd >= 0 && fsync(fd) == 0 ? 0 : errno;
+  if (fd >= 0) close(fd);
+  if (error == 0) return {};
+  return std::unexpected(create_error(directory, error));
+}
+
 Status create_image(const std::string& path, std::uint64_t size_bytes, Allocation allocation) {
   CHECK(size_bytes > 0 && size_bytes % kBlockBytes == 0);
-  const auto slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::string directory = directory_of(path);
   if (allocation != Allocation::sparse) {
     if (auto room = check_room(directory, size_bytes); !room) return room;
   }

@@ -1,6 +1,17 @@
 #include "uring/real_env.h"
 
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <ctime>
+
 namespace resilver::uring {
+
+std::uint64_t fresh_seed() noexcept {
+  std::uint64_t seed = 0;
+  if (getrandom(&seed, sizeof seed, 0) == sizeof seed) return seed;
+  return static_cast<std::uint64_t>(time(nullptr)) ^ static_cast<std::uint64_t>(getpid()) << 32;
+}
 
 Result<std::unique_ptr<RealEnv>> RealEnv::create(const RealOptions& options) {
   std::unique_ptr<RealEnv> env(new RealEnv(options));

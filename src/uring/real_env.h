@@ -12,10 +12,13 @@
 
 namespace resilver::uring {
 
+// From the system's randomness.
+std::uint64_t fresh_seed() noexcept;
+
 struct RealOptions {
   std::size_t arena_bytes = std::size_t{64} << 20;  // for payload; a multiple of 2 MiB; resident once it is registered
-  std::uint64_t seed = 1;
-  RingOptions ring;  // its pool is filled in
+  std::uint64_t seed = fresh_seed();                // of what must never come twice: ids, nonces
+  RingOptions ring;                                 // its pool is filled in
 };
 
 class RealEnv final : public Env {

@@ -392,6 +392,11 @@ Task<int> StopSignal::wait() {
   co_return 0;
 }
 
+bool StopSignal::pending() noexcept {
+  sigset_t pending;
+  return sigpending(&pending) == 0 && (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1);
+}
+
 void StopSignal::close() noexcept {
   closed_ = true;
   if (waiting_ != nullptr) waiting_->cancel();

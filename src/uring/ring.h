@@ -170,6 +170,8 @@ class StopSignal {
 
   // The signal's number; 0 after close().
   Task<int> wait();
+  // Whether one has come that nobody waited for.
+  static bool pending() noexcept;
   // Ends wait(). Idempotent.
   void close() noexcept;
 

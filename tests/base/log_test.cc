@@ -2,6 +2,9 @@
 #include "base/log.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -50,6 +53,27 @@ TEST_F(Log, LongLinesAreCutAndControlCharactersHidden) {
   EXPECT_EQ(said([] { log_line("a\nb\x1b[2Jc"); }), "a?b?[2Jc\n");
   set_log_name(std::string(2 * kMaxLogLine, 'n'));
   EXPECT_EQ(said([] { log_line("a"); }).size(), kMaxLogLine + 1);
+}
+
+// A pipe that nobody empties holds nobody up, and what was dropped is told when there is room again.
+TEST_F(Log, AReaderThatStopsReadingHoldsNobodyUp) {
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const int before = dup(STDERR_FILENO);
+  ASSERT_EQ(dup2(pipe_ends[1], STDERR_FILENO), STDERR_FILENO);
+  constexpr int kLines = 2000;
+  const std::string text(100, 'x');
+  for (int i = 0; i < kLines; ++i) log_line(text);
+  std::string read_back(1 << 20, '\0');
+  read_back.resize(static_cast<std::size_t>(read(pipe_ends[0], read_back.data(), read_back.size())));
+  log_line("after");
+  std::string rest(4096, '\0');
+  rest.resize(static_cast<std::size_t>(read(pipe_ends[0], rest.data(), rest.size())));
+  dup2(before, STDERR_FILENO);
+  for (const int fd : {before, pipe_ends[0], pipe_ends[1]}) close(fd);
+  const auto lines = std::ranges::count(read_back, '\n');
+  EXPECT_GT(lines, 100);
+  EXPECT_EQ(rest, "(" + std::to_string(kLines - lines) + " lines were dropped: nobody read them)\nafter\n");
 }
 
 TEST(Error, TellsWhatAndWhichKind) {

@@ -117,7 +117,7 @@ class Fleet {
 
   void signal(int node, int number) { ::kill(nodes_[at(node)].pid, number); }
   void kill(int node) { end(nodes_[at(node)]); }
-  void restart(int node, bool format);
+  void restart(int node, replica::Start start);
 
   NodeReport report(int node) {
     tell(nodes_[at(node)].channel, Order::report);
@@ -149,8 +149,8 @@ class Fleet {
   static std::string address(std::uint16_t port) { return "127.0.0.1:" + std::to_string(port); }
   std::unique_ptr<uring::RealEnv> make_env(std::size_t arena_bytes) const;
   void be_arbiter(int channel) const;
-  void be_node(int node, bool format, int channel) const;
-  Task<void> serve_node(uring::RealEnv& env, int node, bool format, int channel) const;
+  void be_node(int node, replica::Start start, int channel) const;
+  Task<void> serve_node(uring::RealEnv& env, int node, replica::Start start, int channel) const;
   replica::ReplicaConfig node_config(int node) const;
   replica::ClientConfig client_config() const;
   static void end(Child& child);
@@ -160,7 +160,6 @@ class Fleet {
   std::uint16_t arbiter_port_ = 0;
   Child arbiter_;
   std::array<Child, kNodes> nodes_;
-  std::uint64_t attachments_ = 0;
 };
 
 // ---- starting and ending ---------------------------------------------------------------------------------------------
@@ -180,7 +179,7 @@ inline Fleet::Fleet(FleetOptions options) : options_(std::move(options)) {
   }
   for (const auto& socket : sockets) ::close(socket.fd);
   arbiter_ = fork_child([this](int channel) { be_arbiter(channel); });
-  for (int i = 0; i < kNodes; ++i) restart(i, true);
+  for (int i = 0; i < kNodes; ++i) restart(i, replica::Start::new_volume);
   wait_for(0, kNodes);
 }
 
@@ -198,9 +197,9 @@ inline void Fleet::end(Child& child) {
   child = {};
 }
 
-inline void Fleet::restart(int node, bool format) {
+inline void Fleet::restart(int node, replica::Start start) {
   end(nodes_[at(node)]);
-  nodes_[at(node)] = fork_child([=, this](int channel) { be_node(node, format, channel); });
+  nodes_[at(node)] = fork_child([=, this](int channel) { be_node(node, start, channel); });
 }
 
 inline NodeReport Fleet::wait_for(int node, std::uint32_t in_sync) {
@@ -223,7 +222,6 @@ inline double Fleet::cpu_seconds() const {
 inline std::unique_ptr<uring::RealEnv> Fleet::make_env(std::size_t arena_bytes) const {
   uring::RealOptions real;
   real.arena_bytes = arena_bytes;
-  real.seed = static_cast<std::uint64_t>(getpid());
   auto env = uring::RealEnv::create(real);
   if (!env) die("no ring", to_string(env.error()).c_str());
   return std::move(*env);
@@ -236,6 +234,7 @@ inline void Fleet::be_arbiter(int) const {
     auto state = co_await e.open_disk(path, e.scheduler().now() + kSecond);
     auto listener = e.network().listen(listen_at);
     if (!state || !listener) die("the arbiter cannot start");
+    if (!co_await replica::format_arbiter(e, **state)) die("the arbiter's state cannot be made");
     Event never(e.scheduler());
     if (!co_await replica::serve_arbiter(e, **listener, **state, never)) die("the arbiter has failed");
   }(*env, options_.arbiter_state, address(arbiter_port_)));
@@ -243,10 +242,10 @@ inline void Fleet::be_arbiter(int) const {
 
 inline replica::ReplicaConfig Fleet::node_config(int node) const {
   replica::ReplicaConfig config;
-  config.volume = 1;
+  config.volume = {1, 1};
   config.self = static_cast<replica::NodeId>(node);
   for (int i = 0; i < kNodes; ++i)
-    if (i != node) config.peers.push_back({static_cast<replica::NodeId>(i), address(ports_[at(i)])});
+    if (i != node) config.peers.push_back({static_cast<replica::NodeId>(i), address(ports_[at(i)]), {}});
   config.arbiter = address(arbiter_port_);
   config.volume_bytes = options_.volume_bytes;
   config.ack = options_.ack;
@@ -293,7 +292,7 @@ inline NodeReport report_of(const replica::Replica& replica, NodeReport events,
   return events;
 }
 
-inline Task<void> Fleet::serve_node(uring::RealEnv& env, int node, bool format, int channel) const {
+inline Task<void> Fleet::serve_node(uring::RealEnv& env, int node, replica::Start start, int channel) const {
   NodeReport events;
   replica::ReplicaConfig config = node_config(node);
   config.on_event = [&events](const replica::ReplicaEvent& event) { note_event(events, event); };
@@ -301,7 +300,7 @@ inline Task<void> Fleet::serve_node(uring::RealEnv& env, int node, bool format, 
   if (!image) die("a node cannot open its image", to_string(image.error()).c_str());
   auto listener = env.network().listen(address(ports_[at(node)]));
   if (!listener) die("a node cannot listen", to_string(listener.error()).c_str());
-  auto replica = co_await replica::Replica::open(env, std::move(config), **image, format);
+  auto replica = co_await replica::Replica::open(env, std::move(config), **image, start);
   if (!replica) die("a node cannot start", to_string(replica.error()).c_str());
   Event stop(env.scheduler());
   TaskGroup serving(env.scheduler());
@@ -320,23 +319,21 @@ inline Task<void> Fleet::serve_node(uring::RealEnv& env, int node, bool format, 
   co_await serving.join();
 }
 
-inline void Fleet::be_node(int node, bool format, int channel) const {
+inline void Fleet::be_node(int node, replica::Start start, int channel) const {
   place(options_.placement, node != 0);
   auto env = make_env(options_.arena_bytes);
-  env->ring().run(serve_node(*env, node, format, channel));
+  env->ring().run(serve_node(*env, node, start, channel));
 }
 
 inline replica::ClientConfig Fleet::client_config() const {
   replica::ClientConfig config;
-  config.volume = 1;
-  config.attachment = attachments_;
+  config.volume = {1, 1};
   for (int i = 0; i < kNodes; ++i) config.nodes.push_back({static_cast<replica::NodeId>(i), address(ports_[at(i)])});
   return config;
 }
 
 template <typename R, typename F>
 Child Fleet::start_client(F work) {
-  ++attachments_;
   return fork_child([this, work](int channel) {
     place(options_.placement, false);
     auto env = make_env(std::size_t{64} << 20);

@@ -152,7 +152,7 @@ int resync_case(const std::string& kind, const std::string& directory) {
   fleet.wait_for(0, 2);
   if (kind != "full") write_range(fleet, 0, half);
   const double cpu = fleet.cpu_seconds();
-  fleet.restart(2, kind == "full");
+  fleet.restart(2, kind == "full" ? replica::Start::new_copy : replica::Start::as_it_is);
   const NodeReport report = fleet.wait_for(0, 3);
   const double cpu_s = fleet.cpu_seconds() - cpu;
   check_copies(options);

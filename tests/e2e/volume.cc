@@ -54,6 +54,10 @@ unsigned VolumeTest::next_number() {
 
 void VolumeTest::configure(int nodes, const std::string& more, const std::map<std::string, std::string>& storage) {
   std::string text = "schema = 1\n[volume]\nname = \"web\"\nsize = \"8MiB\"\ndetect = \"" + detect_ + "\"\n" + more;
+  // The id that create wrote stays: it is the same volume.
+  const std::string before = std::filesystem::exists(config_) ? read_text(config_) : "";
+  if (const auto id = before.find("\nid = "); id != std::string::npos)
+    text += before.substr(id + 1, before.find('\n', id + 1) - id);
   if (nodes > 1) text += "arbiter = \"" + address(7400) + "\"\n";
   names_.clear();
   for (int i = 0; i < nodes; ++i) {

@@ -45,9 +45,9 @@ class VolumeRefusal : public VolumeTest {
 TEST_F(VolumeRefusal, CreateKeepsWhatIsThere) {
   configure(2);
   done({"create"});
-  create_refuses("A.img: holds a copy of volume 'web' (--force formats it anew)");
+  create_refuses("epoch 0), which would be given up (--force formats it anew)");
   std::filesystem::remove(image("A"));
-  create_refuses("B.img: holds a copy of volume 'web'");
+  create_refuses("B.img: holds a new copy, which holds nothing yet, of volume 'web' (id ");
   EXPECT_FALSE(std::filesystem::exists(image("A"))) << "all is checked before anything is made";
   write_text(image("A"), std::string(1 << 20, '\0'));
   create_refuses("A.img: 1048576 bytes; the volume and its metadata need ", {"--node", "A"});
@@ -57,23 +57,30 @@ TEST_F(VolumeRefusal, CreateKeepsWhatIsThere) {
   create_refuses("vm/disk0.img: holds a member of an md array", {"--node", "A"});
   configure(2, {}, {{"A", "array = \"vm\""}});
   done({"create", "--node", "A"});
-  create_refuses("vm: holds a copy of volume 'web'", {"--node", "A"});
-  EXPECT_NE(done({"create", "--node", "A", "B", "--force"}).out.find("with a new state file"), std::string::npos);
+  create_refuses("vm: holds a new copy, which holds nothing yet, of volume 'web'", {"--node", "A"});
+  const std::string before = read_text(config_);
+  EXPECT_NE(done({"create", "--node", "B", "--force"}).out.find("node --config"), std::string::npos);
+  EXPECT_EQ(read_text(config_), before) << "a new copy of the volume that there is";
+  EXPECT_NE(done({"create", "--node", "A", "B", "--force"}).out.find("a state file of its own"), std::string::npos);
+  EXPECT_NE(read_text(config_), before) << "nothing of the volume was left: another one, with another id";
 }
 
 TEST_F(VolumeRefusal, NodeServesItsOwnCopyOnly) {
   configure(2);
+  const Ended without_id = run_program(node_words("A"));
+  expect_refusal(without_id, "no id in it");
+  done({"create"});
+  const std::string first = read_text(image("A"));
+  std::filesystem::remove(image("A"));
   refuses(node_words("A"), "A.img: No such file");
-  write_text(image("A"), std::string(9 << 20, '\0'));
+  write_text(image("A"), std::string(first.size(), '\0'));
   refuses(node_words("A"), "resilver volume create --config " + config_ + " --node A");
-  done({"create", "--force"});
   std::filesystem::copy_file(image("B"), image("A"), std::filesystem::copy_options::overwrite_existing);
-  refuses(node_words("A"), "A.img: replica: the device belongs to another volume or node");
-  const std::string torn = read_text(image("B"));
-  for (std::size_t slot : {0u, 4096u}) {
-    overwrite(image("B"), torn.size() - (torn.size() - (8 << 20)) + slot + 100, "x");
-  }
-  refuses(node_words("B"), "B.img: both copies of the replica metadata are damaged");
+  refuses(node_words("A"), "resilver volume adopt --config " + config_ + " --name A");
+  std::string damaged = first;
+  for (std::size_t at = kVolume + 40'960; at < damaged.size(); at += 4096) damaged[at + 100] = '\x7f';
+  write_text(image("A"), damaged);
+  refuses(node_words("A"), "A.img: holds a copy of a volume with damaged metadata");
   expect_refusal(run_program(node_words("D")), "--name: no node 'D'");
   expect_refusal(run_program({"node", "--config", config_}), "expected --name A or B");
 }
@@ -87,11 +94,14 @@ TEST_F(VolumeRefusal, ImageInUseIsRefusedEvenByForce) {
 TEST_F(VolumeRefusal, OrdersThatMakeNoSense) {
   detect_ = "3s";
   configure(2);
+  done({"create"});
   const Ended nobody = volume({"status"});
   EXPECT_EQ(nobody.code, 1);
   EXPECT_NE(nobody.out.find("nobody answers"), std::string::npos);
   expect_refusal(volume({"demote"}), "no node is the primary now", 1);
   expect_refusal(volume({"promote", "A"}), "A: " + address(7501) + ": Connection refused", 1);
+  std::filesystem::remove(image("A"));
+  std::filesystem::remove(image("B"));
   ASSERT_NO_FATAL_FAILURE(start_all());
   expect_refusal(volume({"ack", "soon"}), "expected one of async, received, durable, quorum");
   expect_refusal(volume({"promote", "Z"}), "no node 'Z'");
@@ -166,9 +176,11 @@ TEST_F(VolumeRefusal, ArbiterTakesNoOtherFileForItsRecord) {
   const std::string state = directory_ / "state";
   EXPECT_NE(arbiter(state, "10.1.2.3:7400").find("not a loopback address"), std::string::npos);
   write_text(state, noise(8192));
-  EXPECT_NE(arbiter(state, address(7400)).find("state: neither half holds an arbiter's record"), std::string::npos);
+  EXPECT_NE(arbiter(state, address(7400)).find("too small to be an arbiter's state"), std::string::npos);
+  write_text(state, noise(6 << 20));
+  EXPECT_NE(arbiter(state, address(7400)).find("mv " + state + " " + state + ".old"), std::string::npos);
   write_text(state, std::string(4096, '\0'));
-  EXPECT_NE(arbiter(state, address(7400)).find("state: the arbiter's device is too small"), std::string::npos);
+  EXPECT_NE(arbiter(state, address(7400)).find("state: it is too small to be an arbiter's state"), std::string::npos);
 }
 
 TEST_F(VolumeRefusal, MistakesInTheFileAreToldByLineAndColumn) {
@@ -187,8 +199,8 @@ TEST_F(VolumeRefusal, MistakesInTheFileAreToldByLineAndColumn) {
 TEST_F(VolumeRefusal, EveryVerbHasHelpWithAnExample) {
   const Ended whole = run_program({"volume", "--help"});
   EXPECT_EQ(whole.code, 0);
-  for (const std::string verb :
-       {"create", "status", "attach", "promote", "demote", "ack", "verify", "resync", "resolve"}) {
+  for (const std::string verb : {"create", "status", "attach", "promote", "demote", "ack", "verify", "resync",
+                                 "resolve", "recover", "grow", "adopt", "reid", "upgrade"}) {
     EXPECT_NE(whole.out.find("  " + verb + " "), std::string::npos) << verb;
     const Ended ended = run_program({"volume", verb, "--help"});
     EXPECT_EQ(ended.code, 0) << ended.all();

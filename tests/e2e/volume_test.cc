@@ -157,7 +157,7 @@ TEST_F(Volume, NodesOverArraysLoseAMemberAndANode) {
   ASSERT_TRUE(eventually_in_sync(2));
   const std::string shown = done({"status"}).out;
   EXPECT_NE(shown.find("[U_U] degraded"), std::string::npos) << shown;
-  EXPECT_NE(shown.find("to do: A: its array lacks a disk"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("array_degraded: A: its array lacks a disk"), std::string::npos) << shown;
   done({"verify"});
   done({"promote", "A"});
   EXPECT_TRUE(export_text(text.size()) == text) << "from a degraded array";

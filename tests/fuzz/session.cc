@@ -124,11 +124,35 @@ Buffer payload(BufferPool& buffers, std::uint8_t choice) {
   return buffer;
 }
 
+constexpr VolumeId kVolumeId = {1, 2};
+
+// The primary A of three nodes, none of whose other copies has been seen.
+PeerHello hello_of_a() {
+  PeerHello hello;
+  Record& record = hello.record;
+  hello.volume = record.volume = kVolumeId;
+  hello.copy = {3, 4};
+  hello.life = record.life = 5;
+  hello.size = kVolume;
+  for (const char* name : {"A", "B", "C"}) {
+    Slot slot;
+    slot.name = name_hash(name);
+    record.slots.push_back(slot);
+  }
+  record.slots[0].copy = hello.copy;
+  Reign reign;
+  reign.nonce = reign.seed = 6;
+  reign.primary = 0;
+  record.epoch = kEpoch - 1;
+  record = next_reign(record, reign, NodeSet::of(0), 7);
+  return hello;
+}
+
 std::deque<Message> script_of(std::span<const std::byte> input, BufferPool& buffers) {
   std::deque<Message> script;
   const auto byte = [&](std::size_t i) { return std::to_integer<std::uint8_t>(input[i]); };
   // A good beginning, so that what follows meets a session: as a primary (even) or as a client.
-  if (!input.empty() && byte(0) < 128) script.push_back(encode(kEpoch, PeerHello{1, 0, {kEpoch, 0, {7}, 9}}));
+  if (!input.empty() && byte(0) < 128) script.push_back(encode(kEpoch, hello_of_a()));
   if (!input.empty()) input = input.subspan(1);
   while (input.size() >= 4 && script.size() < 64) {
     const Body body = body_of(byte(0));
@@ -146,9 +170,10 @@ std::deque<Message> script_of(std::span<const std::byte> input, BufferPool& buff
 
 ReplicaConfig config() {
   ReplicaConfig c;
-  c.volume = 1;
+  c.volume = kVolumeId;
   c.self = 1;
-  c.peers = {{0, "A"}, {2, "C"}};
+  c.name = "B";
+  c.peers = {{0, "A", "A"}, {2, "C", "C"}};
   c.arbiter = "arbiter";
   c.intent_bits = kBits;
   c.volume_bytes = kVolume;
@@ -156,7 +181,7 @@ ReplicaConfig config() {
 }
 
 Task<void> live(Alone& env, BlockDevice& device, std::deque<Message> script) {
-  auto replica = co_await Replica::open(env, config(), device, true);
+  auto replica = co_await Replica::open(env, config(), device, Start::new_copy);
   FUZZ_ASSERT(replica.has_value());
   {
     OneVisitor listener(env.scheduler(), std::move(script));
@@ -174,7 +199,7 @@ Task<void> live(Alone& env, BlockDevice& device, std::deque<Message> script) {
     co_await group.join();
   }
   replica->reset();
-  auto again = co_await Replica::open(env, config(), device, false);
+  auto again = co_await Replica::open(env, config(), device, Start::as_it_is);
   FUZZ_ASSERT(again.has_value());
 }
 

@@ -70,13 +70,11 @@ bool answers_after_a_freeze(Nanos later) {
   cluster.run_for(later);
   cluster.node(0).freeze();
   cluster.world.network().drop("client", "A");  // else its hello would end the old session
-  cluster.client_main(
-      [&](Client& client) -> Task<void> {
-        Buffer data = cluster.client_node().env().buffers().allocate(kBlockBytes);
-        Cluster::fill(data.bytes(), 5, 2);
-        EXPECT_EQ(co_await Io::write(client, 5 * kBlockBytes, data), Errc::ok);
-      },
-      2);
+  cluster.client_main([&](Client& client) -> Task<void> {
+    Buffer data = cluster.client_node().env().buffers().allocate(kBlockBytes);
+    Cluster::fill(data.bytes(), 5, 2);
+    EXPECT_EQ(co_await Io::write(client, 5 * kBlockBytes, data), Errc::ok);
+  });
   EXPECT_TRUE(cluster.run_until([&] { return !cluster.client_node().running(); }));
   cluster.run_for(kSecond);
   thawed = true;

@@ -7,6 +7,7 @@
 #include "base/crc32c.h"
 #include "base/endian.h"
 #include "replica/arbiter.h"
+#include "tests/support/replica_words.h"
 
 namespace resilver::replica {
 
@@ -64,9 +65,20 @@ Cluster::Cluster(std::uint64_t seed, const Options& options) : world(seed), opti
     replace_disk(i);
   }
   arbiter_node_ = &world.add_node("arbiter");
-  arbiter_disk_ = &world.add_disk("arbiter.disk", 1 << 20, {});
-  arbiter_node_->attach_disk("state", *arbiter_disk_);
+  new_arbiter();
   client_node_ = &world.add_node("client");
+}
+
+void Cluster::new_arbiter() {
+  arbiter_disk_ = &world.add_disk("arbiter.disk" + std::to_string(arbiter_disks_++), 1 << 20, {});
+  arbiter_node_->attach_disk("state", *arbiter_disk_);
+  arbiter_formatted_ = false;
+}
+
+std::vector<std::byte> Cluster::arbiter_image() const {
+  std::vector<std::byte> bytes(arbiter_disk_->size_bytes());
+  arbiter_disk_->peek(0, bytes);
+  return bytes;
 }
 
 void Cluster::replace_disk(int i) {
@@ -87,8 +99,9 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   config.volume = kVolumeId;
   config.self = static_cast<NodeId>(i);
   for (int p = 0; p < kNodes; ++p) {
-    if (p != i) config.peers.push_back({static_cast<NodeId>(p), name(p)});
+    if (p != i) config.peers.push_back({static_cast<NodeId>(p), name(p), name(p)});
   }
+  config.name = name(i);
   config.arbiter = "arbiter";
   config.set_detect(options_.detect_ms);
   config.intent_bits = i == 2 ? options_.intent_bits_of_c : 32768;
@@ -107,7 +120,9 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   Publish holding(held_[at], &device);
   auto listener = env.network().listen(name(i));
   CHECK(listener.has_value());
-  auto replica = co_await Replica::open(env, config, device, format);
+  const Start start = !format ? Start::as_it_is : formatted_[at] ? Start::new_copy : Start::new_volume;
+  formatted_[at] = formatted_[at] || format;
+  auto replica = co_await Replica::open(env, config, device, start);
   if (!replica) {
     ADD_FAILURE() << "open " << name(i) << ": " << to_string(replica.error());
     co_return;
@@ -126,11 +141,13 @@ void Cluster::start_node(int i, bool format) {
 }
 
 void Cluster::start_arbiter() {
-  arbiter_node_->start([](Env& env) -> Task<void> {
+  const bool format = !std::exchange(arbiter_formatted_, true);
+  arbiter_node_->start([format](Env& env) -> Task<void> {
     auto disk = co_await env.open_disk("state", kNever);
     auto listener = env.network().listen("arbiter");
     CHECK(disk.has_value() && listener.has_value());
     Event stop(env.scheduler());
+    if (format) CHECK(co_await format_arbiter(env, **disk));
     const Status status = co_await serve_arbiter(env, **listener, **disk, stop);
     if (!status) ADD_FAILURE() << to_string(status.error());
   });
@@ -158,21 +175,20 @@ void Cluster::release(int i) {
   if (HeldDisk* disk = held_[static_cast<std::size_t>(i)]; disk != nullptr && !node(i).frozen()) disk->release();
 }
 
-ClientConfig Cluster::client_config(std::uint64_t attachment) const {
+ClientConfig Cluster::client_config() const {
   ClientConfig config;
   config.volume = kVolumeId;
   for (int i = 0; i < kNodes; ++i) config.nodes.push_back({static_cast<NodeId>(i), name(i)});
-  config.attachment = attachment;
   config.op_timeout_ms = options_.op_timeout_ms;
   config.detect_ms = std::min<std::uint64_t>(options_.detect_ms, 500);
   config.retry_ms = 5;
   return config;
 }
 
-void Cluster::client_main(std::function<Task<void>(Client&)> main, std::uint64_t attachment) {
-  client_node_->start([this, main = std::move(main), attachment](Env& env) -> Task<void> {
-    return [](Cluster& self, Env& e, std::function<Task<void>(Client&)> body, std::uint64_t number) -> Task<void> {
-      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), self.client_config(number));
+void Cluster::client_main(std::function<Task<void>(Client&)> main) {
+  client_node_->start([this, main = std::move(main)](Env& env) -> Task<void> {
+    return [](Cluster& self, Env& e, std::function<Task<void>(Client&)> body) -> Task<void> {
+      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), self.client_config());
       if (!client) {
         ADD_FAILURE() << "attach: " << to_string(client.error());
         co_return;
@@ -182,7 +198,7 @@ void Cluster::client_main(std::function<Task<void>(Client&)> main, std::uint64_t
         co_await body(**client);
       }
       co_await (*client)->close();
-    }(*this, env, main, attachment);
+    }(*this, env, main);
   });
 }
 
@@ -213,23 +229,44 @@ void Cluster::advance(Nanos until) {
   world.run_until(until);
 }
 
-// docs/wire-protocol.md, the arbiter's device: the valid slot with the higher version.
+// The state's copy with the highest sequence: docs/wire-protocol.md.
 Record Cluster::arbiter_record() const {
-  std::vector<std::byte> slots(2 * kBlockBytes);
-  arbiter_disk_->peek(0, slots);
+  const std::uint64_t stride = (arbiter_disk_->size_bytes() - SmallRecord::kMostRoom) / 5 / kBlockBytes * kBlockBytes;
+  std::vector<std::byte> copy(SmallRecord::kMostRoom);
   Record record;
   std::uint64_t newest = 0;
-  for (const auto slot : {std::span(slots).first(kBlockBytes), std::span(slots).last(kBlockBytes)}) {
-    const auto version = load_le<std::uint64_t>(&slot[16]);
-    if (version <= newest || load_le<std::uint32_t>(&slot[8]) != crc32c(slot.subspan(12))) continue;
-    newest = version;
-    record = {load_le<std::uint64_t>(&slot[24]),
-              load_le<std::uint32_t>(&slot[32]),
-              {load_le<std::uint32_t>(&slot[36])},
-              load_le<std::uint64_t>(&slot[40]),
-              static_cast<AckMode>(load_le<std::uint8_t>(&slot[48]))};
+  for (std::uint64_t i = 0; i < SmallRecord::kCopies; ++i) {
+    arbiter_disk_->peek(i * stride, copy);
+    const std::byte* head = copy.data();
+    const auto length = load_le<std::uint32_t>(head + 44);
+    const auto sequence = load_le<std::uint64_t>(head + 16);
+    if (sequence <= newest || length < 32 || 48 + length > copy.size()) continue;
+    const std::uint32_t sum = crc32c(std::span(head + 16, 32 + length), crc32c(std::span(head, 12)));
+    if (load_le<std::uint32_t>(head + 12) != sum) continue;
+    const auto kept = record_from(std::span(head + 48 + 32, length - 32));
+    if (!kept) continue;
+    newest = sequence;
+    record = *kept;
   }
   return record;
+}
+
+Record Cluster::next_record(int node) const {
+  const Record now = arbiter_record();
+  Record next = next_reign(now, {.nonce = 0x77, .seed = now.seed(), .primary = static_cast<NodeId>(node)},
+                           now.in_sync | NodeSet::of(static_cast<NodeId>(node)), 3);
+  next.life = 5;
+  return next;
+}
+
+PeerHello Cluster::hello_of(const Record& record, int node) {
+  PeerHello hello;
+  hello.volume = kVolumeId;
+  hello.record = record;
+  hello.copy = record.copy_of(static_cast<NodeId>(node));
+  hello.life = record.life;
+  hello.size = kVolume;
+  return hello;
 }
 
 bool Cluster::run_until(const std::function<bool()>& done, Nanos at_most) {
@@ -247,6 +284,21 @@ bool Cluster::wait_serving(Nanos at_most) {
 
 bool Cluster::wait_full(Nanos at_most) {
   return run_until([&] { return primary() >= 0 && status(primary()).in_sync.count() == kNodes; }, at_most);
+}
+
+std::string Cluster::describe() {
+  std::string text;
+  for (int i = 0; i < kNodes; ++i) {
+    text += name(i) + ": ";
+    if (replica(i) == nullptr) {
+      text += "does not run\n";
+      continue;
+    }
+    text += test::words_of(status(i)) + "\n";
+  }
+  const Record record = arbiter_record();
+  return text + "record: epoch " + std::to_string(record.epoch) + ", primary " + std::to_string(record.primary) +
+         ", in sync " + std::to_string(record.in_sync.bits) + "\n";
 }
 
 Errc Cluster::write(std::uint64_t block, std::uint64_t version) {
@@ -285,7 +337,7 @@ void Cluster::write_range(std::uint64_t first, std::uint64_t end, std::uint64_t 
 std::optional<std::uint64_t> Cluster::read_copy(int i, std::uint64_t block) {
   std::optional<std::uint64_t> version;
   client_node_->start([this, i, block, &version](Env& env) -> Task<void> {
-    ClientConfig config = client_config(0);
+    ClientConfig config = client_config();
     config.nodes = {{static_cast<NodeId>(i), name(i)}};
     config.own_copy = true;
     config.op_timeout_ms = 500;

@@ -59,11 +59,14 @@ class Cluster {
   sim::Node& client_node() { return *client_node_; }
   sim::Node& arbiter_node() { return *arbiter_node_; }
   Record arbiter_record() const;  // as its disk has it now
+  // What a node would win next, and how it would greet the others with it.
+  Record next_record(int node) const;
+  static PeerHello hello_of(const Record& record, int node);
   static std::string name(int i) { return std::string(1, static_cast<char>('A' + i)); }
 
   // ---- processes ----
-  void start_all();  // formatted, with arbiter and client
-  void start_node(int i, bool format);
+  void start_all();                     // formatted, with arbiter and client
+  void start_node(int i, bool format);  // formatted: as a copy of a new volume at first, then as a new copy
   void start_arbiter();
   void stop_node(int i);  // as by SIGTERM
   void release(int i);    // writes that faults(i).hold kept back go on
@@ -75,7 +78,7 @@ class Cluster {
   // Everything on a disk, and back onto another one of its size: an old disk put back into its node.
   std::vector<std::byte> image(int i) const;
   void restore(int i, std::span<const std::byte> image) { disk(i).poke(0, image); }
-  void client_main(std::function<Task<void>(Client&)> main, std::uint64_t attachment = 1);
+  void client_main(std::function<Task<void>(Client&)> main);
 
   // ---- views ----
   Replica* replica(int i) { return replicas_[static_cast<std::size_t>(i)]; }
@@ -89,6 +92,7 @@ class Cluster {
   bool run_until(const std::function<bool()>& done, Nanos at_most = 20 * kSecond);
   bool wait_serving(Nanos at_most = 20 * kSecond);
   bool wait_full(Nanos at_most = 20 * kSecond);  // a primary with all three in sync
+  std::string describe();                        // every node's state, a line each
   void run_for(Nanos time) { advance(world.now() + time); }
   std::function<void()> each_event;  // called before every event of the world while one of these runs
 
@@ -104,8 +108,12 @@ class Cluster {
   static void fill(std::span<std::byte> block, std::uint64_t address, std::uint64_t version);
   static std::uint64_t version_of(std::span<const std::byte> block, std::uint64_t address);  // ~0: not one write's data
 
-  static constexpr std::uint64_t kVolumeId = 0x5157;
-  ClientConfig client_config(std::uint64_t attachment) const;
+  static constexpr VolumeId kVolumeId = {0x5157, 1};
+  ClientConfig client_config() const;
+  // The arbiter's state as it is on its disk, and back onto it while it is down.
+  std::vector<std::byte> arbiter_image() const;
+  void restore_arbiter(std::span<const std::byte> image) { arbiter_disk_->poke(0, image); }
+  void new_arbiter();  // while it is down: an empty state in its place
 
  private:
   Task<void> node_main(Env& env, int i, bool format);
@@ -121,6 +129,9 @@ class Cluster {
   std::array<int, kNodes> disk_number_{};
   sim::Node* arbiter_node_ = nullptr;
   sim::Disk* arbiter_disk_ = nullptr;
+  int arbiter_disks_ = 0;
+  bool arbiter_formatted_ = false;
+  std::array<bool, kNodes> formatted_{};
   sim::Node* client_node_ = nullptr;
   Client* client_ = nullptr;
 };

@@ -43,7 +43,7 @@ struct Day {
   // One write and one read every second, each read of what the write before left.
   void start_client() {
     cluster.client_node().start([this](Env& env) -> Task<void> {
-      ClientConfig config = cluster.client_config(1);
+      ClientConfig config = cluster.client_config();
       config.detect_ms = 10'000;
       config.retry_ms = 1000;
       config.op_timeout_ms = 600'000;
@@ -77,6 +77,17 @@ struct Day {
     cluster.events.clear();
   }
 
+  // A record lists the newest reigns: from then on it does not grow.
+  void fill_the_history() {
+    for (std::size_t i = 0; i < Record::kMaxReigns + 8; ++i) {
+      const int next = (cluster.primary() + 1) % Cluster::kNodes;
+      cluster.order(
+          next, [&](Replica& replica) -> Task<void> { (void)co_await replica.promote(cluster.world.now() + kMinute); });
+      ASSERT_TRUE(cluster.run_until([&] { return cluster.primary() == next; }, kMinute));
+      ASSERT_TRUE(cluster.wait_full(kMinute));
+    }
+  }
+
   Held held() {
     Held now{.heap = heap_in_use(), .buffers = cluster.client_node().env().buffers().bytes_in_use()};
     for (int i = 0; i < Cluster::kNodes; ++i) {
@@ -95,6 +106,7 @@ TEST(Day, OfLoadAndOneFailoverAnHourDoesNotGrowMemory) {
   Day day;
   day.cluster.start_all();
   ASSERT_TRUE(day.cluster.wait_full(kMinute));
+  ASSERT_NO_FATAL_FAILURE(day.fill_the_history());
   day.start_client();
   std::vector<Held> at_hour;
   at_hour.reserve(24);
@@ -109,7 +121,7 @@ TEST(Day, OfLoadAndOneFailoverAnHourDoesNotGrowMemory) {
   const Held& first = at_hour[11];
   const Held& last = at_hour[23];
   EXPECT_LE(last.heap, first.heap + 16 * 1024);
-  EXPECT_LE(last.buffers, 64 * 1024u) << "nearly nothing is under way";
+  EXPECT_LE(last.buffers, 160 * 1024u) << "nearly nothing is under way, beside what metadata always has";
   EXPECT_LE(last.dirty_bits, 3 * Day::kBlocks);
   EXPECT_LE(last.behind_bytes, 4 * kBlockBytes);
   RecordProperty("heap_bytes", static_cast<int>(last.heap));

@@ -99,7 +99,7 @@ TEST(Failover, AKilledPrimaryIsReplacedSoonAfterItsGrace) {
   EXPECT_EQ(cluster.status(cluster.primary()).in_sync.count(), 2u);
   EXPECT_EQ(write_blocks(cluster, 25, 75, 2), 0);
   cluster.start_node(0, false);
-  ASSERT_TRUE(cluster.wait_full());
+  ASSERT_TRUE(cluster.wait_full()) << cluster.describe();
   EXPECT_TRUE(cluster.copies_equal());
   EXPECT_EQ(version_on_disk(cluster, 0, 60), 2u);
 }
@@ -304,7 +304,7 @@ TEST(Failover, ANewerAttachmentEndsTheOlderOne) {
   ASSERT_TRUE(cluster.run_until([&] { return old_first == Errc::ok; }));
   second.start([&](Env& env) -> Task<void> {
     return [](Cluster& c, Env& e, Errc& result, bool& done) -> Task<void> {
-      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), c.client_config(2));
+      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), c.client_config());
       CHECK(client.has_value());
       Buffer data = e.buffers().allocate(kBlockBytes);
       Cluster::fill(data.bytes(), 1, 2);
@@ -323,9 +323,14 @@ TEST(Failover, ANewerAttachmentEndsTheOlderOne) {
   Errc reattach = Errc::ok;
   second.start([&](Env& env) -> Task<void> {
     return [](Cluster& c, Env& e, Errc& result) -> Task<void> {
-      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), c.client_config(1));
-      result = client ? Errc::ok : client.error().code;
-      if (client) co_await (*client)->close();
+      // What the fenced client would say if it did not give up: its number, to the new primary.
+      auto connection = co_await e.network().connect(Cluster::name(c.primary()), kNever);
+      CHECK(connection.has_value());
+      CHECK(co_await (*connection)->send(encode(0, ClientHello{Cluster::kVolumeId, 1, 0}), kNever));
+      const auto answer = co_await (*connection)->receive(kNever);
+      const auto decoded = answer ? decode(answer->head) : fail(Errc::closed);
+      const auto* refused = decoded ? std::get_if<Redirect>(&decoded->body) : nullptr;
+      result = refused != nullptr ? refused->status : Errc::ok;
     }(cluster, env, reattach);
   });
   ASSERT_TRUE(cluster.run_until([&] { return !second.running(); }));
@@ -361,7 +366,7 @@ std::uint64_t read_at_a_cut_off_primary(std::uint64_t seed) {
   for (const char* other : {"B", "C"}) cluster.world.network().drop("client", other);
   second.start([&](Env& env) -> Task<void> {
     return [](Cluster& c, Env& e, bool& done) -> Task<void> {
-      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), c.client_config(2));
+      auto client = co_await Client::attach(e.scheduler(), e.buffers(), e.network(), c.client_config());
       CHECK(client.has_value());
       Buffer data = e.buffers().allocate(kBlockBytes);
       Cluster::fill(data.bytes(), 1, 2);
@@ -388,8 +393,8 @@ std::pair<std::uint64_t, std::uint64_t> read_a_half_replicated_write() {
   cluster.start_all();
   EXPECT_TRUE(cluster.wait_full());
   EXPECT_EQ(cluster.write(5, 1), Errc::ok);
-  cluster.world.network().drop("A", "C");
   cluster.client_main([&](Client& client) -> Task<void> {
+    cluster.world.network().drop("A", "C");
     Buffer data = cluster.client_node().env().buffers().allocate(kBlockBytes);
     Cluster::fill(data.bytes(), 5, 2);
     (void)co_await Io::write(client, 5 * kBlockBytes, data);
@@ -452,7 +457,7 @@ TEST(Failover, AStandAloneNodeSpeaksTheSameProtocol) {
       ReplicaConfig config;
       config.volume = Cluster::kVolumeId;
       config.intent_bits = 32768;
-      auto replica = co_await Replica::open(e, config, **disk, true);
+      auto replica = co_await Replica::open(e, config, **disk, Start::new_volume);
       CHECK(replica.has_value());
       Event stop(e.scheduler());
       co_await (*replica)->run(**listener, stop);
@@ -470,15 +475,16 @@ TEST(Failover, GarbageFromTheNetworkHarmsNobody) {
   cluster.start_all();
   ASSERT_TRUE(cluster.wait_full());
   sim::Node& vandal = cluster.world.add_node("vandal");
-  vandal.start([](Env& env) -> Task<void> {
+  const Record cluster_record = cluster.next_record(1);
+  vandal.start([cluster_record](Env& env) -> Task<void> {
     Random random(99);
     std::vector<Message> plausible;
-    plausible.push_back(encode(50, PeerHello{Cluster::kVolumeId, 1, {50, 1, {7}, 3}}));
-    plausible.push_back(encode(0, ClientHello{Cluster::kVolumeId + 1, 9, 1}));
+    plausible.push_back(encode(50, Cluster::hello_of(cluster_record, 1)));
+    plausible.push_back(encode(0, ClientHello{{7, 7}, 9, 1}));
     plausible.push_back(encode(3, Replicate{1, 0, IoOp::write, 4096, 4096}));
     plausible.push_back(encode(0, Request{1, 1, IoOp::read, false, ~0ull - 4095, 4096}));
-    plausible.push_back(encode(9, Attached{1, 0, 0}));
-    plausible.push_back(encode(9, ArbiterSwap{1, 500, {900, 1, {1}, 1}}));
+    plausible.push_back(encode(9, Attached{1, 0, 0, 1}));
+    plausible.push_back(encode(9, ArbiterSwap{1, {}, 500, 1, cluster_record}));
     for (int i = 0; i < 300; ++i) {
       const char* targets[] = {"A", "B", "C", "arbiter"};
       auto connection = co_await env.network().connect(targets[random.below(4)], env.scheduler().now() + kSecond);

@@ -40,7 +40,7 @@ int told(const Cluster& cluster, NodeId peer, Errc reason) {
   return n;
 }
 
-Message hello(std::uint64_t epoch) { return encode(epoch, PeerHello{Cluster::kVolumeId, 2, {epoch, 2, {7}, 3}}); }
+Message hello(const Record& record) { return encode(record.epoch, Cluster::hello_of(record, 2)); }
 
 TEST(Garbage, AnotherVersionOfTheProtocolIsRefusedAndToldOnceAMinute) {
   Cluster cluster(91);
@@ -51,7 +51,7 @@ TEST(Garbage, AnotherVersionOfTheProtocolIsRefusedAndToldOnceAMinute) {
   EXPECT_EQ(told(cluster, kNoNode, Errc::unsupported), 1);
   EXPECT_EQ(cluster.status(1).refusals, 20u);
   cluster.run_for(61 * kSecond);
-  EXPECT_TRUE(say(cluster, "late", {of_version(3, encode(0, Ping{1}))}));
+  EXPECT_TRUE(say(cluster, "late", {of_version(2, encode(0, Ping{1}))}));
   EXPECT_EQ(told(cluster, kNoNode, Errc::unsupported), 2);
   EXPECT_EQ(cluster.primary(), 0);
   EXPECT_EQ(cluster.status(0).in_sync.count(), 3u);
@@ -64,7 +64,7 @@ TEST(Garbage, APeerThatStopsInTheMiddleOfTheHandshakeIsLetGo) {
   EXPECT_TRUE(say(cluster, "silent", {})) << "not a word";
   EXPECT_EQ(told(cluster, kNoNode, Errc::timeout), 1);
   // A higher epoch ends the session of the real primary, which asks the arbiter, finds itself in office and comes back.
-  EXPECT_TRUE(say(cluster, "half", {hello(2)})) << "greeted, then not a word";
+  EXPECT_TRUE(say(cluster, "half", {hello(cluster.next_record(2))})) << "greeted, then not a word";
   ASSERT_TRUE(cluster.wait_full(60 * kSecond));
   EXPECT_TRUE(cluster.copies_equal());
 }
@@ -76,18 +76,18 @@ TEST(Garbage, ReplayedAndMisplacedMessagesEndTheSession) {
   cluster.write_range(0, 10, 1);
   cluster.node(2).crash();
   ASSERT_TRUE(cluster.run_until([&] { return cluster.count(EventKind::peer_left) == 1; }));
-  const std::uint64_t epoch = cluster.status(0).epoch;
+  const Record now = cluster.arbiter_record(), next = cluster.next_record(2);
+  const std::uint64_t epoch = next.epoch;
   BufferPool pool(std::size_t{2} << 20);
   Buffer body = pool.allocate(kBlockBytes);
   const Message write = encode(epoch, Replicate{1, 0, IoOp::write, 4096, 4096}, body);
   const auto resend = [&] { return Message{write.head, body}; };
-  EXPECT_TRUE(say(cluster, "x1", {hello(epoch), resend()})) << "a write before its Configure";
-  const Message configure = encode(epoch, Configure{1, {epoch, 2, {3}, 3}, 0, 5, epoch, {{epoch, 2, 3}}});
-  EXPECT_TRUE(say(cluster, "x2", {hello(epoch), Message{configure.head, {}}, resend()}))
-      << "a number that was not next";
-  EXPECT_TRUE(say(cluster, "x3", {hello(epoch - 1)})) << "an epoch of the past is answered fenced";
-  EXPECT_TRUE(say(cluster, "x4", {hello(epoch), encode(epoch, HashRequest{1, {4096, kMaxTransfer * 2}})}));
-  EXPECT_TRUE(say(cluster, "x5", {hello(epoch), encode(epoch, Discard{{1, 0, 0}})}))
+  EXPECT_TRUE(say(cluster, "x1", {hello(next), resend()})) << "a write before its Configure";
+  const Message configure = encode(epoch, Configure{1, next, 0, 5, epoch, {}});
+  EXPECT_TRUE(say(cluster, "x2", {hello(next), Message{configure.head, {}}, resend()})) << "a number that was not next";
+  EXPECT_TRUE(say(cluster, "x3", {hello(now)})) << "a record whose primary is somebody else";
+  EXPECT_TRUE(say(cluster, "x4", {hello(next), encode(epoch, HashRequest{1, {4096, kMaxTransfer * 2}})}));
+  EXPECT_TRUE(say(cluster, "x5", {hello(next), encode(epoch, Discard{{1, 1}, next})}))
       << "no split brain, nothing to discard";
   EXPECT_GE(told(cluster, 2, Errc::bad_input), 1);
   std::uint64_t version = 0;
@@ -99,7 +99,7 @@ TEST(Garbage, TruncatedAndDamagedHeadsAreRefused) {
   Cluster cluster(94);
   cluster.start_all();
   ASSERT_TRUE(cluster.wait_full());
-  const Message good = hello(1);
+  const Message good = hello(cluster.next_record(2));
   for (std::size_t keep : {std::size_t{0}, std::size_t{3}, std::size_t{11}, good.head.size() - 1}) {
     Message half;
     half.head.assign(good.head.begin(), good.head.begin() + static_cast<std::ptrdiff_t>(keep));

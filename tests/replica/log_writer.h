@@ -34,16 +34,14 @@ class LogWriter {
   std::vector<std::uint64_t> lost() {
     std::vector<std::uint64_t> missing;
     bool read = false;
-    cluster_.client_main(
-        [&](Client& client) -> Task<void> {
-          Buffer data = cluster_.client_node().env().buffers().allocate(kBlockBytes);
-          for (const std::uint64_t block : acked) {
-            const Errc status = co_await Io::read(client, block * kBlockBytes, data);
-            if (status != Errc::ok || Cluster::version_of(data.bytes(), block) != 1) missing.push_back(block);
-          }
-          read = true;
-        },
-        2);
+    cluster_.client_main([&](Client& client) -> Task<void> {
+      Buffer data = cluster_.client_node().env().buffers().allocate(kBlockBytes);
+      for (const std::uint64_t block : acked) {
+        const Errc status = co_await Io::read(client, block * kBlockBytes, data);
+        if (status != Errc::ok || Cluster::version_of(data.bytes(), block) != 1) missing.push_back(block);
+      }
+      read = true;
+    });
     EXPECT_TRUE(cluster_.run_until([&] { return !cluster_.client_node().running(); }, 60 * kSecond) && read);
     std::sort(missing.begin(), missing.end());
     return missing;

@@ -52,25 +52,28 @@ void Swarm::complain(std::string what) {
 void Swarm::start_client(int seat) {
   Seat& s = seats_[static_cast<std::size_t>(seat)];
   if (s.node->running()) s.node->crash();
-  s.attachment = ++attachments_;
-  s.node->start([this, number = s.attachment](Env& env) { return client_main(env, number); });
+  s.started = ++started_;
+  s.node->start([this](Env& env) { return client_main(env); });
 }
 
-Task<void> Swarm::client_main(Env& env, std::uint64_t attachment) {
+Task<void> Swarm::client_main(Env& env) {
   while (!finish_) {
-    ClientConfig config = cluster_.client_config(attachment);
-    config.on_reign = [this, attachment] { let_in(attachment); };
+    std::uint64_t attachment = 0;
+    ClientConfig config = cluster_.client_config();
+    config.on_reign = [this, &attachment] { let_in(attachment); };
     auto client = co_await Client::attach(env.scheduler(), env.buffers(), env.network(), config);
     if (!client) {
       if (!goes_on(client.error().code, attachment, "attach")) co_return;
       continue;
     }
+    attachment = (*client)->status().attachment;
     let_in(attachment);
     TaskGroup group(env.scheduler());
     for (int i = 0; i < 6; ++i) group.spawn(worker(env, **client, attachment, Random(random_.next())));
     co_await group.join();
+    const bool fenced = (*client)->status().fenced;
     co_await (*client)->close();
-    if (!judge_.is_latest(attachment)) co_return;
+    if (fenced) co_return;
   }
 }
 
@@ -82,10 +85,21 @@ void Swarm::let_in(std::uint64_t attachment) {
   if (std::exchange(promotions_, promotions) != promotions) judge_.rolled_back();
 }
 
+// Somebody was let in after it: the nodes know before he does.
+bool Swarm::newer_attachment_than(std::uint64_t attachment) {
+  if (!judge_.is_latest(attachment)) return true;
+  for (int i = 0; i < Cluster::kNodes; ++i) {
+    const Replica* replica = cluster_.replica(i);
+    if (replica != nullptr && replica->facts().super.attachment > attachment) return true;
+  }
+  return false;
+}
+
 // False: this client's time is over.
 bool Swarm::goes_on(Errc status, std::uint64_t attachment, const char* what) {
   if (status == Errc::ok || (status == Errc::timeout && traits_.impatient)) return true;
-  if (status != Errc::fenced || attachment == attachments_) complain(std::string(what) + ": " + errc_name(status));
+  if (status != Errc::fenced || !newer_attachment_than(attachment))
+    complain(std::string(what) + ": " + errc_name(status));
   return false;
 }
 
@@ -162,7 +176,7 @@ void Swarm::inspect_server(int i) {
 // ---- the run -------------------------------------------------------------------------------------------------------
 
 void Swarm::come_to_rest() {
-  if (!bring_up(60)) return complain("not all in sync 60 s after the last fault");
+  if (!bring_up(60)) return complain("not all in sync 60 s after the last fault:\n" + cluster_.describe());
   start_client(0);
   const std::uint64_t before = operations_;
   cluster_.run_for(300 * kMillisecond);  // whatever happened, a client works now

@@ -34,7 +34,7 @@ class Swarm {
   static constexpr int kClients = 2;
   struct Seat {  // a client's machine, and who sits there
     sim::Node* node = nullptr;
-    std::uint64_t attachment = 0;
+    std::uint64_t started = 0;  // the higher, the later
   };
   struct Traits {
     Modes modes;
@@ -46,10 +46,11 @@ class Swarm {
 
   // ---- clients (swarm.cc) ----
   void start_client(int seat);
-  Task<void> client_main(Env& env, std::uint64_t attachment);
+  Task<void> client_main(Env& env);
   Task<void> worker(Env& env, Client& client, std::uint64_t attachment, Random random);
   Task<bool> write(Env& env, Client& client, std::uint64_t attachment, std::size_t block);
   Task<bool> read(Env& env, Client& client, std::uint64_t attachment, std::size_t block);
+  bool newer_attachment_than(std::uint64_t attachment);
   bool goes_on(Errc status, std::uint64_t attachment, const char* what);
   void let_in(std::uint64_t attachment);
   bool clients_idle() const;
@@ -96,7 +97,7 @@ class Swarm {
   Random random_;
   VolumeJudge judge_;
   std::array<Seat, kClients> seats_;
-  std::uint64_t attachments_ = 0;
+  std::uint64_t started_ = 0;
   int promotions_ = 0;  // that the judge knows of
   bool recovering_ = false;
   std::vector<std::pair<std::string, std::string>> cuts_;

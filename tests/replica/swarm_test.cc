@@ -61,7 +61,7 @@ constexpr Stored kBugs[] = {
     {"ack_counts_the_unsynced", PlantedBug::ack_counts_the_unsynced, 75},
     {"bitmap_cleared_early", PlantedBug::bitmap_cleared_early, 193},
     {"checksum_skips_a_block", PlantedBug::checksum_skips_a_block, 640},
-    {"generation_not_changed", PlantedBug::generation_not_changed, 2},
+    {"fork_obeyed", PlantedBug::fork_obeyed, 2},
     {"inconsistent_promoted", PlantedBug::inconsistent_promoted, 5},
     {"joiner_not_waited_for", PlantedBug::joiner_not_waited_for, 205},
     {"lease_ignored", PlantedBug::lease_ignored, 1},

@@ -9,12 +9,22 @@
 namespace resilver::replica {
 namespace {
 
+Record some_record() {
+  Record record;
+  record.volume = {1, 2};
+  record.slots = {{11, {3, 3}, 0, 0}, {12, {4, 4}, 0, 0}};
+  record = next_reign(record, {.nonce = 7, .seed = 5, .primary = 1}, {3}, 1);
+  return next_epoch(record, {2}, 2);
+}
+
 PeerWelcome full_welcome() {
   PeerWelcome w;
-  w.node = 3;
-  w.status = Errc::fenced;
+  w.name = 3;
+  w.refusal = Refusal::stale;
   w.inconsistent = true;
-  w.generation = {7, 2, 0xfeed};
+  w.base = {7, 2};
+  w.known = some_record();
+  w.marks = {5, {1, 2}, {1, 1}, {1, 3}, {1, 2}, {{{1, 2}, 3}}};
   w.durable_seq = 99;
   w.attachment = 4;
   w.size = 1 << 20;
@@ -51,10 +61,12 @@ TEST(Wire, FieldsKeepTheirValues) {
   const auto decoded = decode(encode(5, full_welcome()).head);
   ASSERT_TRUE(decoded.has_value());
   const auto& w = std::get<PeerWelcome>(decoded->body);
-  EXPECT_EQ(w.node, 3u);
-  EXPECT_EQ(w.status, Errc::fenced);
+  EXPECT_EQ(w.name, 3u);
+  EXPECT_EQ(w.refusal, Refusal::stale);
   EXPECT_TRUE(w.inconsistent);
-  EXPECT_EQ(w.generation, (Generation{7, 2, 0xfeed}));
+  EXPECT_EQ(w.base, (Head{7, 2}));
+  EXPECT_EQ(w.known, some_record());
+  EXPECT_EQ(w.marks.peers, (std::vector<PeerMark>{{{1, 2}, 3}}));
   EXPECT_EQ(w.recent.size(), 2u);
   EXPECT_EQ(w.recent[1], (Extent{65536, 4096}));
 }
@@ -63,7 +75,7 @@ TEST(Wire, LayoutOfARequestIsFixed) {
   const Request request{0x0102030405060708, 9, IoOp::write, true, 4096, 8192};
   const Message message = encode(0x11, request);
   ASSERT_EQ(message.head.size(), 12u + 8 + 8 + 1 + 1 + 8 + 8);
-  EXPECT_EQ(static_cast<int>(message.head[0]), 2);     // version
+  EXPECT_EQ(static_cast<int>(message.head[0]), 3);     // version
   EXPECT_EQ(static_cast<int>(message.head[1]), 4);     // type
   EXPECT_EQ(static_cast<int>(message.head[4]), 0x11);  // epoch, little endian
   EXPECT_EQ(static_cast<int>(message.head[12]), 8);    // id

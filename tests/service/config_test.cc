@@ -70,14 +70,15 @@ TEST(VolumeFile, MeansWhatItSays) {
   EXPECT_EQ(replica.resync_max_bytes_per_s, 100 * kMiB);
   ASSERT_EQ(replica.peers.size(), 1u);
   EXPECT_EQ(replica.peers[0].address, "127.0.0.1:7401");
-  EXPECT_EQ(client_config(*read, 7).op_timeout_ms, 10'000u);
-  EXPECT_EQ(client_config(*read, 7).nodes.size(), 2u);
+  EXPECT_EQ(client_config(*read).op_timeout_ms, 10'000u);
+  EXPECT_EQ(client_config(*read).nodes.size(), 2u);
 }
 
-TEST(VolumeFile, IsOneVolumeByItsNameAlone) {
-  const auto id = [](const std::string& text) { return parse_volume(text, "f")->id; };
-  EXPECT_EQ(id(kGood), id(with("64MiB", "32MiB")));
-  EXPECT_NE(id(kGood), id(with("\"web\"", "\"wed\"")));
+TEST(VolumeFile, IsOneVolumeByItsIdAlone) {
+  const std::string id = "00112233445566778899aabbccddeeff";
+  EXPECT_TRUE(parse_volume(kGood, "f")->id.none()) << "volume create has not written one yet";
+  EXPECT_EQ(to_string(parse_volume(with("size", "id = \"" + id + "\"\nsize"), "f")->id), id);
+  EXPECT_EQ(mistakes(with("size", "id = \"" + id.substr(1) + "\"\nsize")).substr(0, 24), "dir/web.toml:5:6: volume");
 }
 
 TEST(VolumeFile, OneNodeNeedsNoArbiter) {

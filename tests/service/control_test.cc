@@ -53,7 +53,7 @@ TEST(Control, ReportsOfAVerifyFitOneMessage) {
 
 TEST(Control, OrdersTravelWhole) {
   Order order;
-  order.volume = ~std::uint64_t{0};
+  order.volume = {~std::uint64_t{0}, 1};
   order.verb = Verb::resolve;
   order.discard_local = true;
   order.peer = 7;

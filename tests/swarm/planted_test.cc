@@ -47,7 +47,7 @@ INSTANTIATE_TEST_SUITE_P(
     Bugs, SwarmFinds,
     testing::Values(Planted{PlantedBug::no_range_lock, "no_range_lock", Kind::parity, 1},
                     Planted{PlantedBug::parity_not_updated_degraded, "parity_not_updated_degraded", Kind::parity, 1},
-                    Planted{PlantedBug::generation_not_changed, "generation_not_changed", Kind::split_brain, 1},
+                    Planted{PlantedBug::fork_obeyed, "fork_obeyed", Kind::split_brain, 1},
                     Planted{PlantedBug::inconsistent_promoted, "inconsistent_promoted", Kind::split_brain, 442},
                     Planted{PlantedBug::quorum_promotes_the_shorter, "quorum_promotes_the_shorter", Kind::replicated, 3},
                     Planted{PlantedBug::lease_ignored, "lease_ignored", Kind::replicated, 31},

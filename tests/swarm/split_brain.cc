@@ -164,7 +164,6 @@ class SplitBrain {
   sim::Node& client_;
   StateWatch watch_;
   scenario::SimFleet fleet_;
-  std::uint64_t attachment_ = 0;
   std::uint64_t version_ = 0;
   Side old_{0, {}, {}};     // primary when they part
   Side forced_{0, {}, {}};  // made primary by force
@@ -184,9 +183,8 @@ void fill(std::span<std::byte> block, std::uint64_t number, std::uint64_t versio
 Task<bool> SplitBrain::write(std::uint32_t node, std::uint64_t blocks, std::map<std::uint64_t, std::uint64_t>& versions) {
   Env& env = fleet_.client();
   replica::ClientConfig config;
-  config.volume = 1;
+  config.volume = scenario::kVolumeId;
   config.nodes = {{node, name(node)}};
-  config.attachment = ++attachment_;
   config.op_timeout_ms = kPatience / kMillisecond;
   auto device = co_await replica::Client::attach(env.scheduler(), env.buffers(), env.network(), config);
   if (!device) co_return wrong(name(node) + " lets no client in: " + to_string(device.error()));

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "replica/client.h"
+#include "tests/support/replica_words.h"
 
 namespace resilver::swarm {
 namespace {
@@ -33,7 +34,7 @@ Task<void> read_piece(BlockDevice& device, BufferPool& buffers, std::uint64_t of
 
 Task<Result<Copy>> read_copy(Env& client, const std::string& address, std::uint32_t node) {
   replica::ClientConfig config;
-  config.volume = 1;
+  config.volume = scenario::kVolumeId;
   config.nodes = {{node, address}};
   config.own_copy = true;
   config.op_timeout_ms = 5000;
@@ -123,14 +124,7 @@ std::string StateWatch::states(const scenario::SimFleet& fleet) const {
       text += "no replica runs";
       continue;
     }
-    const replica::ReplicaStatus status = replica->status();
-    text += fmt::format("{}, epoch {}, in sync {:b}, primary {}{}{}{}{}", role_name(status.role), status.epoch,
-                        status.in_sync.bits, status.primary, status.serving ? ", serves" : "",
-                        status.inconsistent ? ", inconsistent" : "", status.device_failed ? ", device failed" : "",
-                        status.diverged ? ", diverged" : "");
-    for (const replica::PeerStatus& peer : status.peers)
-      text += fmt::format("; peer {}{}{} {}", peer.id, peer.connected ? "" : " not connected",
-                          peer.resyncing ? " resyncing" : "", resync_why_name(peer.why));
+    text += test::words_of(replica->status());
   }
   return text + "\n";
 }
