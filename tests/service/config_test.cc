@@ -137,7 +137,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"127.0.0.1:7502", "127.0.0.1:7400",
                 "7:11: volume.arbiter: 127.0.0.1:7400 is node[1].control already: each address once"},
         Mistake{"name = \"A\"", "name = \"B\"", "21:8: node[1].name: B is node[0].name already: each name once"},
-        Mistake{"name = \"A\"", "name = \"a node\"", "16:8: node[0].name: letters, digits and _ expected"},
+        Mistake{"name = \"A\"", "name = \"a node\"", "16:8: node[0].name: letters, digits and _ expected, at most 64"},
         Mistake{"\"a.img\"", "\"x/./b0.img\"",
                 "24:9: node[1].array: dir/x/b0.img is node[0].device already: each device once"},
         Mistake{"device = \"a.img\"", "", "16:8: node[0].name: device (an image or block device) or array is missing"},
