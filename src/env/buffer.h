@@ -85,7 +85,10 @@ class BufferPool {
   explicit BufferPool(std::size_t arena_bytes);
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
-  ~BufferPool();  // precondition: no buffer is left
+  ~BufferPool();  // precondition: no buffer is left, or keep() was called
+
+  // The memory stays until the process ends: the kernel may write to it.
+  void keep() noexcept { kept_ = true; }
 
   // 1 <= size <= kMaxBlock. Contents are unspecified. An empty Buffer when the arena is used up: the caller fails the
   // request with Errc::limit (and bounds its concurrency so that this stays rare).
@@ -109,6 +112,7 @@ class BufferPool {
   std::size_t arena_bytes_;
   std::size_t carved_ = 0;
   std::size_t in_use_ = 0;
+  bool kept_ = false;
   Block* free_[kClasses] = {};
   Block* idle_headers_ = nullptr;
   std::vector<Block*> headers_;

@@ -81,6 +81,7 @@ void Array::submit(IoRequest& request) noexcept {
   }
   core_->submit(request);
 }
+bool Array::busy() const noexcept { return core_->busy(); }
 Task<void> Array::stop() { return core_->stop(); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
 Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }

@@ -66,8 +66,7 @@ struct ArrayConfig {
 };
 
 // A disk as the array is given it. `name` tells disks apart in status, events and fail_member(). The device must outlive
-// the array, and complete every request before it goes (a device that hangs: when it is released), unless the scheduler was
-// killed.
+// the array, and what the array gave up on, which may be out when the array has gone: see BlockDevice::busy().
 struct MemberDisk {
   std::string name;
   BlockDevice* device = nullptr;
@@ -241,8 +240,8 @@ class Array final : public BlockDevice {
                                                        AssembleOptions options, std::vector<MemberDisk> disks,
                                                        AssemblyReport* report = nullptr);
 
-  // Precondition: stop() has ended, or the scheduler was killed. I/Os given up on a hung member may still be out: they live
-  // on by themselves and free their memory when the device completes them.
+  // Precondition: stop() has ended, or the scheduler was killed. I/Os given up on a hung member may still be out: they are
+  // left behind at the scheduler and free their memory when the device completes them. That device is busy() until then.
   ~Array() override;
 
   std::uint64_t size_bytes() const noexcept override;
@@ -252,6 +251,7 @@ class Array final : public BlockDevice {
   // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
   void submit(IoRequest& request) noexcept override;
+  bool busy() const noexcept override;
 
   // Refuses new requests, ends those under way and all recovery, flushes and marks the array clean. Safe in any state.
   Task<void> stop();

@@ -133,6 +133,7 @@ class Core {
   // ---- io.cc ----
   void submit(IoRequest& request) noexcept;
   void straight_done(Op& op) noexcept;
+  bool busy() const noexcept { return ops_in_use_ != 0 || !queued_.empty(); }
 
   // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);

@@ -30,6 +30,7 @@ void LeafPool::release() noexcept {
   }
   released_ = true;
   for (auto& leaf : leaves_) leaf->member = nullptr;
+  scheduler_.leave_behind(*this);
 }
 
 void LeafPool::completed(Runnable& self) noexcept {

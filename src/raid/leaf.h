@@ -2,8 +2,8 @@
 //
 // Leaves are pooled. Each holds references to its payload until the device has completed it, so the array can give up on a
 // member that hangs: the leaf is then an *orphan*, nobody waits for it, and its late completion only frees it. The pool
-// outlives the array while orphans are out: it deletes itself with the last one. When the scheduler was killed, devices
-// have forgotten their requests, and everything is freed at once.
+// outlives the array while orphans are out: it is left behind at the scheduler and deletes itself with the last one. When the
+// scheduler was killed, devices have forgotten their requests, and everything is freed at once.
 #pragma once
 
 #include <array>
@@ -88,7 +88,7 @@ struct Leaf final : IoRequest, ListHook {
   Leaf* next_free = nullptr;
 };
 
-class LeafPool {
+class LeafPool final : LeftBehind {
  public:
   explicit LeafPool(Scheduler& scheduler) noexcept : scheduler_(scheduler) {}
   LeafPool(const LeafPool&) = delete;
@@ -106,7 +106,7 @@ class LeafPool {
   void release() noexcept;
 
  private:
-  ~LeafPool() = default;
+  ~LeafPool() override = default;
   Leaf& grow();
   static void completed(Runnable& self) noexcept;
 

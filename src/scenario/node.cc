@@ -121,6 +121,7 @@ Task<Status> NodeProgram::run(MakeListener make_listener, resilver::Event& stop)
   stop.set();
   orders_.close();
   co_await orders.join();
+  co_await close_disks();
   co_return result;
 }
 
@@ -276,14 +277,35 @@ Task<void> NodeProgram::watch_array(resilver::Event& stop, resilver::Event& sess
   session_end.set();
 }
 
+// So that nobody waits for a fault to end when it is time to go.
+void NodeProgram::release_disks() {
+  for (auto* disks : {&slots_, &replaced_}) {
+    for (auto& slot : *disks) {
+      if (slot->disk) slot->disk->release();
+    }
+  }
+}
+
+// A disk that the array gave up on may still have requests of it: such a disk stays, and is not for the next array.
 Task<void> NodeProgram::end_array() {
   if (!array_) co_return;
-  for (auto& slot : slots_) slot->disk->release();
-  for (auto& slot : replaced_) slot->disk->release();
+  release_disks();
   co_await array_->stop();
   co_await scrubs_.join();
   array_.reset();
-  replaced_.clear();
+  std::erase_if(replaced_, [](const auto& slot) { return !slot->disk || !slot->disk->busy(); });
+}
+
+// Only a disk that holds nothing of ours may go, whatever was given up on before.
+Task<void> NodeProgram::close_disks() {
+  const auto any_busy = [](const std::vector<std::unique_ptr<Slot>>& slots) {
+    return std::any_of(slots.begin(), slots.end(), [](const auto& slot) { return slot->disk && slot->disk->busy(); });
+  };
+  for (;;) {
+    release_disks();
+    if (!any_busy(slots_) && !any_busy(replaced_)) co_return;
+    co_await sleep_for(scheduler_, kMillisecond);
+  }
 }
 
 }  // namespace resilver::scenario

@@ -143,7 +143,7 @@ std::vector<std::uint64_t> NodeProgram::choose_places(const NodeCommand& command
 Task<Status> NodeProgram::replace(const NodeCommand& command) {
   config_.disks[command.disk] = {command.path, true, {}};
   auto fresh = std::make_unique<Slot>();
-  fresh->name = fmt::format("disk{}.new{}", command.disk, replaced_.size() + 1);
+  fresh->name = fmt::format("disk{}.new{}", command.disk, ++replacements_);
   slots_[command.disk]->disk->release();
   if (array_) {
     // Gone for good, whether or not anybody has noticed that it failed.
