@@ -249,6 +249,8 @@ class Array final : public BlockDevice {
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
   // members still hold are answered; or the journal is lost), limit (no buffers), closed (stopping), read_only (assembled so;
   // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
+  // A flush goes to every disk without which the array could not write, the journal's too, also when nothing was written since
+  // the last: that it ends well proves that each of them answers, or is durably excluded.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
   void submit(IoRequest& request) noexcept override;
   bool busy() const noexcept override;

@@ -151,7 +151,7 @@ class Core {
   bool redundancy_full() const noexcept;
 
   // ---- metadata.cc ----
-  Task<Errc> flush_members(Cause cause);
+  Task<Errc> flush_members(Cause cause, Journal* journal = nullptr);  // and of the journal's disk, if it is given
   Task<void> stop();
 
   // ---- recovery.cc ----

@@ -165,13 +165,17 @@ Task<void> Core::ensure_dirty() {
   }
 }
 
-Task<Errc> Core::flush_members(Cause cause) {
+Task<Errc> Core::flush_members(Cause cause, Journal* journal) {
   Batch batch(*this, cause);
+  if (journal != nullptr) batch.flush(journal->disk());
   for (Member* member : slots_) {
     if (member != nullptr && member->live()) batch.flush(*member);
   }
   co_await batch;
   judge(batch);
+  for (const Batch::Failure& failure : batch.failures()) {
+    if (journal != nullptr && failure.member == &journal->disk()) journal->give_up(failure.status);
+  }
   co_await settle(faults_settled_);
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }
