@@ -72,6 +72,12 @@ Task<Result<std::unique_ptr<Array>>> Array::assemble(Scheduler& scheduler, Buffe
   co_return std::unique_ptr<Array>(new Array(std::move(*core)));
 }
 
+Task<Errc> Array::probe(Scheduler& scheduler, BlockDevice& device, Nanos timeout) {
+  const LeafPoolOwner leaves(new LeafPool(scheduler));
+  const Buffer block = leaves->reserve().allocate(kBlockBytes);
+  co_return co_await read_within(*leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);
+}
+
 std::uint64_t Array::size_bytes() const noexcept { return core_->geometry().capacity_bytes(); }
 void Array::submit(IoRequest& request) noexcept {
   check_request(*this, request);

@@ -234,11 +234,17 @@ class Array final : public BlockDevice {
   // Starts an array from disks in any order. The roles in the freshest superblock decide who is a member (rule 2); disks
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
+  // A disk that does not answer within member_timeout_ms is left out as if it were not there; it is busy() for as long.
   // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice), unavailable (too few members; dirty
-  // and degraded without force), corrupt, unsupported. `report`, if given, is filled in either case as far as it was known.
+  // and degraded without force), corrupt, unsupported, limit (no memory to read a disk). `report`, if given, is filled in
+  // either case as far as it was known.
   static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                        AssembleOptions options, std::vector<MemberDisk> disks,
                                                        AssemblyReport* report = nullptr);
+
+  // Does a disk answer? Reads a block of it, and gives it `timeout` for that. For whoever has to choose disks for an
+  // array. What a disk was asked in vain it may still answer later: it is busy() until then.
+  static Task<Errc> probe(Scheduler& scheduler, BlockDevice& device, Nanos timeout);
 
   // Precondition: stop() has ended, or the scheduler was killed. I/Os given up on a hung member may still be out: they are
   // left behind at the scheduler and free their memory when the device completes them. That device is busy() until then.
@@ -247,7 +253,7 @@ class Array final : public BlockDevice {
   std::uint64_t size_bytes() const noexcept override;
 
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
-  // members still hold are answered; or the journal is lost), limit (no buffers), closed (stopping), read_only (assembled so;
+  // members still hold are answered; or the journal is lost), closed (stopping), read_only (assembled so;
   // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
   // A flush goes to every disk without which the array could not write, the journal's too, also when nothing was written since
   // the last: that it ends well proves that each of them answers, or is durably excluded.

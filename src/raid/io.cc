@@ -97,7 +97,7 @@ void Core::begin(Op& op) noexcept {
 
 bool Core::readable(std::uint32_t slot, std::uint64_t from, std::uint64_t to) const noexcept {
   const Member* member = slots_[slot];
-  return member != nullptr && member->holds(to) && !member->has_bad(from, to);
+  return member->holds(to) && !member->has_bad(from, to);
 }
 
 // A read of members that hold all of it: one leaf for each, no coroutine.
