@@ -58,6 +58,7 @@ class NodeProgram {
   Task<void> end_array();
   Task<void> close_disks();
   void release_disks();
+  Task<void> keep_released(resilver::Event& until);
   Task<void> watch_array(resilver::Event& stop, resilver::Event& session_end);
   Task<void> carry_out_orders(resilver::Event& stop);
   Task<Status> carry_out(const NodeCommand& command);
@@ -66,9 +67,10 @@ class NodeProgram {
   Task<void> scrub(bool repair);
   Task<Status> resolve(const VerbArguments& arguments);
   static void log_event(const replica::ReplicaEvent& event);
-  bool can_start_over() const;
-  Slot* journal_slot() const;         // null: the node has no journal disk
-  std::size_t healthy_disks() const;  // of members and spares
+  Task<bool> answers(const Slot& slot) const;
+  Task<std::vector<bool>> answering() const;
+  Task<bool> can_start_over() const;
+  Slot* journal_slot() const;  // null: the node has no journal disk
   std::vector<std::uint64_t> choose_places(const NodeCommand& command) const;
   void report_array(NodeReport& report) const;
   void report_replica(NodeReport& report) const;
@@ -86,6 +88,7 @@ class NodeProgram {
   TaskGroup scrubs_;
   std::string trouble_;
   std::size_t volume_orders_ = 0;  // inside the replica
+  std::size_t array_orders_ = 0;   // inside the array
   std::uint64_t scrubs_finished_ = 0;
   std::uint64_t mismatches_ = 0;
   std::uint64_t mismatches_named_ = 0;
