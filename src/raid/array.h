@@ -255,6 +255,8 @@ class Array final : public BlockDevice {
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
   // members still hold are answered; or the journal is lost), closed (stopping), read_only (assembled so;
   // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
+  // Read into fresh buffers: a member that was given up on may answer a read later, with the same bytes, into memory that must
+  // not have become another request's by then. (A buffer that is dropped stays the late read's alone.)
   // A flush goes to every disk without which the array could not write, the journal's too, also when nothing was written since
   // the last: that it ends well proves that each of them answers, or is durably excluded.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
