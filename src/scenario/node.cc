@@ -117,7 +117,13 @@ Task<Status> NodeProgram::run(MakeListener make_listener, resilver::Event& stop)
     }
     trouble_.clear();
     result = co_await serve(make_listener, stop, format);
+    const bool lost = array_->status().state == raid::ArrayState::failed;
     co_await end_array();
+    if (!result && lost && !stop.is_set()) {  // it went while the replica was being opened: as if it had not assembled
+      trouble_ = to_string(std::exchange(result, Status{}).error());
+      co_await stop.wait_until(scheduler_.now() + kWatchInterval);
+      continue;
+    }
     if (!result) break;
     format = true;  // only an array that is to be made anew gets here again
   }

@@ -127,6 +127,23 @@ TEST_P(SlowDisk, EndsInOrder) {
   }
 }
 
+// Its array has been started, and its replica is being opened: that is no end of the node, which has a spare and a peer.
+TEST(HungDisk, AtTheReturnOfItsNode) {
+  const auto scenario = parse_scenario(kHead + event("crash", "2s", "node.crash", "A", "for = \"300ms\"") +
+                                           event("hang", "2500200us", "disk.hang", "A.disk1"),
+                                       "return.toml");
+  ASSERT_TRUE(scenario) << to_string(scenario.error().front());
+  Scenario pair = *scenario;
+  std::erase_if(pair.contenders, [](const ContenderSpec& contender) { return contender.name != "pair"; });
+  const auto results = run_virtual(pair, {});
+  ASSERT_TRUE(results) << to_string(results.error());
+  const ContenderResult& contender = results->contenders.at(0);
+  EXPECT_EQ(contender.inconclusive, "");
+  EXPECT_EQ(contender.trouble, "");
+  EXPECT_TRUE(contender.events.back().window.repair.finished);
+  EXPECT_EQ(contender.oracle.lost_writes + contender.oracle.stale_reads + contender.oracle.corrupt_reads, 0u);
+}
+
 TEST_P(RealSlowDisk, EndsInOrder) {
   struct Run {
     Directory work;
