@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "base/endian.h"
+#include "raid/leaf.h"
 
 namespace resilver::tools {
 namespace {
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 constexpr std::uint32_t kMdMagic = 0xa92b4efc;
 // The ring of a process that was killed holds its locks some 66 ms beyond its death.
 constexpr Nanos kLockPatience = 250 * kMillisecond;
+constexpr Nanos kReadPatience = 30 * kSecond;  // as long as an array waits for a member
 
 bool holds_superblock(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -87,7 +89,9 @@ Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
   }
   Buffer block = env.buffers().allocate(raid::kSuperblockBytes);
   if (!block) co_return fail(Errc::limit, "no buffer");
-  const Errc status = co_await Io::read(*disk.image, raid::kSuperOffsetSectors * kSectorBytes, block);
+  const raid::LeafPoolOwner leaves(new raid::LeafPool(env.scheduler()));  // a disk that hangs is a disk without one
+  const Errc status =
+      co_await raid::read_within(*leaves, *disk.image, raid::kSuperOffsetSectors * kSectorBytes, block, kReadPatience);
   if (status != Errc::ok) {
     disk.super = fail(status, fmt::format("superblock: cannot be read: {}", errc_name(status)));
     co_return Status{};

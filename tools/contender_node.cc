@@ -4,11 +4,13 @@
 
 #include <boost/program_options.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <string>
 
+#include "base/log.h"
 #include "scenario/control_json.h"
 #include "scenario/node.h"
 #include "tools/options.h"
@@ -20,6 +22,7 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::size_t kArenaBytes = std::size_t{64} << 20;
+constexpr Nanos kEndPatience = 4 * kSecond;  // less than the runner's, which kills
 
 struct Outcome {
   Status status;
@@ -59,6 +62,16 @@ Task<void> end_with(Event& stop, uring::StopSignal& signal, Listener& control) {
   control.close();
 }
 
+// An injected fault lets go of what it holds when a node ends. A disk that does not answer by itself is not waited for.
+Task<void> limit_the_end(Scheduler& scheduler, Event& stop, Event& ended) {
+  co_await stop.wait();
+  const Nanos deadline = scheduler.now() + kEndPatience;
+  while (!ended.is_set() && scheduler.now() < deadline) co_await ended.wait_until(deadline);
+  if (ended.is_set()) co_return;
+  log_error("a disk does not answer: the node ends without it");
+  std::_Exit(1);
+}
+
 Task<Outcome> run_node(uring::RealEnv& env, uring::StopSignal& signal, scenario::NodeConfig config) {
   auto first = env.tcp().listen_tcp(config.listen);
   if (!first) co_return Outcome{std::unexpected(first.error())};
@@ -67,11 +80,13 @@ Task<Outcome> run_node(uring::RealEnv& env, uring::StopSignal& signal, scenario:
   const std::string address = (*first)->address();
 
   Event stop(env.scheduler());
+  Event ended(env.scheduler());
   TaskGroup tasks(env.scheduler());
   scenario::NodeProgram program(env, std::move(config));
   tasks.spawn(wait_for_signal(signal, stop));
   tasks.spawn(end_with(stop, signal, **control));
   tasks.spawn(serve_control(program, **control, stop));
+  tasks.spawn(limit_the_end(env.scheduler(), stop, ended));
   std::printf("listening %s control %s\n", address.c_str(), (*control)->address().c_str());
   std::fflush(stdout);
 
@@ -84,6 +99,7 @@ Task<Outcome> run_node(uring::RealEnv& env, uring::StopSignal& signal, scenario:
       },
       stop);
   stop.set();
+  ended.set();
   co_await tasks.join();
   co_return Outcome{std::move(status)};
 }

@@ -8,6 +8,7 @@
 #include <coroutine>
 #include <cstdint>
 
+#include "async/intrusive_list.h"
 #include "base/check.h"
 #include "base/time.h"
 
@@ -38,6 +39,12 @@ struct Timer : Runnable {
   bool armed() const noexcept { return heap_index != kIdle; }
 };
 
+// Something whose owner has gone before the last of its completions came, as that of I/O that a disk still holds: it deletes
+// itself with the last one. Until then it belongs to the scheduler, so that it ends with it when none will come any more.
+struct LeftBehind : ListHook {
+  virtual ~LeftBehind() = default;
+};
+
 // Implementations: uring::Ring (real time, one thread), sim::NodeScheduler (virtual time), and test doubles.
 // Not thread-safe; all calls from the scheduler's own thread.
 class Scheduler {
@@ -63,6 +70,22 @@ class Scheduler {
 
   // True after the simulator killed this node: nothing runs any more, frames are being destroyed unfinished.
   virtual bool killed() const noexcept { return false; }
+
+  // Takes over what waits for completions and has no owner any more. It unlinks itself when it is deleted.
+  void leave_behind(LeftBehind& thing) noexcept { left_behind_.push_back(thing); }
+  bool anything_left_behind() const noexcept { return !left_behind_.empty(); }
+  // For whoever ends a killed scheduler, before the memory goes that is used here: deletes what waits in vain.
+  void end_left_behind() noexcept {
+    while (!left_behind_.empty()) delete &left_behind_.front();
+  }
+
+ protected:
+  void take_left_behind(IntrusiveList<LeftBehind>& into) noexcept {
+    while (!left_behind_.empty()) into.push_back(left_behind_.pop_front());
+  }
+
+ private:
+  IntrusiveList<LeftBehind> left_behind_;
 };
 
 // A Runnable base for awaiters: resumes the coroutine that awaits.

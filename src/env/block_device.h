@@ -57,6 +57,11 @@ class BlockDevice {
   // Takes a request whose range lies inside the device. Errors arrive as the completion's status:
   // medium (these blocks cannot be read), device_gone, timeout, io, no_space, limit, not_primary, fenced, unavailable.
   virtual void submit(IoRequest& request) noexcept = 0;
+
+  // True while it holds a request that it has not completed. Whoever may give up on requests asks: until then the device must
+  // neither be destroyed nor be given to anybody else, over whose writes an old one could come. A device whose submitters
+  // wait for every request may leave it at this.
+  virtual bool busy() const noexcept { return false; }
 };
 
 // CHECKs what every submitter must guarantee; devices call it at their door.

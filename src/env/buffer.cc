@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 
 namespace resilver {
@@ -14,6 +15,11 @@ BufferPool::BufferPool(std::size_t arena_bytes) : arena_bytes_(arena_bytes) {
 }
 
 BufferPool::~BufferPool() {
+  if (kept_) {
+    static std::vector<std::vector<Block*>> kept;  // buffers that are out point at them
+    kept.push_back(std::move(headers_));
+    return;
+  }
   CHECK(in_use_ == 0, "a buffer outlives its pool");
   for (Block* block : headers_) delete block;
   munmap(arena_, arena_bytes_);
@@ -33,6 +39,7 @@ Buffer BufferPool::allocate(std::size_t size) noexcept {
   } else {
     block = carve(size_class);
     if (block == nullptr) block = split_free_block(size_class);
+    if (block == nullptr && merge_free_blocks(size)) block = split_free_block(size_class);
     if (block == nullptr) return {};
   }
   in_use_ += kAlignment << size_class;
@@ -59,9 +66,9 @@ BufferPool::Block* BufferPool::carve(std::uint32_t size_class) noexcept {
   return new_block(memory, size_class);
 }
 
-// The arena is used up: halves a larger idle block. Halves are not merged again; the classes in use settle quickly.
+// The arena is used up: halves a larger idle block.
 BufferPool::Block* BufferPool::split_free_block(std::uint32_t size_class) noexcept {
-  std::uint32_t from = size_class + 1;
+  std::uint32_t from = size_class;
   while (from < kClasses && free_[from] == nullptr) ++from;
   if (from >= kClasses) return nullptr;
   Block* large = free_[from];
@@ -78,7 +85,43 @@ BufferPool::Block* BufferPool::split_free_block(std::uint32_t size_class) noexce
   return new_block(memory, size_class);
 }
 
+// The arena was cut up into blocks that are too small: idle ones that lie next to each other become one, so that nobody waits
+// for ever for a large block because of what small ones were once needed. It costs more the more there is to look
+// through, so it is not done again for every try before much has changed. False: nothing was done.
+bool BufferPool::merge_free_blocks(std::size_t wanted) noexcept {
+  const std::size_t idle_bytes = arena_bytes_ - in_use_;
+  if (idle_bytes < wanted || given_back_ == 0) return false;
+  if (given_back_ < std::max(wanted, idle_bytes / 8) && ++merges_refused_ < kMergeAtLeast) return false;
+  std::vector<Block*> idle;
+  while (Block* rest = carve(0)) idle.push_back(rest);  // what is left of the arena was too little
+  for (Block*& list : free_) {
+    for (; list != nullptr; list = list->next_free) idle.push_back(list);
+  }
+  std::sort(idle.begin(), idle.end(), [](const Block* a, const Block* b) { return a->memory < b->memory; });
+  for (std::size_t i = 0; i < idle.size();) {
+    std::byte* at = idle[i]->memory;
+    std::byte* end = at;
+    for (; i < idle.size() && idle[i]->memory == end; ++i) {
+      end += kAlignment << idle[i]->size_class;
+      idle[i]->next_free = idle_headers_;
+      idle_headers_ = idle[i];
+    }
+    while (at < end) {
+      const auto left = static_cast<std::size_t>(end - at);
+      const std::uint32_t size_class = class_of(std::bit_floor(std::min(left, kMaxBlock)));
+      Block* block = new_block(at, size_class);
+      block->next_free = free_[size_class];
+      free_[size_class] = block;
+      at += kAlignment << size_class;
+    }
+  }
+  given_back_ = 0;
+  merges_refused_ = 0;
+  return true;
+}
+
 void BufferPool::give_back(Block* block) noexcept {
+  given_back_ += kAlignment << block->size_class;
   in_use_ -= kAlignment << block->size_class;
   block->next_free = free_[block->size_class];
   free_[block->size_class] = block;

@@ -75,7 +75,8 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
-// Blocks of 4 KiB to 1 MiB in powers of two, cut from one arena of a fixed size. Must outlive its buffers.
+// Blocks of 4 KiB to 1 MiB in powers of two, cut from one arena of a fixed size, and put together again when larger ones are
+// needed. Must outlive its buffers.
 class BufferPool {
  public:
   static constexpr std::size_t kAlignment = 4096;
@@ -85,7 +86,10 @@ class BufferPool {
   explicit BufferPool(std::size_t arena_bytes);
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
-  ~BufferPool();  // precondition: no buffer is left
+  ~BufferPool();  // precondition: no buffer is left, or keep() was called
+
+  // The memory stays until the process ends: the kernel may write to it.
+  void keep() noexcept { kept_ = true; }
 
   // 1 <= size <= kMaxBlock. Contents are unspecified. An empty Buffer when the arena is used up: the caller fails the
   // request with Errc::limit (and bounds its concurrency so that this stays rare).
@@ -96,12 +100,14 @@ class BufferPool {
 
  private:
   friend class Buffer;
-  static constexpr std::size_t kClasses = 9;  // 4K, 8K, … 1M
+  static constexpr std::size_t kClasses = 9;          // 4K, 8K, … 1M
+  static constexpr std::uint32_t kMergeAtLeast = 16;  // so many tries later
   using Block = Buffer::Block;
 
   static std::uint32_t class_of(std::size_t size) noexcept;
   Block* carve(std::uint32_t size_class) noexcept;
   Block* split_free_block(std::uint32_t size_class) noexcept;
+  bool merge_free_blocks(std::size_t wanted) noexcept;
   Block* new_block(std::byte* memory, std::uint32_t size_class);
   void give_back(Block* block) noexcept;
 
@@ -109,6 +115,9 @@ class BufferPool {
   std::size_t arena_bytes_;
   std::size_t carved_ = 0;
   std::size_t in_use_ = 0;
+  std::size_t given_back_ = 0;  // bytes since blocks were merged
+  std::uint32_t merges_refused_ = 0;
+  bool kept_ = false;
   Block* free_[kClasses] = {};
   Block* idle_headers_ = nullptr;
   std::vector<Block*> headers_;

@@ -174,7 +174,7 @@ void FaultyDisk::fail() {
   applied(FaultKind::fail);
   state_.failed = true;
   update_active();
-  release();
+  fail_hanging();
   // Requests that wait out a slowness end at once. Those still inside the inner device end when it lets go of their
   // segments (inner_done), and those that are queued already as if they had got through.
   proxies_.for_each([&](Held& held) {
@@ -252,8 +252,15 @@ void FaultyDisk::clear(FaultKind kind) {
   for (IoRequest* request : std::exchange(hanging_, {})) submit(*request);
 }
 
-void FaultyDisk::release() {
+void FaultyDisk::fail_hanging() {
   for (IoRequest* request : std::exchange(hanging_, {})) request->complete(scheduler_, Errc::device_gone);
+}
+
+void FaultyDisk::release() {
+  fail_hanging();
+  proxies_.for_each([&](Held& held) {
+    if (scheduler_.disarm(held.timer)) finish(held, held.status);
+  });
 }
 
 void FaultyDisk::restore(const FaultState& state) {

@@ -9,7 +9,7 @@
 // volatile_cache.h  VolatileCacheDisk: a write cache that dies with the process
 // proxy.h           what they share: a request on behalf of another one
 //
-// A wrapper is destroyed when nothing is in flight through it, or after its scheduler was killed.
+// A wrapper is destroyed when nothing is in flight through it (busy()), or after its scheduler was killed.
 #pragma once
 
 #include <array>
@@ -69,6 +69,7 @@ class FaultyDisk final : public BlockDevice {
 
   std::uint64_t size_bytes() const noexcept override { return inner_->size_bytes(); }
   void submit(IoRequest& request) noexcept override;
+  bool busy() const noexcept override { return !hanging_.empty() || proxies_.in_use() != 0 || inner_->busy(); }
 
   // From now on every request ends with device_gone, also those that hang or wait out a slowness. A request that was handed
   // on untouched before, and is still with the inner device, ends as that says: as if it had got through just before.
@@ -89,7 +90,9 @@ class FaultyDisk final : public BlockDevice {
     return state_.counters[static_cast<std::size_t>(kind)];
   }
 
-  // Fails the requests that hang (device_gone), so that a node can shut down. The fault stays active.
+  // Lets go of what only a fault holds, so that a node can shut down: requests that hang fail (device_gone), those that wait
+  // out a slowness end as they would have. The faults stay active. Again while busy(): what is with the inner device yet may
+  // have to wait after that.
   void release();
   std::size_t hanging() const noexcept { return hanging_.size(); }
 
@@ -106,6 +109,7 @@ class FaultyDisk final : public BlockDevice {
   void hit(FaultKind kind) noexcept;
   void applied(FaultKind kind) noexcept;
   void update_active() noexcept;
+  void fail_hanging();
   void inner_done(Held& held) noexcept;
   void finish(Held& held, Errc status) noexcept;
   Nanos slowed_until(const IoRequest& request, Nanos started) noexcept;

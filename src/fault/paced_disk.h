@@ -18,6 +18,7 @@ class PacedDisk final : public BlockDevice {
 
   std::uint64_t size_bytes() const noexcept override { return inner_->size_bytes(); }
   void submit(IoRequest& request) noexcept override;
+  bool busy() const noexcept override { return proxies_.in_use() != 0; }
 
   std::uint64_t requests() const noexcept { return requests_; }  // completed
   std::uint64_t overruns() const noexcept { return overruns_; }  // of which the inner device was later than the model

@@ -74,10 +74,7 @@ VolatileCacheDisk::VolatileCacheDisk(Scheduler& scheduler, std::unique_ptr<Block
   CHECK(limit_bytes >= kMinLimit);
 }
 
-VolatileCacheDisk::~VolatileCacheDisk() {
-  const bool idle = waiting_.empty() && no_room_.empty() && reads_.in_use() == 0 && write_backs_.in_use() == 0;
-  CHECK(idle || scheduler_.killed(), "requests are in flight");
-}
+VolatileCacheDisk::~VolatileCacheDisk() { CHECK(idle() || scheduler_.killed(), "requests are in flight"); }
 
 bool VolatileCacheDisk::goes_through(const IoRequest& request) const noexcept {
   return request.op == IoOp::discard || request.op == IoOp::write_zeroes ||

@@ -33,6 +33,7 @@ class VolatileCacheDisk final : public BlockDevice {
 
   std::uint64_t size_bytes() const noexcept override { return inner_->size_bytes(); }
   void submit(IoRequest& request) noexcept override;
+  bool busy() const noexcept override { return !idle() || inner_->busy(); }
 
   std::uint64_t withheld_bytes() const noexcept { return memory_.bytes_in_use(); }
 
@@ -53,6 +54,9 @@ class VolatileCacheDisk final : public BlockDevice {
     bool submitted;          // to the inner device
   };
 
+  bool idle() const noexcept {  // what the inner device was given as it came aside
+    return waiting_.empty() && no_room_.empty() && reads_.in_use() == 0 && write_backs_.in_use() == 0;
+  }
   void read(IoRequest& request);
   bool store(IoRequest& request);
   void pump();

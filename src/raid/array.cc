@@ -72,6 +72,12 @@ Task<Result<std::unique_ptr<Array>>> Array::assemble(Scheduler& scheduler, Buffe
   co_return std::unique_ptr<Array>(new Array(std::move(*core)));
 }
 
+Task<Errc> Array::probe(Scheduler& scheduler, BlockDevice& device, Nanos timeout) {
+  const LeafPoolOwner leaves(new LeafPool(scheduler));
+  const Buffer block = leaves->reserve().allocate(kBlockBytes);
+  co_return co_await read_within(*leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);
+}
+
 std::uint64_t Array::size_bytes() const noexcept { return core_->geometry().capacity_bytes(); }
 void Array::submit(IoRequest& request) noexcept {
   check_request(*this, request);
@@ -81,6 +87,7 @@ void Array::submit(IoRequest& request) noexcept {
   }
   core_->submit(request);
 }
+bool Array::busy() const noexcept { return core_->busy(); }
 Task<void> Array::stop() { return core_->stop(); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
 Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }

@@ -66,8 +66,7 @@ struct ArrayConfig {
 };
 
 // A disk as the array is given it. `name` tells disks apart in status, events and fail_member(). The device must outlive
-// the array, and complete every request before it goes (a device that hangs: when it is released), unless the scheduler was
-// killed.
+// the array, and what the array gave up on, which may be out when the array has gone: see BlockDevice::busy().
 struct MemberDisk {
   std::string name;
   BlockDevice* device = nullptr;
@@ -235,23 +234,34 @@ class Array final : public BlockDevice {
   // Starts an array from disks in any order. The roles in the freshest superblock decide who is a member (rule 2); disks
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
+  // A disk that does not answer within member_timeout_ms is left out as if it were not there; it is busy() for as long.
   // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice), unavailable (too few members; dirty
-  // and degraded without force), corrupt, unsupported. `report`, if given, is filled in either case as far as it was known.
+  // and degraded without force), corrupt, unsupported, limit (no memory to read a disk). `report`, if given, is filled in
+  // either case as far as it was known.
   static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                        AssembleOptions options, std::vector<MemberDisk> disks,
                                                        AssemblyReport* report = nullptr);
 
-  // Precondition: stop() has ended, or the scheduler was killed. I/Os given up on a hung member may still be out: they live
-  // on by themselves and free their memory when the device completes them.
+  // Does a disk answer? Reads a block of it, and gives it `timeout` for that. For whoever has to choose disks for an
+  // array. What a disk was asked in vain it may still answer later: it is busy() until then.
+  static Task<Errc> probe(Scheduler& scheduler, BlockDevice& device, Nanos timeout);
+
+  // Precondition: stop() has ended, or the scheduler was killed. I/Os given up on a hung member may still be out: they are
+  // left behind at the scheduler and free their memory when the device completes them. That device is busy() until then.
   ~Array() override;
 
   std::uint64_t size_bytes() const noexcept override;
 
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
-  // members still hold are answered; or the journal is lost), limit (no buffers), closed (stopping), read_only (assembled so;
+  // members still hold are answered; or the journal is lost), closed (stopping), read_only (assembled so;
   // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
+  // Read into fresh buffers: a member that was given up on may answer a read later, with the same bytes, into memory that must
+  // not have become another request's by then. (A buffer that is dropped stays the late read's alone.)
+  // A flush goes to every disk without which the array could not write, the journal's too, also when nothing was written since
+  // the last: that it ends well proves that each of them answers, or is durably excluded.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
   void submit(IoRequest& request) noexcept override;
+  bool busy() const noexcept override;
 
   // Refuses new requests, ends those under way and all recovery, flushes and marks the array clean. Safe in any state.
   Task<void> stop();

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int32_t kBitmapOffsetSectors = 8;  // from the superblock: byte 8192
 constexpr std::uint32_t kFinestBitmapChunk = 64 << 10;
+constexpr std::size_t kReadAtOnce = 64;  // superblocks
 
 Uuid random_uuid(Random& random) {
   Uuid uuid;
@@ -26,16 +27,16 @@ std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value
 
 }  // namespace
 
-Task<Result<Superblock>> Core::read_superblock(BufferPool& pool, BlockDevice& device) {
-  Buffer block = pool.allocate(kSuperblockBytes);
+Task<Result<Superblock>> Core::read_superblock(LeafPool& leaves, BlockDevice& device, Nanos timeout) {
+  const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
   if (!block) co_return fail(Errc::limit, "no buffer");
   if (device.size_bytes() < 3 * kSuperblockBytes) co_return fail(Errc::not_found, "too small for a superblock");
-  const Errc status = co_await Io::read(device, kSuperOffsetSectors * kSectorBytes, block);
+  const Errc status = co_await read_within(leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);
   if (status != Errc::ok) co_return fail(status, "the superblock cannot be read");
   auto super = decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
                                  device.size_bytes() / kSectorBytes);
   if (!super) {
-    if (const auto other = co_await find_other_metadata(pool, device)) co_return std::unexpected(*other);
+    if (const auto other = co_await find_other_metadata(leaves, device, timeout)) co_return std::unexpected(*other);
   }
   co_return super;
 }
@@ -63,58 +64,75 @@ Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) 
   return {};
 }
 
-Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPool& pool, Random& random,
-                                                 ArrayConfig config, ArrayDisks disks, bool assume_clean) {
-  const std::vector<MemberDisk>& members = disks.members;
-  const std::vector<MemberDisk>& spares = disks.spares;
+namespace {
+
+// What a new array is to look like, from its disks.
+struct NewShape {
+  Geometry geometry;
+  std::uint64_t data_offset_sectors;
+  std::uint64_t usable;  // bytes of each member, but for RAID 0
+  std::uint32_t chunk_sectors;
+  std::uint64_t smallest;  // disk
+};
+
+Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   std::uint64_t smallest = ~std::uint64_t{0};
-  for (const auto* list : {&members, &spares}) {
+  for (const auto* list : {&disks.members, &disks.spares}) {
     for (const MemberDisk& disk : *list) smallest = std::min(smallest, disk.device->size_bytes());
   }
   const bool with_journal = config.consistency == Consistency::journal;
   if (with_journal != disks.journal.has_value()) {
-    co_return fail(Errc::invalid_argument,
-                   "a journal disk goes with the consistency policy journal, and the other way round");
+    return fail(Errc::invalid_argument,
+                "a journal disk goes with the consistency policy journal, and the other way round");
   }
   const bool mirror = config.level == Level::raid1;
   const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);
   const std::uint64_t data_offset = choose_data_offset(smallest / kSectorBytes, chunk_sectors);
-  if (members.empty() || smallest <= data_offset * kSectorBytes) {
-    co_return fail(Errc::invalid_argument, "the disks are too small for an array");
+  if (disks.members.empty() || smallest <= data_offset * kSectorBytes) {
+    return fail(Errc::invalid_argument, "the disks are too small for an array");
   }
   // A mirror has no chunk; mdadm rounds to 64 KiB there (so that it could become a RAID 5).
   const std::uint64_t unit = mirror ? kMirrorUnit : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
   std::vector<std::uint64_t> sizes;
-  for (const MemberDisk& disk : members) {
+  for (const MemberDisk& disk : disks.members) {
     sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
   }
   const Layout layout = config.layout.value_or(default_layout(config.level));
-  const auto geometry = config.level == Level::raid0
-                            ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
-                            : Geometry::make(config.level, layout, static_cast<std::uint32_t>(members.size()),
-                                             config.chunk_bytes, usable);
-  if (!geometry) co_return std::unexpected(geometry.error());
+  auto geometry = config.level == Level::raid0
+                      ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
+                      : Geometry::make(config.level, layout, static_cast<std::uint32_t>(disks.members.size()),
+                                       config.chunk_bytes, usable);
+  if (!geometry) return std::unexpected(geometry.error());
   if (with_journal && geometry->parity_disks() == 0) {
-    co_return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
+    return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
   }
-  if (config.name.size() > 32) co_return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
+  if (config.name.size() > 32) return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
+  return NewShape{std::move(*geometry), data_offset, usable, chunk_sectors, smallest};
+}
 
-  auto core = std::make_unique<Core>(scheduler, pool, random.fork(1), config.tuning, *geometry, config.consistency);
+}  // namespace
+
+Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPool& pool, Random& random,
+                                                 ArrayConfig config, ArrayDisks disks, bool assume_clean) {
+  const auto shape = shape_new(config, disks);
+  if (!shape) co_return std::unexpected(shape.error());
+  auto core = std::make_unique<Core>(LeafPoolOwner(new LeafPool(scheduler)), pool, random.fork(1), config.tuning,
+                                     shape->geometry, config.consistency);
   Superblock& common = core->common_;
   common.set_uuid = random_uuid(core->random_);
   common.set_name = config.name;
   common.ctime = core->unix_seconds();
-  common.level = geometry->level();
-  common.layout = geometry->layout();
-  common.size_sectors = config.level == Level::raid0 ? 0 : usable / kSectorBytes;
-  common.chunk_sectors = chunk_sectors;
-  common.raid_disks = geometry->disks();
-  common.data_offset_sectors = data_offset;
+  common.level = shape->geometry.level();
+  common.layout = shape->geometry.layout();
+  common.size_sectors = config.level == Level::raid0 ? 0 : shape->usable / kSectorBytes;
+  common.chunk_sectors = shape->chunk_sectors;
+  common.raid_disks = shape->geometry.disks();
+  common.data_offset_sectors = shape->data_offset_sectors;
   common.bitmap_offset = kBitmapOffsetSectors;
-  for (std::size_t i = 0; i < members.size() + spares.size(); ++i) {
-    const bool is_member = i < members.size();
-    const MemberDisk& disk = is_member ? members[i] : spares[i - members.size()];
+  for (std::size_t i = 0; i < disks.members.size() + disks.spares.size(); ++i) {
+    const bool is_member = i < disks.members.size();
+    const MemberDisk& disk = is_member ? disks.members[i] : disks.spares[i - disks.members.size()];
     Member& member = core->new_member(disk);
     core->place_metadata(member, disk.device->size_bytes());
     if (!is_member) continue;
@@ -123,37 +141,48 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
     core->slots_[i] = &member;
     common.roles[member.super.dev_number] = static_cast<std::uint16_t>(i);
   }
-  if (Status made = core->make_bitmap(smallest, config.bitmap_chunk_bytes); !made)
+  if (Status made = core->make_bitmap(shape->smallest, config.bitmap_chunk_bytes); !made)
     co_return std::unexpected(made.error());
-  if (disks.journal) {
-    if (Status made = co_await core->make_journal(*disks.journal); !made) co_return std::unexpected(made.error());
-  }
-  core->resync_needed_ = !assume_clean && geometry->redundancy() > 0;
+  core->resync_needed_ = !assume_clean && shape->geometry.redundancy() > 0;
   core->may_locate_ = !core->resync_needed_;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
-  if (core->bitmap_ && core->resync_needed_) {
-    core->bitmap_->set_all();
-    core->bitmap_->mark_all_for_resync();
+  if (Status written = co_await core->format(disks.journal); !written) {
+    co_await core->rest();
+    co_return std::unexpected(written.error());
   }
-  for (auto& member : core->members_) {
-    if (member->state == MemberState::journal) continue;
-    if (core->bitmap_) co_await core->bitmap_->write_all(*member);
-    if (!co_await core->write_bad_log(*member)) co_return fail(Errc::io, member->name + ": cannot be written");
-  }
-  co_await core->commit();
-  if (core->failed_ || core->too_many_lost()) co_return fail(Errc::io, "too few disks can be written");
   core->start();
   co_return core;
 }
 
+// Writes all that a new array has on its disks.
+Task<Status> Core::format(std::optional<MemberDisk> journal) {
+  if (journal) {
+    if (Status made = co_await make_journal(*journal); !made) co_return made;
+  }
+  if (bitmap_ && resync_needed_) {
+    bitmap_->set_all();
+    bitmap_->mark_all_for_resync();
+  }
+  for (auto& member : members_) {
+    if (member->state == MemberState::journal) continue;
+    if (bitmap_) co_await bitmap_->write_all(*member);
+    if (!co_await write_bad_log(*member)) co_return fail(Errc::io, member->name + ": cannot be written");
+  }
+  co_await commit();
+  if (failed_ || too_many_lost()) co_return fail(Errc::io, "too few disks can be written");
+  co_return Status{};
+}
+
 // ---- assembling -----------------------------------------------------------------------------------------------------------
 
+// The member is not in its place yet: no watchdog looks after it.
 Task<Status> Core::load_bad_log(Member& member) {
   if ((member.super.feature_map & kFeatureBadBlocks) == 0) co_return Status{};
-  Buffer block = pool_.allocate(kBadBlockLogBytes);
+  const Buffer block = metadata_block();
   if (!block) co_return fail(Errc::limit, "no buffer");
   const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
-  const Errc status = co_await Io::read(*member.device, static_cast<std::uint64_t>(sector) * kSectorBytes, block);
+  const Errc status = co_await read_within(*leaves_, *member.device, static_cast<std::uint64_t>(sector) * kSectorBytes,
+                                           block, member_timeout());
   if (status != Errc::ok) co_return fail(status, member.name + ": the bad-block log cannot be read");
   const auto ranges = decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes>(block.data(), kBadBlockLogBytes));
   if (!ranges) co_return std::unexpected(ranges.error());
@@ -166,28 +195,38 @@ Task<Status> Core::load_bad_log(Member& member) {
   co_return Status{};
 }
 
+// One block of a member's metadata. A member that does not answer in time, or has gone, is faulty afterwards.
+Task<Errc> Core::read_metadata(Member& member, std::uint64_t device_offset, Buffer block) {
+  Batch batch(*this, Cause::metadata);
+  batch.read_raw(member, device_offset, block);
+  co_await batch;
+  judge(batch);
+  co_return batch.failures().empty() ? Errc::ok : batch.failures().front().status;
+}
+
 Task<Status> Core::load_bitmap() {
-  // All members have the same bits; if one's cannot be read, any bit could have been set there: everything may differ.
+  // All members have the same bits; if one's cannot be read, any bit could have been set there: everything may differ. Of one
+  // that has failed nothing counts.
   for (Member* member : slots_) {
-    if (member == nullptr || member->state != MemberState::in_sync) continue;
+    if (member->state != MemberState::in_sync) continue;
     std::vector<std::byte> image(bitmap_->size_on_disk());
     bool readable = true;
     for (std::size_t at = 0; at < image.size() && readable; at += kBlockBytes) {
-      Buffer block = pool_.allocate(kBlockBytes);
+      const Buffer block = metadata_block();
       if (!block) co_return fail(Errc::limit, "no buffer");
-      readable = co_await Io::read(*member->device, Bitmap::device_offset(*member) + at, block) == Errc::ok;
+      readable = co_await read_metadata(*member, Bitmap::device_offset(*member) + at, block) == Errc::ok;
       std::memcpy(image.data() + at, block.data(), std::min<std::size_t>(kBlockBytes, image.size() - at));
     }
+    if (!readable && !member->live()) continue;
     if (!readable || !bitmap_->merge(image)) bitmap_->set_all();
   }
   co_return Status{};
 }
 
-static Task<Result<std::uint32_t>> read_bitmap_chunk(BufferPool& pool, const Superblock& super, BlockDevice& device) {
-  Buffer block = pool.allocate(kBlockBytes);
+Task<Result<std::uint32_t>> Core::read_bitmap_chunk(Member& member) {
+  const Buffer block = metadata_block();
   if (!block) co_return fail(Errc::limit, "no buffer");
-  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + super.bitmap_offset;
-  const Errc status = co_await Io::read(device, static_cast<std::uint64_t>(sector) * kSectorBytes, block);
+  const Errc status = co_await read_metadata(member, Bitmap::device_offset(member), block);
   if (status != Errc::ok) co_return fail(status, "the bitmap cannot be read");
   const auto header =
       decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(block.data(), kBitmapHeaderBytes));
@@ -252,7 +291,7 @@ void Core::seat(Member& member, const DiskFound& found) {
       knows_its_slot(member.super, slot) ? member.super.recovery_offset_sectors * kSectorBytes : 0;
   member.watermark = member.checkpoint = std::min(round_down(reached, kBandBytes), geometry_.member_bytes());
   Member* holder = slots_[slot];
-  if (found.verdict == DiskVerdict::replacement && holder != nullptr) {
+  if (found.verdict == DiskVerdict::replacement && holder != &absent_) {
     member.state = MemberState::replacement;
     holder->twin = &member;
     return;
@@ -264,7 +303,7 @@ void Core::seat(Member& member, const DiskFound& found) {
 }
 
 // The disks of the array become members, in the order in which they were given.
-Task<void> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& report) {
+Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& report) {
   std::vector<Member*> made(given.size(), nullptr);
   for (std::size_t i = 0; i < given.size(); ++i) {
     if (report[i].verdict == DiskVerdict::unusable) continue;
@@ -282,7 +321,9 @@ Task<void> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& r
     for (std::size_t i = 0; i < given.size(); ++i) {
       DiskFound& found = report[i];
       if (made[i] == nullptr || !found.slot || (found.verdict == DiskVerdict::replacement) != replacements) continue;
-      if (Status loaded = co_await load_bad_log(*made[i]); !loaded) {  // nobody knows what it lacks
+      Status loaded = co_await load_bad_log(*made[i]);
+      if (!loaded && loaded.error().code == Errc::limit) co_return loaded;
+      if (!loaded) {  // nobody knows what it lacks
         found.verdict = DiskVerdict::unusable;
         found.why = loaded.error().what;
         found.slot.reset();
@@ -299,22 +340,22 @@ Task<void> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& r
     });
     if (role < slots_.size() && !there) role = kRoleFaulty;
   }
+  co_return Status{};
 }
 
 Status Core::check_enough() const {
   if (!too_many_lost()) return {};
-  const auto there = std::count_if(slots_.begin(), slots_.end(), [](const Member* member) {
-    return member != nullptr && member->state == MemberState::in_sync;
-  });
+  const auto there = std::count_if(slots_.begin(), slots_.end(),
+                                   [](const Member* member) { return member->state == MemberState::in_sync; });
   return fail(Errc::unavailable, fmt::format("{} of {} members are there: too few for {}", there, geometry_.disks(),
                                              name(geometry_.level())));
 }
 
 Task<Status> Core::open_bitmap() {
   Result<std::uint32_t> chunk = fail(Errc::corrupt, "no member has a bitmap");
-  for (const Member* member : slots_) {  // spares have none
-    if (chunk || member == nullptr || member->state != MemberState::in_sync) continue;
-    chunk = co_await read_bitmap_chunk(pool_, member->super, *member->device);
+  for (Member* member : slots_) {  // spares have none
+    if (chunk || member->state != MemberState::in_sync) continue;
+    chunk = co_await read_bitmap_chunk(*member);
   }
   if (!chunk) co_return std::unexpected(chunk.error());
   bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
@@ -338,24 +379,40 @@ Result<Geometry> shape_of(const Superblock& fresh, std::span<const GivenDisk> gi
 
 }  // namespace
 
+// All at once: however many hang, that costs one time-out.
+Task<void> Core::read_given(LeafPool& leaves, std::vector<MemberDisk> disks, Nanos timeout,
+                            std::vector<GivenDisk>& given) {
+  for (MemberDisk& disk : disks) given.push_back({std::move(disk), fail(Errc::not_found)});
+  Semaphore depth(leaves.scheduler(), kReadAtOnce);
+  TaskGroup readers(leaves.scheduler());
+  for (GivenDisk& one : given) {
+    co_await depth.acquire();
+    readers.spawn([](LeafPool& pool, GivenDisk& disk, Nanos limit, Semaphore& permits) -> Task<void> {
+      SemaphoreGuard permit(permits);
+      disk.super = co_await read_superblock(pool, *disk.disk.device, limit);
+    }(leaves, one, timeout, depth));
+  }
+  co_await readers.join();
+}
+
 Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                    AssembleOptions options, std::vector<MemberDisk> disks,
                                                    AssemblyReport* report) {
   AssemblyReport own;
   AssemblyReport& found = report != nullptr ? *report : own;
   found.clear();
+  LeafPoolOwner leaves(new LeafPool(scheduler));
   std::vector<GivenDisk> given;
+  co_await read_given(*leaves, std::move(disks), options.tuning.member_timeout_ms * kMillisecond, given);
   Error last{Errc::not_found, "no disk with a superblock"};
   bool any = false;
-  for (MemberDisk& disk : disks) {
-    auto super = co_await read_superblock(pool, *disk.device);
-    if (super) {
-      any = true;
-    } else {
-      last = Error{super.error().code, disk.name + ": " + super.error().what};
+  for (const GivenDisk& one : given) {
+    any = any || one.super.has_value();
+    if (!one.super && one.super.error().code == Errc::limit) {  // it may be a member
+      co_return fail(Errc::limit, one.disk.name + ": no memory to read it");
     }
-    found.push_back({.name = disk.name, .slot = {}, .why = super ? std::string() : super.error().what});
-    given.push_back({std::move(disk), std::move(super)});
+    if (!one.super) last = Error{one.super.error().code, one.disk.name + ": " + one.super.error().what};
+    found.push_back({.name = one.disk.name, .slot = {}, .why = one.super ? std::string() : one.super.error().what});
   }
   if (!any) co_return std::unexpected(last);
   const auto lineup = line_up(given, options.force, found);
@@ -370,51 +427,68 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   const Consistency consistency = geometry->redundancy() == 0 ? Consistency::none
                                   : has_bitmap                ? Consistency::bitmap
                                                               : Consistency::resync;
-  auto core = std::make_unique<Core>(scheduler, pool, random.fork(1), options.tuning, *geometry, consistency);
+  auto core = std::make_unique<Core>(std::move(leaves), pool, random.fork(1), options.tuning, *geometry, consistency);
   core->common_ = fresh;
   core->read_only_ = options.read_only;
-  co_await core->add_members(given, found);
-  if (Status enough = core->check_enough(); !enough) co_return std::unexpected(enough.error());
-  const bool journal_lost =
-      (fresh.feature_map & kFeatureJournal) != 0 && core->first_that_is(MemberState::journal) == nullptr;
-  if (journal_lost && !options.force && !options.read_only) {
-    co_return fail(Errc::unavailable,
-                   "the journal disk is missing: parity may not match what was being written; force starts without it");
+  if (Status loaded = co_await core->load(options, *lineup, given, found); !loaded) {
+    co_await core->rest();
+    co_return std::unexpected(loaded.error());
   }
-  bool dirty = lineup->forced || journal_lost;
-  std::uint64_t reached = dirty ? 0 : kResyncDone;
-  for (std::size_t i = 0; i < given.size(); ++i) {
-    const bool current =
-        given[i].super && found[i].verdict != DiskVerdict::unusable && given[i].super->events + 1 >= fresh.events;
-    if (current) reached = std::min(reached, given[i].super->resync_offset_sectors);
-  }
-  dirty = dirty || reached != kResyncDone;
-  if (dirty) core->resync_reached_ = round_down(std::min(reached * kSectorBytes, geometry->sync_bytes()), kBandBytes);
-  const bool degraded = core->redundancy_left() < geometry->redundancy();
-  if (dirty && degraded && geometry->parity_disks() > 0 && !options.force && !options.read_only) {
-    co_return fail(
-        Errc::unavailable,
-        "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
-  }
-  core->resync_needed_ = dirty && geometry->redundancy() > 0;
-  core->may_locate_ = !core->resync_needed_;
-  core->forced_ = dirty && degraded && options.force;
-  core->dirty_ = core->dirty_durable_ = core->resync_needed_;
-  if (dirty) {
-    // What was in flight may have reached a member and not its replacement, and nothing compares these two.
-    for (const std::uint32_t slot : core->replaced()) {
-      core->slots_[slot]->twin->watermark = core->slots_[slot]->twin->checkpoint = 0;
-    }
-  }
-  if (has_bitmap) {
-    if (Status opened = co_await core->open_bitmap(); !opened) co_return std::unexpected(opened.error());
-  }
-  if (Status opened = co_await core->open_journal(); !opened) co_return std::unexpected(opened.error());
   if (!options.read_only) {
     co_await core->commit_level();
     core->start();
   }
   co_return core;
+}
+
+// Everything between the superblocks and the start. Each step may find that one more member does not answer.
+Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, std::span<const GivenDisk> given,
+                        AssemblyReport& found) {
+  if (Status added = co_await add_members(given, found); !added) co_return added;
+  if (Status enough = check_enough(); !enough) co_return enough;
+  const bool journal_lost =
+      (common_.feature_map & kFeatureJournal) != 0 && first_that_is(MemberState::journal) == nullptr;
+  if (journal_lost && !options.force && !options.read_only) {
+    co_return fail(Errc::unavailable,
+                   "the journal disk is missing: parity may not match what was being written; force starts without it");
+  }
+  bool dirty = lineup.forced || journal_lost;
+  std::uint64_t reached = dirty ? 0 : kResyncDone;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const bool current =
+        given[i].super && found[i].verdict != DiskVerdict::unusable && given[i].super->events + 1 >= common_.events;
+    if (current) reached = std::min(reached, given[i].super->resync_offset_sectors);
+  }
+  dirty = dirty || reached != kResyncDone;
+  if (dirty) resync_reached_ = round_down(std::min(reached * kSectorBytes, geometry_.sync_bytes()), kBandBytes);
+  if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
+  resync_needed_ = dirty && geometry_.redundancy() > 0;
+  may_locate_ = !resync_needed_;
+  dirty_ = dirty_durable_ = resync_needed_;
+  if (dirty) {
+    // What was in flight may have reached a member and not its replacement, and nothing compares these two.
+    for (const std::uint32_t slot : replaced()) {
+      slots_[slot]->twin->watermark = slots_[slot]->twin->checkpoint = 0;
+    }
+  }
+  if ((common_.feature_map & kFeatureBitmap) != 0) {
+    if (Status opened = co_await open_bitmap(); !opened) co_return opened;
+  }
+  if (Status enough = check_enough(); !enough) co_return enough;
+  if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
+  co_return co_await open_journal();
+}
+
+// Rule 4.
+Status Core::check_not_both(bool dirty, const AssembleOptions& options) {
+  const bool degraded = redundancy_left() < geometry_.redundancy();
+  if (dirty && degraded && geometry_.parity_disks() > 0 && !options.force && !options.read_only) {
+    return fail(
+        Errc::unavailable,
+        "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
+  }
+  forced_ = dirty && degraded && options.force;
+  return {};
 }
 
 // The first superblocks of an assembled array. A crash may have left members an event behind; were the freshest now to go

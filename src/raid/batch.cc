@@ -35,6 +35,10 @@ void Batch::write(Member& member, std::uint64_t offset, const Buffer& buffer, bo
   one(IoOp::write, member, member.data_offset + offset, buffer, fua, tag);
 }
 
+void Batch::read_raw(Member& member, std::uint64_t offset, const Buffer& buffer) {
+  one(IoOp::read, member, offset, buffer, false, 0);
+}
+
 void Batch::write_raw(Member& member, std::uint64_t offset, const Buffer& buffer) {
   one(IoOp::write, member, offset, buffer, true, 0);
 }

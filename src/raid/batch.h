@@ -35,6 +35,7 @@ class Batch final : LeafSink, Runnable {
   // go to its replacement too (Member::twin).
   void read(Member& member, std::uint64_t offset, const Buffer& buffer, std::uint32_t tag = 0);
   void write(Member& member, std::uint64_t offset, const Buffer& buffer, bool fua, std::uint32_t tag = 0);
+  void read_raw(Member& member, std::uint64_t offset, const Buffer& buffer);
   void write_raw(Member& member, std::uint64_t offset, const Buffer& buffer);
   // All of `run` as one write, durable when completed; at most Leaf::kMaxSegments buffers.
   void write_run(Member& member, std::uint64_t offset, std::span<const Buffer> run);

@@ -76,43 +76,41 @@ void Bitmap::end(std::uint64_t from, std::uint64_t to) {
   }
 }
 
+// Sends blocks from `next` on to these members, as many as go at a time; moves `next` behind them.
+Task<void> Bitmap::write_some(std::span<Member* const> to, std::size_t& next, bool only_dirty) {
+  Batch batch(core_, Cause::metadata);
+  std::size_t sent = 0;
+  for (; next < dirty_blocks_.size() && sent < kBlocksAtOnce; ++next) {
+    if (only_dirty && !dirty_blocks_[next]) continue;
+    const Buffer buffer = core_.metadata_block();
+    if (!buffer) break;  // the array has failed
+    if (next == 0) encode_header();
+    if (only_dirty) dirty_blocks_[next] = false;
+    std::memcpy(buffer.data(), image_.data() + next * kBlockBytes, kBlockBytes);
+    for (Member* member : to) {
+      if (member->live() || !only_dirty) batch.write_raw(*member, device_offset(*member) + next * kBlockBytes, buffer);
+      // It takes the place over with all the bits.
+      Member* twin = only_dirty ? member->twin : nullptr;
+      if (twin != nullptr) batch.write_raw(*twin, device_offset(*twin) + next * kBlockBytes, buffer);
+    }
+    ++sent;
+  }
+  co_await batch;
+  core_.judge(batch);
+}
+
 // One update of all members for all bits that wait for it. Precondition: !writing_.
 Task<void> Bitmap::write_dirty_blocks() {
   writing_ = true;
   std::vector<std::uint64_t> fresh;
   fresh.swap(fresh_);
-  bool short_of_memory = false;
-  {
-    Batch batch(core_, Cause::metadata);
-    for (std::size_t block = 0; block < dirty_blocks_.size(); ++block) {
-      if (!dirty_blocks_[block]) continue;
-      Buffer buffer = core_.pool().allocate(kBlockBytes);
-      if (!buffer) {
-        short_of_memory = true;
-        break;
-      }
-      dirty_blocks_[block] = false;
-      if (block == 0) encode_header();
-      std::memcpy(buffer.data(), image_.data() + block * kBlockBytes, kBlockBytes);
-      for (Member* member : core_.slots()) {
-        if (member != nullptr && member->live()) {
-          batch.write_raw(*member, device_offset(*member) + block * kBlockBytes, buffer);
-        }
-      }
-    }
-    co_await batch;
-    core_.judge(batch);
+  // A bit that is set while this runs is not among the fresh ones, whether or not its block takes it along.
+  for (std::size_t next = 0; next < dirty_blocks_.size() && !core_.failed();) {
+    co_await write_some(core_.slots(), next, true);
   }
   for (std::uint64_t bit : fresh) {
-    if ((flags_[bit] & kSet) == 0) continue;
-    // A block that is dirty again was written with this bit all the same, unless memory was short.
-    if (short_of_memory && dirty_blocks_[bitmap_block_of(bit) / kBlockBytes]) {
-      fresh_.push_back(bit);
-    } else {
-      flags_[bit] |= kDurable;
-    }
+    if ((flags_[bit] & kSet) != 0 && !core_.failed()) flags_[bit] |= kDurable;
   }
-  if (short_of_memory) co_await sleep_for(core_.scheduler(), kMillisecond);
   give_turn();
 }
 
@@ -212,20 +210,9 @@ void Bitmap::give_turn() {
 
 Task<void> Bitmap::write_all(Member& member) {
   co_await take_turn();
-  encode_header();
-  {
-    Batch batch(core_, Cause::metadata);
-    for (std::size_t block = 0; block < dirty_blocks_.size(); ++block) {
-      Buffer buffer = core_.pool().allocate(kBlockBytes);
-      if (!buffer) {
-        dirty_blocks_[block] = true;  // with the next update
-        continue;
-      }
-      std::memcpy(buffer.data(), image_.data() + block * kBlockBytes, kBlockBytes);
-      batch.write_raw(member, device_offset(member) + block * kBlockBytes, buffer);
-    }
-    co_await batch;
-    core_.judge(batch);
+  Member* const to[] = {&member};
+  for (std::size_t next = 0; next < dirty_blocks_.size() && member.state != MemberState::faulty && !core_.failed();) {
+    co_await write_some(to, next, false);
   }
   give_turn();
 }

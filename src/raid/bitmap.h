@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "async/sync.h"
@@ -62,7 +63,10 @@ class Bitmap {
   bool durable(std::uint64_t from, std::uint64_t to) const noexcept;
   void set_bit(std::uint64_t bit);
   void clear_bit(std::uint64_t bit);
+  static constexpr std::size_t kBlocksAtOnce = 32;
+
   Task<void> write_dirty_blocks();
+  Task<void> write_some(std::span<Member* const> to, std::size_t& next, bool only_dirty);
   void encode_header();
 
   Core& core_;

@@ -6,12 +6,10 @@
 namespace resilver::raid {
 
 // Every member is read in one request for the whole window, however many stripes lie in it.
-Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
   const MemberSet lost = lost_for(begin, end);
   // Forced: dirty and degraded. Without redundancy to spare there is nothing to compare: the lost is what parity says.
   if (lost.count() >= geometry_.parity_disks()) co_return true;
-  std::array<Buffer, kMaxDisks> buffers;
-  if (!co_await window_buffers(geometry_.all_members(), end - begin, buffers)) co_return false;
   const std::vector<Damage> damage = co_await read_window(pass, geometry_.all_members() - lost, begin, end, buffers);
   if (interrupted(pass)) co_return false;
   std::set<std::uint64_t> unknown;
@@ -47,7 +45,7 @@ Task<bool> Core::heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t beg
                                  std::array<Buffer, kMaxDisks>& buffers) {
   const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
   Row found = co_await load_row(stripe, at - geometry_.stripe_member_offset(stripe), pass.cause);
-  if (found.no_memory || found.known != ColumnSet::first(geometry_.columns())) co_return false;
+  if (found.known != ColumnSet::first(geometry_.columns())) co_return false;
   for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
     std::memcpy(buffers[geometry_.member_of(stripe, column)].data() + (at - begin), found.columns.at(column), kRowBytes);
   }

@@ -36,6 +36,8 @@ namespace resilver::raid {
 
 inline constexpr std::uint64_t kBandBytes = 128 * 1024;  // a stripe operation works on so much of each chunk at a time
 inline constexpr std::uint64_t kRowBytes = 4096;
+inline constexpr std::size_t kMaxBands = 512;  // stripe operations at a time, at most
+inline constexpr std::size_t kMaxRows = 4;     // rows at a time when memory is short
 
 // One request under way. On the straight paths it is the sink of its leaves; else a coroutine owns it.
 struct Op final : LeafSink, RangeLock::Entry {
@@ -119,7 +121,7 @@ struct Pass {
 
 class Core {
  public:
-  Core(Scheduler& scheduler, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
+  Core(LeafPoolOwner leaves, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
        Consistency consistency);
   ~Core();
 
@@ -133,6 +135,7 @@ class Core {
   // ---- io.cc ----
   void submit(IoRequest& request) noexcept;
   void straight_done(Op& op) noexcept;
+  bool busy() const noexcept { return ops_in_use_ != 0 || !queued_.empty(); }
 
   // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);
@@ -150,8 +153,11 @@ class Core {
   bool redundancy_full() const noexcept;
 
   // ---- metadata.cc ----
-  Task<Errc> flush_members(Cause cause);
+  Task<Errc> flush_members(Cause cause, Journal* journal = nullptr);  // and of the journal's disk, if it is given
   Task<void> stop();
+  // Memory from the reserve: nobody who waits for this array can have it. Empty (and then the array fails, since nothing can
+  // be noted any more) only if hung disks hold all of it.
+  Buffer metadata_block();  // kBlockBytes
 
   // ---- recovery.cc ----
   Task<Status> scrub(ScrubOptions options);
@@ -159,7 +165,6 @@ class Core {
 
   // ---- for the journal ----
   Task<void> commit() { return settle(++sb_wanted_); }  // writes all superblocks
-  Task<Buffer> metadata_block();                        // kBlockBytes; waits while memory is short
   void journal_failed(Member& disk, Errc why);
   Task<Errc> write_unlogged(std::uint64_t logical, Buffer block);
   std::uint64_t logical_of(std::uint64_t stripe, std::uint32_t column, std::uint64_t row) const noexcept;
@@ -173,6 +178,7 @@ class Core {
   BufferPool& pool() noexcept { return pool_; }
   LeafPool& leaves() noexcept { return *leaves_; }
   const Geometry& geometry() const noexcept { return geometry_; }
+  Nanos member_timeout() const noexcept { return tuning_.member_timeout_ms * kMillisecond; }
   bool failed() const noexcept { return failed_; }
   bool read_only() const noexcept { return read_only_; }
   std::uint64_t events() const noexcept { return common_.events; }
@@ -185,8 +191,17 @@ class Core {
   Status make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes);
   Task<Status> load_bitmap();
   Task<Status> load_bad_log(Member& member);
-  static Task<Result<Superblock>> read_superblock(BufferPool& pool, BlockDevice& device);
-  Task<void> add_members(std::span<const GivenDisk> given, AssemblyReport& report);
+  static Task<Result<Superblock>> read_superblock(LeafPool& leaves, BlockDevice& device, Nanos timeout);
+  static Task<void> read_given(LeafPool& leaves, std::vector<MemberDisk> disks, Nanos timeout,
+                               std::vector<GivenDisk>& given);
+  Task<Status> format(std::optional<MemberDisk> journal);
+  Task<Status> load(const AssembleOptions& options, const Lineup& lineup, std::span<const GivenDisk> given,
+                    AssemblyReport& found);
+  Status check_not_both(bool dirty, const AssembleOptions& options);
+  Task<Errc> read_metadata(Member& member, std::uint64_t device_offset, Buffer block);
+  Task<Result<std::uint32_t>> read_bitmap_chunk(Member& member);
+  Task<void> rest();
+  Task<Status> add_members(std::span<const GivenDisk> given, AssemblyReport& report);
   void seat(Member& member, const DiskFound& found);
   Status check_enough() const;
   Task<Status> open_bitmap();
@@ -259,10 +274,10 @@ class Core {
   // row.cc
   struct Row {
     Columns columns;
-    ColumnSet known;       // read or recovered
-    ColumnSet lost;        // on members that are lost here
-    ColumnSet unreadable;  // on live members: read errors, or in the bad-block log
-    bool no_memory = false;
+    ColumnSet known;                       // read or recovered
+    ColumnSet lost;                        // on members that are lost here
+    ColumnSet unreadable;                  // on live members: read errors, or in the bad-block log
+    std::optional<SemaphoreGuard> permit;  // its memory is of the reserve
   };
   Task<Row> load_row(std::uint64_t stripe, std::uint64_t row, Cause cause);
   Task<void> heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Cause cause);
@@ -284,16 +299,17 @@ class Core {
   std::optional<CopyPlace> mirror_source(std::uint64_t logical, std::uint64_t bytes, CopySet except) noexcept;
   bool try_mirror_read(Op& op) noexcept;
   Task<Errc> read_mirror(const Transfer& transfer);
-  Task<Errc> read_mirror_row(std::uint64_t logical, Buffer block, Cause cause);
+  Task<Errc> read_mirror_row(std::uint64_t logical, Buffer& block, Cause cause);
   Task<void> heal_copies(std::uint64_t logical, Buffer block, CopySet bad, Cause cause);
   Task<void> clear_bad_copies(std::uint64_t logical, std::uint64_t bytes, CopySet copies);
   Task<Errc> write_mirror(const Transfer& transfer);
   std::vector<MirrorPiece> mirror_pieces(std::uint32_t slot, std::uint64_t begin, std::uint64_t end) const;
-  Task<bool> rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end, const Buffer& window);
   Task<bool> copy_mirror_row(Pass& pass, MirrorPiece row, MemberSet to, Buffer block);
   Task<std::vector<CopySet>> read_copies(Pass& pass, std::uint64_t begin, std::uint64_t end,
                                          const std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end,
+                                 const std::array<Buffer, kMaxDisks>& buffers);
   Task<bool> check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, CopySet read,
                           const std::array<Buffer, kMaxDisks>& buffers);
 
@@ -325,13 +341,16 @@ class Core {
   Task<void> try_clean();
 
   // recovery.cc
+  using WindowBuffers = std::array<Buffer, kMaxDisks>;  // by slot (RAID 1 and 10: by copy, or the first alone)
   Task<void> manage();
   bool choose_pass(Pass& pass);
   Task<void> run_pass(Pass& pass);
   Task<void> worker(Pass& pass);
-  Task<bool> process(Pass& pass, std::uint64_t begin, std::uint64_t end);
-  Task<bool> rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
-  Task<bool> window_buffers(MemberSet slots, std::uint64_t bytes, std::array<Buffer, kMaxDisks>& buffers);
+  Task<bool> process(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
+  Task<bool> rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
+  MemberSet window_slots(const Pass& pass) const noexcept;
+  bool window_buffers(MemberSet slots, std::uint64_t bytes, WindowBuffers& buffers) noexcept;
+  Task<bool> window_memory(Pass& pass, std::uint64_t begin, std::uint64_t& end, WindowBuffers& buffers);
   struct Damage {  // a row of a window that a member cannot read
     std::uint32_t slot;
     std::uint64_t at;  // offset in the data area
@@ -341,14 +360,14 @@ class Core {
   Task<bool> rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin,
                          std::array<Buffer, kMaxDisks>& buffers);
   Task<bool> heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin, std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end);
-  Task<bool> rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end);
-  Task<bool> replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Task<bool> rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
+  Task<bool> rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
+  Task<bool> replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   Task<void> finish_replace(const Pass& pass);
   bool marked(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
   MemberRange lock_range(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
-  Member* target(const Pass& pass, std::uint32_t slot) const noexcept;
-  Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  Member& target(const Pass& pass, std::uint32_t slot) noexcept;
+  Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   Task<bool> check_band(Pass& pass, Band band, ColumnSet lost, Columns& columns);
   void check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
   ColumnSet renew_parity(const Band& band, ColumnSet lost, Columns& columns);
@@ -383,10 +402,11 @@ class Core {
   Geometry geometry_;
   Consistency consistency_;
   std::unique_ptr<ParityCode> code_;
-  Superblock common_;                             // what all members share; events; roles
+  Superblock common_;     // what all members share; events; roles
+  LeafPoolOwner leaves_;  // before all that may hold a part of its reserve
+  Member absent_;         // stands in slots without a disk: holds nothing, and every I/O to it fails
   std::vector<std::unique_ptr<Member>> members_;  // all disks ever given
-  std::vector<Member*> slots_;                    // null: missing
-  LeafPool* leaves_;
+  std::vector<Member*> slots_;                    // never null
   RangeLock locks_;
   std::unique_ptr<Bitmap> bitmap_;
   Buffer zeroes_;
@@ -400,6 +420,7 @@ class Core {
   bool starting_queued_ = false;
   Nanos last_foreground_ = -kHour;
   Semaphore bands_;  // stripe operations under way, so that scratch memory is bounded
+  Semaphore rows_;   // rows that are worked on with memory of the reserve
   std::uint64_t band_bytes_ = kBandBytes;
   std::unique_ptr<Journal> journal_;
 

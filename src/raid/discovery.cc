@@ -213,12 +213,14 @@ Result<Lineup> line_up(std::span<const GivenDisk> given, bool force, AssemblyRep
   return Discovery(given, report).run(force);
 }
 
-Task<std::optional<Error>> find_other_metadata(BufferPool& pool, BlockDevice& device) {
+Task<std::optional<Error>> find_other_metadata(LeafPool& leaves, BlockDevice& device, Nanos timeout) {
   if (device.size_bytes() < 128 * kSectorBytes) co_return std::nullopt;
   for (const OtherMetadata& place : other_metadata(device.size_bytes() / kSectorBytes)) {
-    Buffer block = pool.allocate(kSuperblockBytes);
+    const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
     if (!block) co_return std::nullopt;
-    if (co_await Io::read(device, place.sector * kSectorBytes, block) != Errc::ok) continue;
+    const Errc status = co_await read_within(leaves, device, place.sector * kSectorBytes, block, timeout);
+    if (status == Errc::timeout) co_return std::nullopt;
+    if (status != Errc::ok) continue;
     if (!holds_metadata(std::span<const std::byte, 512>(block.data(), 512), place)) continue;
     co_return Error{Errc::unsupported, fmt::format("metadata {} is not supported (1.2 is)", place.version)};
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "raid/array.h"
+#include "raid/leaf.h"
 #include "raid/superblock.h"
 
 namespace resilver::raid {
@@ -34,6 +35,6 @@ bool knows_its_slot(const Superblock& super, std::uint32_t slot) noexcept;
 
 // For a device without a usable 1.2 superblock: the refusal of another version that it holds, "metadata 0.90 is not supported
 // (1.2 is)"; empty if it holds none that can be read.
-Task<std::optional<Error>> find_other_metadata(BufferPool& pool, BlockDevice& device);
+Task<std::optional<Error>> find_other_metadata(LeafPool& leaves, BlockDevice& device, Nanos timeout);
 
 }  // namespace resilver::raid

@@ -97,7 +97,7 @@ void Core::begin(Op& op) noexcept {
 
 bool Core::readable(std::uint32_t slot, std::uint64_t from, std::uint64_t to) const noexcept {
   const Member* member = slots_[slot];
-  return member != nullptr && member->holds(to) && !member->has_bad(from, to);
+  return member->holds(to) && !member->has_bad(from, to);
 }
 
 // A read of members that hold all of it: one leaf for each, no coroutine.
@@ -148,7 +148,10 @@ void Core::launch_striped(Op& op) noexcept {
   op.pending = 1;  // this function's own, so that nothing ends before all is sent
   if (request.op == IoOp::flush) {
     for (Member* member : slots_) {
-      if (!member->live()) continue;
+      if (!member->live()) {  // what it had taken is not durable
+        if (op.error == Errc::ok) op.error = Errc::device_gone;
+        continue;
+      }
       ++op.pending;
       send(leaves_->take(), *member, op, IoOp::flush, 0, 0, false, Cause::foreground, 0);
     }
@@ -231,9 +234,13 @@ Task<void> Core::run_slow(Op& op) {
   finish(op, status);
 }
 
+// Of every disk without which nothing could be written, also when there is nothing to make durable: whoever asks may want to
+// know whether they live.
 Task<Errc> Core::run_flush() {
-  if (failed_) co_return Errc::unavailable;
-  co_return co_await flush_members(Cause::foreground);
+  const auto no_journal = [this] { return journal_ && journal_->failed(); };
+  if (failed_ || no_journal()) co_return Errc::unavailable;
+  const Errc status = co_await flush_members(Cause::foreground, journal_.get());
+  co_return no_journal() ? Errc::unavailable : status;
 }
 
 Task<Errc> Core::run_write(Op& op) {

@@ -148,7 +148,8 @@ void Journal::written(std::uint64_t seq) {
 
 Task<std::optional<std::uint64_t>> Journal::append(const BandWrite& write, ColumnSet writes, const Columns& columns) {
   Record record = record_of(write, writes, columns);
-  const Buffer block = co_await core_.metadata_block();
+  const Buffer block = core_.metadata_block();
+  if (!block) co_return std::nullopt;
   const std::uint64_t sectors = record.meta.sectors();
   while (!failed_ && !core_.failed() && !fits(sectors)) {
     const std::uint64_t used = used_;
@@ -174,7 +175,8 @@ void Journal::done(std::uint64_t seq) {
 
 // An empty record: where the tail can stand when nothing else is in the log.
 Task<bool> Journal::append_empty() {
-  const Buffer block = co_await core_.metadata_block();
+  const Buffer block = core_.metadata_block();
+  if (!block) co_return false;
   Record record;
   if (!co_await log(record, block)) co_return false;
   done(record.meta.seq);
@@ -236,15 +238,16 @@ Task<void> Journal::trim() {
 // Reads from the ring into all of `into`.
 Task<Errc> Journal::read(std::uint64_t position, const Buffer& into) {
   const std::uint64_t first = std::min<std::uint64_t>(into.size(), (size_ - position) * kSectorBytes);
-  Errc status = co_await Io::read(*disk_.device, disk_.data_offset + position * kSectorBytes, into.slice(0, first));
-  if (status == Errc::ok && first < into.size()) {
-    status = co_await Io::read(*disk_.device, disk_.data_offset, into.slice(first, into.size() - first));
-  }
-  co_return status;
+  Batch batch(core_, Cause::metadata);
+  batch.read(disk_, position * kSectorBytes, into.slice(0, first));
+  if (first < into.size()) batch.read(disk_, 0, into.slice(first, into.size() - first));
+  co_await batch;
+  co_return batch.failures().empty() ? Errc::ok : batch.failures().front().status;
 }
 
 Task<Result<JournalMeta>> Journal::read_meta(std::uint64_t position) {
-  const Buffer block = co_await core_.metadata_block();
+  const Buffer block = core_.metadata_block();
+  if (!block) co_return fail(Errc::limit, "no buffer for the journal");
   const Errc status = co_await read(position, block);
   if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
   co_return decode_journal_meta(std::span<const std::byte, kJournalBlockBytes>(block.data(), kJournalBlockBytes), seed_);
@@ -255,7 +258,7 @@ Task<Result<bool>> Journal::replay_record(const JournalMeta& meta) {
   std::vector<Buffer> pages;  // one block each, of large buffers
   std::uint64_t position = ring_add(meta.position_sectors, kJournalBlockSectors);
   for (std::uint64_t left = (meta.sectors() - kJournalBlockSectors) * kSectorBytes; left > 0;) {
-    const Buffer part = core_.pool().allocate(std::min<std::uint64_t>(left, BufferPool::kMaxBlock));
+    const Buffer part = core_.leaves().reserve().allocate(std::min<std::uint64_t>(left, BufferPool::kMaxBlock));
     if (!part) co_return fail(Errc::limit, "no buffer for the journal");
     const Errc status = co_await read(position, part);
     if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
@@ -279,7 +282,13 @@ Task<Status> Journal::apply(const JournalMeta& meta, const std::vector<Buffer>& 
   const Geometry& geometry = core_.geometry();
   std::vector<std::uint64_t> with_parity;  // rows, by member offset
   for (const JournalPayload& payload : meta.payloads) {
-    if (payload.type == PayloadType::parity) with_parity.push_back(payload.location_sectors * kSectorBytes);
+    const std::uint64_t location = payload.location_sectors * kSectorBytes;
+    const bool parity = payload.type == PayloadType::parity;
+    const std::uint64_t limit = parity ? geometry.member_bytes() : geometry.capacity_bytes();
+    if (payload.pages != 0 && (location >= limit || (parity && payload.pages != geometry.parity_disks()))) {
+      co_return fail(Errc::corrupt, fmt::format("journal: location {} is not of this array", location));
+    }
+    if (parity) with_parity.push_back(location);
   }
   std::sort(with_parity.begin(), with_parity.end());
   std::vector<std::pair<std::uint64_t, Buffer>> data_only;
@@ -287,18 +296,13 @@ Task<Status> Journal::apply(const JournalMeta& meta, const std::vector<Buffer>& 
     Batch batch(core_, Cause::resync);
     const auto put = [&](std::uint32_t slot, std::uint64_t offset, std::size_t page) {
       Member* member = core_.slots()[slot];
-      if (member == nullptr || !member->live()) return;
+      if (!member->live()) return;
       batch.write(*member, offset, pages[page], false);
     };
     std::size_t at = 0;
     for (const JournalPayload& payload : meta.payloads) {
       const std::uint64_t location = payload.location_sectors * kSectorBytes;
-      const bool parity = payload.type == PayloadType::parity;
-      const std::uint64_t limit = parity ? geometry.member_bytes() : geometry.capacity_bytes();
-      if (payload.pages != 0 && (location >= limit || (parity && payload.pages != geometry.parity_disks()))) {
-        co_return fail(Errc::corrupt, fmt::format("journal: location {} is not of this array", location));
-      }
-      if (parity) {
+      if (payload.type == PayloadType::parity) {
         const std::uint64_t stripe = geometry.stripe_of_member_offset(location);
         put(geometry.p_member(stripe), location, at);
         if (payload.pages > 1) put(geometry.q_member(stripe), location, at + 1);

@@ -50,6 +50,7 @@ class Journal {
   // The disk has failed: nothing can be logged any more.
   void give_up(Errc why);
 
+  Member& disk() noexcept { return disk_; }
   bool failed() const noexcept { return failed_; }
   bool replaying() const noexcept { return replaying_; }
   std::uint64_t tail_sectors() const noexcept { return tail_; }

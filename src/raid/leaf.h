@@ -2,8 +2,12 @@
 //
 // Leaves are pooled. Each holds references to its payload until the device has completed it, so the array can give up on a
 // member that hangs: the leaf is then an *orphan*, nobody waits for it, and its late completion only frees it. The pool
-// outlives the array while orphans are out: it deletes itself with the last one. When the scheduler was killed, devices
-// have forgotten their requests, and everything is freed at once.
+// outlives the array while orphans are out: it is left behind at the scheduler and deletes itself with the last one. When the
+// scheduler was killed, devices have forgotten their requests, and everything is freed at once.
+//
+// The pool of leaves also has the *reserve*: memory of the array's own, that no data ever fills, for what must go on when
+// everybody else's memory is used up by requests that wait for this very array: superblocks, bitmap, logs, and work row by
+// row. It is here because orphans hold parts of it.
 #pragma once
 
 #include <array>
@@ -15,6 +19,7 @@
 #include <vector>
 
 #include "async/intrusive_list.h"
+#include "async/task.h"
 #include "env/block_device.h"
 #include "raid/array.h"
 #include "raid/superblock.h"
@@ -35,8 +40,8 @@ class LeafSink {
 
 struct Member {
   std::string name;
-  BlockDevice* device = nullptr;
-  MemberState state = MemberState::spare;
+  BlockDevice* device = nullptr;  // null: no disk (any more)
+  MemberState state = MemberState::missing;
   std::optional<std::uint32_t> slot;
   // The replacement that is to take this member's slot over. What is written to this member goes there too, as far as it has
   // been copied (Batch sees to it).
@@ -75,6 +80,8 @@ struct Member {
 };
 
 struct Leaf final : IoRequest, ListHook {
+  Leaf() noexcept : again(*this) {}
+
   static constexpr std::size_t kMaxSegments = 16;
 
   std::array<Buffer, kMaxSegments> buffers;
@@ -86,35 +93,62 @@ struct Leaf final : IoRequest, ListHook {
   LeafSink* sink = nullptr;  // null: orphan
   Nanos started = 0;
   Leaf* next_free = nullptr;
+  struct Again : Timer {  // until it is sent once more
+    explicit Again(Leaf& l) noexcept;
+    Leaf& leaf;
+  } again;
 };
 
-class LeafPool {
+class LeafPool final : LeftBehind {
  public:
-  explicit LeafPool(Scheduler& scheduler) noexcept : scheduler_(scheduler) {}
+  explicit LeafPool(Scheduler& scheduler) : scheduler_(scheduler), reserve_(kReserveBytes) {}
   LeafPool(const LeafPool&) = delete;
   LeafPool& operator=(const LeafPool&) = delete;
 
   Leaf& take() {
+    ++out_;
     Leaf* leaf = free_;
     if (leaf == nullptr) return grow();
     free_ = leaf->next_free;
-    ++out_;
     return *leaf;
   }
   void give_back(Leaf& leaf) noexcept;
-  // The array goes: deletes the pool now or with the last orphan.
+  // Waits for no leaf any more that a device has: a late completion only frees it. Precondition: it has a sink.
+  void orphan(Leaf& leaf) noexcept;
+  // The array stops: what a device refuses for lack of memory is not sent again.
+  void stop() noexcept { stopping_ = true; }
+  // Nobody uses the pool any more: deletes it now or with the last orphan.
   void release() noexcept;
 
+  Scheduler& scheduler() noexcept { return scheduler_; }
+  BufferPool& reserve() noexcept { return reserve_; }
+
  private:
-  ~LeafPool() = default;
+  // Address space: what is used of it is far less. See Core::metadata_block() for who uses it and how much.
+  static constexpr std::size_t kReserveBytes = std::size_t{16} << 20;
+
+  ~LeafPool() override = default;
   Leaf& grow();
   static void completed(Runnable& self) noexcept;
+  bool try_again(Leaf& leaf) noexcept;
 
   Scheduler& scheduler_;
+  BufferPool reserve_;  // before the leaves, which hold parts of it
   std::vector<std::unique_ptr<Leaf>> leaves_;
   Leaf* free_ = nullptr;
   std::size_t out_ = 0;
+  bool stopping_ = false;
   bool released_ = false;
 };
+
+struct ReleaseLeaves {
+  void operator()(LeafPool* pool) const noexcept { pool->release(); }
+};
+using LeafPoolOwner = std::unique_ptr<LeafPool, ReleaseLeaves>;
+
+// Reads from a device that no array watches (yet), all of `into`. timeout: it has not answered by then; it may still do so,
+// into memory that nobody uses any more, and is busy() until then. A process that was stopped meanwhile gives it its time anew.
+// limit: there was no memory for it in all that time, which says nothing of the device.
+Task<Errc> read_within(LeafPool& leaves, BlockDevice& device, std::uint64_t offset, Buffer into, Nanos timeout);
 
 }  // namespace resilver::raid

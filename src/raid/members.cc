@@ -5,31 +5,33 @@
 
 namespace resilver::raid {
 
-Core::Core(Scheduler& scheduler, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
+Core::Core(LeafPoolOwner leaves, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
            Consistency consistency)
-    : scheduler_(scheduler),
+    : scheduler_(leaves->scheduler()),
       pool_(pool),
       random_(random),
       tuning_(tuning),
       geometry_(geometry),
       consistency_(consistency),
-      slots_(geometry.disks(), nullptr),
-      leaves_(new LeafPool(scheduler)),
-      locks_(scheduler),
-      zeroes_(pool.allocate(kBandBytes)),
+      leaves_(std::move(leaves)),
+      slots_(geometry.disks(), &absent_),
+      locks_(scheduler_),
+      zeroes_(leaves_->reserve().allocate(kBandBytes)),
       watchdog_(*this),
-      bands_(scheduler, std::max<std::size_t>(2, tuning.stripe_memory_bytes / (kBandBytes * (geometry.disks() + 1)))),
-      bad_log_turn_(scheduler),
-      sb_event_(scheduler),
-      manager_event_(scheduler),
-      house_event_(scheduler),
-      pass_event_(scheduler),
-      drained_(scheduler),
-      plug_event_(scheduler),
-      tasks_(scheduler) {
+      bands_(scheduler_,
+             std::clamp<std::size_t>(tuning.stripe_memory_bytes / (kBandBytes * (geometry.disks() + 1)), 2, kMaxBands)),
+      rows_(scheduler_, kMaxRows),
+      bad_log_turn_(scheduler_),
+      sb_event_(scheduler_),
+      manager_event_(scheduler_),
+      house_event_(scheduler_),
+      pass_event_(scheduler_),
+      drained_(scheduler_),
+      plug_event_(scheduler_),
+      tasks_(scheduler_) {
   if (geometry.parity_disks() > 0) code_ = std::make_unique<ParityCode>(geometry.data_disks(), geometry.parity_disks());
   stream_ends_.fill(kNoAddress);
-  CHECK(zeroes_, "no memory for an array");
+  CHECK(zeroes_, "the reserve is fresh");
   std::memset(zeroes_.data(), 0, zeroes_.size());
 }
 
@@ -38,7 +40,6 @@ Core::~Core() {
     scheduler_.disarm(watchdog_);
     CHECK(!watchdog_.pending || !watchdog_.armed());
   }
-  leaves_->release();
 }
 
 void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
@@ -69,7 +70,11 @@ void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64
     }
   }
   watch();
-  member.device->submit(leaf);
+  if (member.device != nullptr) {
+    member.device->submit(leaf);
+  } else {  // absent, or removed while somebody waited
+    leaf.complete(scheduler_, Errc::device_gone);
+  }
 }
 
 // ---- hung members -----------------------------------------------------------------------------------------------------
@@ -94,15 +99,7 @@ void Core::watchdog_fired() noexcept {
     // Nobody waits for these any more: they live on by themselves until the device gives them back.
     std::vector<Leaf*> given_up;
     member.in_flight.for_each([&](Leaf& leaf) { given_up.push_back(&leaf); });
-    for (Leaf* leaf : given_up) {
-      leaf->unlink();
-      --member.in_flight_count;
-      ++member.orphans;
-      ++member.errors;
-      LeafSink* sink = std::exchange(leaf->sink, nullptr);
-      leaf->status = Errc::timeout;
-      sink->leaf_done(*leaf);
-    }
+    for (Leaf* leaf : given_up) leaves_->orphan(*leaf);
   }
   Nanos next = kNever;
   for (const auto& member : members_) {
@@ -128,7 +125,7 @@ void Core::judge_slowness(Member& member) {
   std::uint32_t others = 0;
   std::uint32_t slow = 0;
   for (Member* other : slots_) {
-    if (other == nullptr || !other->live() || other == &member) continue;
+    if (!other->live() || other == &member) continue;
     ++others;
     slow += seems_slow(*other) ? 1 : 0;
   }
@@ -151,7 +148,7 @@ Task<void> Core::watch_slowness() {
     if (stopping_ || scheduler_.now() < next) continue;
     next = scheduler_.now() + pause;
     for (std::uint32_t slot = 0; slot < slots_.size() && !failed_; ++slot) {
-      if (slots_[slot] != nullptr && slots_[slot]->live()) judge_slowness(*slots_[slot]);
+      if (slots_[slot]->live()) judge_slowness(*slots_[slot]);
     }
     co_await settle(faults_settled_);
   }
@@ -162,7 +159,9 @@ Task<void> Core::watch_slowness() {
 bool Core::judge(const Batch& batch) {
   bool damaged = false;
   for (const Batch::Failure& failure : batch.failures()) {
-    if (!failure.member->live()) continue;
+    if (failure.status == Errc::limit)
+      failed_ = true;  // while it stops: nobody knows what was done; it ends as dirty as it is
+    if (!failure.member->live() || failure.status == Errc::limit) continue;
     const bool blocks_only = failure.op == IoOp::read && failure.status != Errc::device_gone &&
                              failure.status != Errc::timeout && failure.status != Errc::closed;
     if (blocks_only) {
@@ -177,7 +176,7 @@ bool Core::judge(const Batch& batch) {
 MemberSet Core::not_in_sync() const noexcept {
   MemberSet lost;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] == nullptr || slots_[slot]->state != MemberState::in_sync) lost.add(slot);
+    if (slots_[slot]->state != MemberState::in_sync) lost.add(slot);
   }
   return lost;
 }
@@ -235,21 +234,21 @@ Member* Core::first_that_is(MemberState state) const noexcept {
 MemberSet Core::lost_for(std::uint64_t, std::uint64_t end) const noexcept {
   MemberSet lost;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] == nullptr || !slots_[slot]->holds(end)) lost.add(slot);
+    if (!slots_[slot]->holds(end)) lost.add(slot);
   }
   return lost;
 }
 
 std::uint32_t Core::redundancy_left() const noexcept {
   std::uint32_t lost = 0;
-  for (const Member* member : slots_) lost += member == nullptr || member->state != MemberState::in_sync ? 1 : 0;
+  for (const Member* member : slots_) lost += member->state != MemberState::in_sync ? 1 : 0;
   return lost >= geometry_.redundancy() ? 0 : geometry_.redundancy() - lost;
 }
 
 bool Core::redundancy_full() const noexcept {
   if (failed_ || resync_needed_) return false;
   return std::all_of(slots_.begin(), slots_.end(),
-                     [](const Member* member) { return member != nullptr && member->state == MemberState::in_sync; });
+                     [](const Member* member) { return member->state == MemberState::in_sync; });
 }
 
 void Core::emit(EventKind kind, std::string member, std::uint64_t value, std::uint64_t total, Errc error) {
@@ -276,12 +275,8 @@ ArrayStatus Core::status() const {
   status.events = common_.events;
   bool degraded = false;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] == nullptr) {
-      status.members.push_back({});
-      status.members.back().slot = slot;
-    } else {
-      status.members.push_back(status_of(*slots_[slot]));
-    }
+    status.members.push_back(slots_[slot] == &absent_ ? MemberStatus{} : status_of(*slots_[slot]));
+    status.members.back().slot = slot;
     degraded = degraded || status.members.back().state != MemberState::in_sync;
   }
   for (const auto& member : members_) {

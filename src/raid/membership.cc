@@ -32,6 +32,7 @@ Member& Core::new_member(const MemberDisk& disk) {
   Member& member = *members_.emplace_back(std::make_unique<Member>());
   member.name = disk.name;
   member.device = disk.device;
+  member.state = MemberState::spare;
   member.super.dev_number = number;
   if (number == common_.roles.size()) common_.roles.push_back(kRoleSpare);
   common_.roles[number] = kRoleSpare;
@@ -89,11 +90,12 @@ Task<Status> Core::add_disk(MemberDisk disk) {
 }
 
 void Core::forget(Member& member) {
-  if (member.slot && slots_[*member.slot] == &member) slots_[*member.slot] = nullptr;
+  if (member.slot && slots_[*member.slot] == &member) slots_[*member.slot] = &absent_;
   const auto at =
       std::find_if(members_.begin(), members_.end(), [&](const auto& owned) { return owned.get() == &member; });
   gone_.push_back(std::move(*at));
   members_.erase(at);
+  member.device = nullptr;  // whoever waits with this member in hand must not find it any more
   member.super.roles.clear();
   member.bad.clear();
 }
@@ -127,10 +129,10 @@ Task<Status> Core::remove_disk(std::string disk_name) {
 Task<bool> Core::take_spares() {
   bool taken = false;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] != nullptr && slots_[slot]->live()) continue;
+    if (slots_[slot]->live()) continue;
     Member* spare = first_that_is(MemberState::spare);
     if (spare == nullptr) break;
-    if (slots_[slot] != nullptr) slots_[slot]->replaced = true;
+    slots_[slot]->replaced = true;
     spare->state = MemberState::rebuilding;
     spare->slot = slot;
     spare->watermark = spare->checkpoint = 0;
@@ -182,12 +184,12 @@ void Core::end_replacement(Member& member) {
 
 Task<Status> Core::readd_disk(MemberDisk disk) {
   if (Status fine = check_new(disk); !fine) co_return fine;
-  auto super = co_await read_superblock(pool_, *disk.device);
+  auto super = co_await read_superblock(*leaves_, *disk.device, member_timeout());
   if (!super) co_return fail(Errc::not_found, disk.name + ": " + super.error().what);
   if (super->set_uuid != common_.set_uuid) co_return fail(Errc::not_found, disk.name + ": a member of another array");
   const std::uint32_t slot = super->role();
   if (slot >= slots_.size()) co_return fail(Errc::not_found, disk.name + ": it had no slot in this array");
-  if (slots_[slot] != nullptr && slots_[slot]->live()) {
+  if (slots_[slot]->live()) {
     co_return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));
   }
   if (!bitmap_) co_return fail(Errc::unavailable, disk.name + ": the array has no bitmap: add it as a new disk");
@@ -208,7 +210,7 @@ Task<Status> Core::readd_disk(MemberDisk disk) {
   // The world may have changed: what follows does not wait.
   if (Status fine = check_new(disk); !fine) co_return fine;
   if (failed_) co_return fail(Errc::unavailable, "the array has failed");
-  if (slots_[slot] != nullptr && slots_[slot]->live()) {
+  if (slots_[slot]->live()) {
     co_return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));
   }
   if (Member* old = find(disk.name); old != nullptr) forget(*old);
@@ -218,7 +220,7 @@ Task<Status> Core::readd_disk(MemberDisk disk) {
   member.super.dev_number = number;
   member.data_offset = found->data_offset;
   member.bad = std::move(found->bad);
-  if (slots_[slot] != nullptr) slots_[slot]->replaced = true;
+  slots_[slot]->replaced = true;
   member.state = MemberState::rebuilding;
   member.by_bitmap = true;
   member.slot = slot;

@@ -7,14 +7,20 @@ namespace resilver::raid {
 
 // ---- superblocks --------------------------------------------------------------------------------------------------------
 
-// Superblocks, bad-block logs and the journal's meta blocks are one block each.
-Task<Buffer> Core::metadata_block() {
-  Buffer block = pool_.allocate(kBlockBytes);
-  while (!block) {
-    co_await sleep_for(scheduler_, kMillisecond);
-    block = pool_.allocate(kBlockBytes);
+// Who uses the reserve at a time: one write of superblocks (a block for each disk), one of the bitmap (32) and one bad-block
+// log, a meta block for each stripe operation under way (kMaxBands), rows that are worked on (4 of at most 32 blocks), zeroes
+// (32), and at the start superblocks (64) and records of the journal (512). That is at most three quarters of it, the rest
+// is for what hung disks hold: of each some 50 blocks.
+Buffer Core::metadata_block() {
+  Buffer block = leaves_->reserve().allocate(kBlockBytes);
+  if (!block) block = pool_.allocate(kBlockBytes);
+  if (!block && !failed_) {
+    failed_ = true;
+    emit(EventKind::array_failed, {}, 0, 0, Errc::limit);
+    wake_manager();
+    pass_event_.wake_all();
   }
-  co_return block;
+  return block;
 }
 
 std::uint64_t Core::unix_seconds() const noexcept {
@@ -48,7 +54,8 @@ Superblock Core::superblock_for(const Member& member) const {
   return super;
 }
 
-// Waits until a write of all superblocks that began after `wanted` was asked for has ended.
+// Waits until a write of all superblocks that began after `wanted` was asked for has ended. When the array has failed, whether
+// it could be made is not told: nothing is acknowledged any more.
 Task<void> Core::settle(std::uint64_t wanted) {
   if (read_only_) co_return;
   while (sb_done_ < wanted) {
@@ -63,24 +70,23 @@ Task<void> Core::settle(std::uint64_t wanted) {
 Task<void> Core::write_superblocks() {
   sb_busy_ = true;
   if (bitmap_) co_await bitmap_->take_turn();  // the header shares its block with bits
-  // Memory first: what is written is to be of one moment.
-  std::vector<Buffer> blocks;
-  while (blocks.size() < members_.size() + 1) blocks.push_back(co_await metadata_block());
   const std::uint64_t covers = sb_wanted_;
   ++common_.events;
   common_.utime = unix_seconds();
   {
     Batch batch(*this, Cause::metadata);
-    const Buffer& bitmap_header = blocks.back();
-    if (bitmap_) bitmap_->copy_header(bitmap_header);
-    for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
-      Member& member = *members_[i];
+    const Buffer bitmap_header = bitmap_ ? metadata_block() : Buffer();
+    if (bitmap_header) bitmap_->copy_header(bitmap_header);
+    for (auto& owned : members_) {
+      Member& member = *owned;
       if (!member.live() && member.state != MemberState::spare && member.state != MemberState::journal) continue;
+      const Buffer block = metadata_block();
+      if (!block) break;
       const auto encoded = encode_superblock(superblock_for(member));
       CHECK(encoded, "a superblock cannot be written");
-      std::memcpy(blocks[i].data(), encoded->data(), encoded->size());
-      batch.write_raw(member, kSuperOffsetSectors * kSectorBytes, blocks[i]);
-      if (bitmap_ && member.live()) batch.write_raw(member, Bitmap::device_offset(member), bitmap_header);
+      std::memcpy(block.data(), encoded->data(), encoded->size());
+      batch.write_raw(member, kSuperOffsetSectors * kSectorBytes, block);
+      if (bitmap_header && member.live()) batch.write_raw(member, Bitmap::device_offset(member), bitmap_header);
     }
     co_await batch;
     judge(batch);
@@ -102,7 +108,8 @@ Task<bool> Core::write_bad_log(Member& member) {
   // Two writes of one log are never in flight together: the older one could land last.
   co_await bad_log_turn_.acquire();
   SemaphoreGuard turn(bad_log_turn_);
-  const Buffer block = co_await metadata_block();
+  const Buffer block = metadata_block();
+  if (!block) co_return false;
   std::vector<BadRange> ranges;
   for (const std::uint64_t offset : member.bad) {
     const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;
@@ -127,9 +134,10 @@ Task<bool> Core::write_bad_log(Member& member) {
 
 // Durably notes that a row of this member is lost. False if it cannot be noted: the member is then no use.
 Task<bool> Core::add_bad(Member& member, std::uint64_t row_offset) {
+  if (!member.live()) co_return false;
   member.bad.insert(row_offset);
   if (!co_await write_bad_log(member)) {
-    mark_faulty(member, Errc::no_space);
+    if (!failed_) mark_faulty(member, Errc::no_space);
     co_return false;
   }
   co_await commit();  // feature flag
@@ -140,9 +148,8 @@ Task<bool> Core::add_bad(Member& member, std::uint64_t row_offset) {
 Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet members) {
   for (const std::uint32_t slot : members) {
     Member* const holder = slots_[slot];
-    if (holder == nullptr) continue;
     for (Member* member : {holder, holder->twin}) {
-      if (member == nullptr || !member->live() || !member->has_bad(from, to)) continue;
+      if (member == nullptr || !member->live() || !member->has_bad(from, to)) continue;  // the twin may be none
       member->bad.erase(member->bad.lower_bound(from), member->bad.lower_bound(to));
       co_await write_bad_log(*member);
     }
@@ -165,13 +172,17 @@ Task<void> Core::ensure_dirty() {
   }
 }
 
-Task<Errc> Core::flush_members(Cause cause) {
+Task<Errc> Core::flush_members(Cause cause, Journal* journal) {
   Batch batch(*this, cause);
+  if (journal != nullptr) batch.flush(journal->disk());
   for (Member* member : slots_) {
-    if (member != nullptr && member->live()) batch.flush(*member);
+    if (member->live()) batch.flush(*member);
   }
   co_await batch;
   judge(batch);
+  for (const Batch::Failure& failure : batch.failures()) {
+    if (journal != nullptr && failure.member == &journal->disk()) journal->give_up(failure.status);
+  }
   co_await settle(faults_settled_);
   co_return failed_ ? Errc::unavailable : Errc::ok;
 }
@@ -207,6 +218,7 @@ Task<void> Core::housekeeping() {
 
 Task<void> Core::stop() {
   stopping_ = true;
+  leaves_->stop();
   while (!queued_.empty()) {
     queued_.front()->complete(scheduler_, Errc::closed);
     queued_.pop_front();
@@ -229,6 +241,12 @@ Task<void> Core::stop() {
     if (flushed) dirty_ = false;
     co_await commit();
   }
+  co_await rest();
+}
+
+// Of an array that does nothing any more, or never came to be: its last tasks and the watchdog.
+Task<void> Core::rest() {
+  co_await tasks_.join();
   if (scheduler_.disarm(watchdog_)) watchdog_.pending = false;
   while (watchdog_.pending) co_await yield(scheduler_);  // it has expired and is about to run
 }

@@ -77,9 +77,15 @@ bool Core::try_mirror_read(Op& op) noexcept {
 }
 
 Task<Errc> Core::read_mirror(const Transfer& transfer) {
+  Buffer block = pool_.allocate(kRowBytes);
+  std::optional<SemaphoreGuard> permit;
+  if (!block) {
+    co_await rows_.acquire();
+    permit.emplace(rows_);
+    block = metadata_block();
+    if (!block) co_return Errc::unavailable;
+  }
   for (std::uint64_t at = 0; at < transfer.length; at += kRowBytes) {
-    Buffer block = pool_.allocate(kRowBytes);
-    if (!block) co_return Errc::limit;
     const Errc status = co_await read_mirror_row(transfer.offset + at, block, Cause::foreground);
     if (status != Errc::ok) co_return status;
     transfer.payload.copy_from(block.data(), at, kRowBytes);
@@ -88,12 +94,12 @@ Task<Errc> Core::read_mirror(const Transfer& transfer) {
 }
 
 // Tries one copy after the other; what could not be read is rewritten from the one that could.
-Task<Errc> Core::read_mirror_row(std::uint64_t logical, Buffer block, Cause cause) {
+Task<Errc> Core::read_mirror_row(std::uint64_t logical, Buffer& block, Cause cause) {
   CopySet bad;
   for (std::uint32_t copy = 0; copy < geometry_.copies(); ++copy) {
     const CopyPlace place = geometry_.copy_of(logical, copy);
     const Member* member = slots_[place.member];
-    if (member != nullptr && member->has_bad(place.member_offset, place.member_offset + kRowBytes)) bad.add(copy);
+    if (member->has_bad(place.member_offset, place.member_offset + kRowBytes)) bad.add(copy);
   }
   while (!failed_) {
     std::optional<CopyPlace> source;
@@ -111,6 +117,8 @@ Task<Errc> Core::read_mirror_row(std::uint64_t logical, Buffer block, Cause caus
     judge(batch);
     if (batch.failures().empty()) break;
     if (batch.failures().front().member->live()) bad.add(copy - 1);
+    // A late answer would come into this block.
+    if (batch.failures().front().status == Errc::timeout) block = metadata_block();
   }
   if (failed_) co_return Errc::unavailable;
   if (bad.empty()) co_return Errc::ok;
@@ -128,7 +136,7 @@ Task<void> Core::heal_copies(std::uint64_t logical, Buffer block, CopySet bad, C
     for (const std::uint32_t copy : bad) {
       const CopyPlace place = geometry_.copy_of(logical, copy);
       Member* member = slots_[place.member];
-      if (member == nullptr || !member->holds(place.member_offset + kRowBytes)) continue;
+      if (!member->holds(place.member_offset + kRowBytes)) continue;
       batch.write(*member, place.member_offset, block, true);
       healed.add(copy);
     }
@@ -164,7 +172,7 @@ Task<Errc> Core::write_mirror(const Transfer& transfer) {
         for (std::uint32_t copy = 0; copy < geometry_.copies(); ++copy) {
           const CopyPlace place = geometry_.copy_of(logical, copy);
           Member* member = slots_[place.member];
-          if (member == nullptr || !member->holds(place.member_offset + bytes)) continue;
+          if (!member->holds(place.member_offset + bytes)) continue;
           const bool heals = member->has_bad(place.member_offset, place.member_offset + bytes);
           if (heals) piece.copies.add(copy);
           // What heals a bad block is durable before the log forgets the block.
@@ -196,11 +204,8 @@ std::vector<Core::MirrorPiece> Core::mirror_pieces(std::uint32_t slot, std::uint
 }
 
 // Whole pieces first, then the rows of those that could not be read, all at once, then what is left row by row.
-Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end, const Buffer& window) {
   const MemberSet to = targets(pass);
-  std::array<Buffer, kMaxDisks> buffers;
-  if (!co_await window_buffers(MemberSet{0}, end - begin, buffers)) co_return false;
-  const Buffer& window = buffers[0];
   const Nanos started = scheduler_.now();
   std::vector<MirrorPiece> pieces = mirror_pieces(to.lowest(), begin, end);
   if (!geometry_.is_mirror()) std::memset(window.data(), 0, window.size());  // places that hold nothing
@@ -234,7 +239,7 @@ Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uin
   }
   const Nanos write_started = scheduler_.now();
   Batch batch(*this, pass.cause);
-  for (const std::uint32_t slot : to) batch.write(*target(pass, slot), begin, window, false);
+  for (const std::uint32_t slot : to) batch.write(target(pass, slot), begin, window, false);
   co_await batch;
   judge(batch);
   pass.writing += scheduler_.now() - write_started;
@@ -249,7 +254,7 @@ Task<bool> Core::copy_mirror_row(Pass& pass, MirrorPiece row, MemberSet to, Buff
   if (status != Errc::medium) co_return false;
   std::memset(block.data(), 0, kRowBytes);
   for (const std::uint32_t slot : to) {
-    if (!co_await add_bad(*target(pass, slot), row.at)) co_return false;
+    if (!co_await add_bad(target(pass, slot), row.at)) co_return false;
   }
   co_return true;
 }
@@ -280,7 +285,7 @@ Task<std::vector<Core::CopySet>> Core::read_copies(Pass& pass, std::uint64_t beg
       const Part& part = parts[i];
       const CopyPlace place = geometry_.copy_of(part.logical, part.copy);
       Member* member = slots_[place.member];
-      if (member == nullptr || !member->holds(place.member_offset + part.bytes)) continue;
+      if (!member->holds(place.member_offset + part.bytes)) continue;
       if (member->has_bad(place.member_offset, place.member_offset + part.bytes)) {
         if (!rows) unread.push_back(part);
         continue;
@@ -312,9 +317,8 @@ Task<std::vector<Core::CopySet>> Core::read_copies(Pass& pass, std::uint64_t beg
 }
 
 // Resync: the source's copy goes to the others. Scrub: counts, and with three copies a majority names the odd one.
-Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
-  std::array<Buffer, kMaxDisks> buffers;
-  if (!co_await window_buffers(MemberSet::first(geometry_.copies()), end - begin, buffers)) co_return false;
+Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end,
+                                     const std::array<Buffer, kMaxDisks>& buffers) {
   const std::vector<CopySet> known = co_await read_copies(pass, begin, end, buffers);
   if (interrupted(pass)) co_return false;
   for (std::uint64_t at = begin; at < end; at += kRowBytes) {
@@ -323,7 +327,7 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
     for (std::uint32_t copy = 0; copy < geometry_.copies(); ++copy) {
       const CopyPlace place = geometry_.copy_of(at, copy);
       const Member* member = slots_[place.member];
-      const bool held = member != nullptr && member->holds(place.member_offset + kRowBytes);
+      const bool held = member->holds(place.member_offset + kRowBytes);
       if (held && !read.contains(copy)) unreadable.add(copy);
     }
     if (!unreadable.empty() && !read.empty()) {

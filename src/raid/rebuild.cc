@@ -5,29 +5,58 @@
 
 namespace resilver::raid {
 
-Task<bool> Core::rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end) {
-  co_return geometry_.is_mirrored() ? co_await rebuild_mirror_window(pass, begin, end)
-                                    : co_await rebuild_window(pass, begin, end);
+Task<bool> Core::rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
+  co_return geometry_.is_mirrored() ? co_await rebuild_mirror_window(pass, begin, end, buffers[0])
+                                    : co_await rebuild_window(pass, begin, end, buffers);
 }
 
-// A member that came back: only regions with bits differ. A bit may have been set while this window waited for its lock.
-Task<bool> Core::rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+// A member that came back: only regions with bits differ. A bit may have been set while this window waited for its lock: then
+// it may have no memory, and nobody waits for that under a lock; the pass begins again from here.
+Task<bool> Core::rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
   for (std::uint64_t at = begin; at < end; at += kBandBytes) {
     const std::uint64_t stop = std::min(at + kBandBytes, end);
-    if (marked(pass, at, stop) && !co_await rebuild_any(pass, at, stop)) co_return false;
+    if (!marked(pass, at, stop)) continue;
+    const MemberSet slots = window_slots(pass);
+    if (!buffers[slots.lowest()] && !window_buffers(slots, kBandBytes, buffers)) co_return false;
+    WindowBuffers parts;
+    for (const std::uint32_t slot : slots) parts[slot] = buffers[slot].slice(0, stop - at);
+    if (!co_await rebuild_any(pass, at, stop, parts)) co_return false;
   }
   co_return !interrupted(pass);
 }
 
-// One buffer for each of these slots; waits while memory is short. False if the array stops meanwhile.
-Task<bool> Core::window_buffers(MemberSet slots, std::uint64_t bytes, std::array<Buffer, kMaxDisks>& buffers) {
+// Whose content a window of this pass holds in memory.
+MemberSet Core::window_slots(const Pass& pass) const noexcept {
+  const bool checks = pass.kind == RecoveryKind::resync || pass.kind == RecoveryKind::scrub;
+  if (pass.kind == RecoveryKind::replace) return targets(pass);
+  if (!geometry_.is_mirrored()) return geometry_.all_members();
+  return checks ? MemberSet::first(geometry_.copies()) : MemberSet{0};
+}
+
+// One buffer for each of these slots, or none and false.
+bool Core::window_buffers(MemberSet slots, std::uint64_t bytes, WindowBuffers& buffers) noexcept {
   for (const std::uint32_t slot : slots) {
-    while (!(buffers[slot] = pool_.allocate(bytes))) {
-      if (stopping_ || failed_) co_return false;
-      co_await sleep_for(scheduler_, kMillisecond);
-    }
+    if ((buffers[slot] = pool_.allocate(bytes))) continue;
+    buffers = {};
+    return false;
   }
-  co_return true;
+  return true;
+}
+
+// The memory of a window, which is made smaller if there is only so much. Waits while there is too little: before the window's
+// lock is asked for, since those who have the memory may wait for that. False: the pass is to end.
+Task<bool> Core::window_memory(Pass& pass, std::uint64_t begin, std::uint64_t& end, WindowBuffers& buffers) {
+  for (;;) {
+    if (interrupted(pass)) co_return false;
+    const MemberSet slots = window_slots(pass);
+    if (window_buffers(slots, end - begin, buffers)) co_return true;
+    const std::uint64_t least = std::min(begin + kBandBytes, end);
+    if (window_buffers(slots, least - begin, buffers)) {
+      end = least;
+      co_return true;
+    }
+    co_await sleep_for(scheduler_, kMillisecond);
+  }
 }
 
 // Reads a window of these members, each in one request; where that fails, its rows one by one, but all at once. Returns the
@@ -76,12 +105,10 @@ Task<std::vector<Core::Damage>> Core::read_window(Pass& pass, MemberSet from, st
 }
 
 // Each survivor is read and each target written in one request for the whole window, however many stripes lie in it.
-Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
   const MemberSet lost = lost_for(begin, end);
   const MemberSet to = targets() & lost;  // a target may be ahead of the window already
   const MemberSet from = geometry_.all_members() - lost;
-  std::array<Buffer, kMaxDisks> buffers;
-  if (!co_await window_buffers(from | to, end - begin, buffers)) co_return false;
   const std::vector<Damage> damage = co_await read_window(pass, from, begin, end, buffers);
   if (interrupted(pass)) co_return false;
   for (std::uint64_t at = begin; at < end;) {
@@ -89,8 +116,8 @@ Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t e
     const std::uint64_t bytes = std::min(end, geometry_.stripe_member_offset(stripe + 1)) - at;
     std::array<std::byte*, kMaxDisks> columns{};
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
-      const Buffer& buffer = buffers[geometry_.member_of(stripe, column)];
-      columns[column] = buffer ? buffer.data() + (at - begin) : nullptr;
+      const std::uint32_t slot = geometry_.member_of(stripe, column);
+      columns[column] = (from | to).contains(slot) ? buffers[slot].data() + (at - begin) : nullptr;
     }
     code_->recover(std::span(columns.data(), geometry_.columns()), geometry_.columns_lost(stripe, lost), bytes);
     at += bytes;
@@ -114,7 +141,7 @@ Task<bool> Core::rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::ui
                              std::array<Buffer, kMaxDisks>& buffers) {
   const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
   Row found = co_await load_row(stripe, at - geometry_.stripe_member_offset(stripe), pass.cause);
-  if (interrupted(pass) || found.no_memory) co_return false;
+  if (interrupted(pass)) co_return false;
   for (const std::uint32_t slot : to) {
     std::byte* const row = buffers[slot].data() + (at - begin);
     const std::uint32_t column = geometry_.column_of(stripe, slot);
@@ -123,7 +150,7 @@ Task<bool> Core::rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::ui
       continue;
     }
     std::memset(row, 0, kRowBytes);
-    if (!co_await add_bad(*target(pass, slot), at)) co_return false;
+    if (!co_await add_bad(target(pass, slot), at)) co_return false;
   }
   co_return !interrupted(pass);
 }
@@ -131,13 +158,11 @@ Task<bool> Core::rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::ui
 // ---- replace --------------------------------------------------------------------------------------------------------------
 
 // Copies what the old members can read; the rest comes from redundancy.
-Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
   MemberSet from;
   for (const std::uint32_t slot : targets(pass)) {
     if (slots_[slot]->twin->watermark < end) from.add(slot);
   }
-  std::array<Buffer, kMaxDisks> buffers;
-  if (!co_await window_buffers(from, end - begin, buffers)) co_return false;
   const std::vector<Damage> damage = co_await read_window(pass, from, begin, end, buffers);
   if (interrupted(pass)) co_return false;
   for (const Damage& row : damage) {
@@ -160,16 +185,20 @@ Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t e
   co_return !interrupted(pass);
 }
 
-// Durably whole first: should the old member be gone after a crash, the replacement needs no rebuild. Then the slot changes
-// hands between two requests: what is sent from here on goes to the new member.
+// Durably whole first: should the old member be gone after a crash, the replacement needs no rebuild. Then the slots change
+// hands between two requests: what is sent from here on goes to the new members, and is acknowledged only when the
+// superblocks say so. Nothing is waited for in between: a write could be acknowledged that an old member lacks which still
+// counts (rule 2).
 Task<void> Core::finish_replace(const Pass& pass) {
   const std::uint64_t version = version_;
   if (co_await flush_members(Cause::rebuild) != Errc::ok || version != version_) co_return;
   for (const std::uint32_t slot : targets(pass)) slots_[slot]->twin->checkpoint = geometry_.member_bytes();
   co_await commit();
+  for (const std::uint32_t slot : bitmap_ ? targets(pass) : MemberSet{}) {
+    if (version == version_) co_await bitmap_->write_all(*slots_[slot]->twin);
+  }
+  if (version != version_) co_return;
   for (const std::uint32_t slot : targets(pass)) {
-    if (bitmap_) co_await bitmap_->write_all(*slots_[slot]->twin);
-    if (version != version_) co_return;
     Member& old = *slots_[slot];
     Member& fresh = *std::exchange(old.twin, nullptr);
     old.state = MemberState::faulty;
@@ -202,13 +231,13 @@ Task<void> Core::checkpoint(Pass& pass) {
   }
   {
     Batch batch(*this, pass.cause);
-    for (const std::uint32_t slot : targets(pass)) batch.flush(*target(pass, slot));
+    for (const std::uint32_t slot : targets(pass)) batch.flush(target(pass, slot));
     co_await batch;
     judge(batch);
   }
   if (interrupted(pass)) co_return;
   for (const std::uint32_t slot : targets(pass)) {
-    Member& member = *target(pass, slot);
+    Member& member = target(pass, slot);
     member.checkpoint = std::max(member.checkpoint, std::min(reached, member.watermark));
   }
   co_await commit();

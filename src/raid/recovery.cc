@@ -25,7 +25,7 @@ std::uint64_t rate_of(std::uint64_t bytes, Nanos time) noexcept {
 MemberSet Core::replaced() const noexcept {
   MemberSet set;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] != nullptr && slots_[slot]->twin != nullptr) set.add(slot);
+    if (slots_[slot]->twin != nullptr) set.add(slot);
   }
   return set;
 }
@@ -36,14 +36,15 @@ MemberSet Core::targets(const Pass& pass) const noexcept {
   return pass.slot ? all & MemberSet{*pass.slot} : all;
 }
 
-Member* Core::target(const Pass& pass, std::uint32_t slot) const noexcept {
-  return pass.kind == RecoveryKind::replace ? slots_[slot]->twin : slots_[slot];
+Member& Core::target(const Pass& pass, std::uint32_t slot) noexcept {
+  if (pass.kind != RecoveryKind::replace) return *slots_[slot];
+  return slots_[slot]->twin != nullptr ? *slots_[slot]->twin : absent_;
 }
 
 MemberSet Core::targets() const noexcept {
   MemberSet set;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] != nullptr && slots_[slot]->state == MemberState::rebuilding) set.add(slot);
+    if (slots_[slot]->state == MemberState::rebuilding) set.add(slot);
   }
   return set;
 }
@@ -82,16 +83,21 @@ bool Core::choose_pass(Pass& pass) {
   // The members of a RAID 10 hold different things at the same offset: one after the other.
   if (!geometry_.is_mirror() && geometry_.is_mirrored()) pass.slot = targets(pass).lowest();
   const MemberSet slots = targets(pass);
-  for (const std::uint32_t slot : slots) pass.next = std::min(pass.next, target(pass, slot)->watermark);
+  for (const std::uint32_t slot : slots) pass.next = std::min(pass.next, target(pass, slot).watermark);
   pass.next = pass.next / kBandBytes * kBandBytes;
-  emit(EventKind::rebuild_started, target(pass, slots.lowest())->name, pass.next, pass.total);
+  emit(EventKind::rebuild_started, target(pass, slots.lowest()).name, pass.next, pass.total);
   return true;
 }
 
-// Does what is to be done, until the array stops.
+// Does what is to be done, until the array stops. What that is, is decided when it can begin: a scrub may have to end first.
 Task<void> Core::manage() {
   while (!stopping_ && geometry_.redundancy() > 0) {
     if (!failed_ && !tuning_.hold_recovery && co_await take_spares()) continue;
+    if (pass_ != nullptr) {
+      manager_idle_ = false;
+      co_await pass_event_.wait();
+      continue;
+    }
     Pass pass(scheduler_);
     if (!choose_pass(pass)) {
       manager_idle_ = true;
@@ -118,9 +124,8 @@ Task<void> Core::recovered() {
 }
 
 Task<void> Core::run_pass(Pass& pass) {
-  while (pass_ != nullptr && !stopping_) co_await pass_event_.wait();
+  CHECK(pass_ == nullptr, "one at a time");
   pass.version = version_;
-  if (stopping_) co_return;
   pass.started = scheduler_.now();
   pass.retired = pass.next;
   pass.next_checkpoint = pass.started + tuning_.checkpoint_ms * kMillisecond;
@@ -185,6 +190,8 @@ Task<bool> Core::run_window(Pass& pass) {
     const std::uint64_t set = bitmap_->next_set(end);
     end = set < pass.total ? std::max(end, set / kBandBytes * kBandBytes) : pass.total;
   }
+  WindowBuffers buffers;
+  if (!gap && !co_await window_memory(pass, begin, end, buffers)) co_return false;
   pass.next = end;
   pass.order.push_back(begin);
   if (!gap) co_await pace(pass, end - begin);
@@ -192,7 +199,8 @@ Task<bool> Core::run_window(Pass& pass) {
   RangeGuard lock(locks_, locked.begin, locked.end, true);
   co_await lock;
   turn.reset();
-  const bool done = !interrupted(pass) && co_await process(pass, begin, end);
+  const bool done = !interrupted(pass) && co_await process(pass, begin, end, buffers);
+  buffers = {};
   while (pass.order.front() != begin) co_await pass_event_.wait();
   pass.order.pop_front();
   if (done && !interrupted(pass)) {
@@ -220,7 +228,7 @@ void Core::retire(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   sample(pass);
   if (pass.kind != RecoveryKind::rebuild && pass.kind != RecoveryKind::replace) return;
   for (const std::uint32_t slot : targets(pass)) {
-    Member& member = *target(pass, slot);
+    Member& member = target(pass, slot);
     member.watermark = std::max(member.watermark, end);
   }
   if (scheduler_.now() < pass.next_progress) return;
@@ -228,13 +236,14 @@ void Core::retire(Pass& pass, std::uint64_t begin, std::uint64_t end) {
   emit(EventKind::rebuild_progress, {}, end, pass.total);
 }
 
-Task<bool> Core::process(Pass& pass, std::uint64_t begin, std::uint64_t end) {
-  if (pass.kind == RecoveryKind::replace) co_return co_await replace_window(pass, begin, end);
+Task<bool> Core::process(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
+  if (pass.kind == RecoveryKind::replace) co_return co_await replace_window(pass, begin, end, buffers);
   if (pass.kind == RecoveryKind::rebuild) {
-    co_return pass.by_bitmap ? co_await rebuild_marked(pass, begin, end) : co_await rebuild_any(pass, begin, end);
+    co_return pass.by_bitmap ? co_await rebuild_marked(pass, begin, end, buffers)
+                             : co_await rebuild_any(pass, begin, end, buffers);
   }
-  co_return geometry_.is_mirrored() ? co_await check_mirror_window(pass, begin, end)
-                                    : co_await check_window(pass, begin, end);
+  co_return geometry_.is_mirrored() ? co_await check_mirror_window(pass, begin, end, buffers)
+                                    : co_await check_window(pass, begin, end, buffers);
 }
 
 // Holds the rate to speed_max, and to speed_min while the foreground is busy.

@@ -1,4 +1,5 @@
-// One row: the same 4096 bytes of every chunk of a stripe, when something in it cannot be read.
+// One row: the same 4096 bytes of every chunk of a stripe, when something in it cannot be read, or when there is no memory for
+// more at a time: a few rows can always be worked on, with memory of the reserve.
 #include <algorithm>
 
 #include "raid/core.h"
@@ -25,15 +26,23 @@ Task<Core::Row> Core::load_row(std::uint64_t stripe, std::uint64_t row, Cause ca
   Row found;
   const std::uint64_t at = geometry_.stripe_member_offset(stripe) + row;
   const Band band{stripe, geometry_.stripe_member_offset(stripe), row, row + kRowBytes};
-  if (!allocate(band, ColumnSet::first(geometry_.columns()), found.columns)) {
-    found.no_memory = true;
-    co_return found;
+  const ColumnSet all = ColumnSet::first(geometry_.columns());
+  if (!allocate(band, all, found.columns)) {
+    found.columns = {};
+    co_await rows_.acquire();
+    found.permit.emplace(rows_);
+    for (const std::uint32_t column : all) {
+      if (!(found.columns.buffer[column] = metadata_block())) {
+        found.lost = all;
+        co_return found;  // the array has failed
+      }
+    }
   }
   {
     Batch batch(*this, cause);
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
       Member* member = slots_[geometry_.member_of(stripe, column)];
-      if (member == nullptr || !member->holds(at + kRowBytes)) {
+      if (!member->holds(at + kRowBytes)) {
         found.lost.add(column);
       } else if (member->has_bad(at, at + kRowBytes)) {
         found.unreadable.add(column);
@@ -47,10 +56,12 @@ Task<Core::Row> Core::load_row(std::uint64_t stripe, std::uint64_t row, Cause ca
     for (const Batch::Failure& failure : batch.failures()) {
       found.known.remove(failure.tag);
       (failure.member->live() ? found.unreadable : found.lost).add(failure.tag);
+      // A late answer would come into this block, over what is computed.
+      if (failure.status == Errc::timeout) found.columns.buffer[failure.tag] = metadata_block();
     }
   }
   const ColumnSet missing = found.lost | found.unreadable;
-  if (missing.empty()) co_return found;
+  if (missing.empty() || failed_) co_return found;
   if (missing.count() > geometry_.parity_disks()) {
     if (!failed_) note_lost(stripe, row, missing);
     co_return found;
@@ -90,7 +101,7 @@ Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Caus
 Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
   for (std::uint32_t column = geometry_.data_disks(); column < geometry_.columns(); ++column) {
     Member* member = slots_[geometry_.member_of(stripe, column)];
-    if (member == nullptr || !member->holds(at + kRowBytes)) continue;
+    if (!member->holds(at + kRowBytes)) continue;
     Member* twin = member->twin != nullptr && at < member->twin->watermark ? member->twin : nullptr;
     // A member that cannot note it is faulty.
     if (!member->has_bad(at, at + kRowBytes)) co_await add_bad(*member, at);
@@ -108,7 +119,6 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
   if (fresh.empty()) co_return Errc::ok;
   Row found = co_await load_row(stripe, row, Cause::foreground);
   if (failed_) co_return Errc::unavailable;
-  if (found.no_memory) co_return Errc::limit;
   for (const Span& span : one.spans) {
     span.payload->copy_to(found.columns.at(span.column), span.at, kRowBytes);
     found.known.add(span.column);
@@ -135,7 +145,7 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
   MemberSet written;
   for (const std::uint32_t column : writes) {
     const std::uint32_t slot = geometry_.member_of(stripe, column);
-    if (slots_[slot] != nullptr && slots_[slot]->holds(at + kRowBytes)) {
+    if (slots_[slot]->holds(at + kRowBytes)) {
       written.add(slot);
     } else {
       writes.remove(column);

@@ -1,5 +1,6 @@
-// Reads and writes of stripes with parity. A band is never on both sides of a rebuild's watermark: bands end at multiples of
-// kBandBytes (or of the chunk, if that is smaller), and so do the windows that move it.
+// Reads and writes of stripes with parity. What is damaged, and what there is no memory for, is done row by row: see row.cc.
+// A band is never on both sides of a rebuild's watermark: bands end at multiples of kBandBytes (or of the chunk, if that is
+// smaller), and so do the windows that move it.
 #include <algorithm>
 
 #include "raid/core.h"
@@ -30,7 +31,6 @@ ColumnSet Core::touched(const Transfer& transfer, const Band& band) const noexce
 
 bool Core::has_bad(const Band& band) const noexcept {
   return std::any_of(slots_.begin(), slots_.end(), [&](const Member* member) {
-    if (member == nullptr) return false;
     const std::uint64_t begin = band.base + band.begin;
     const std::uint64_t end = band.base + band.end;
     return member->has_bad(begin, end) || (member->twin != nullptr && member->twin->has_bad(begin, end));
@@ -118,8 +118,7 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
     Columns columns;
     const Loaded loaded = co_await load(band, plan.reads, columns, Cause::foreground);
     if (loaded == Loaded::again) continue;
-    if (loaded == Loaded::damaged) break;
-    if (loaded == Loaded::no_memory || !allocate(band, plan.recovers, columns)) co_return Errc::limit;
+    if (loaded != Loaded::ok || !allocate(band, plan.recovers, columns)) break;
     if (!plan.recovers.empty()) recover(band, plan.recovers, plan.recovers, columns);
     for (const std::uint32_t column : wanted) {
       const Given part = given(transfer, band, column);
@@ -135,7 +134,7 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
       if (found.known.contains(column)) {
         transfer.payload.copy_from(found.columns.at(column), given(transfer, single, column).at, kRowBytes);
       } else {
-        status = failed_ ? Errc::unavailable : found.no_memory ? Errc::limit : Errc::medium;
+        status = failed_ ? Errc::unavailable : Errc::medium;
       }
     }
   }
@@ -155,16 +154,16 @@ Task<Errc> Core::write_band(BandWrite write) {
     Columns columns;
     const Loaded loaded = co_await load(band, plan.reads, columns, Cause::foreground);
     if (loaded == Loaded::again) continue;
-    if (loaded == Loaded::damaged) break;
+    if (loaded != Loaded::ok) break;
     ColumnSet needed = plan.recovers;
     for (std::uint32_t c = geometry_.data_disks(); c < geometry_.columns(); ++c) {
       if (plan.writes.contains(c)) needed.add(c);
     }
-    if (loaded == Loaded::no_memory || !allocate(band, needed, columns)) co_return Errc::limit;
+    if (!allocate(band, needed, columns)) break;
     // What was not read is not known, even where its buffer is there to be filled.
     const ColumnSet unread = ColumnSet::first(geometry_.columns()) - plan.reads;
     if (!plan.recovers.empty()) recover(band, unread, plan.recovers, columns);
-    if (!compute_parity(write, plan, columns)) co_return Errc::limit;
+    if (!compute_parity(write, plan, columns)) break;
     co_return co_await store(write, plan.writes, columns);
   }
   Errc status = Errc::ok;
@@ -257,7 +256,7 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   Batch batch(*this, Cause::foreground);
   for (const std::uint32_t column : writes) {
     Member* member = slots_[geometry_.member_of(band.stripe, column)];
-    if (member == nullptr || !member->live()) continue;  // failed meanwhile: parity covers it
+    if (!member->live()) continue;  // failed meanwhile: parity covers it
     if (column >= geometry_.data_disks()) {
       if (!skip_parity) batch.write(*member, band.base + band.begin, columns.buffer[column], write.fua, column);
       continue;

@@ -16,6 +16,7 @@ namespace resilver::scenario {
 namespace {
 
 constexpr std::size_t kMaxLine = 4096;
+constexpr std::size_t kMaxWords = 300;
 
 Error system_error(const char* what) { return Error{Errc::io, fmt::format("{}: {}", what, std::strerror(errno))}; }
 
@@ -35,8 +36,8 @@ Error system_error(const char* what) { return Error{Errc::io, fmt::format("{}: {
 
 }  // namespace
 
-Child::Child(uring::Ring& ring, int pidfd, int output, std::string log_path)
-    : ring_(ring), pidfd_(pidfd), output_(output), log_path_(std::move(log_path)) {}
+Child::Child(uring::Ring& ring, int pidfd, int output, std::string log_path, std::uint64_t log_begin)
+    : ring_(ring), pidfd_(pidfd), output_(output), log_path_(std::move(log_path)), log_begin_(log_begin) {}
 
 Result<std::unique_ptr<Child>> Child::start(uring::Ring& ring, std::vector<std::string> arguments, std::string log_path) {
   std::vector<char*> argv;
@@ -54,6 +55,7 @@ Result<std::unique_ptr<Child>> Child::start(uring::Ring& ring, std::vector<std::
     close(ends[1]);
     return std::unexpected(error);
   }
+  const off_t log_begin = lseek(log, 0, SEEK_END);
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) become(argv.data(), ends[1], log, parent);
@@ -67,7 +69,8 @@ Result<std::unique_ptr<Child>> Child::start(uring::Ring& ring, std::vector<std::
   const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   CHECK(pidfd >= 0, "pidfd_open of an own child");
   fcntl(ends[0], F_SETFL, O_NONBLOCK);
-  return std::unique_ptr<Child>(new Child(ring, pidfd, ends[0], std::move(log_path)));
+  return std::unique_ptr<Child>(
+      new Child(ring, pidfd, ends[0], std::move(log_path), static_cast<std::uint64_t>(log_begin)));
 }
 
 Child::~Child() {
@@ -101,7 +104,9 @@ Task<Result<std::string>> Child::read_line(Nanos deadline) {
 }
 
 void Child::signal(int number) noexcept {
-  if (!ended_) syscall(SYS_pidfd_send_signal, pidfd_, number, nullptr, 0);
+  if (ended_) return;
+  sent_ |= std::uint64_t{1} << number;
+  syscall(SYS_pidfd_send_signal, pidfd_, number, nullptr, 0);
 }
 
 void Child::reap() noexcept {
@@ -127,15 +132,28 @@ Task<void> Child::end(Nanos deadline) {
   }
 }
 
+bool Child::died() const noexcept {
+  const bool by_signal = wait_code_ == CLD_KILLED || wait_code_ == CLD_DUMPED;
+  return by_signal && (sent_ >> wait_status_ & 1) == 0;
+}
+
+bool Child::gave_up() const noexcept { return wait_code_ == CLD_EXITED && wait_status_ != 0; }
+
+std::string Child::last_words() const {
+  std::ifstream log(log_path_);
+  log.seekg(static_cast<std::streamoff>(log_begin_));
+  std::string line, last, check;
+  while (std::getline(log, line)) {
+    if (!line.empty()) last = line.substr(0, kMaxWords);
+    if (line.contains("CHECK failed")) check = last;
+  }
+  return check.empty() ? last : check;
+}
+
 std::string Child::how_it_ended() const {
   std::string text = wait_code_ == CLD_EXITED ? fmt::format("exit {}", wait_status_)
                                               : fmt::format("killed by signal {}", wait_status_);
-  std::ifstream log(log_path_);
-  std::string line, last;
-  while (std::getline(log, line)) {
-    if (!line.empty()) last = line.substr(0, 300);
-  }
-  if (!last.empty()) text += ": " + last;
+  if (const std::string last = last_words(); !last.empty()) text += ": " + last;
   return text;
 }
 

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,17 +33,24 @@ class Child {
 
   // Has it ended by itself or by a signal (looks, does not wait)?
   bool ended() noexcept;
-  // "exit 1", "killed by signal 9", and the last line of its log.
+  // "exit 1", "killed by signal 6", and its last words: the CHECK that failed, else the last line of its log.
   std::string how_it_ended() const;
+  // It ended by a signal that was not sent from here, as by a CHECK of its own. Precondition: ended().
+  bool died() const noexcept;
+  // It ended by itself, and not well, but in order: it has said why. Precondition: ended().
+  bool gave_up() const noexcept;
 
  private:
-  Child(uring::Ring& ring, int pidfd, int output, std::string log_path);
+  Child(uring::Ring& ring, int pidfd, int output, std::string log_path, std::uint64_t log_begin);
+  std::string last_words() const;
   void reap() noexcept;
 
   uring::Ring& ring_;
   int pidfd_;
   int output_;
   std::string log_path_;
+  std::uint64_t log_begin_;  // what is before is a predecessor's
+  std::uint64_t sent_ = 0;   // signals, a bit each
   std::string buffered_;
   bool ended_ = false;
   int wait_code_ = 0;

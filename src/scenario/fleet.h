@@ -51,6 +51,9 @@ class Fleet {
   virtual Task<Status> freeze(std::uint32_t node) = 0;      // SIGSTOP
   virtual Task<Status> thaw(std::uint32_t node) = 0;
   virtual bool running(std::uint32_t node) const noexcept = 0;
+  // Processes that died by themselves, one line each: whom, of what, and their last words. Such a run says nothing about its
+  // contender: it has met a bug of ours. (In the simulator the runner itself ends with a CHECK.)
+  virtual std::vector<std::string> deaths() const { return {}; }
   // The node's clock gains so many millionths from now on. unsupported: in the real world.
   virtual Status set_clock_rate(std::uint32_t node, std::int32_t ppm) = 0;
 

@@ -17,6 +17,7 @@ namespace {
 
 constexpr Nanos kOpenTimeout = 10 * kSecond;         // a predecessor's ring may hold the lock for a while
 constexpr Nanos kWatchInterval = 20 * kMillisecond;  // of an array that may have to be made anew
+constexpr Nanos kReleaseInterval = 10 * kMillisecond;
 constexpr std::size_t kMaxOrders = 64;
 constexpr std::uint64_t kCacheBytes = std::uint64_t{16} << 20;
 
@@ -99,14 +100,16 @@ Task<Status> NodeProgram::run(MakeListener make_listener, resilver::Event& stop)
   TaskGroup orders(scheduler_);
   orders.spawn(carry_out_orders(stop));
   bool format = config_.format;
+  bool first = config_.format;
   Status result;
   while (!stop.is_set()) {
     Status built = co_await build_array(format);
-    if (!built && !format && can_start_over()) built = co_await build_array(format = true);
-    if (!built && config_.format) {
+    if (!built && !format && co_await can_start_over()) built = co_await build_array(format = true);
+    if (!built && first) {
       result = built;
       break;
     }
+    first = false;
     if (!built) {
       trouble_ = to_string(built.error());
       co_await stop.wait_until(scheduler_.now() + kWatchInterval);
@@ -114,13 +117,20 @@ Task<Status> NodeProgram::run(MakeListener make_listener, resilver::Event& stop)
     }
     trouble_.clear();
     result = co_await serve(make_listener, stop, format);
+    const bool lost = array_->status().state == raid::ArrayState::failed;
     co_await end_array();
+    if (!result && lost && !stop.is_set()) {  // it went while the replica was being opened: as if it had not assembled
+      trouble_ = to_string(std::exchange(result, Status{}).error());
+      co_await stop.wait_until(scheduler_.now() + kWatchInterval);
+      continue;
+    }
     if (!result) break;
     format = true;  // only an array that is to be made anew gets here again
   }
   stop.set();
   orders_.close();
   co_await orders.join();
+  co_await close_disks();
   co_return result;
 }
 
@@ -155,24 +165,57 @@ NodeProgram::Slot* NodeProgram::journal_slot() const {
   return has_journal(config_.spec) ? slots_.back().get() : nullptr;
 }
 
-std::size_t NodeProgram::healthy_disks() const {
-  return static_cast<std::size_t>(std::count_if(slots_.begin(), slots_.end(), [this](const auto& slot) {
-    return slot.get() != journal_slot() && slot->healthy();
-  }));
+// Does this disk do its work? Whoever uses it knows; else it is asked. A disk that still has what an array gave up on does not:
+// it has not answered, and an old write of it could come over a new array.
+Task<bool> NodeProgram::answers(const Slot& slot) const {
+  if (!slot.disk) co_return false;
+  if (array_) {
+    for (const raid::MemberStatus& member : array_->status().members) {
+      if (member.name == slot.name) co_return member.state != raid::MemberState::faulty;
+    }
+  }
+  if (slot.disk->busy()) co_return false;
+  co_return co_await raid::Array::probe(scheduler_, *slot.disk, config_.spec.member_timeout) == Errc::ok;
+}
+
+// By slot. All are asked at once: however many hang, that takes one time-out.
+Task<std::vector<bool>> NodeProgram::answering() const {
+  std::vector<bool> answered(slots_.size());
+  TaskGroup asking(scheduler_);
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    asking.spawn([](const NodeProgram& self, const Slot& slot, std::vector<bool>& all, std::size_t index) -> Task<void> {
+      const bool answer = co_await self.answers(slot);
+      all[index] = answer;
+    }(*this, *slots_[i], answered, i));
+  }
+  co_await asking.join();
+  co_return answered;
 }
 
 // A node whose data is gone but whose peers have it begins again with what disks are left.
-bool NodeProgram::can_start_over() const {
-  const bool journal = journal_slot() == nullptr || journal_slot()->healthy();
-  return config_.replicate && healthy_disks() >= config_.spec.disks && journal;
+Task<bool> NodeProgram::can_start_over() const {
+  if (!config_.replicate) co_return false;
+  const std::vector<bool> answered = co_await answering();
+  std::size_t disks = 0;
+  for (std::size_t i = 0; i < answered.size(); ++i) {
+    if (slots_[i].get() == journal_slot()) {
+      if (!answered[i]) co_return false;
+    } else {
+      disks += answered[i] ? 1 : 0;
+    }
+  }
+  co_return disks >= config_.spec.disks;
 }
 
 Task<Status> NodeProgram::build_array(bool format) {
   std::vector<raid::MemberDisk> members, spares;
   std::optional<raid::MemberDisk> journal;
-  for (auto& slot : slots_) {
-    if (!slot->healthy() || (slot->blank && !format)) continue;
-    if (format && slot.get() == journal_slot()) {
+  std::vector<bool> usable;  // a new array needs disks that work; one that is there finds out by itself
+  if (format) usable = co_await answering();
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot* slot = slots_[i].get();
+    if (!slot->disk || (format ? !usable[i] : slot->blank || slot->disk->busy())) continue;
+    if (format && slot == journal_slot()) {
       journal = slot->member();
       continue;
     }
@@ -200,11 +243,12 @@ Task<Status> NodeProgram::build_array(bool format) {
 }
 
 Task<Status> NodeProgram::add_blank_disks() {
-  for (auto& slot : slots_) {
-    if (!slot->blank || !slot->healthy() || slot.get() == journal_slot()) continue;
-    if (array_->geometry().redundancy() == 0) continue;  // a spare of a RAID 0 serves when the array is made anew
-    if (Status added = co_await array_->add_disk(slot->member()); !added) co_return added;
-    slot->blank = false;
+  if (array_->geometry().redundancy() == 0) co_return Status{};  // its spare serves when the array is made anew
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = *slots_[i];  // stays, also when it is replaced meanwhile
+    if (!slot.blank || &slot == journal_slot() || !co_await answers(slot)) continue;
+    if (Status added = co_await array_->add_disk(slot.member()); !added) co_return added;
+    slot.blank = false;
   }
   co_return Status{};
 }
@@ -270,7 +314,7 @@ Task<Status> NodeProgram::serve(const MakeListener& make_listener, resilver::Eve
 Task<void> NodeProgram::watch_array(resilver::Event& stop, resilver::Event& session_end) {
   while (!stop.is_set() && !session_end.is_set()) {
     const bool lost = array_->status().state == raid::ArrayState::failed;
-    if (lost && can_start_over()) {
+    if (lost && co_await can_start_over()) {
       trouble_ = "the array is lost; made anew from the disks that are left";
       break;
     }
@@ -279,14 +323,47 @@ Task<void> NodeProgram::watch_array(resilver::Event& stop, resilver::Event& sess
   session_end.set();
 }
 
+// So that nobody waits for a fault to end when it is time to go.
+void NodeProgram::release_disks() {
+  for (auto* disks : {&slots_, &replaced_}) {
+    for (auto& slot : *disks) {
+      if (slot->disk) slot->disk->release();
+    }
+  }
+}
+
+Task<void> NodeProgram::keep_released(resilver::Event& until) {
+  while (!until.is_set()) {
+    release_disks();
+    co_await until.wait_until(scheduler_.now() + kReleaseInterval);
+  }
+}
+
+// A disk that the array gave up on may still have requests of it: such a disk stays, and is not for the next array.
 Task<void> NodeProgram::end_array() {
   if (!array_) co_return;
-  for (auto& slot : slots_) slot->disk->release();
-  for (auto& slot : replaced_) slot->disk->release();
+  resilver::Event stopped(scheduler_);
+  TaskGroup releasing(scheduler_);
+  releasing.spawn(keep_released(stopped));
   co_await array_->stop();
   co_await scrubs_.join();
+  while (array_orders_ != 0) co_await sleep_for(scheduler_, kMillisecond);
+  stopped.set();
+  co_await releasing.join();
   array_.reset();
-  replaced_.clear();
+  std::erase_if(replaced_, [](const auto& slot) { return !slot->disk || !slot->disk->busy(); });
+}
+
+// Only a disk that holds nothing of ours may go, whatever was given up on before.
+Task<void> NodeProgram::close_disks() {
+  const auto any_busy = [](const std::vector<std::unique_ptr<Slot>>& slots) {
+    return std::any_of(slots.begin(), slots.end(), [](const auto& slot) { return slot->disk && slot->disk->busy(); });
+  };
+  for (;;) {
+    release_disks();
+    if (!any_busy(slots_) && !any_busy(replaced_)) co_return;
+    co_await sleep_for(scheduler_, kMillisecond);
+  }
 }
 
 }  // namespace resilver::scenario

@@ -34,7 +34,8 @@ class NodeProgram {
 
   // Builds the tree and serves until `stop`. An array that does not assemble is no reason to end: the node stays, says what
   // the trouble is and waits for disks. Errors: what kept it from starting at all (a disk cannot be opened, a configuration
-  // that cannot be, no listener).
+  // that cannot be, no listener). Ends when its disks have given everything back: what injected faults hold they let go of
+  // then; a disk that by itself does not answer can keep it for ever, so a process sets a limit.
   Task<Status> run(MakeListener make_listener, resilver::Event& stop);
 
   // Takes an order; it is carried out by the program's own task. limit: too many orders wait.
@@ -55,6 +56,9 @@ class NodeProgram {
   Task<Status> open_replica(bool format);
   Task<Status> serve(const MakeListener& make_listener, resilver::Event& stop, bool format);
   Task<void> end_array();
+  Task<void> close_disks();
+  void release_disks();
+  Task<void> keep_released(resilver::Event& until);
   Task<void> watch_array(resilver::Event& stop, resilver::Event& session_end);
   Task<void> carry_out_orders(resilver::Event& stop);
   Task<Status> carry_out(const NodeCommand& command);
@@ -63,9 +67,10 @@ class NodeProgram {
   Task<void> scrub(bool repair);
   Task<Status> resolve(const VerbArguments& arguments);
   static void log_event(const replica::ReplicaEvent& event);
-  bool can_start_over() const;
-  Slot* journal_slot() const;         // null: the node has no journal disk
-  std::size_t healthy_disks() const;  // of members and spares
+  Task<bool> answers(const Slot& slot) const;
+  Task<std::vector<bool>> answering() const;
+  Task<bool> can_start_over() const;
+  Slot* journal_slot() const;  // null: the node has no journal disk
   std::vector<std::uint64_t> choose_places(const NodeCommand& command) const;
   void report_array(NodeReport& report) const;
   void report_replica(NodeReport& report) const;
@@ -75,13 +80,15 @@ class NodeProgram {
   Scheduler& scheduler_;
   NodeConfig config_;
   std::vector<std::unique_ptr<Slot>> slots_;
-  std::vector<std::unique_ptr<Slot>> replaced_;  // disks taken out; the array may still hold on to them
+  std::vector<std::unique_ptr<Slot>> replaced_;  // disks taken out, that an array may still have requests at
+  std::uint32_t replacements_ = 0;               // so far, for names
   std::unique_ptr<raid::Array> array_;
   std::unique_ptr<replica::Replica> replica_;
   Channel<NodeCommand> orders_;
   TaskGroup scrubs_;
   std::string trouble_;
   std::size_t volume_orders_ = 0;  // inside the replica
+  std::size_t array_orders_ = 0;   // inside the array
   std::uint64_t scrubs_finished_ = 0;
   std::uint64_t mismatches_ = 0;
   std::uint64_t mismatches_named_ = 0;

@@ -143,18 +143,21 @@ std::vector<std::uint64_t> NodeProgram::choose_places(const NodeCommand& command
 Task<Status> NodeProgram::replace(const NodeCommand& command) {
   config_.disks[command.disk] = {command.path, true, {}};
   auto fresh = std::make_unique<Slot>();
-  fresh->name = fmt::format("disk{}.new{}", command.disk, replaced_.size() + 1);
-  slots_[command.disk]->disk->release();
-  if (array_) {
-    // Gone for good, whether or not anybody has noticed that it failed.
-    slots_[command.disk]->disk->fail();
-    static_cast<void>(co_await array_->fail_member(slots_[command.disk]->name));
+  fresh->name = fmt::format("disk{}.new{}", command.disk, ++replacements_);
+  // The array, if there is one, stays until this order is done with it.
+  ++array_orders_;
+  Slot& old = *slots_[command.disk];
+  if (old.disk) {
+    old.disk->release();
+    old.disk->fail();  // gone for good, whether or not anybody has noticed that it failed
   }
+  if (array_) static_cast<void>(co_await array_->fail_member(old.name));
   replaced_.push_back(std::move(slots_[command.disk]));
   slots_[command.disk] = std::move(fresh);
-  if (Status opened = co_await open_disk(command.disk); !opened) co_return opened;
-  if (!array_) co_return Status{};
-  co_return co_await add_blank_disks();
+  Status done = co_await open_disk(command.disk);
+  if (done && array_) done = co_await add_blank_disks();
+  --array_orders_;
+  co_return done;
 }
 
 // Either side of a split brain with a peer: the one that is named, else the one that there is.

@@ -16,9 +16,6 @@ struct NodeProgram::Slot {
   fault::FaultKind latest = fault::FaultKind::fail;  // the fault whose hits are reported
   std::uint64_t hits_before = 0;                     // counted before it was applied
 
-  bool healthy() const {
-    return disk && !disk->active(fault::FaultKind::fail) && !disk->active(fault::FaultKind::hang);
-  }
   raid::MemberDisk member() { return {name, disk.get()}; }
 };
 

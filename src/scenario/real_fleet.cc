@@ -20,6 +20,7 @@ namespace {
 constexpr Nanos kStartTimeout = 20 * kSecond;
 constexpr Nanos kAskTimeout = 2 * kSecond;
 constexpr Nanos kEndTimeout = 5 * kSecond;
+constexpr const char* kArbiterName = "the arbiter";
 
 bool same(const LinkEnd& a, const LinkEnd& b) { return a.kind == b.kind && a.node == b.node; }
 
@@ -113,7 +114,7 @@ Status RealFleet::set_clock_rate(std::uint32_t, std::int32_t) {
 
 Task<Status> RealFleet::stop_arbiter() {
   if (!arbiter_) co_return fail(Errc::not_found, "the arbiter does not run");
-  co_await end_child(arbiter_, SIGKILL);
+  co_await end_child(kArbiterName, arbiter_, SIGKILL);
   co_return Status{};
 }
 
@@ -217,10 +218,11 @@ Task<Status> RealFleet::start(std::uint32_t node) {
   config.close();
   auto child = Child::start(env_.ring(), {"contender-node", "--config", config_path}, log_path);
   if (!child) co_return std::unexpected(child.error());
+  if (machine.child) note_death(node_name(node), *machine.child);
   machine.child = std::move(*child);
   Status listening = co_await wait_until_listening(node);
   if (!listening) {
-    co_await end_child(machine.child, SIGKILL);
+    co_await end_child(node_name(node), machine.child, SIGKILL);
     co_return fail(listening.error().code,
                    fmt::format("node {} did not start: {}", contender_.nodes[node].name, to_string(listening.error())));
   }
@@ -248,12 +250,17 @@ Task<Status> RealFleet::wait_until_listening(std::uint32_t node) {
   co_return Status{};
 }
 
-Task<void> RealFleet::end_child(std::unique_ptr<Child>& child, int signal_number) {
+Task<void> RealFleet::end_child(const std::string& who, std::unique_ptr<Child>& child, int signal_number) {
   if (child == nullptr) co_return;
   child->signal(signal_number);
   if (signal_number != SIGKILL) child->signal(SIGCONT);
   co_await child->end(env_.scheduler().now() + kEndTimeout);
+  note_death(who, *child);
   child.reset();
+}
+
+void RealFleet::note_death(const std::string& who, Child& child) {
+  if (child.ended() && child.died()) deaths_.push_back(who + " died: " + child.how_it_ended());
 }
 
 Task<Status> RealFleet::crash(std::uint32_t node) {
@@ -268,7 +275,7 @@ Task<Status> RealFleet::crash(std::uint32_t node) {
   machine.control->close();
   machine.control.reset();
   machine.frozen = false;
-  co_await end_child(child, SIGKILL);
+  co_await end_child(node_name(node), child, SIGKILL);
   co_return Status{};
 }
 
@@ -293,7 +300,9 @@ Task<Status> RealFleet::thaw(std::uint32_t node) {
 
 bool RealFleet::running(std::uint32_t node) const noexcept {
   const Machine& machine = machines_[node];
-  return machine.child != nullptr && machine.control != nullptr && !machine.child->ended();
+  if (machine.child == nullptr || machine.control == nullptr) return false;
+  return !machine.child->ended() ||
+         machine.child->gave_up();  // as in the simulator: it is there, and says why it is idle
 }
 
 Task<Result<std::string>> RealFleet::ask(std::uint32_t node, char kind, std::string text) {
@@ -317,6 +326,11 @@ Task<Result<std::string>> RealFleet::ask(std::uint32_t node, char kind, std::str
 }
 
 Task<Result<NodeReport>> RealFleet::report(std::uint32_t node) {
+  if (running(node) && machines_[node].child->ended()) {
+    NodeReport report;
+    report.trouble = machines_[node].child->how_it_ended();
+    co_return report;
+  }
   Result<std::string> answer = co_await ask(node, 'r', {});
   if (!answer) co_return std::unexpected(answer.error());
   Result<NodeReport> report = node_report_from_json(*answer);
@@ -399,13 +413,14 @@ Task<void> RealFleet::destroy() {
     if (machine.control) machine.control->close();
     if (machine.child) machine.child->signal(SIGTERM), machine.child->signal(SIGCONT);
   }
-  for (Machine& machine : machines_) {
+  for (std::uint32_t node = 0; node < machines_.size(); ++node) {
+    Machine& machine = machines_[node];
     co_await machine.asking->acquire();
     SemaphoreGuard guard(*machine.asking);
-    co_await end_child(machine.child, SIGTERM);
+    co_await end_child(node_name(node), machine.child, SIGTERM);
     machine.control.reset();
   }
-  co_await end_child(arbiter_, SIGTERM);
+  co_await end_child(kArbiterName, arbiter_, SIGTERM);
   for (Link& link : links_) link.proxy->stop();
   co_await proxies_.join();
   links_.clear();

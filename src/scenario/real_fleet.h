@@ -34,6 +34,7 @@ class RealFleet final : public Fleet {
   Task<Status> freeze(std::uint32_t node) override;
   Task<Status> thaw(std::uint32_t node) override;
   bool running(std::uint32_t node) const noexcept override;
+  std::vector<std::string> deaths() const override { return deaths_; }
   Status set_clock_rate(std::uint32_t node, std::int32_t ppm) override;
   Task<Status> stop_arbiter() override;
   Task<Status> freeze_arbiter(bool frozen) override;
@@ -76,7 +77,9 @@ class RealFleet final : public Fleet {
   Link* find_link(const LinkEnd& from, const LinkEnd& to) noexcept;
   NodeConfig config_of(std::uint32_t node) const;
   Task<Result<std::string>> ask(std::uint32_t node, char kind, std::string text);
-  Task<void> end_child(std::unique_ptr<Child>& child, int signal_number);
+  Task<void> end_child(const std::string& who, std::unique_ptr<Child>& child, int signal_number);
+  void note_death(const std::string& who, Child& child);
+  std::string node_name(std::uint32_t node) const { return "node " + contender_.nodes[node].name; }
   std::string path(const std::string& name) const { return options_.work_dir + "/" + name; }
   void apply_link(Link& link, uring::Direction direction, const LinkFault& fault);
 
@@ -91,6 +94,7 @@ class RealFleet final : public Fleet {
   std::unique_ptr<Child> arbiter_;
   std::vector<Link> links_;
   std::vector<std::string> files_;  // to remove
+  std::vector<std::string> deaths_;
   TaskGroup proxies_;
 };
 

@@ -361,6 +361,9 @@ Task<void> ContenderRun::finish() {
   if (client_) co_await client_->close();
   observer_stop_.set();
   co_await fleet_.destroy();
+  for (const std::string& death : fleet_.deaths()) {
+    result_.inconclusive += (result_.inconclusive.empty() ? "" : "; ") + death;
+  }
   ticker_stop_.set();
   co_await background_.join();
 }

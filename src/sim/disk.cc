@@ -116,6 +116,7 @@ class Disk::Handle final : public BlockDevice {
     disk_->handle_ = nullptr;
   }
   std::uint64_t size_bytes() const noexcept override { return size_bytes_; }
+  bool busy() const noexcept override { return disk_ != nullptr && disk_->in_flight_count_ != 0; }
   void submit(IoRequest& request) noexcept override {
     check_request(*this, request);
     if (disk_ != nullptr) disk_->submit(*this, request);  // else: killed, nothing completes any more

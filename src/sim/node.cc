@@ -152,6 +152,8 @@ class NodeEnv final : public Env {
         buffers_(node.options_.memory_bytes),
         random_(random),
         network_(node.world().network().make_network(node)) {}
+  // I/O that was given up on holds buffers.
+  ~NodeEnv() override { scheduler_.end_left_behind(); }
 
   NodeScheduler& scheduler() noexcept override { return scheduler_; }
   BufferPool& buffers() noexcept override { return buffers_; }

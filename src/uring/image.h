@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "async/task.h"
 #include "base/error.h"
 #include "env/block_device.h"
+#include "uring/image_file.h"
 #include "uring/ring.h"
 
 namespace resilver::uring {
@@ -48,11 +48,12 @@ Status sync_directory(const std::string& path);
 // is taken here. Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
 // Bounded: kMaxInFlight reads and writes in the kernel, kMaxSlow discards and zeroings, one flush (those that come
 // while one runs share the next); the others wait here. Errors: medium (the block device named these blocks: ENODATA,
-// EILSEQ), no_space, read_only (the file system is), device_gone, timeout, io.
+// EILSEQ), no_space, read_only (the file system is), device_gone, timeout, limit (the kernel had no memory for the
+// request), io.
 class Image final : public BlockDevice {
  public:
-  static constexpr std::uint32_t kMaxInFlight = 512;
-  static constexpr std::uint32_t kMaxSlow = 2;
+  static constexpr std::uint32_t kMaxInFlight = ImageFile::kMaxInFlight;
+  static constexpr std::uint32_t kMaxSlow = ImageFile::kMaxSlow;
 
   // Opens and locks (flock on the very description that the ring uses; the ring of a predecessor that was killed may hold
   // it some 66 ms beyond its death). Without O_DIRECT it falls back to the page cache and says so once.
@@ -60,51 +61,23 @@ class Image final : public BlockDevice {
   // busy (locked until `deadline`), io.
   static Task<Result<std::unique_ptr<Image>>> open(Ring& ring, std::string path, Nanos deadline,
                                                    Access access = Access::read_write);
-  ~Image() override;  // precondition: no request is in flight
+  // Requests may be out that nobody waits for any more: file and lock then stay until the kernel has ended them.
+  ~Image() override;
 
-  std::uint64_t size_bytes() const noexcept override { return size_; }
+  std::uint64_t size_bytes() const noexcept override { return file_->size_bytes(); }
   void submit(IoRequest& request) noexcept override;
+  bool busy() const noexcept override { return file_->busy(); }
 
   // False: the file system refuses O_DIRECT, the page cache is in between.
   bool direct() const noexcept { return direct_; }
   const std::string& path() const noexcept { return path_; }
 
  private:
-  struct Transfer;
-  struct Slow;
-  struct Queue {  // of requests, linked through what the scheduler uses later
-    Runnable* first = nullptr;
-    Runnable** tail = &first;
-    void push(IoRequest& request) noexcept;
-    IoRequest* pop() noexcept;
-    bool empty() const noexcept { return first == nullptr; }
-  };
+  Image(std::string path, std::unique_ptr<ImageFile> file, bool direct);
 
-  Image(Ring& ring, std::string path, int fd, std::uint64_t size, bool direct);
-  void start_transfer(IoRequest& request) noexcept;
-  void end_transfer(Transfer& transfer, Errc outcome) noexcept;
-  void start_slow(IoRequest& request) noexcept;
-  void end_slow(Slow& slow, Errc outcome) noexcept;
-  void start_flush() noexcept;
-  void end_flush(Errc outcome) noexcept;
-
-  Ring& ring_;
   std::string path_;
-  int fd_;
-  std::uint64_t size_;
   bool direct_;
-  bool zero_range_works_ = true;
-  int target_ = 0;  // slot in the ring's file table, or the fd
-  bool registered_ = false;
-  std::vector<std::unique_ptr<Transfer>> transfers_;
-  Transfer* free_transfer_ = nullptr;
-  std::uint32_t transfers_in_flight_ = 0;
-  Queue waiting_transfers_;
-  std::unique_ptr<Slow> slow_[kMaxSlow];
-  Queue waiting_slow_;
-  struct Flush;
-  std::unique_ptr<Flush> flush_;
-  Queue waiting_flushes_;
+  std::unique_ptr<ImageFile> file_;
 };
 
 }  // namespace resilver::uring

@@ -108,18 +108,38 @@ void Ring::register_arena() {
 Ring::~Ring() {
   if (!ring_open_) return;
   CHECK(thread_ == current_thread(), "a ring belongs to the thread that made it");
+  if (!end_operations()) forsake();
+  CHECK(timers_.empty(), "a timer outlives its scheduler");
+  io_uring_queue_exit(ring_.get());
+}
+
+// False: some did not end in time.
+bool Ring::end_operations() noexcept {
+  const Nanos deadline = now() + options_.end_patience;
   bool cancelled = false;
   while (in_flight_ > 0 || waiting_ != nullptr || ready_ != nullptr) {
     while (waiting_ != nullptr) cancel(*waiting_);
     if (in_flight_ > 0 && !cancelled) submit_cancel(0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
     cancelled = true;
-    if (in_flight_ > 0) turn(true);
+    if (in_flight_ > 0) {
+      if (now() >= deadline) return false;
+      enter(ready_ == nullptr, deadline);
+      reap();
+      expire_timers();
+    }
     if (ready_ == nullptr) continue;
     run_ready();
     cancelled = false;  // what ran may have started more
   }
-  CHECK(timers_.empty(), "a timer outlives its scheduler");
-  io_uring_queue_exit(ring_.get());
+  return true;
+}
+
+// What the kernel has in its hands must not be freed, and nobody is there any more who could wait.
+void Ring::forsake() noexcept {
+  notice("forsaken", fmt::format("{} operations do not end: a disk does not answer; ends without them", in_flight_));
+  static IntrusiveList<LeftBehind> forsaken;
+  take_left_behind(forsaken);
+  if (options_.pool != nullptr) options_.pool->keep();
 }
 
 Nanos Ring::now() const noexcept {
@@ -160,17 +180,18 @@ void Ring::turn(bool may_wait) noexcept {
   expire_timers();
 }
 
-void Ring::enter(bool wait) noexcept {
+void Ring::enter(bool wait, Nanos until) noexcept {
   int result = 0;
   if (!wait) {
     // Deferred completions are run only on request; the flag tells whether there are any.
     const bool deferred = (IO_URING_READ_ONCE(*ring_->sq.kflags) & IORING_SQ_TASKRUN) != 0;
     if (io_uring_sq_ready(ring_.get()) == 0 && !deferred) return;
     result = io_uring_submit_and_get_events(ring_.get());
-  } else if (timers_.empty()) {
+  } else if (timers_.empty() && until == kNever) {
     result = io_uring_submit_and_wait(ring_.get(), 1);
   } else {
-    const Nanos left = std::max<Nanos>(timers_.front()->at - now(), 0);
+    if (!timers_.empty()) until = std::min(until, timers_.front()->at);
+    const Nanos left = std::max<Nanos>(until - now(), 0);
     __kernel_timespec timeout{left / kSecond, left % kSecond};
     io_uring_cqe* first;
     result = io_uring_submit_and_wait_timeout(ring_.get(), &first, 1, &timeout, nullptr);

@@ -56,6 +56,7 @@ struct RingOptions {
   std::uint32_t max_files = 64;        // registered files
   std::uint32_t workers = 4;           // kernel worker threads for what cannot be done without blocking, of each kind
   BufferPool* pool = nullptr;          // its arena is registered; must outlive the ring
+  Nanos end_patience = 5 * kSecond;    // at the end: for what is in the kernel and cannot be cancelled
   // Told, one line and once per kind, what goes on with less than was asked for. Default: a line on standard error.
   void (*notice)(std::string_view line) = nullptr;
 };
@@ -66,7 +67,8 @@ class Ring final : public Scheduler {
  public:
   // Errors: permission (io_uring is forbidden here; the line says what to do), unsupported (kernel too old), limit.
   static Result<std::unique_ptr<Ring>> create(const RingOptions& options);
-  // Cancels what can be cancelled and waits for everything in flight.
+  // Cancels what can be cancelled and waits for everything in flight, at most end_patience: a disk may never answer. Then it
+  // says so, and all memory that the kernel may still use, the pool's too, stays until the process ends.
   ~Ring() override;
 
   // Runs until the task has ended; may be called again. What others posted meanwhile runs too. CHECKs that something
@@ -131,7 +133,9 @@ class Ring final : public Scheduler {
   void run_until_ended(Task<void> task);
   void run_ready() noexcept;
   void turn(bool may_wait) noexcept;
-  void enter(bool wait) noexcept;
+  void enter(bool wait, Nanos until = kNever) noexcept;
+  bool end_operations() noexcept;
+  void forsake() noexcept;
   void reap() noexcept;
   void complete(io_uring_cqe& cqe) noexcept;
   void submit_op(Op& op) noexcept;

@@ -65,6 +65,63 @@ TEST(BufferPool, SplitsLargeIdleBlocksForSmallRequests) {
   EXPECT_EQ(starts.size(), small.size());
 }
 
+// What was once cut into small blocks is not lost for large ones.
+TEST(BufferPool, PutsSmallIdleBlocksTogetherForLargeRequests) {
+  BufferPool pool(kArena);
+  Random random(3);
+  std::vector<Buffer> small;
+  while (Buffer buffer = pool.allocate(4096)) small.push_back(std::move(buffer));
+  EXPECT_FALSE(pool.allocate(8192));
+  for (std::size_t i = small.size(); i-- > 1;) std::swap(small[i], small[random.below(i + 1)]);
+  Buffer kept = std::move(small.back());
+  kept.data()[0] = std::byte{7};
+  small.clear();
+  std::vector<Buffer> large;
+  while (Buffer buffer = pool.allocate(256 * 1024)) {
+    std::memset(buffer.data(), 1, buffer.size());
+    large.push_back(std::move(buffer));
+  }
+  EXPECT_GE(large.size(), kArena / (256 * 1024) - 2);
+  EXPECT_EQ(kept.data()[0], std::byte{7});
+  large.clear();
+  kept = {};
+  while (Buffer buffer = pool.allocate(BufferPool::kMaxBlock)) large.push_back(std::move(buffer));
+  EXPECT_EQ(large.size(), kArena / BufferPool::kMaxBlock);
+}
+
+TEST(BufferPool, RandomUseOfAllSizesInATightArena) {
+  BufferPool pool(kArena);
+  Random random(12);
+  std::vector<std::pair<Buffer, std::byte>> held;
+  std::size_t large = 0;
+  for (int step = 0; step < 200'000; ++step) {
+    const bool phase_of_large = step / 10'000 % 2 == 1;
+    if (held.empty() || random.below(held.size() + 8) < 8 || random.below(2) == 0) {
+      const std::size_t size = 1 + random.below(phase_of_large ? BufferPool::kMaxBlock : 8192);
+      Buffer buffer = pool.allocate(size);
+      for (int tries = 0; held.empty() && !buffer && tries < 20; ++tries) buffer = pool.allocate(size);
+      ASSERT_TRUE(buffer || !held.empty()) << "all is idle, and " << size << " bytes are not to be had";
+      if (!buffer) {
+        held.pop_back();
+        continue;
+      }
+      large += buffer.size() > 512 * 1024 ? 1 : 0;
+      const auto mark = static_cast<std::byte>(random.below(256));
+      buffer.data()[0] = buffer.data()[buffer.size() - 1] = mark;
+      held.emplace_back(std::move(buffer), mark);
+    } else {
+      const std::size_t at = random.below(held.size());
+      ASSERT_EQ(held[at].first.data()[0], held[at].second);
+      ASSERT_EQ(held[at].first.data()[held[at].first.size() - 1], held[at].second);
+      std::swap(held[at], held.back());
+      held.pop_back();
+    }
+  }
+  EXPECT_GT(large, 1000u);
+  held.clear();
+  EXPECT_EQ(pool.bytes_in_use(), 0u);
+}
+
 TEST(Buffer, CopiesShareTheBytesAndTheLastOneGivesThemBack) {
   BufferPool pool(kArena);
   Buffer first = pool.allocate(8192);

@@ -77,6 +77,37 @@ TEST(FaultyDisk, FailingEndsWhatIsInItsHands) {
   });
 }
 
+// Of a disk that is given up on: what is at the inner device has to be waited for, the rest ends at once.
+TEST(FaultyDisk, ReleaseLetsGoOfWhatOnlyAFaultHolds) {
+  with_disk([](Env& env, FaultyDisk& disk) -> Task<void> {
+    EXPECT_FALSE(disk.busy());
+    disk.slow({.factor_percent = 100, .add = kHour, .bandwidth = 0});
+    Errc waiting_out = kNotYet, inside = kNotYet, hanging = kNotYet;
+    TaskGroup group(env.scheduler());
+    group.spawn(put_into(env, disk, 1, waiting_out));
+    co_await sleep_for(env.scheduler(), 2 * kMillisecond);
+    group.spawn(put_into(env, disk, 2, inside));
+    co_await sleep_for(env.scheduler(), kMicrosecond);
+    disk.hang();
+    group.spawn(put_into(env, disk, 3, hanging));
+    co_await sleep_for(env.scheduler(), kMicrosecond);
+    const Nanos begin = env.scheduler().now();
+    disk.release();
+    co_await sleep_for(env.scheduler(), kMicrosecond);
+    EXPECT_EQ(waiting_out, Errc::ok);
+    EXPECT_EQ(inside, kNotYet);
+    EXPECT_EQ(hanging, Errc::device_gone);
+    while (disk.busy()) {
+      disk.release();
+      co_await sleep_for(env.scheduler(), kMillisecond);
+    }
+    co_await group.join();
+    EXPECT_LT(env.scheduler().now(), begin + 5 * kMillisecond);
+    EXPECT_EQ(inside, Errc::ok);
+    EXPECT_TRUE(disk.active(FaultKind::slow) && disk.active(FaultKind::hang));
+  });
+}
+
 TEST(FaultyDisk, LatentErrorsHealWhenRewritten) {
   with_disk([](Env& env, FaultyDisk& disk) -> Task<void> {
     for (std::uint64_t i = 0; i < 8; ++i) co_await put(env, disk, i, 7);

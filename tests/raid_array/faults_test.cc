@@ -69,6 +69,37 @@ TEST(Faults, StopsWhileAHungMemberHoldsRequests) {
   }));
 }
 
+// What was given up on holds memory of the pool, and there is no array any more that could free it. The process then ends by
+// itself, is killed, or lives until the disk has answered.
+TEST(Faults, WhatAnArrayLeavesAtASlowDiskEndsWithTheProcess) {
+  for (const bool killed : {false, true}) {
+    Rig rig(3, 3 * kMiB, 1, quick_disk());
+    bool gone = false;
+    rig.node.start([&](Env& env) -> Task<void> {
+      const std::size_t before = env.buffers().bytes_in_use();
+      {
+        Lab lab(env, rig);
+        co_await lab.create(config(Level::raid0, Consistency::none), 3);
+        lab.disks[1]->slow({.factor_percent = 100, .add = 10 * kSecond, .bandwidth = 0});
+        EXPECT_EQ(co_await lab.write(0, 256 * kKiB, 1), Errc::timeout);
+        co_await lab.array->stop();
+        lab.array.reset();
+        EXPECT_TRUE(lab.disks[1]->busy());
+        EXPECT_FALSE(lab.disks[0]->busy());
+        EXPECT_GT(env.buffers().bytes_in_use(), before);
+        gone = true;
+        while (lab.disks[1]->busy()) co_await lab.sleep(kMillisecond);
+        co_await lab.sleep(kMillisecond);
+      }
+      EXPECT_EQ(env.buffers().bytes_in_use(), before);
+      EXPECT_FALSE(env.scheduler().anything_left_behind());
+    });
+    rig.world.run_while([&] { return killed ? !gone : rig.node.running(); }, kHour);
+    EXPECT_EQ(rig.node.running(), killed);
+    rig.node.crash();
+  }
+}
+
 TEST(Faults, DiesUnderWritesAndASecondFailureIsUnavailable) {
   run(4, [](Lab& lab) -> Task<void> {
     co_await lab.create(config(Level::raid5), 4);

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "async/sync.h"
@@ -31,8 +33,10 @@ inline DiskParameters quick_disk(Nanos access = 100 * kMicrosecond) {
 
 // One machine with disks d0, d1, …; survives the processes that run on it.
 struct Rig {
-  explicit Rig(unsigned count, std::uint64_t disk_bytes, std::uint64_t seed = 1, const DiskParameters& model = {})
-      : world(seed), node(world.add_node("A")) {
+  // memory_bytes: of the pool of each process.
+  explicit Rig(unsigned count, std::uint64_t disk_bytes, std::uint64_t seed = 1, const DiskParameters& model = {},
+               std::size_t memory_bytes = 256 * kMiB)
+      : world(seed), node(world.add_node("A", {.memory_bytes = memory_bytes})) {
     for (unsigned i = 0; i < count; ++i) {
       const std::string name = "d" + std::to_string(i);
       disks.push_back(&world.add_disk(name, disk_bytes, {.model = model}));
@@ -52,6 +56,32 @@ struct Rig {
   sim::World world;
   sim::Node& node;
   std::vector<sim::Disk*> disks;
+};
+
+// A disk that holds requests back, or answers them at once, as the test says for each.
+struct GateDisk final : BlockDevice {
+  GateDisk(Scheduler& s, BlockDevice& below) : scheduler(s), inner(below) {}
+  std::uint64_t size_bytes() const noexcept override { return inner.size_bytes(); }
+  void submit(IoRequest& request) noexcept override {
+    if (answers && answers(request) != Errc::ok) {
+      request.complete(scheduler, answers(request));
+    } else if (holds && holds(request)) {
+      held.push_back(&request);
+    } else {
+      inner.submit(request);
+    }
+  }
+  bool busy() const noexcept override { return !held.empty() || inner.busy(); }
+  void open() {
+    holds = nullptr;
+    for (IoRequest* request : std::exchange(held, {})) inner.submit(*request);
+  }
+
+  Scheduler& scheduler;
+  BlockDevice& inner;
+  std::function<bool(const IoRequest&)> holds;
+  std::function<Errc(const IoRequest&)> answers;
+  std::vector<IoRequest*> held;
 };
 
 // A request of any length, from or to several buffers.

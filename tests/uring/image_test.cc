@@ -288,6 +288,48 @@ TEST_F(ImageTest, AFileThatWasCutIsAnErrorNotALoop) {
   });
 }
 
+// A request as an array sends it: it lives by itself, and nobody may be there any more when it ends.
+struct LonelyWrite : IoRequest {
+  LonelyWrite(Buffer buffer, int& count) : IoRequest(&ended), payload(std::move(buffer)), completions(count) {
+    op = IoOp::write;
+    fua = true;
+    length = payload.size();
+    segments = {&payload, 1};
+  }
+  static void ended(Runnable& self) noexcept {
+    auto& write = static_cast<LonelyWrite&>(self);
+    EXPECT_EQ(write.status, Errc::ok);
+    ++write.completions;
+    delete &write;
+  }
+  Buffer payload;
+  int& completions;
+};
+
+// As when an array gives a slow disk up and the process ends: no abort, nothing lost, and the lock stays until all is done.
+TEST_F(ImageTest, AnImageMayGoBeforeItsRequestsEnd) {
+  const std::string path = make("left", 4 * kMiB);
+  static int completions = 0;  // the last comes when this has returned
+  rig_.run([&]() -> Task<void> {
+    auto image = co_await open(path);
+    CO_ASSERT(image);
+    for (int i = 0; i < 3; ++i) {
+      auto* write = new LonelyWrite(buffer(kMiB, 5), completions);
+      write->offset = static_cast<std::uint64_t>(i) * kMiB;
+      (*image)->submit(*write);
+    }
+    EXPECT_TRUE((*image)->busy());
+    image->reset();
+    EXPECT_TRUE(rig_.ring().anything_left_behind());
+    auto heir = co_await open(path);  // waits for the lock
+    CO_ASSERT(heir);
+    EXPECT_EQ(completions, 3);
+    EXPECT_FALSE(rig_.ring().anything_left_behind());
+    (*heir)->submit(*new LonelyWrite(buffer(kMiB, 6), completions));
+    heir->reset();  // and the ring waits for this one
+  });
+}
+
 TEST_F(ImageTest, OpeningSaysWhatIsWrong) {
   rig_.run([&]() -> Task<void> {
     const auto code = [](const Result<std::unique_ptr<Image>>& opened) {

@@ -1,10 +1,12 @@
 #include "uring/ring.h"
 
+#include <liburing.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 #include <vector>
 
@@ -196,6 +198,36 @@ TEST(Ring, TwoThreadsHaveARingEach) {
   std::thread second([&] { live(scratch.file("2")); });
   first.join();
   second.join();
+}
+
+// Stands for a disk that never answers: its operation cannot be cancelled in time.
+struct Endless : Op {
+  explicit Endless(int descriptor) noexcept : Op(kKind), fd(descriptor) {}
+  static void prepare_op(Op& op, io_uring_sqe& entry) noexcept {
+    io_uring_prep_poll_add(&entry, static_cast<Endless&>(op).fd, POLLIN);
+  }
+  static void complete_op(Op&, int) noexcept { ADD_FAILURE() << "it was not to end"; }
+  static constexpr Kind kKind = {&prepare_op, &complete_op};
+  int fd;
+};
+
+TEST(Ring, EndsInTimeWhateverTheKernelDoesNotGiveBack) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  static Endless endless(ends[0]);
+  static auto& held = *new Buffer;  // what the kernel would write to: never given back
+  {
+    RealOptions options{.arena_bytes = std::size_t{16} << 20, .seed = 1, .ring = {}};
+    options.ring.end_patience = 0;
+    options.ring.notice = [](std::string_view) {};
+    Rig rig(options);
+    held = rig.env().buffers().allocate(4096);
+    rig.ring().start(endless);
+    rig.run([&]() -> Task<void> { co_await yield(rig.ring()); });
+  }
+  std::memset(held.data(), 1, held.size());  // still there
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST(RingDeathTest, AWaitThatNothingCanEndIsOurMistake) {
