@@ -368,6 +368,11 @@ Task<Result<VerifyReport>> Replica::verify(bool repair) {
   ++impl_->operator_calls;
   auto report = co_await impl_->primary->verify(repair);
   --impl_->operator_calls;
+  if (report) {
+    const Core& core = impl_->core;
+    report->compared = core.places_of(report->compared);
+    for (VerifyReport::Difference& difference : report->different) difference.node = core.place_of(difference.node);
+  }
   co_return report;
 }
 

@@ -145,13 +145,15 @@ enum class Resolution : std::uint8_t { discard_local, discard_remote };
 
 struct VerifyReport {
   struct Difference {
-    NodeId peer = kNoNode;
+    NodeId node = kNoNode;  // whose copy is not as most are, or cannot be read; also the primary's
     Extent extent;
+    bool decided = true;  // else there is no majority, and the primary's may be the wrong one
   };
   bool repairing = false;
   NodeSet compared;                   // members that were compared to the end
   std::uint64_t compared_bytes = 0;   // of all members together
-  std::uint64_t different_bytes = 0;  // also blocks that the member could not read
+  std::uint64_t different_bytes = 0;  // also blocks that somebody cannot read
+  std::uint64_t undecided_bytes = 0;  // of them: which copy is right cannot be told
   std::uint64_t repaired_bytes = 0;
   std::uint64_t unreadable_bytes = 0;  // windows with blocks that no member could read: not compared
   std::vector<Difference> different;   // the first kMaxListedExtents
@@ -216,8 +218,8 @@ class Replica {
   std::uint64_t epoch() const noexcept;
 
   // ---- for the operator, on the node's scheduler while run() is under way; the Replica must outlive the call ----
-  // Compares the members with this primary's copy while I/O goes on, at the pace of resync; with `repair`, makes what
-  // differs as it is here. Errors: not_primary, busy (one at a time), cancelled (end_verify()), closed, timeout (no
+  // Compares the copies of all members while I/O goes on, at the pace of resync; with `repair`, makes what differs as most
+  // have it, or, of two copies, as it is here. Errors: not_primary, busy (one at a time), cancelled (end_verify()), closed, timeout (no
   // member was compared to its end).
   Task<Result<VerifyReport>> verify(bool repair);
   // Ends a verify under way after the window that it is in.
