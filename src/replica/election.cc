@@ -101,13 +101,19 @@ bool Election::eligible(bool virgin) const {
   return core_.storage_usable() && consistent && !s.suspect && s.fresh() == virgin && (!virgin || s.founder);
 }
 
+// Whether somebody took this very copy, whatever it has: the record was begun anew with it, and it has not yet been primary since.
+bool Election::chosen(const Record& record) const {
+  const bool mine = record.primary == core_.self && record.consulted.contains(core_.self);
+  return mine && core_.known().find(record.reign().nonce) == nullptr;
+}
+
 // Why this copy is not one that may go first; nothing: it may.
 std::optional<Reason> Election::why_not(const Record& record) const {
   const Superblock& s = core_.metadata.now();
   const bool virgin = record.virgin();
   if (s.inconsistent && !planted(PlantedBug::inconsistent_promoted)) return Reason::half_copied;
   if (s.fresh()) return virgin && s.founder ? std::nullopt : std::optional(Reason::new_copy);
-  if (s.suspect) return Reason::suspect;
+  if (s.suspect && !chosen(record)) return Reason::suspect;
   const bool named = !virgin && record.in_sync.contains(core_.self) && record.copy_of(core_.self) == s.copy;
   if (!named) return Reason::no_primary;
   if (core_.storage_usable()) return std::nullopt;
@@ -369,6 +375,7 @@ Task<bool> Election::store(const VersionedRecord& won) {
   both.spawn([](Core& core, const VersionedRecord& record, Errc& status) -> Task<void> {
     status = co_await core.metadata.update([&](Superblock& s) {
       s.follow(record.record);
+      s.suspect = false;
       s.arbiter = record.key;
     });
   }(core_, won, stored));

@@ -80,6 +80,7 @@ class Election {
   Task<std::optional<Win>> succeed();
   Task<bool> store(const VersionedRecord& won);
   bool eligible(bool virgin) const;
+  bool chosen(const Record& record) const;
 
   Core& core_;
   Arbiter& arbiter_;

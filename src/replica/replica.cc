@@ -149,6 +149,9 @@ Task<Status> Replica::Impl::load() {
   if (status == Errc::ok) status = co_await core.bits.load();
   if (status == Errc::ok) status = co_await core.metadata.set_anchor();
   if (status != Errc::ok) co_return fail(status, "the copy's metadata cannot be read");
+  if (core.config.suspect_device && !s.suspect && status == Errc::ok)
+    status = co_await core.metadata.update([](Superblock& super) { super.suspect = true; });
+  if (status != Errc::ok) co_return fail(status, "the copy's metadata cannot be written");
   core.position = core.marks.now().position;
   core.obeyed = s.known;
   core.number(s.known);

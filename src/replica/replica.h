@@ -72,6 +72,9 @@ struct ReplicaConfig {
   std::vector<Peer> peers;    // the other configured nodes; empty when stand-alone
   std::string arbiter;        // address; "" = stand-alone: a single copy, no peers, no arbiter
   NodeId first_primary = 0;   // starts the volume when the arbiter's record is virgin
+  // The device was started by force and may hold wrong blocks: from now on this copy goes first only if somebody chooses it, and
+  // is brought up to date by checksum.
+  bool suspect_device = false;
   bool blank_devices = true;  // formatted devices read as zeroes: a virgin volume starts in sync, without a full copy
   std::uint64_t volume_bytes = 0;  // exported size; 0: all that the device has room for
   // After a start of everything at once, promotions wait until all members of the record have answered, or somebody
