@@ -65,8 +65,9 @@ Task<Result<int>> run_node(uring::RealEnv& env, uring::StopSignal& signal, const
   const service::NodeEntry& node = config.nodes[self];
   Status done = co_await storage.open(node, force ? NodeStorage::Mode::by_force : NodeStorage::Mode::read_write);
   if (!done && done.error().code == Errc::unavailable && !node.array.empty() && !force) {
-    done.error().what += fmt::format("; it is compared with the other copies then: resilver node --config {} --name {} --force",
-                                     config.file, node.name);
+    done.error().what +=
+        fmt::format("; it is compared with the other copies then: resilver node --config {} --name {} --force",
+                    config.file, node.name);
   }
   if (done) done = co_await serve(env, signal, config, self, storage.storage());
   const Status closed = co_await storage.close();
@@ -99,8 +100,9 @@ int node_main(int argc, char** argv) {
     return refuse_usage("node", fmt::format("--force is for arrays, and {} is on {}", config->nodes[*self].name,
                                             config->nodes[*self].device));
   set_log_name("node " + config->nodes[*self].name);
-  return run_real("node", kDataArena,
-                  [&](uring::RealEnv& env, uring::StopSignal& signal) { return run_node(env, signal, *config, *self, force); });
+  return run_real("node", kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) {
+    return run_node(env, signal, *config, *self, force);
+  });
 }
 
 }  // namespace resilver::tools

@@ -16,8 +16,9 @@ std::string storage_label(const service::NodeEntry& node) {
 Task<Status> NodeStorage::open(const service::NodeEntry& node, Mode mode) {
   label_ = storage_label(node);
   if (!node.array.empty()) co_return co_await open_array(node, mode);
-  auto image = co_await uring::Image::open(env_.ring(), node.device, env_.scheduler().now() + kOpenTimeout,
-                                           mode == Mode::read_only ? uring::Access::read_only : uring::Access::read_write);
+  auto image =
+      co_await uring::Image::open(env_.ring(), node.device, env_.scheduler().now() + kOpenTimeout,
+                                  mode == Mode::read_only ? uring::Access::read_only : uring::Access::read_write);
   if (!image) co_return std::unexpected(image.error());
   image_ = std::move(*image);
   co_return Status{};

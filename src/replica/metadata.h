@@ -47,6 +47,10 @@ struct Superblock {
   std::vector<ForkNote> forks;  // the newest kMaxForks
   static constexpr std::size_t kMaxForks = 8;
   Promise promise;
+  // Of the processes that have served this copy, from this device; the newest first. One that names itself as the primary in the
+  // record and is not here serves a clone of it.
+  std::vector<std::uint64_t> lives;
+  static constexpr std::size_t kMaxLives = 32;
   // Blocks that no copy could read when they were to be copied: an error to readers until written, never this disk's old
   // content. One block each, so that what is rewritten is taken out without making the list longer.
   std::vector<Extent> lost;
@@ -58,6 +62,8 @@ struct Superblock {
   void follow(const Record& record);  // consistent with it from now on
   void note_fork(const ForkNote& note);
   bool noted(const ForkNote& note) const noexcept;
+  void add_life(std::uint64_t life);
+  bool lived(std::uint64_t life) const noexcept;
   bool lost_in(Extent e) const noexcept;
   bool add_lost(Extent e);  // false: too many
   void remove_lost(Extent e);

@@ -111,6 +111,7 @@ Task<Status> Replica::Impl::format(bool founder) {
   initial.copy = CopyId::draw(core.env.random());
   initial.node = core.config.name;
   initial.founder = founder;
+  initial.add_life(core.life);
   initial.volume_bytes = core.volume_bytes;
   initial.bit_count = core.config.intent_bits;
   initial.granule = granule_for(core.volume_bytes, initial.bit_count);
@@ -149,8 +150,12 @@ Task<Status> Replica::Impl::load() {
   if (status == Errc::ok) status = co_await core.bits.load();
   if (status == Errc::ok) status = co_await core.metadata.set_anchor();
   if (status != Errc::ok) co_return fail(status, "the copy's metadata cannot be read");
-  if (core.config.suspect_device && !s.suspect && status == Errc::ok)
-    status = co_await core.metadata.update([](Superblock& super) { super.suspect = true; });
+  if (status == Errc::ok) {
+    status = co_await core.metadata.update([&](Superblock& super) {
+      super.add_life(core.life);
+      super.suspect = super.suspect || core.config.suspect_device;
+    });
+  }
   if (status != Errc::ok) co_return fail(status, "the copy's metadata cannot be written");
   core.position = core.marks.now().position;
   core.obeyed = s.known;

@@ -69,9 +69,9 @@ struct ReplicaConfig {
     std::string address;
     std::string name;
   };
-  std::vector<Peer> peers;    // the other configured nodes; empty when stand-alone
-  std::string arbiter;        // address; "" = stand-alone: a single copy, no peers, no arbiter
-  NodeId first_primary = 0;   // starts the volume when the arbiter's record is virgin
+  std::vector<Peer> peers;   // the other configured nodes; empty when stand-alone
+  std::string arbiter;       // address; "" = stand-alone: a single copy, no peers, no arbiter
+  NodeId first_primary = 0;  // starts the volume when the arbiter's record is virgin
   // The device was started by force and may hold wrong blocks: from now on this copy goes first only if somebody chooses it, and
   // is brought up to date by checksum.
   bool suspect_device = false;

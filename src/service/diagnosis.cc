@@ -92,8 +92,8 @@ Said say_place(const Words& w) {
               "start the copies that are newer; if they are gone for good", w.volume("recover")};
     case Reason::second_life:
       return {fmt::format("two processes of one copy: {} and another one{}", w.about(), w.detail()),
-              "stop the one that should not be; where a whole cluster was cloned, give the clone ids of its own",
-              w.volume("reid")};
+              "stop the one that should not be, and start the other again; if it does not go on then",
+              w.volume("promote", w.about() + " --force")};
     case Reason::promised:
       return {w.self() + " waits for a recovery that was begun and has not ended", "run it again, or call it off",
               w.volume("recover", "--abort")};
@@ -222,16 +222,26 @@ Told tell(const VolumeConfig& config, NodeId at, const Finding& finding) {
   if (said.text.empty()) said = say_arbiter(words);
   if (said.text.empty()) said = say_storage(words);
   if (said.text.empty()) said = say_peer(words);
-  return {finding.reason, name_of(config, at), std::move(said.text), std::move(said.help), std::move(said.command)};
+  const bool waits = finding.reason == Reason::newer_elsewhere;
+  return {finding.reason, waits ? words.self() : words.about(), std::move(said.text), std::move(said.help),
+          std::move(said.command)};
 }
 
 std::vector<Told> diagnose(const VolumeConfig& config, const VolumeView& view) {
   std::vector<Told> all;
   std::set<std::tuple<Reason, NodeId>> seen;  // by code and whom it is about
+  // Of two sides, the one that does not serve.
+  const auto subject = [&](NodeId at, const Finding& finding) {
+    const bool sides = finding.reason == Reason::fork || finding.reason == Reason::lost_writes;
+    if (finding.node == replica::kNoNode || finding.reason == Reason::newer_elsewhere) return at;
+    return sides && finding.node == view.authority ? at : finding.node;
+  };
   const auto add = [&](NodeId at, const Finding& finding) {
     const bool of_arbiter = !say_arbiter({config, at, finding}).text.empty();
-    const NodeId about = of_arbiter ? replica::kNoNode : finding.node != replica::kNoNode ? finding.node : at;
-    if (seen.emplace(finding.reason, about).second) all.push_back(tell(config, at, finding));
+    const NodeId about = of_arbiter ? replica::kNoNode : subject(at, finding);
+    if (!seen.emplace(finding.reason, about).second) return;
+    all.push_back(tell(config, at, finding));
+    all.back().node = name_of(config, of_arbiter ? at : about);
   };
   const auto add_all = [&](NodeId at) {
     for (const Finding& finding : view.nodes[at]->replica.findings) add(at, finding);

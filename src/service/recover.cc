@@ -60,8 +60,8 @@ void seek_doubts(const VolumeConfig& config, Assessment& found) {
   const CopyFacts& best = *found.copies[*found.newest];
   const Record& newest = known(best);
   if (best.super.suspect)
-    found.doubts.push_back(fmt::format("{}'s storage was started by force, and may hold wrong blocks",
-                                       config.nodes[*found.newest].name));
+    found.doubts.push_back(
+        fmt::format("{}'s storage was started by force, and may hold wrong blocks", config.nodes[*found.newest].name));
   NodeSet members_missing, silent;
   for (NodeId id = 0; id < newest.slots.size(); ++id) {
     const bool answered = std::ranges::any_of(
