@@ -343,11 +343,11 @@ Task<Status> Replica::promote(Nanos deadline) {
 Task<Status> Replica::demote(Nanos deadline) {
   Core& core = impl_->core;
   if (impl_->primary == nullptr) co_return fail(Errc::not_primary, "this node is not the primary");
-  if (impl_->primary->members() == NodeSet::of(core.self))
-    co_return fail(Errc::unavailable, "no other copy is in sync");
   Nanos ask_at = core.now();
   while (core.now() < deadline && !core.stopping.is_set()) {
     if (impl_->primary == nullptr) co_return Status{};
+    if (impl_->primary->members() == NodeSet::of(core.self))
+      co_return fail(Errc::unavailable, "no other copy is in sync");
     // Again now and then: a handover that could not be finished within a lease was given up.
     if (const auto to = impl_->primary->successor(); to && core.now() >= ask_at) {
       impl_->primary->switch_over_to(*to);

@@ -178,7 +178,7 @@ Said say_peer(const Words& w) {
   const std::string other = w.about();
   switch (w.finding.reason) {
     case Reason::too_few_copies:
-      return {"writes wait: too few copies are in sync", "start the others", w.volume("status")};
+      return {"too few copies are in sync for a write to be acknowledged", "start the others", w.volume("status")};
     case Reason::handing_over: return {w.self() + " hands over", "look again", w.volume("status")};
     case Reason::no_lease:
       return {"a member does not answer: until it has left the set, or answers, requests wait", "look again",
@@ -227,6 +227,18 @@ Told tell(const VolumeConfig& config, NodeId at, const Finding& finding) {
           std::move(said.command)};
 }
 
+namespace {
+
+// Whether a node waits for a primary, and the one that there is says why it does not come.
+bool explained(const VolumeView& view, NodeId at, Reason reason) {
+  const bool waits = reason == Reason::starting || reason == Reason::no_primary || reason == Reason::new_copy ||
+                     reason == Reason::half_copied;
+  return waits && view.has_primary() && at != view.authority &&
+         std::ranges::any_of(view.word()->findings, [&](const Finding& f) { return f.node == at; });
+}
+
+}  // namespace
+
 std::vector<Told> diagnose(const VolumeConfig& config, const VolumeView& view) {
   std::vector<Told> all;
   std::set<std::tuple<Reason, NodeId>> seen;  // by code and whom it is about
@@ -244,7 +256,9 @@ std::vector<Told> diagnose(const VolumeConfig& config, const VolumeView& view) {
     all.back().node = name_of(config, of_arbiter ? at : about);
   };
   const auto add_all = [&](NodeId at) {
-    for (const Finding& finding : view.nodes[at]->replica.findings) add(at, finding);
+    for (const Finding& finding : view.nodes[at]->replica.findings) {
+      if (!explained(view, at, finding.reason)) add(at, finding);
+    }
   };
   if (view.authority) add_all(*view.authority);
   for (NodeId id = 0; id < view.nodes.size(); ++id) {
