@@ -1,5 +1,5 @@
 // What a node keeps of the volume beside its data and its marks: the superblock. Where it lies: layout.h; how it
-// survives damage: small_record.h. Fields: docs/wire-protocol.md.
+// survives damage: small_record.h. Fields: docs/on-disk-volume.md.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@
 
 namespace resilver::replica {
 
-// A recovery (recover.h) was promised to: until the arbiter's record differs from what that recovery read, another one
-// asks, or somebody calls it off, this node follows nobody and proposes nothing.
+// A recovery (service/recover.h) was promised to: until the arbiter's record differs from what that recovery read,
+// another one asks, or somebody calls it off, this node follows nobody and proposes nothing.
 struct Promise {
   std::uint64_t run = 0;  // 0: none
   ArbiterKey key;

@@ -231,14 +231,14 @@ class Replica {
   // everything. It leaves the set until then. ok when that is durable; the copying follows by itself. Errors:
   // invalid_argument (this is the primary, or there is a split brain), unavailable (no primary is heard), the device's.
   Task<Status> invalidate(bool full);
-  // Makes this node primary with itself as the only member, whatever the others hold: the last resort, and the one way
+  // Makes this node primary with itself as the only member, whatever the others hold: the last resort, and a way
   // to a split brain. Errors: unavailable (no arbiter, or this copy is new, half-copied or failed), busy (it hears a
   // primary).
   Task<Status> promote_by_force();
   // Ends the split brain with `peer`. The primary may discard either side (its own: it hands the record over); the other
   // side only its own. Errors: invalid_argument (there is none), not_found, not_primary, busy, io kinds.
   Task<Status> resolve(NodeId peer, Resolution choice);
-  // ---- for a recovery (recover.h) ----
+  // ---- for a recovery (service/recover.h) ----
   CopyFacts facts() const;
   // Follows nobody and proposes nothing until the arbiter's record differs from the promise's, another promise is asked
   // for, or abort_recovery(). ok when that is durable. Errors: busy (it serves), the device's.
