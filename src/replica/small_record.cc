@@ -169,12 +169,25 @@ Task<Errc> SmallRecord::make_whole() {
   co_return co_await write_set(set);
 }
 
+// A record that is made anew is numbered above the one that was there: a block that cannot be written now may be read again
+// one day, and must not be taken for the newer one.
+Task<std::uint64_t> SmallRecord::highest_here() {
+  std::uint64_t highest = 0;
+  for (std::uint64_t i = 0; i < kCopies; ++i) {
+    if (co_await Io::read(device_, place_.copy(i), buffer_.slice(0, place_.room)) != Errc::ok) continue;
+    const Copy copy = judge(buffer_.bytes().first(place_.room), place_);
+    if (copy.valid) highest = std::max(highest, copy.sequence);
+  }
+  co_return highest;
+}
+
 Task<Errc> SmallRecord::format(Place place, std::span<const std::byte> content) {
   CHECK(place.stride >= place.room && place.room <= kMostRoom && place.end() <= device_.size_bytes());
   if (const Errc status = co_await reserve(place.room); status != Errc::ok) co_return status;
   place_ = place;
   content_.assign(content.begin(), content.end());
-  sequence_ = tried_ = bad_ = 0;
+  bad_ = 0;
+  sequence_ = co_await highest_here();
   written_.fill(Errc::cancelled);
   for (int set = 0; set < 2; ++set) {
     compose(content_, ++sequence_);

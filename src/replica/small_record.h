@@ -48,7 +48,7 @@ class SmallRecord {
   // Reads the record that lies at `place`. Errors: not_found (no copy is there), corrupt (damaged beyond trust),
   // unsupported (of a newer version), limit (no buffer), those of the device.
   Task<Status> load(Place place, Mend mend);
-  // Writes both sets.
+  // Writes both sets. Interrupted, it leaves what was there, or the new record.
   Task<Errc> format(Place place, std::span<const std::byte> content);
   // Durable when this returns ok. Precondition: load() or format(); content.size() <= place().most_bytes(). After an
   // error either record may be there.
@@ -73,6 +73,7 @@ class SmallRecord {
   Task<Errc> write_set(std::uint64_t set);
   Task<void> write_copy(std::uint64_t index);
   Task<Errc> make_whole();
+  Task<std::uint64_t> highest_here();
 
   Scheduler& scheduler_;
   BufferPool& buffers_;
