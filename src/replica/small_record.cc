@@ -100,6 +100,9 @@ Task<Status> SmallRecord::load(Place place, Mend mend) {
   if (mend == Mend::yes) {
     const Errc mended = co_await make_whole();
     if (mended != Errc::ok) co_return fail(mended, "a record cannot be written");
+    // A store that was torn must not have spent what one bad spot may cost: the other set gets the same. If that fails, the
+    // next store tells.
+    if (bad[1 - own] >= 2) (void)co_await store(std::vector(content_));
   }
   co_return Status{};
 }

@@ -8,7 +8,8 @@
 // Damaged is not torn:
 // * the highest valid copy counts (older valid ones are not bad), if fewer than two of the other set are bad, or its
 //   own set is whole; else the record is damaged, and nobody may guess;
-// * it is written back to the whole of its set before anybody acts on it;
+// * it is written back to the whole of its set before anybody acts on it, and to the other set where that has fewer than
+//   two valid copies;
 // * zeroes where a copy belongs are damage, not emptiness. Only where no copy is to be found anywhere was there none.
 #pragma once
 
