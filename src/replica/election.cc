@@ -341,7 +341,7 @@ Record Election::wanted(const Record& now, NodeSet members, const Answers& answe
   if (forced) {
     next.consulted = NodeSet::of(core_.self);
     next.given_up.clear();
-    next.covered = now.ack == AckMode::durable ? now.in_sync : next.consulted;
+    next.covered = (now.ack == AckMode::durable ? now.in_sync : next.consulted) | covered_before(now);
   }
   return next_reign(next, reign, members, core_.new_nonce());
 }
