@@ -24,6 +24,12 @@ std::uint32_t checksum(std::span<const std::byte> copy) {
 
 std::uint64_t set_of(std::uint64_t sequence) { return sequence % 2; }
 
+SmallRecord::Place told_in(std::span<const std::byte> copy) {
+  const std::byte* at = copy.data();
+  return {load_le<std::uint64_t>(at + kAtPlace), load_le<std::uint64_t>(at + kAtStride),
+          load_le<std::uint32_t>(at + kAtRoom)};
+}
+
 }  // namespace
 
 Task<Buffer> allocate_patiently(Scheduler& scheduler, BufferPool& buffers, std::size_t bytes) {
@@ -45,17 +51,17 @@ SmallRecord::Copy SmallRecord::judge(std::span<const std::byte> bytes, const Pla
   Copy copy;
   const std::byte* at = bytes.data();
   copy.marked = load_le<std::uint64_t>(at + kAtMagic) == magic_;
+  copy.placed = copy.marked && told_in(bytes) == place;
   const auto length = load_le<std::uint32_t>(at + kAtLength);
   if (!copy.marked || length > place.most_bytes()) return copy;
   if (load_le<std::uint32_t>(at + kAtCrc) != checksum(bytes.first(kHeadBytes + length))) return copy;
-  const Place told{load_le<std::uint64_t>(at + kAtPlace), load_le<std::uint64_t>(at + kAtStride),
-                   load_le<std::uint32_t>(at + kAtRoom)};
-  copy.valid = told == place && load_le<std::uint32_t>(at + kAtVersion) == kFormatVersion;
+  copy.valid = copy.placed && load_le<std::uint32_t>(at + kAtVersion) == kFormatVersion;
   copy.sequence = load_le<std::uint64_t>(at + kAtSequence);
   return copy;
 }
 
 Task<Status> SmallRecord::load(Place place, Mend mend) {
+  met_ = false;
   if (place.end() > device_.size_bytes()) co_return fail(Errc::not_found, "the device ends before it");
   if (co_await reserve(place.room) != Errc::ok) co_return fail(Errc::limit, "no buffer for a record");
   place_ = place;
@@ -73,6 +79,7 @@ Task<Status> SmallRecord::load(Place place, Mend mend) {
     const auto bytes = buffer_.bytes().first(place.room);
     copies[i] = judge(bytes, place);
     marked = marked || copies[i].marked;
+    met_ = met_ || copies[i].placed;
     if (copies[i].marked && load_le<std::uint32_t>(buffer_.data() + kAtVersion) > kFormatVersion) newer_version = true;
     if (!copies[i].valid || (best != nullptr && copies[i].sequence <= best->sequence)) continue;
     best = &copies[i];
@@ -107,19 +114,36 @@ Task<Status> SmallRecord::load(Place place, Mend mend) {
   co_return Status{};
 }
 
-Task<Result<SmallRecord::Place>> SmallRecord::place_told_at(std::uint64_t at) {
-  if (at + kBlockBytes > device_.size_bytes()) co_return fail(Errc::not_found);
+// What the copy there tells, if it is one.
+Task<Result<SmallRecord::Place>> SmallRecord::place_told_by(std::uint64_t copy) {
+  if (copy + kBlockBytes > device_.size_bytes()) co_return fail(Errc::not_found);
   if (co_await reserve(kMostRoom) != Errc::ok) co_return fail(Errc::limit, "no buffer for a record");
-  const std::uint64_t bytes = std::min(kMostRoom, device_.size_bytes() - at);
-  if (const Errc status = co_await Io::read(device_, at, buffer_.slice(0, bytes)); status != Errc::ok)
+  const std::uint64_t bytes = std::min(kMostRoom, device_.size_bytes() - copy);
+  if (const Errc status = co_await Io::read(device_, copy, buffer_.slice(0, bytes)); status != Errc::ok)
     co_return fail(status);
-  const std::byte* head = buffer_.data();
-  const Place told{load_le<std::uint64_t>(head + kAtPlace), load_le<std::uint64_t>(head + kAtStride),
-                   load_le<std::uint32_t>(head + kAtRoom)};
-  const bool likely = told.at == at && told.room % kBlockBytes == 0 && told.room > 0 && told.room <= bytes &&
-                      told.stride >= told.room && told.stride <= (std::uint64_t{1} << 30);
+  const Place told = told_in(buffer_.bytes());
+  const bool likely = told.room % kBlockBytes == 0 && told.room > 0 && told.room <= bytes && told.stride >= told.room &&
+                      told.stride <= (std::uint64_t{1} << 30);
   if (!likely || !judge(buffer_.bytes().first(told.room), told).valid) co_return fail(Errc::not_found);
   co_return told;
+}
+
+Task<Result<SmallRecord::Place>> SmallRecord::place_told_at(std::uint64_t at) {
+  const auto told = co_await place_told_by(at);
+  if (told && told->at != at) co_return fail(Errc::not_found);
+  co_return told;
+}
+
+Task<std::vector<SmallRecord::Place>> SmallRecord::places_told_within(std::uint64_t from, std::uint64_t to) {
+  std::vector<Place> places;
+  for (std::uint64_t at = from; at < std::min(to, device_.size_bytes()); at += kBlockBytes) {
+    const auto told = co_await place_told_by(at);
+    if (!told || std::ranges::find(places, *told) != places.end()) continue;
+    for (std::uint64_t i = 0; i < kCopies; ++i) {
+      if (told->copy(i) == at) places.push_back(*told);
+    }
+  }
+  co_return places;
 }
 
 // The copies of a record are the same bytes, so that one buffer serves all of them.

@@ -58,18 +58,23 @@ class SmallRecord {
   const Place& place() const noexcept { return place_; }
   std::span<const std::byte> content() const noexcept { return content_; }
   unsigned bad_copies() const noexcept { return bad_; }  // that load() met
+  bool met() const noexcept { return met_; }             // a copy that tells the place of the last load(), whole or not
 
   // Where the first copy says that all of them are, if it is one: for finding a record whose stride is not known.
   Task<Result<Place>> place_told_at(std::uint64_t at);
+  // The places that copies tell which begin in [from, to): where the first copy of one is damaged.
+  Task<std::vector<Place>> places_told_within(std::uint64_t from, std::uint64_t to);
 
  private:
   struct Copy {
     bool marked = false;  // has the magic
+    bool placed = false;  // and tells this place
     bool valid = false;
     std::uint64_t sequence = 0;
   };
   Task<Errc> reserve(std::uint64_t bytes);
   Copy judge(std::span<const std::byte> bytes, const Place& place) const;
+  Task<Result<Place>> place_told_by(std::uint64_t copy);
   void compose(std::span<const std::byte> content, std::uint64_t sequence);
   Task<Errc> write_set(std::uint64_t set);
   Task<void> write_copy(std::uint64_t index);
@@ -86,6 +91,7 @@ class SmallRecord {
   std::uint64_t sequence_ = 0;
   std::uint64_t tried_ = 0;  // the highest given to a store, also to one that failed
   unsigned bad_ = 0;
+  bool met_ = false;
   std::array<Errc, kCopies> written_{};  // of the present content, or of the one before in the other set
 };
 
