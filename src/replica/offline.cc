@@ -136,16 +136,16 @@ Record record_of(const UpgradePlan& plan, const std::vector<old::Generation>& hi
 
 }  // namespace
 
-// Each epoch had a generation of its own. A record that no copy has stored yet follows the newest that one has.
+// Each epoch had a generation of its own. A record that no copy has stored yet follows the newest that a copy in sync has: one
+// that was not in sync may have gone its own way.
 Record upgraded_record(const UpgradePlan& plan) {
   if (!plan.record || plan.record->generation.epoch == 0) return Record{};
   const old::Generation& newest = plan.record->generation;
   std::vector<old::Generation> history;
-  for (const auto& other : plan.histories) {
-    const bool older = !other.empty() && other.front().epoch < newest.epoch;
-    const bool same = !other.empty() && other.front() == newest;
-    const bool better = history.empty() || history.front().epoch < other.front().epoch;
-    if ((older || same) && better) history = other;
+  for (const auto& [node, known] : plan.histories) {
+    if (!plan.record->in_sync.contains(node) || known.empty() || known.front().epoch > newest.epoch) continue;
+    if (known.front().epoch == newest.epoch && known.front() != newest) continue;
+    if (history.empty() || history.front().epoch < known.front().epoch) history = known;
   }
   if (history.empty() || history.front() != newest) history.insert(history.begin(), newest);
   return record_of(plan, history, plan.record->in_sync);
