@@ -136,7 +136,10 @@ Task<Result<SmallRecord::Place>> SmallRecord::place_told_at(std::uint64_t at) {
 
 Task<std::vector<SmallRecord::Place>> SmallRecord::places_told_within(std::uint64_t from, std::uint64_t to) {
   std::vector<Place> places;
+  if (co_await reserve(kMostRoom) != Errc::ok) co_return places;
   for (std::uint64_t at = from; at < std::min(to, device_.size_bytes()); at += kBlockBytes) {
+    if (co_await Io::read(device_, at, buffer_.slice(0, kBlockBytes)) != Errc::ok) continue;
+    if (load_le<std::uint64_t>(buffer_.data() + kAtMagic) != magic_) continue;
     const auto told = co_await place_told_by(at);
     if (!told || std::ranges::find(places, *told) != places.end()) continue;
     for (std::uint64_t i = 0; i < kCopies; ++i) {
