@@ -365,7 +365,7 @@ Record Election::wanted(const Record& now, NodeSet members, const Answers& answe
     next.given_up.clear();
     // What it knows in sync has nothing acknowledged beyond it only if it was one of them.
     const bool member = now.in_sync.contains(core_.self) && now.copy_of(core_.self) == core_.metadata.now().copy;
-    next.covered = member && now.ack == AckMode::durable ? now.in_sync : next.consulted;
+    next.covered = (member && now.ack == AckMode::durable ? now.in_sync : next.consulted) | covered_before(now);
   }
   return next_reign(next, reign, members, core_.new_nonce());
 }
