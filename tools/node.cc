@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "service/daemon.h"
+#include "service/device_words.h"
 #include "tools/listen.h"
 #include "tools/volume_command.h"
 #include "tools/volume_storage.h"
@@ -59,6 +60,7 @@ Task<Result<int>> run_node(uring::RealEnv& env, uring::StopSignal& signal, const
                            replica::NodeId self) {
   NodeStorage storage(env, signal, "node");
   Status done = co_await storage.open(config.nodes[self], false);
+  if (!done) done.error().what += service::what_helps_without(config, self, done.error());
   if (done) done = co_await serve(env, signal, config, self, storage.storage());
   const Status closed = co_await storage.close();
   if (done) done = closed;
