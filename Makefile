@@ -51,7 +51,7 @@ FUZZ_CHECK_SECONDS := 15
 # ---- which tests run where -------------------------------------------------------------------------------------------
 # Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
 # ship. Rooms with threads or rings run under TSan too. ASAN_EXTRA: more runs, BINARY or BINARY,VARIABLE=VALUE.
-RELEASE_ROOMS := interop e2e netns scenario swarm crash
+RELEASE_ROOMS := interop e2e netns walk scenario swarm crash
 TSAN_ROOMS := async uring
 SWARM_ASAN_SEEDS := 20
 TEST_TIMEOUT_S ?= 900
@@ -89,6 +89,7 @@ ALL_SOURCES := $(wildcard src/*/*.cc) $(wildcard tests/fuzz/*.cc) $(TOOL_SOURCES
 TEST_USES_base := base
 TEST_USES_interop := base
 TEST_USES_netns := base
+TEST_USES_walk := base
 TEST_USES_async := base async
 TEST_USES_env := base async env
 TEST_USES_uring := base async env uring
