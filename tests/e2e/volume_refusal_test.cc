@@ -172,6 +172,7 @@ TEST_F(VolumeRefusal, ArbiterTakesNoOtherFileForItsRecord) {
     const auto before = snapshot();
     const Ended ended = run_program({"arbiter", "--state", state, "--listen", where});
     EXPECT_EQ(ended.code, 1) << ended.all();
+    EXPECT_EQ(ended.out, "") << "it listened, and then did not";
     EXPECT_EQ(snapshot(), before) << "something was written";
     return ended.err;
   };
