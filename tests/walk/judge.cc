@@ -29,11 +29,6 @@ bool is_mistake_of_ours(const std::string& text) {
 
 }  // namespace
 
-std::string text_or(const Json& object, const char* key, const std::string& otherwise) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : otherwise;
-}
-
 // ---- the journal -----------------------------------------------------------------------------------------------------
 
 void Journal::note(const std::string& what) { lines_.push_back(fmt::format("{:8.3f}  {}", lab_.now(), what)); }
@@ -123,13 +118,13 @@ void Judge::forget_all() {
 // Rule: its own judgement holds. What it wrote is known only if it came to its end.
 void Judge::loaded(const Ran& ran) {
   command(ran);
-  const Json json = Json::parse(ran.ended.out, nullptr, false);
-  if (!json.is_object()) return;
+  const std::string& json = ran.ended.out;
   for (const char* key : {"lost_writes", "stale_reads", "corrupt_reads", "unreadable_bytes"}) {
-    if (json.value(key, 0) != 0 && !outdated_) journal_.complain(fmt::format("load: {} {}", key, json.value(key, 0)));
+    const std::uint64_t count = number_in(json, key).value_or(0);
+    if (count != 0 && !outdated_) journal_.complain(fmt::format("load: {} {}", key, count));
   }
-  const bool certain = ran.good() && json.value("failed", 1) == 0 && json.value("unknown_writes", 1) == 0;
-  const std::string primary = text_or(json, "primary", "?");
+  const bool certain = ran.good() && number_in(json, "failed") == 0 && number_in(json, "unknown_writes") == 0;
+  const std::string primary = text_in(json, "primary");
   if (!certain || primary.size() != 1 || !lab_.is_node(primary[0])) return;
   const CopyImage now = lab_.copy_of(primary[0]);
   for (std::size_t block = 0; block < std::min(now.size(), contents_.blocks()); ++block)
@@ -167,9 +162,8 @@ void Judge::command(const Ran& ran) {
 // Rule: copies in sync are equal.
 void Judge::verified(const Ran& ran) {
   command(ran);
-  const Json json = Json::parse(ran.ended.out, nullptr, false);
-  if (!json.is_object() || json.value("different_bytes", std::uint64_t{0}) == 0) return;
-  const std::string what = "verify: copies in sync differ: " + json.dump();
+  if (number_in(ran.ended.out, "different_bytes").value_or(0) == 0) return;
+  const std::string what = "verify: copies in sync differ: " + ran.ended.out;
   put_back_ ? journal_.note(what) : journal_.complain(what);
 }
 
@@ -189,40 +183,29 @@ void Judge::deaths() {
 }
 
 // Rule: no crash is taken for something worse. Never told twice of one status.
-void Judge::status(const Json& status) {
+void Judge::status(const VolumeStatus& status) {
   if (!innocent_) return;
-  for (const Json& reason : status.value("reasons", Json::array())) {
-    if (kGuilty.contains(text_or(reason, "code", "")))
-      journal_.complain("after crashes alone, status says " + reason.dump());
+  for (const ToldReason& reason : status.reasons) {
+    if (kGuilty.contains(reason.code))
+      journal_.complain(fmt::format("after crashes alone, status says {}: {}", reason.code, reason.text));
   }
 }
 
-bool Judge::whole(const Json& status) const {
-  if (!status.value("serving", false) || status.value("in_sync", Json::array()).size() != lab_.nodes().size())
-    return false;
-  for (const Json& node : status.value("nodes", Json::array())) {
-    if (!node.value("reachable", false) || !node["resync"].is_null()) return false;
-  }
-  return std::ranges::all_of(status.value("reasons", Json::array()),
-                             [](const Json& reason) { return kBearable.contains(text_or(reason, "code", "")); });
+bool Judge::whole(const VolumeStatus& status) const {
+  const bool all = status.serving && status.all_reachable && status.in_sync.size() == lab_.nodes().size();
+  return all && status.copying.empty() &&
+         std::ranges::all_of(status.reasons, [](const ToldReason& reason) { return kBearable.contains(reason.code); });
 }
 
 // Rule: no silence.
-void Judge::stuck(const Json& status) {
-  const Json reasons = status.value("reasons", Json::array());
-  if (reasons.empty()) journal_.complain("the volume is not whole, and status gives no reason: " + status.dump());
-  for (const Json& reason : reasons) {
-    if (text_or(reason, "help", "").empty() || text_or(reason, "text", "").empty())
-      journal_.complain("a reason without words: " + reason.dump());
-  }
+void Judge::stuck(const VolumeStatus& status) {
+  if (status.reasons.empty()) journal_.complain("the volume is not whole, and status gives no reason: " + status.json);
   const std::string shown = lab_.volume({"status"}).ended.out;
-  const Json again = lab_.status();
-  for (const Json& reason : reasons) {
-    const std::string code = text_or(reason, "code", "?");
-    const bool still = std::ranges::any_of(again.value("reasons", Json::array()),
-                                           [&](const Json& r) { return text_or(r, "code", "") == code; });
-    if (still && shown.find(code + ": ") == std::string::npos)
-      journal_.complain(fmt::format("status has {} as JSON only:\n{}", code, shown));
+  const VolumeStatus again = lab_.status();
+  for (const ToldReason& reason : status.reasons) {
+    if (reason.help.empty() || reason.text.empty()) journal_.complain("a reason without words: " + reason.code);
+    if (again.tells(reason.code) && shown.find(reason.code + ": ") == std::string::npos)
+      journal_.complain(fmt::format("status has {} as JSON only:\n{}", reason.code, shown));
   }
 }
 

@@ -61,9 +61,9 @@ class Judge {
   void command(const Ran& ran);
   void verified(const Ran& ran);
   void deaths();
-  void status(const Json& status);
+  void status(const VolumeStatus& status);
   // Stands still, and is not whole: somebody must be told why and what helps.
-  void stuck(const Json& status);
+  void stuck(const VolumeStatus& status);
   void images();     // what must be kept is on some image
   void all_equal();  // of copies in sync, at rest
   void nothing_left();
@@ -71,7 +71,7 @@ class Judge {
   bool innocent() const noexcept { return innocent_; }
   bool firm() const noexcept { return !soft_; }
   // Serves writes, all copies in sync, and nothing is to be done.
-  bool whole(const Json& status) const;
+  bool whole(const VolumeStatus& status) const;
 
  private:
   std::vector<BlockHash> held_before(const Writing& writing, std::size_t block) const;
@@ -86,7 +86,5 @@ class Judge {
   bool put_back_ = false;
   char clone_of_ = '-';
 };
-
-std::string text_or(const Json& object, const char* key, const std::string& otherwise);
 
 }  // namespace resilver::test

@@ -265,10 +265,7 @@ Words Lab::volume_words(Words words) const {
 
 Ran Lab::volume(Words words, double limit) const { return run(volume_words(std::move(words)), limit); }
 
-Json Lab::status() const {
-  Json json = Json::parse(volume({"status", "--json"}).ended.out, nullptr, false);
-  return json.is_object() ? json : Json::object();
-}
+VolumeStatus Lab::status() const { return status_from(volume({"status", "--json"}).ended.out); }
 
 // ---- files -----------------------------------------------------------------------------------------------------------
 

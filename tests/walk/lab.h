@@ -6,8 +6,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,10 +14,10 @@
 #include "tests/walk/contents.h"
 #include "tests/walk/disks.h"
 #include "tests/walk/plan.h"
+#include "tests/walk/status.h"
 
 namespace resilver::test {
 
-using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 
 inline constexpr char kArbiter = 'R';
@@ -89,7 +88,7 @@ class Lab {
   std::unique_ptr<Program> begin(const Words& words) const { return std::make_unique<Program>(words); }
   // Waits for what was begun; as run().
   Ran await(Program& program, const Words& words, double limit) const;
-  Json status() const;
+  VolumeStatus status() const;
 
   // ---- files -------------------------------------------------------------------------------------------------------
   std::string image(char who) const;  // "" over an array

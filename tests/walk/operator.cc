@@ -14,7 +14,8 @@ constexpr double kPatience = 120;  // held back copies wait for up to 64 graces
 // Seconds without a change, until something is done; after crashes alone nothing should have to be.
 constexpr double kStandsStill = 3, kComesBackAlone = 25;
 constexpr int kMostActs = 10;
-constexpr int kMostTries = 2;  // of one command in one picture
+constexpr int kMostHelpless = 5;  // looks at a standstill for which there is no advice
+constexpr int kMostTries = 2;     // of one command in one picture
 constexpr double kCommandSeconds = 60;
 
 // Nothing is to be done but to wait.
@@ -42,30 +43,31 @@ std::string command_in(const std::string& text, const std::string& verb) {
   return text.substr(at, text.find_first_of(";\n)", at) - at);
 }
 
+bool passes(const VolumeStatus& status) {
+  return std::ranges::any_of(status.reasons, [](const ToldReason& reason) { return kPasses.contains(reason.code); });
+}
+
 }  // namespace
 
-Operator::Advice Operator::advice_of(const Json& reason) {
-  Advice advice{text_or(reason, "code", ""), text_or(reason, "node", ""), text_or(reason, "command", "")};
+Operator::Advice Operator::advice_of(const ToldReason& reason) {
+  Advice advice{reason.code, reason.node, reason.command};
   advice.gives_up = says(advice.command, "--discard") || says(advice.command, "volume create");
   advice.waits = kPasses.contains(advice.code) || advice.command.empty() || says(advice.command, "volume status");
   return advice;
 }
 
 // What a look sees, without what changes all the time.
-std::string Operator::picture(const Json& status) {
-  std::string text = text_or(status, "primary", "-") + status.value("in_sync", Json::array()).dump();
-  for (const Json& reason : status.value("reasons", Json::array()))
-    text += " " + text_or(reason, "code", "") + text_or(reason, "node", "");
-  for (const Json& node : status.value("nodes", Json::array())) {
-    if (node.contains("resync") && node["resync"].is_object()) text += node["resync"].dump();
-  }
-  return text;
+std::string Operator::picture(const VolumeStatus& status) {
+  std::string text{status.primary, ' '};
+  for (const char who : status.in_sync) text += who;
+  for (const ToldReason& reason : status.reasons) text += " " + reason.code + reason.node;
+  return text + status.copying;
 }
 
 // The first that has not been tried in vain; what gives something up only where nothing else is said.
-std::optional<Operator::Advice> Operator::pick(const Json& status, bool may_give_up) {
+std::optional<Operator::Advice> Operator::pick(const VolumeStatus& status, bool may_give_up) {
   std::vector<Advice> all;
-  for (const Json& reason : status.value("reasons", Json::array())) all.push_back(advice_of(reason));
+  for (const ToldReason& reason : status.reasons) all.push_back(advice_of(reason));
   if (!unproven_.empty()) all.push_back({"recover", "", unproven_, true, false});
   for (const bool giving_up : {false, true}) {
     if (giving_up && !may_give_up) break;
@@ -83,10 +85,10 @@ void Operator::bring_back() {
   const double until = lab_.now() + kPatience;
   std::string last;
   double changed = lab_.now();
-  int acts = 0;
+  int acts = 0, helpless = 0;
   while (lab_.now() < until && journal_.good()) {
     judge_.deaths();
-    const Json status = lab_.status();
+    const VolumeStatus status = lab_.status();
     judge_.status(status);
     if (judge_.whole(status)) return;
     if (picture(status) != last) {
@@ -101,6 +103,7 @@ void Operator::bring_back() {
     if (plan_.ordinary) break;
     const auto advice = pick(status, true);
     changed = lab_.now();
+    if (!advice && ++helpless > kMostHelpless && !passes(status)) break;
     if (!advice) continue;
     if (++acts > kMostActs) break;
     follow(*advice);
@@ -111,7 +114,7 @@ void Operator::bring_back() {
 }
 
 void Operator::follow_once() {
-  const Json status = lab_.status();
+  const VolumeStatus status = lab_.status();
   judge_.status(status);
   if (judge_.whole(status)) return;
   if (const auto advice = pick(status, false)) follow(*advice);
@@ -203,15 +206,13 @@ void Operator::recover(const std::string& command) {
 
 void Operator::resolve(const std::string& sides) {
   const char side = plan_.seed % 2 == 0 ? sides.front() : sides.back();
-  const Json before = lab_.status();
+  const VolumeStatus before = lab_.status();
   const Ran ran = lab_.volume({"resolve", "--discard", std::string(1, side)}, kCommandSeconds);
   judge_.command(ran);
   journal_.note(fmt::format("{}: {}", ran.line, ran.ended.all()));
   if (!ran.good()) return;
   std::vector<char> given_up = {side};
-  if (text_or(before, "primary", "") == std::string(1, side)) {
-    for (const Json& name : before.value("in_sync", Json::array())) given_up.push_back(name.get<std::string>()[0]);
-  }
+  if (before.primary == side) given_up.insert(given_up.end(), before.in_sync.begin(), before.in_sync.end());
   journal_.note(fmt::format("given up: the side of {}", side));
   judge_.may_be_outdated();
   judge_.give_up(given_up);

@@ -30,8 +30,8 @@ class Operator {
     bool gives_up = false;  // what some copy has
     bool waits = false;     // there is nothing to do but to look again
   };
-  static Advice advice_of(const Json& reason);
-  std::optional<Advice> pick(const Json& status, bool may_give_up);
+  static Advice advice_of(const ToldReason& reason);
+  std::optional<Advice> pick(const VolumeStatus& status, bool may_give_up);
   void follow(const Advice& advice);
   void run(const std::string& command);
   void start_again(char who);
@@ -39,7 +39,7 @@ class Operator {
   void right_arbiter(const std::string& code);
   void new_copy(char who);
   void add_disk(char who);
-  static std::string picture(const Json& status);
+  static std::string picture(const VolumeStatus& status);
 
   const Plan& plan_;
   Lab& lab_;

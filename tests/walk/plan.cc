@@ -30,7 +30,7 @@ class Drawer {
     draw_volume();
     add(Verb::settle, '-', 5000);
     write();
-    const std::uint64_t count = random_.between(4, 7);
+    const std::uint64_t count = random_.between(3, 5);
     for (std::uint64_t i = 0; i < count; ++i) {
       plan_.ordinary ? crash_episode() : episode();
     }
@@ -50,7 +50,7 @@ class Drawer {
                              (static_cast<std::uint64_t>(one - 'A') + step) % static_cast<std::uint64_t>(plan_.nodes));
   }
   void pause(std::uint64_t low, std::uint64_t high) { add(Verb::wait, '-', random_.between(low, high)); }
-  void settle() { add(Verb::settle, '-', random_.percent(70) ? 4000 : 1000); }
+  void settle() { add(Verb::settle, '-', random_.percent(70) ? 2500 : 800); }
 
   void draw_volume() {
     plan_.nodes = random_.percent(60) ? 3 : 2;

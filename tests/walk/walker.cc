@@ -190,9 +190,9 @@ void Walker::flap(const Step& step) {
 void Walker::settle(double seconds) {
   const double until = lab_.now() + (unserved_ ? std::min(seconds, 1.0) : seconds);
   while (lab_.now() < until) {
-    const Json status = lab_.status();
+    const VolumeStatus status = lab_.status();
     judge_.status(status);
-    if (status.value("serving", false)) {
+    if (status.serving) {
       unserved_ = false;
       return;
     }
