@@ -18,14 +18,18 @@ namespace {
 constexpr OptionSpec kOptions[] = {
     {"config", "FILE", "the volume's configuration, the same on every node: docs/volumes.md"},
     {"name", "NAME", "which of its nodes this is; default: this_node in FILE"},
+    {"force", nullptr, "start an array that is dirty and degraded, or lacks what it needs; see below"},
 };
 
 constexpr CommandSpec kSpec = {
     "node",
-    "Usage: resilver node --config FILE [--name NAME]\n\n"
+    "Usage: resilver node --config FILE [--name NAME] [--force]\n\n"
     "Serves one copy of a replicated volume, on an image, a block device or an array, until SIGTERM or\n"
     "Ctrl-C. A primary then hands over first, so that a planned stop costs no failed request. Says\n"
-    "'node NAME: listening ADDRESS control ADDRESS' when it is ready; what happens is told on standard error.",
+    "'node NAME: listening ADDRESS control ADDRESS' when it is ready; what happens is told on standard error.\n"
+    "\n"
+    "With --force an array starts also where some of its blocks may be wrong. Then this copy is compared with the\n"
+    "others block by block before it counts, and goes first only if somebody chooses it (volume recover).",
     kOptions,
     "Examples:\n"
     "  resilver node --config web.toml --name A\n\n"
@@ -57,10 +61,16 @@ Task<Status> serve(uring::RealEnv& env, uring::StopSignal& signal, const service
 }
 
 Task<Result<int>> run_node(uring::RealEnv& env, uring::StopSignal& signal, const service::VolumeConfig& config,
-                           replica::NodeId self) {
+                           replica::NodeId self, bool force) {
   NodeStorage storage(env, signal, "node");
-  Status done = co_await storage.open(config.nodes[self], false);
+  const service::NodeEntry& node = config.nodes[self];
+  Status done = co_await storage.open(node, force ? NodeStorage::Mode::by_force : NodeStorage::Mode::read_write);
   if (!done) done.error().what += service::what_helps_without(config, self, done.error());
+  if (!done && done.error().code == Errc::unavailable && !node.array.empty() && !force) {
+    done.error().what +=
+        fmt::format("; it is compared with the other copies then: resilver node --config {} --name {} --force",
+                    config.file, node.name);
+  }
   if (done) done = co_await serve(env, signal, config, self, storage.storage());
   const Status closed = co_await storage.close();
   if (done) done = closed;
@@ -87,9 +97,14 @@ int node_main(int argc, char** argv) {
   }
   if (!self && config->nodes.size() == 1) self = 0;
   if (!self) return refuse_usage("node", fmt::format("expected --name {}", service::node_names(*config)));
+  const bool force = line->has("force");
+  if (force && config->nodes[*self].array.empty())
+    return refuse_usage("node", fmt::format("--force is for arrays, and {} is on {}", config->nodes[*self].name,
+                                            config->nodes[*self].device));
   set_log_name("node " + config->nodes[*self].name);
-  return run_real("node", kDataArena,
-                  [&](uring::RealEnv& env, uring::StopSignal& signal) { return run_node(env, signal, *config, *self); });
+  return run_real("node", kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) {
+    return run_node(env, signal, *config, *self, force);
+  });
 }
 
 }  // namespace resilver::tools

@@ -83,6 +83,12 @@ Result<Plan> read_plan(const CommandLine& line) {
   return plan;
 }
 
+std::string why_it_waits(VolumeSession& session, const VolumeView& view) {
+  const std::vector<service::Told> reasons = service::diagnose(session.config(), view);
+  if (reasons.empty()) return "see resilver volume status --config " + session.config().file;
+  return reasons.front().text + "; " + service::to_do(reasons.front());
+}
+
 // Waits, at most op_timeout, until a node says that it serves what is wanted, so that a signal can end the waiting; why
 // it waits is said when it lasts. Nodes that answer no questions at all may serve all the same: then it is tried.
 Task<Result<VolumeView>> wait_served(VolumeSession& session, bool writes) {
@@ -93,9 +99,7 @@ Task<Result<VolumeView>> wait_served(VolumeSession& session, bool writes) {
     if (session.interrupted()) co_return fail(Errc::cancelled, "interrupted");
     const bool serves = view.has_primary() && (writes ? view.word()->writable : view.word()->serving);
     if (!view.authority || serves) co_return view;
-    const std::vector<service::Told> reasons = service::diagnose(session.config(), view);
-    const std::string why = reasons.empty() ? std::string("see resilver volume status --config ") + session.config().file
-                                            : reasons.front().text + "; " + service::to_do(reasons.front());
+    const std::string why = why_it_waits(session, view);
     const char* what = view.has_primary() ? "writes wait" : "no node serves the volume";
     const Nanos now = session.scheduler().now();
     if (now >= deadline) co_return fail(Errc::unavailable, fmt::format("{}: {}", what, why));
@@ -104,6 +108,21 @@ Task<Result<VolumeView>> wait_served(VolumeSession& session, bool writes) {
       fmt::print(stderr, "resilver volume attach: {}: {}\n", what, why);
     }
     co_await session.stirred().wait_until(now + kPoll);
+  }
+}
+
+// Says why a request waits, each time that one does so for two seconds.
+Task<void> tell_waiting(VolumeSession& session, replica::Client& client, const bool& ended) {
+  constexpr Nanos kLong = 2 * kSecond;
+  Nanos told = kNever;
+  while (!session.interrupted() && !ended) {
+    co_await session.stirred().wait_until(session.scheduler().now() + kSecond / 2);
+    const Nanos since = client.status().waits_since;
+    if (ended || since == kNever || since == told || session.scheduler().now() < since + kLong) continue;
+    told = since;
+    const VolumeView view = co_await session.view();
+    if (ended || session.interrupted() || client.status().waits_since != since) continue;
+    fmt::print(stderr, "resilver volume attach: requests wait: {}\n", why_it_waits(session, view));
   }
 }
 
@@ -182,6 +201,7 @@ Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
   bool ended = false;
   TaskGroup group(session.scheduler());
   group.spawn(close_at_end(session, **attached, ended));
+  if (plan.purpose != Purpose::load) group.spawn(tell_waiting(session, **attached, ended));
   const auto code = co_await use(session, **attached, plan, file, load);
   ended = true;
   session.stirred().wake_all();

@@ -87,7 +87,7 @@ Task<Status> check_node(uring::RealEnv& env, uring::StopSignal& signal, const Pl
   const service::NodeEntry& node = plan.config.nodes[id];
   if (to_be_made(node)) co_return Status{};
   NodeStorage storage(env, signal, "volume create");
-  Status good = co_await storage.open(node, true);
+  Status good = co_await storage.open(node, NodeStorage::Mode::read_only);
   if (good && storage.device().size_bytes() < service::least_device_bytes(plan.config)) {
     good =
         fail(Errc::bad_input,
@@ -123,7 +123,7 @@ Task<Status> format_node(uring::RealEnv& env, uring::StopSignal& signal, const P
     }
   }
   NodeStorage storage(env, signal, "volume create");
-  Status done = co_await storage.open(node, false);
+  Status done = co_await storage.open(node, NodeStorage::Mode::read_write);
   if (done) {
     auto formatted =
         co_await replica::Replica::open(env, service::replica_config(plan.config, id), storage.device(),

@@ -38,7 +38,7 @@ Task<Status> Offline::for_each_copy(bool read_only, CopyWork work) const {
   for (const replica::NodeId id : nodes) {
     const service::NodeEntry& node = config.nodes[id];
     NodeStorage storage(env, signal, command);
-    Status done = co_await storage.open(node, read_only);
+    Status done = co_await storage.open(node, read_only ? NodeStorage::Mode::read_only : NodeStorage::Mode::read_write);
     if (!done && done.error().code == Errc::busy) done.error().what += fmt::format("; stop node {} first", node.name);
     if (done) {
       done = co_await work(id, storage.device());

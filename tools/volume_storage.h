@@ -16,9 +16,13 @@ class NodeStorage {
   NodeStorage(uring::RealEnv& env, uring::StopSignal& signal, std::string command)
       : env_(env), signal_(signal), command_(std::move(command)) {}
 
-  // Opens and locks what the node has; an array is assembled, and with `read_only` nothing is written to it. Errors: one line
-  // that names the device.
-  Task<Status> open(const service::NodeEntry& node, bool read_only);
+  enum class Mode : std::uint8_t {
+    read_write,
+    read_only,  // nothing is written, an array is not even started
+    by_force,   // an array also where blocks of it may be wrong (raid::AssembleOptions::force)
+  };
+  // Opens and locks what the node has. Errors: one line that names the device.
+  Task<Status> open(const service::NodeEntry& node, Mode mode);
   // Stops the array and closes everything. To be awaited whatever open() gave.
   Task<Status> close();
 
@@ -26,7 +30,7 @@ class NodeStorage {
   BlockDevice& device() { return *storage().device; }
 
  private:
-  Task<Status> open_array(const service::NodeEntry& node, bool read_only);
+  Task<Status> open_array(const service::NodeEntry& node, Mode mode);
 
   uring::RealEnv& env_;
   uring::StopSignal& signal_;

@@ -301,6 +301,8 @@ class Array final : public BlockDevice {
 
   // No spare is needed any more: true when every slot is in sync and no resync is due.
   bool redundancy_full() const noexcept;
+  // It was assembled by force where it would not have been without: what it reads may not be what was last written.
+  bool doubtful() const noexcept;
   const Geometry& geometry() const noexcept;
   std::uint64_t data_offset_bytes() const noexcept;  // where data begins on every member
   ArrayStatus status() const;

@@ -462,6 +462,7 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
   dirty = dirty || reached != kResyncDone;
   if (dirty) resync_reached_ = round_down(std::min(reached * kSectorBytes, geometry_.sync_bytes()), kBandBytes);
   if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
+  doubtful_ = forced_ || lineup.forced;
   resync_needed_ = dirty && geometry_.redundancy() > 0;
   may_locate_ = !resync_needed_;
   dirty_ = dirty_durable_ = resync_needed_;

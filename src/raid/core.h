@@ -151,6 +151,7 @@ class Core {
   bool judge(const Batch& batch);
   ArrayStatus status() const;
   bool redundancy_full() const noexcept;
+  bool doubtful() const noexcept { return doubtful_; }
 
   // ---- metadata.cc ----
   Task<Errc> flush_members(Cause cause, Journal* journal = nullptr);  // and of the journal's disk, if it is given
@@ -444,6 +445,7 @@ class Core {
   bool resync_needed_ = false;
   std::uint64_t resync_reached_ = 0;  // everything below was resynced, and flushed (Geometry::sync_bytes() counts)
   bool forced_ = false;               // started dirty and degraded: parity is taken for right
+  bool doubtful_ = false;             // ... or with members that had missed writes
   std::uint64_t version_ = 0;         // of the membership: changes whenever a slot does
   std::uint64_t sb_wanted_ = 0;
   std::uint64_t sb_done_ = 0;

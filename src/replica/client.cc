@@ -29,7 +29,8 @@ struct Client::Impl {
         requests(s) {}
 
   struct Piece {
-    explicit Piece(Scheduler& scheduler) : done(scheduler) {}
+    explicit Piece(Scheduler& scheduler) : since(scheduler.now()), done(scheduler) {}
+    Nanos since;
     Request request;
     Buffer data;  // of a write; of a read when done
     Errc status = Errc::timeout;
@@ -300,7 +301,11 @@ Task<Result<std::unique_ptr<Client>>> Client::attach(Scheduler& scheduler, Buffe
 
 std::uint64_t Client::size_bytes() const noexcept { return impl_->size; }
 
-ClientStatus Client::status() const { return impl_->state; }
+ClientStatus Client::status() const {
+  ClientStatus now = impl_->state;
+  if (!impl_->pending.empty()) now.waits_since = impl_->pending.begin()->second->since;
+  return now;
+}
 
 void Client::submit(IoRequest& request) noexcept {
   check_request(*this, request);

@@ -47,6 +47,7 @@ struct ClientStatus {
   std::uint64_t sessions = 0;    // attached so far
   std::uint64_t failovers = 0;   // sessions on another node than the one before
   std::uint64_t resent = 0;      // pieces sent again on a new session
+  Nanos waits_since = kNever;    // the oldest request under way; kNever: none is
 };
 
 class Client : public BlockDevice {

@@ -101,13 +101,27 @@ bool Election::eligible(bool virgin) const {
   return core_.storage_usable() && consistent && !s.suspect && s.fresh() == virgin && (!virgin || s.founder);
 }
 
+// Whether somebody took this very copy, whatever it has: the record was begun anew with it, and it has not yet been primary since.
+bool Election::chosen(const Record& record) const {
+  const bool mine = record.primary == core_.self && record.consulted.contains(core_.self);
+  return mine && core_.known().find(record.reign().nonce) == nullptr;
+}
+
+// Whether another process of this very copy has become the primary: on a clone of the device.
+bool Election::usurped(const Record& record) const {
+  const bool mine = record.primary == core_.self && record.copy_of(core_.self) == core_.metadata.now().copy;
+  return mine && record.life != 0 && !core_.metadata.now().lived(record.life) &&
+         kinship(core_.known(), record) != Kinship::same && !planted(PlantedBug::second_life_accepted);
+}
+
 // Why this copy is not one that may go first; nothing: it may.
 std::optional<Reason> Election::why_not(const Record& record) const {
   const Superblock& s = core_.metadata.now();
   const bool virgin = record.virgin();
   if (s.inconsistent && !planted(PlantedBug::inconsistent_promoted)) return Reason::half_copied;
   if (s.fresh()) return virgin && s.founder ? std::nullopt : std::optional(Reason::new_copy);
-  if (s.suspect) return Reason::suspect;
+  if (usurped(record)) return Reason::second_life;
+  if (s.suspect && !chosen(record)) return Reason::suspect;
   const bool named = !virgin && record.in_sync.contains(core_.self) && record.copy_of(core_.self) == s.copy;
   if (!named) return Reason::no_primary;
   if (core_.storage_usable()) return std::nullopt;
@@ -174,10 +188,15 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   const Nanos heard = core_.last_heard;
   if (!co_await core_.disk_answers()) co_return std::nullopt;
   const Answers answers = co_await query(now.record);
+  if (answers.anybody) another_lives_ = answers.another_lives;
   if (core_.stopping.is_set() || !core_.storage_usable() || core_.last_heard != heard) co_return std::nullopt;
   if (answers.veto) {
-    core_.waits(*answers.veto, answers.by);
+    core_.waits(*answers.veto, answers.veto == Reason::newer_elsewhere ? answers.by : kNoNode);
     co_return std::nullopt;  // the record is read again before the next round
+  }
+  if (another_lives_) {
+    core_.waits(Reason::second_life);
+    co_return std::nullopt;
   }
   NodeSet others;
   for (const Peer& peer : core_.peers) {
@@ -263,6 +282,7 @@ Task<void> Election::query_one(const Peer& peer, const Record& record, Nanos dea
 
 void Election::weigh(const Peer& peer, const Record& record, const PromoteAnswer& a, Answers& answers) const {
   const bool virgin = record.virgin();
+  answers.anybody = true;
   const auto forbid = [&](Reason reason) {
     answers.veto = reason;
     answers.by = peer.id;
@@ -271,8 +291,10 @@ void Election::weigh(const Peer& peer, const Record& record, const PromoteAnswer
                      !gives_up(record, record.find_copy(a.copy), a.head, a.inconsistent);
   if (apart && !stands_aside(record, a, answers)) forbid(virgin ? Reason::no_record : Reason::newer_elsewhere);
   if (core_.went_back(a.mark) && !planted(PlantedBug::marks_ignored)) forbid(Reason::went_back);
-  if (a.other_life != 0 && a.other_life != core_.life && !planted(PlantedBug::second_life_accepted))
+  if (a.other_life != 0 && a.other_life != core_.life && !planted(PlantedBug::second_life_accepted)) {
+    answers.another_lives = true;
     forbid(Reason::second_life);
+  }
   if (!virgin && !record.in_sync.contains(peer.id)) return;
   answers.answered.add(peer.id);
   if (apart) return;
@@ -369,6 +391,7 @@ Task<bool> Election::store(const VersionedRecord& won) {
   both.spawn([](Core& core, const VersionedRecord& record, Errc& status) -> Task<void> {
     status = co_await core.metadata.update([&](Superblock& s) {
       s.follow(record.record);
+      s.suspect = false;
       s.arbiter = record.key;
     });
   }(core_, won, stored));

@@ -10,6 +10,9 @@
 //   record's own primary need not wait for grace: only it could serve under that record, and that process is dead; so
 //   it asks the others whether they hear another process of that copy. Any other member waits a grace from its start,
 //   since it may have answered a beacon just before.
+// * Two processes of one copy, a machine and its clone, take turns as the primary. -> The record names the process, too: a
+//   node whose copy is named under a life that it never had does not take that for its own. And one that has heard from
+//   another node that such a process lives proposes nothing until it hears that it is gone, or is started again.
 // * A late swap of an earlier life, or one that timed out, takes effect unnoticed. -> Each carries a nonce; a timed out
 //   swap is repeated with the same expectation and record until the record has moved on.
 // * A stale or half-copied disk is promoted. -> Fresh and inconsistent copies never propose, and are not put into the
@@ -55,6 +58,8 @@ class Election {
     NodeSet answered;
     NodeSet usable;  // of those asked: may be in the set
     NodeSet behind;  // of the usable, those that have no more than this node
+    bool anybody = false;
+    bool another_lives = false;  // of this copy's processes
     bool hears_primary = false;
     bool better = false;
     std::map<NodeId, CopyId> copies;
@@ -80,6 +85,8 @@ class Election {
   Task<std::optional<Win>> succeed();
   Task<bool> store(const VersionedRecord& won);
   bool eligible(bool virgin) const;
+  bool chosen(const Record& record) const;
+  bool usurped(const Record& record) const;
 
   Core& core_;
   Arbiter& arbiter_;
@@ -87,6 +94,8 @@ class Election {
   Nanos started_;
   Nanos next_ask_;
   unsigned rounds_ = 0;  // given to others
+  bool another_lives_ =
+      false;  // somebody has heard another process of this copy, and nobody has told since that it is gone
 };
 
 }  // namespace resilver::replica

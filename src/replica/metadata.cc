@@ -30,6 +30,13 @@ void Superblock::note_fork(const ForkNote& note) {
 
 bool Superblock::noted(const ForkNote& note) const noexcept { return std::ranges::find(forks, note) != forks.end(); }
 
+void Superblock::add_life(std::uint64_t life) {
+  lives.insert(lives.begin(), life);
+  if (lives.size() > kMaxLives) lives.pop_back();
+}
+
+bool Superblock::lived(std::uint64_t life) const noexcept { return std::ranges::find(lives, life) != lives.end(); }
+
 bool Superblock::lost_in(Extent e) const noexcept {
   return std::any_of(lost.begin(), lost.end(), [&](Extent l) { return l.offset < e.end() && e.offset < l.end(); });
 }

@@ -1,5 +1,5 @@
 // What a node keeps of the volume beside its data and its marks: the superblock. Where it lies: layout.h; how it
-// survives damage: small_record.h. Fields: docs/wire-protocol.md.
+// survives damage: small_record.h. Fields: docs/on-disk-volume.md.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@
 
 namespace resilver::replica {
 
-// A recovery (recover.h) was promised to: until the arbiter's record differs from what that recovery read, another one
-// asks, or somebody calls it off, this node follows nobody and proposes nothing.
+// A recovery (service/recover.h) was promised to: until the arbiter's record differs from what that recovery read,
+// another one asks, or somebody calls it off, this node follows nobody and proposes nothing.
 struct Promise {
   std::uint64_t run = 0;  // 0: none
   ArbiterKey key;
@@ -47,6 +47,10 @@ struct Superblock {
   std::vector<ForkNote> forks;  // the newest kMaxForks
   static constexpr std::size_t kMaxForks = 8;
   Promise promise;
+  // Of the processes that have served this copy, from this device; the newest first. One that names itself as the primary in the
+  // record and is not here serves a clone of it.
+  std::vector<std::uint64_t> lives;
+  static constexpr std::size_t kMaxLives = 32;
   // Blocks that no copy could read when they were to be copied: an error to readers until written, never this disk's old
   // content. One block each, so that what is rewritten is taken out without making the list longer.
   std::vector<Extent> lost;
@@ -58,6 +62,8 @@ struct Superblock {
   void follow(const Record& record);  // consistent with it from now on
   void note_fork(const ForkNote& note);
   bool noted(const ForkNote& note) const noexcept;
+  void add_life(std::uint64_t life);
+  bool lived(std::uint64_t life) const noexcept;
   bool lost_in(Extent e) const noexcept;
   bool add_lost(Extent e);  // false: too many
   void remove_lost(Extent e);

@@ -189,7 +189,7 @@ class Primary {
   ClearBits clearable();
   Task<bool> all_prepared(Clearing clearing);
   Task<void> resign();
-  Task<Errc> verify_window(PeerLink& link, Extent window, bool exclusive, VerifyReport& report);
+  class Verification;  // verify.cc
   PeerLink* link_to(NodeId id) const noexcept;
   Task<void> hand_over();
   bool everybody_in_sync() const;

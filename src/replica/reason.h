@@ -1,6 +1,6 @@
-// Why a copy does not serve, is not in sync, or is less redundant than it should be: a closed list. Whenever one of these three
-// is so, at least one reason is told, by status, JSON and log. What helps stands in src/service/reasons.cc, code by code in
-// docs/volumes.md.
+// Why a copy does not serve, is not in sync, or is less redundant than it should be: a closed list. Whenever one of
+// these three is so, at least one reason is told, by status, JSON and log. What helps stands in
+// src/service/diagnosis.cc, code by code in docs/volumes.md.
 #pragma once
 
 #include <cstdint>

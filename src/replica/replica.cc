@@ -111,6 +111,7 @@ Task<Status> Replica::Impl::format(bool founder) {
   initial.copy = CopyId::draw(core.env.random());
   initial.node = core.config.name;
   initial.founder = founder;
+  initial.add_life(core.life);
   initial.volume_bytes = core.volume_bytes;
   initial.bit_count = core.config.intent_bits;
   initial.granule = granule_for(core.volume_bytes, initial.bit_count);
@@ -149,6 +150,13 @@ Task<Status> Replica::Impl::load() {
   if (status == Errc::ok) status = co_await core.bits.load();
   if (status == Errc::ok) status = co_await core.metadata.set_anchor();
   if (status != Errc::ok) co_return fail(status, "the copy's metadata cannot be read");
+  if (status == Errc::ok) {
+    status = co_await core.metadata.update([&](Superblock& super) {
+      super.add_life(core.life);
+      super.suspect = super.suspect || core.config.suspect_device;
+    });
+  }
+  if (status != Errc::ok) co_return fail(status, "the copy's metadata cannot be written");
   core.position = core.marks.now().position;
   core.obeyed = s.known;
   core.number(s.known);
@@ -335,11 +343,11 @@ Task<Status> Replica::promote(Nanos deadline) {
 Task<Status> Replica::demote(Nanos deadline) {
   Core& core = impl_->core;
   if (impl_->primary == nullptr) co_return fail(Errc::not_primary, "this node is not the primary");
-  if (impl_->primary->members() == NodeSet::of(core.self))
-    co_return fail(Errc::unavailable, "no other copy is in sync");
   Nanos ask_at = core.now();
   while (core.now() < deadline && !core.stopping.is_set()) {
     if (impl_->primary == nullptr) co_return Status{};
+    if (impl_->primary->members() == NodeSet::of(core.self))
+      co_return fail(Errc::unavailable, "no other copy is in sync");
     // Again now and then: a handover that could not be finished within a lease was given up.
     if (const auto to = impl_->primary->successor(); to && core.now() >= ask_at) {
       impl_->primary->switch_over_to(*to);
@@ -368,6 +376,11 @@ Task<Result<VerifyReport>> Replica::verify(bool repair) {
   ++impl_->operator_calls;
   auto report = co_await impl_->primary->verify(repair);
   --impl_->operator_calls;
+  if (report) {
+    const Core& core = impl_->core;
+    report->compared = core.places_of(report->compared);
+    for (VerifyReport::Difference& difference : report->different) difference.node = core.place_of(difference.node);
+  }
   co_return report;
 }
 

@@ -69,9 +69,12 @@ struct ReplicaConfig {
     std::string address;
     std::string name;
   };
-  std::vector<Peer> peers;    // the other configured nodes; empty when stand-alone
-  std::string arbiter;        // address; "" = stand-alone: a single copy, no peers, no arbiter
-  NodeId first_primary = 0;   // starts the volume when the arbiter's record is virgin
+  std::vector<Peer> peers;   // the other configured nodes; empty when stand-alone
+  std::string arbiter;       // address; "" = stand-alone: a single copy, no peers, no arbiter
+  NodeId first_primary = 0;  // starts the volume when the arbiter's record is virgin
+  // The device was started by force and may hold wrong blocks: from now on this copy goes first only if somebody chooses it, and
+  // is brought up to date by checksum.
+  bool suspect_device = false;
   bool blank_devices = true;  // formatted devices read as zeroes: a virgin volume starts in sync, without a full copy
   std::uint64_t volume_bytes = 0;  // exported size; 0: all that the device has room for
   // After a start of everything at once, promotions wait until all members of the record have answered, or somebody
@@ -145,13 +148,15 @@ enum class Resolution : std::uint8_t { discard_local, discard_remote };
 
 struct VerifyReport {
   struct Difference {
-    NodeId peer = kNoNode;
+    NodeId node = kNoNode;  // whose copy is not as most are, or cannot be read; also the primary's
     Extent extent;
+    bool decided = true;  // else there is no majority, and the primary's may be the wrong one
   };
   bool repairing = false;
   NodeSet compared;                   // members that were compared to the end
   std::uint64_t compared_bytes = 0;   // of all members together
-  std::uint64_t different_bytes = 0;  // also blocks that the member could not read
+  std::uint64_t different_bytes = 0;  // also blocks that somebody cannot read
+  std::uint64_t undecided_bytes = 0;  // of them: which copy is right cannot be told
   std::uint64_t repaired_bytes = 0;
   std::uint64_t unreadable_bytes = 0;  // windows with blocks that no member could read: not compared
   std::vector<Difference> different;   // the first kMaxListedExtents
@@ -216,8 +221,8 @@ class Replica {
   std::uint64_t epoch() const noexcept;
 
   // ---- for the operator, on the node's scheduler while run() is under way; the Replica must outlive the call ----
-  // Compares the members with this primary's copy while I/O goes on, at the pace of resync; with `repair`, makes what
-  // differs as it is here. Errors: not_primary, busy (one at a time), cancelled (end_verify()), closed, timeout (no
+  // Compares the copies of all members while I/O goes on, at the pace of resync; with `repair`, makes what differs as most
+  // have it, or, of two copies, as it is here. Errors: not_primary, busy (one at a time), cancelled (end_verify()), closed, timeout (no
   // member was compared to its end).
   Task<Result<VerifyReport>> verify(bool repair);
   // Ends a verify under way after the window that it is in.
@@ -226,14 +231,14 @@ class Replica {
   // everything. It leaves the set until then. ok when that is durable; the copying follows by itself. Errors:
   // invalid_argument (this is the primary, or there is a split brain), unavailable (no primary is heard), the device's.
   Task<Status> invalidate(bool full);
-  // Makes this node primary with itself as the only member, whatever the others hold: the last resort, and the one way
+  // Makes this node primary with itself as the only member, whatever the others hold: the last resort, and a way
   // to a split brain. Errors: unavailable (no arbiter, or this copy is new, half-copied or failed), busy (it hears a
   // primary).
   Task<Status> promote_by_force();
   // Ends the split brain with `peer`. The primary may discard either side (its own: it hands the record over); the other
   // side only its own. Errors: invalid_argument (there is none), not_found, not_primary, busy, io kinds.
   Task<Status> resolve(NodeId peer, Resolution choice);
-  // ---- for a recovery (recover.h) ----
+  // ---- for a recovery (service/recover.h) ----
   CopyFacts facts() const;
   // Follows nobody and proposes nothing until the arbiter's record differs from the promise's, another promise is asked
   // for, or abort_recovery(). ok when that is durable. Errors: busy (it serves), the device's.

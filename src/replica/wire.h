@@ -52,7 +52,7 @@ enum class Refusal : std::uint8_t {
   busy,           // it is a primary itself, or proposes itself
   device,         // failed, or without room
   second_life,    // another process of that very copy is the primary it hears
-  promised,       // to a recovery (recover.h)
+  promised,       // to a recovery (service/recover.h)
   other_history,  // it is in sync with the primary of another one
 };
 inline constexpr std::uint8_t kRefusalCount = 10;
@@ -64,7 +64,7 @@ struct Settings {
   std::uint64_t congestion_ms = 0;
   std::uint64_t min_in_sync = 0;
   AckMode ack = AckMode::durable;  // of a new volume
-  std::uint64_t nodes = 0;         // hash of names and addresses, in their order
+  std::uint64_t nodes = 0;         // hash of their names, in their order
   std::uint64_t arbiter = 0;       // hash of its address
   bool operator==(const Settings&) const = default;
 };

@@ -44,9 +44,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReplicaStatus, role, epoch, serving, writable
                                    peers, replication_bytes, resync_bytes, heal_bytes, reads_healed, writes, reads,
                                    dirty_bits, inconsistent, device_failed, verifying, verify_done_bytes,
                                    verify_total_bytes, diverged, lost_bytes, refusals, copy, mark, findings)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport::Difference, peer, extent)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport, repairing, compared, compared_bytes, different_bytes, repaired_bytes,
-                                   unreadable_bytes, different)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport::Difference, node, extent, decided)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerifyReport, repairing, compared, compared_bytes, different_bytes, undecided_bytes,
+                                   repaired_bytes, unreadable_bytes, different)
 
 }  // namespace replica
 

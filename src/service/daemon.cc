@@ -51,6 +51,7 @@ Daemon::~Daemon() {
 Task<Status> Daemon::open() {
   if (config_.id.none()) co_return fail(Errc::bad_input, missing_id(config_));
   replica::ReplicaConfig config = replica_config(config_, self_);
+  config.suspect_device = storage_.array != nullptr && storage_.array->doubtful();
   config.on_event = [this](const replica::ReplicaEvent& event) { log_event(event); };
   auto opened = co_await replica::Replica::open(env_, std::move(config), *storage_.device, replica::Start::as_it_is);
   if (!opened) co_return co_await refuse_device(opened.error());

@@ -92,8 +92,8 @@ Said say_place(const Words& w) {
               "start the copies that are newer; if they are gone for good", w.volume("recover")};
     case Reason::second_life:
       return {fmt::format("two processes of one copy: {} and another one{}", w.about(), w.detail()),
-              "stop the one that should not be; where a whole cluster was cloned, give the clone ids of its own",
-              w.volume("reid")};
+              "stop the one that should not be, and start the other again; if it does not go on then",
+              w.volume("promote", w.about() + " --force")};
     case Reason::promised:
       return {w.self() + " waits for a recovery that was begun and has not ended", "run it again, or call it off",
               w.volume("recover", "--abort")};
@@ -178,7 +178,7 @@ Said say_peer(const Words& w) {
   const std::string other = w.about();
   switch (w.finding.reason) {
     case Reason::too_few_copies:
-      return {"writes wait: too few copies are in sync", "start the others", w.volume("status")};
+      return {"too few copies are in sync for a write to be acknowledged", "start the others", w.volume("status")};
     case Reason::handing_over: return {w.self() + " hands over", "look again", w.volume("status")};
     case Reason::no_lease:
       return {"a member does not answer: until it has left the set, or answers, requests wait", "look again",
@@ -222,19 +222,43 @@ Told tell(const VolumeConfig& config, NodeId at, const Finding& finding) {
   if (said.text.empty()) said = say_arbiter(words);
   if (said.text.empty()) said = say_storage(words);
   if (said.text.empty()) said = say_peer(words);
-  return {finding.reason, name_of(config, at), std::move(said.text), std::move(said.help), std::move(said.command)};
+  const bool waits = finding.reason == Reason::newer_elsewhere;
+  return {finding.reason, waits ? words.self() : words.about(), std::move(said.text), std::move(said.help),
+          std::move(said.command)};
 }
+
+namespace {
+
+// Whether a node waits for a primary, and the one that there is says why it does not come.
+bool explained(const VolumeView& view, NodeId at, Reason reason) {
+  const bool waits = reason == Reason::starting || reason == Reason::no_primary || reason == Reason::new_copy ||
+                     reason == Reason::half_copied;
+  return waits && view.has_primary() && at != view.authority &&
+         std::ranges::any_of(view.word()->findings, [&](const Finding& f) { return f.node == at; });
+}
+
+}  // namespace
 
 std::vector<Told> diagnose(const VolumeConfig& config, const VolumeView& view) {
   std::vector<Told> all;
   std::set<std::tuple<Reason, NodeId>> seen;  // by code and whom it is about
+  // Of two sides, the one that does not serve.
+  const auto subject = [&](NodeId at, const Finding& finding) {
+    const bool sides = finding.reason == Reason::fork || finding.reason == Reason::lost_writes;
+    if (finding.node == replica::kNoNode || finding.reason == Reason::newer_elsewhere) return at;
+    return sides && finding.node == view.authority ? at : finding.node;
+  };
   const auto add = [&](NodeId at, const Finding& finding) {
     const bool of_arbiter = !say_arbiter({config, at, finding}).text.empty();
-    const NodeId about = of_arbiter ? replica::kNoNode : finding.node != replica::kNoNode ? finding.node : at;
-    if (seen.emplace(finding.reason, about).second) all.push_back(tell(config, at, finding));
+    const NodeId about = of_arbiter ? replica::kNoNode : subject(at, finding);
+    if (!seen.emplace(finding.reason, about).second) return;
+    all.push_back(tell(config, at, finding));
+    all.back().node = name_of(config, of_arbiter ? at : about);
   };
   const auto add_all = [&](NodeId at) {
-    for (const Finding& finding : view.nodes[at]->replica.findings) add(at, finding);
+    for (const Finding& finding : view.nodes[at]->replica.findings) {
+      if (!explained(view, at, finding.reason)) add(at, finding);
+    }
   };
   if (view.authority) add_all(*view.authority);
   for (NodeId id = 0; id < view.nodes.size(); ++id) {

@@ -12,7 +12,7 @@ namespace resilver::service {
 
 struct Told {
   replica::Reason reason = replica::Reason::starting;
-  std::string node;     // who says so, or is it; empty: the volume as a whole
+  std::string node;     // whom it is about; of the arbiter: who says so
   std::string text;     // what is so, one line
   std::string help;     // what to do, in a few words; never empty
   std::string command;  // ... as a command line; empty where none of ours does it

@@ -27,6 +27,7 @@ std::optional<bool> newer(const CopyFacts& one, const CopyFacts& other) {
   if (seen == Kinship::newer) return true;
   if (seen == Kinship::stale) return false;
   if (seen != Kinship::same) return std::nullopt;
+  if (one.super.suspect != other.super.suspect) return other.super.suspect;
   return one.position > other.position;
 }
 
@@ -58,6 +59,9 @@ void choose(Assessment& found) {
 void seek_doubts(const VolumeConfig& config, Assessment& found) {
   const CopyFacts& best = *found.copies[*found.newest];
   const Record& newest = known(best);
+  if (best.super.suspect)
+    found.doubts.push_back(
+        fmt::format("{}'s storage was started by force, and may hold wrong blocks", config.nodes[*found.newest].name));
   NodeSet members_missing, silent;
   for (NodeId id = 0; id < newest.slots.size(); ++id) {
     const bool answered = std::ranges::any_of(

@@ -41,6 +41,18 @@ std::string State::of(const std::string& node, const std::string& key) const {
 
 std::size_t State::count(const std::string& key) const { return parse(json_).value(key, Json::array()).size(); }
 
+bool State::has(const std::string& code, const std::string& node) const {
+  for (const Json& one : parse(json_).value("reasons", Json::array()))
+    if (one.at("code") == code && (node.empty() || one.at("node") == node)) return true;
+  return false;
+}
+
+std::string State::command_of(const std::string& code) const {
+  for (const Json& one : parse(json_).value("reasons", Json::array()))
+    if (one.at("code") == code) return one.at("command");
+  return "(no " + code + ")";
+}
+
 std::string VolumeTest::address(int port) const {
   const auto pid = static_cast<unsigned>(getpid());
   return "127." + std::to_string(1 + pid / 65536 % 10 * 20 + number_ % 20) + "." + std::to_string(pid >> 8 & 255) +
@@ -114,6 +126,23 @@ Ended VolumeTest::stop(const std::string& name) {
   return ended;
 }
 
+void VolumeTest::stop_arbiter() {
+  arbiter_->signal(SIGTERM);
+  EXPECT_EQ(arbiter_->wait(20).code, 0);
+  arbiter_.reset();
+}
+
+void VolumeTest::stop_all() {
+  while (!nodes_.empty()) stop(nodes_.begin()->first);
+  if (arbiter_) stop_arbiter();
+}
+
+bool VolumeTest::eventually_has(const std::string& code, const std::string& node, int seconds) const {
+  const bool good = eventually_status([&](const State& now) { return now.has(code, node); }, seconds);
+  EXPECT_TRUE(good) << "no " << code << " " << node << "\n" << volume({"status"}).all();
+  return good;
+}
+
 bool VolumeTest::eventually_status(const std::function<bool(const State&)>& good, int seconds) const {
   return eventually([&] { return good(status()); }, seconds);
 }
@@ -136,6 +165,10 @@ void VolumeTest::import(const std::string& text) const {
 std::string VolumeTest::export_text(std::size_t bytes) const {
   done({"attach", "--export", directory_ / "out", "--length", std::to_string(bytes)});
   return read_text(directory_ / "out");
+}
+
+std::string VolumeTest::held_by(const std::string& node, std::size_t bytes) const {
+  return read_text(image(node)).substr(0, bytes);
 }
 
 void VolumeTest::expect_equal(const Words& nodes) const {

@@ -24,6 +24,9 @@ class State {
   std::uint64_t number(const std::string& key) const { return std::stoull(at(key)); }
   std::uint64_t number_of(const std::string& node, const std::string& key) const { return std::stoull(of(node, key)); }
   std::size_t count(const std::string& key) const;  // of a list
+  // A reason code that status gives, of this node or of any; the command that it comes with.
+  bool has(const std::string& code, const std::string& node = {}) const;
+  std::string command_of(const std::string& code) const;
   const std::string& text() const noexcept { return json_; }
 
  private:
@@ -46,16 +49,21 @@ class VolumeTest : public testing::Test {
   void start_all();  // created, served, all in sync
   void kill(const std::string& node);
   Ended stop(const std::string& node);  // by SIGTERM; what it said
+  void stop_arbiter();
+  void stop_all();  // the nodes, then the arbiter
   Program& node(const std::string& name) { return *nodes_.at(name); }
 
   State status() const { return State(volume({"status", "--json"}).out); }
   // Waits until the state is such.
   bool eventually_status(const std::function<bool(const State&)>& good, int seconds = 15) const;
+  bool eventually_has(const std::string& code, const std::string& node = {}, int seconds = 15) const;
   // A primary serves, with so many copies in sync.
   testing::AssertionResult eventually_in_sync(std::size_t nodes) const;
 
   void import(const std::string& text) const;
   std::string export_text(std::size_t bytes) const;
+  // What the node's own copy holds of the volume, while it does not run.
+  std::string held_by(const std::string& node, std::size_t bytes) const;
   std::string image(const std::string& node) const { return directory_ / (node + ".img"); }
   // The copies of these nodes hold the same bytes of the volume, looked at in the images.
   void expect_equal(const Words& nodes) const;

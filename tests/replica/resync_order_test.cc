@@ -95,7 +95,7 @@ TEST(ResyncOrders, VerifyTellsHowFarItIsAndEndsEarly) {
   });
   ASSERT_TRUE(cluster.run_until([&] { return cluster.status(0).verify_done_bytes >= 1 << 20; }));
   EXPECT_TRUE(cluster.status(0).verifying);
-  EXPECT_EQ(cluster.status(0).verify_total_bytes, 2 * Cluster::kVolume);
+  EXPECT_EQ(cluster.status(0).verify_total_bytes, Cluster::kVolume);
   cluster.replica(0)->end_verify();
   ASSERT_TRUE(cluster.run_until([&] { return ended; }, 3 * kSecond));
   EXPECT_EQ(report.error().code, Errc::cancelled);
