@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <sstream>
 
+#include "tests/walk/interrupt.h"
+
 namespace resilver::test {
 namespace {
 
@@ -86,7 +88,7 @@ void Operator::bring_back() {
   std::string last;
   double changed = lab_.now();
   int acts = 0, helpless = 0;
-  while (lab_.now() < until && journal_.good()) {
+  while (lab_.now() < until && journal_.good() && !interrupted()) {
     judge_.deaths();
     const VolumeStatus status = lab_.status();
     judge_.status(status);
@@ -109,7 +111,7 @@ void Operator::bring_back() {
     follow(*advice);
     judge_.images();
   }
-  if (journal_.good())
+  if (journal_.good() && !interrupted())
     journal_.complain(fmt::format("the volume does not become whole: {}", lab_.volume({"status"}).ended.out));
 }
 

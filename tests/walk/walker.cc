@@ -7,6 +7,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "tests/walk/interrupt.h"
+
 namespace resilver::test {
 namespace {
 
@@ -50,7 +52,7 @@ void Walker::begin() {
 }
 
 void Walker::take(const Step& step) {
-  if (!journal_.good()) return;
+  if (!journal_.good() || interrupted()) return;
   const bool taken = carry_out(step);
   journal_.note(text_of(step) + (taken ? "" : "   (not possible)"));
   judge_.deaths();
@@ -178,7 +180,7 @@ bool Walker::take_process_step(const Step& step) {
 
 void Walker::flap(const Step& step) {
   const double until = lab_.now() + static_cast<double>(step.a) / 1000;
-  while (lab_.now() < until) {
+  while (lab_.now() < until && !interrupted()) {
     lab_.freeze(step.who);
     usleep(static_cast<useconds_t>(step.b * 1000));
     lab_.thaw(step.who);
@@ -189,7 +191,7 @@ void Walker::flap(const Step& step) {
 
 void Walker::settle(double seconds) {
   const double until = lab_.now() + (unserved_ ? std::min(seconds, 1.0) : seconds);
-  while (lab_.now() < until) {
+  while (lab_.now() < until && !interrupted()) {
     const VolumeStatus status = lab_.status();
     judge_.status(status);
     if (status.serving) {
@@ -397,12 +399,12 @@ void Walker::lift_faults() {
 }
 
 void Walker::end() {
-  if (!journal_.good()) return;
+  if (!journal_.good() || interrupted()) return;
   lift_faults();
   unserved_ = false;
   journal_.note("faults are lifted");
   operator_.bring_back();
-  if (!journal_.good()) return;
+  if (!journal_.good() || interrupted()) return;
   journal_.note("whole");
   judge_.images();
   read();

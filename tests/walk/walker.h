@@ -12,7 +12,6 @@ namespace resilver::test {
 // One round. `report` has everything that is needed to understand it.
 struct Outcome {
   bool good = false;
-  bool skipped = false;
   std::string complaints;
   std::string report;
 };
