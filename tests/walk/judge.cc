@@ -202,6 +202,10 @@ void Judge::stuck(const VolumeStatus& status) {
   if (status.reasons.empty()) journal_.complain("the volume is not whole, and status gives no reason: " + status.json);
   const std::string shown = lab_.volume({"status"}).ended.out;
   const VolumeStatus again = lab_.status();
+  const auto answers = [&](char who) { return lab_.running(who) && !lab_.frozen(who); };
+  const auto copies = static_cast<std::uint64_t>(std::ranges::count_if(again.in_sync, answers));
+  if (again.redundancy > 0 && again.redundancy >= copies)
+    journal_.complain(fmt::format("survives {} more failures, says status, of {} copies", again.redundancy, copies));
   for (const ToldReason& reason : status.reasons) {
     if (reason.help.empty() || reason.text.empty()) journal_.complain("a reason without words: " + reason.code);
     if (again.tells(reason.code) && shown.find(reason.code + ": ") == std::string::npos)

@@ -86,6 +86,7 @@ std::optional<Operator::Advice> Operator::pick(const VolumeStatus& status, bool 
 void Operator::bring_back() {
   const double until = lab_.now() + kPatience;
   std::string last;
+  std::optional<std::string> followed;  // and nothing has changed since
   double changed = lab_.now();
   int acts = 0, helpless = 0;
   while (lab_.now() < until && journal_.good() && !interrupted()) {
@@ -96,6 +97,7 @@ void Operator::bring_back() {
     if (picture(status) != last) {
       last = picture(status);
       changed = lab_.now();
+      followed.reset();
     }
     if (lab_.now() < changed + (plan_.ordinary ? kComesBackAlone : kStandsStill)) {
       usleep(200'000);
@@ -103,12 +105,14 @@ void Operator::bring_back() {
     }
     judge_.stuck(status);
     if (plan_.ordinary) break;
+    if (followed) journal_.note("IN VAIN: " + *followed);
     const auto advice = pick(status, true);
     changed = lab_.now();
     if (!advice && ++helpless > kMostHelpless && !passes(status)) break;
     if (!advice) continue;
     if (++acts > kMostActs) break;
     follow(*advice);
+    followed = fmt::format("{} {}: {}", advice->code, advice->node, advice->command);
     judge_.images();
   }
   if (journal_.good() && !interrupted())
