@@ -120,7 +120,7 @@ class Upgrade {
           fmt::format("it was node {} of a volume of {}: put the nodes, and the size, in {} back as they were",
                       copy.node + 1, format_size(copy.volume_bytes), config_.file));
     }
-    plan_.histories.push_back(copy.history);
+    plan_.histories.push_back({id, copy.history});
     if (is_image(config_.nodes[id])) co_return Status{};
     if (!replica::can_be_upgraded(copy, device.size_bytes())) {
       co_return fail(

@@ -47,6 +47,8 @@ inline constexpr std::size_t kMost<PeerMark> = kMaxNodes;
 template <>
 inline constexpr std::size_t kMost<ForkNote> = kMaxNodes;
 template <>
+inline constexpr std::size_t kMost<Head> = Record::kMaxGivenUp;
+template <>
 inline constexpr std::size_t kMost<Reign> = Record::kMaxReigns + kMaxNodes;
 
 template <typename F>

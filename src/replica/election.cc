@@ -363,7 +363,9 @@ Record Election::wanted(const Record& now, NodeSet members, const Answers& answe
   if (forced) {
     next.consulted = NodeSet::of(core_.self);
     next.given_up.clear();
-    next.covered = now.ack == AckMode::durable ? now.in_sync : next.consulted;
+    // What it knows in sync has nothing acknowledged beyond it only if it was one of them.
+    const bool member = now.in_sync.contains(core_.self) && now.copy_of(core_.self) == core_.metadata.now().copy;
+    next.covered = (member && now.ack == AckMode::durable ? now.in_sync : next.consulted) | covered_before(now);
   }
   return next_reign(next, reign, members, core_.new_nonce());
 }

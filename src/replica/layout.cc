@@ -32,6 +32,10 @@ std::uint64_t Layout::record_at(std::uint64_t volume_bytes, std::uint64_t bit_co
   return volume_bytes + fixed_bytes(bit_count);
 }
 
+std::uint64_t Layout::furthest_copy(std::uint64_t volume_bytes, std::uint64_t bit_count) noexcept {
+  return record_at(volume_bytes, bit_count) + (SmallRecord::kCopies - 1) * kWantedStride;
+}
+
 std::optional<Layout> Layout::fit(std::uint64_t volume_bytes, std::uint64_t bit_count, std::uint64_t device_bytes) {
   for (const std::uint64_t room : {SmallRecord::kMostRoom, kBlockBytes}) {
     const std::uint64_t before = record_at(volume_bytes, bit_count) + room + kBlockBytes;

@@ -37,6 +37,8 @@ struct Layout {
   static Layout of(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Place record) noexcept;
   // Where the first copy of the record of such a volume lies, on whatever device.
   static std::uint64_t record_at(std::uint64_t volume_bytes, std::uint64_t bit_count) noexcept;
+  // ... and the last one at most.
+  static std::uint64_t furthest_copy(std::uint64_t volume_bytes, std::uint64_t bit_count) noexcept;
 
   // Bytes behind the volume with all the room that is wanted, and with the least.
   static std::uint64_t wanted_bytes(std::uint64_t bit_count) noexcept;

@@ -83,13 +83,13 @@ Task<Errc> MarkStore::format(std::uint64_t at, CopyId copy, Marks initial) {
   sequence_ = tried_ = 0;
   if (const Errc status = co_await reserve(); status != Errc::ok) co_return status;
   for (int slot = 0; slot < 2; ++slot) {
-    if (const Errc status = co_await write(initial); status != Errc::ok) co_return status;
+    if (const Errc status = co_await write(initial, Blocks::both); status != Errc::ok) co_return status;
   }
   co_return Errc::ok;
 }
 
 // A number that was tried is never used again: what a write that failed left on one block must not look like this one.
-Task<Errc> MarkStore::write(const Marks& next) {
+Task<Errc> MarkStore::write(const Marks& next, Blocks blocks) {
   const std::uint64_t slot = (sequence_ + 1) % 2;
   do ++tried_;
   while (tried_ % 2 != slot);
@@ -107,20 +107,21 @@ Task<Errc> MarkStore::write(const Marks& next) {
   const std::size_t used = kHeadBytes - kAtLength + content.size();
   store_le<std::uint32_t>(at + kAtCrc, crc32c(buffer_.bytes().subspan(kAtLength, used)));
   std::copy_n(at, kHeadBytes + content.size(), at + kBlockBytes);
-  const Errc status = co_await Io::write(device_, at_ + slot * kSlotBytes, buffer_, true);
+  const Buffer written = blocks == Blocks::both ? buffer_ : buffer_.slice(0, kBlockBytes);
+  const Errc status = co_await Io::write(device_, at_ + slot * kSlotBytes, written, true);
   if (status != Errc::ok) co_return status;
   sequence_ = tried_;
   now_ = next;
   co_return Errc::ok;
 }
 
-Task<Errc> MarkStore::update(std::function<void(Marks&)> change) {
+Task<Errc> MarkStore::update(std::function<void(Marks&)> change, Blocks blocks) {
   co_await busy_.acquire();
   SemaphoreGuard guard(busy_);
   Marks next = now_;
   change(next);
   if (!only_peers_differ(next, now_)) next.counter = std::max(next.counter, now_.counter + 1);
-  co_return co_await write(next);
+  co_return co_await write(next, blocks);
 }
 
 }  // namespace resilver::replica

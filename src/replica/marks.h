@@ -10,7 +10,8 @@
 // position counts for acknowledgements, whenever it moves.
 //
 // Two slots of two blocks, written in turn, both blocks of a slot the same and by one write: a block that rots is told
-// by its twin from one that was being written.
+// by its twin from one that was being written. Where the position alone is on the way of an acknowledgement, its first block
+// is enough; the next write of marks has both again.
 #pragma once
 
 #include <cstdint>
@@ -52,12 +53,13 @@ class MarkStore {
   Task<Errc> load(std::uint64_t at, CopyId copy);
   Task<Errc> format(std::uint64_t at, CopyId copy, Marks initial);
 
+  enum class Blocks : std::uint8_t { both, first };
   // Makes `change` durable; now() shows it when this returns ok. The counter is raised when anything but `peers`
   // changed. Calls are served one after another.
-  Task<Errc> update(std::function<void(Marks&)> change);
+  Task<Errc> update(std::function<void(Marks&)> change, Blocks blocks = Blocks::both);
 
  private:
-  Task<Errc> write(const Marks& next);
+  Task<Errc> write(const Marks& next, Blocks blocks);
   Task<Errc> reserve();
 
   Scheduler& scheduler_;

@@ -75,6 +75,8 @@ std::vector<std::byte> MetadataStore::encode(const Superblock& super) const {
 }
 
 Task<Status> MetadataStore::load_at(const Layout& layout, SmallRecord::Mend mend) {
+  if (layout.record.end() > device_.size_bytes())
+    co_return fail(Errc::corrupt, "the device is smaller than when the copy was made");
   const Status loaded = co_await record_.load(layout.record, mend);
   if (!loaded) co_return loaded;
   Superblock super;
@@ -89,27 +91,73 @@ Task<Status> MetadataStore::load_at(const Layout& layout, SmallRecord::Mend mend
   co_return Status{};
 }
 
-Task<Status> MetadataStore::load(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend) {
+namespace {
+
+std::uint64_t fewest_bits(std::uint64_t bit_count) { return std::min(bit_count, kLeastIntentBits); }
+
+// The news of two attempts: what is there counts more than what is not.
+void keep_worse(Error& worst, const Status& attempt) {
+  if (!attempt && attempt.error().code != Errc::not_found) worst = attempt.error();
+}
+
+}  // namespace
+
+// Where it should be by the device's size, or where its first copy says. What is there and damaged is not passed over for
+// what lay elsewhere before it.
+Task<Status> MetadataStore::load_near(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend) {
   Error worst{Errc::not_found, "the device holds no copy of a volume"};
-  for (std::uint64_t bits = bit_count; bits >= std::min(bit_count, kLeastIntentBits); bits /= 2) {
+  for (std::uint64_t bits = bit_count; bits >= fewest_bits(bit_count); bits /= 2) {
     const auto fitting = Layout::fit(volume_bytes, bits, device_.size_bytes());
     if (fitting) {
       Status loaded = co_await load_at(*fitting, mend);
-      if (loaded) co_return loaded;
-      if (loaded.error().code != Errc::not_found) worst = loaded.error();
+      if (loaded || record_.met()) co_return loaded;
+      keep_worse(worst, loaded);
     }
     // The device has another size than when the copy was made.
     const auto place = co_await record_.place_told_at(Layout::record_at(volume_bytes, bits));
     if (!place || (fitting && *place == fitting->record)) continue;
     Status loaded = co_await load_at(Layout::of(volume_bytes, bits, *place), mend);
-    if (loaded) co_return loaded;
-    if (loaded.error().code != Errc::not_found) worst = loaded.error();
+    if (loaded || record_.met()) co_return loaded;
+    keep_worse(worst, loaded);
   }
-  if (worst.code != Errc::not_found) co_return std::unexpected(worst);
+  co_return std::unexpected(worst);
+}
+
+// The device has another size than when the copy was made, and its first copy is damaged: any of the others tells.
+Task<Status> MetadataStore::search(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend) {
+  Error worst{Errc::not_found, {}};
+  const std::uint64_t from = Layout::record_at(volume_bytes, fewest_bits(bit_count));
+  for (const SmallRecord::Place& place :
+       co_await record_.places_told_within(from, Layout::furthest_copy(volume_bytes, bit_count) + kBlockBytes)) {
+    for (std::uint64_t bits = bit_count; bits >= fewest_bits(bit_count); bits /= 2) {
+      if (place.at != Layout::record_at(volume_bytes, bits)) continue;
+      Status loaded = co_await load_at(Layout::of(volume_bytes, bits, place), mend);
+      if (loaded) co_return loaded;
+      keep_worse(worst, loaded);
+    }
+  }
+  co_return std::unexpected(worst);
+}
+
+Task<Status> MetadataStore::load(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend) {
+  Status loaded = co_await load_near(volume_bytes, bit_count, mend);
+  const auto vague = [&] {
+    if (loaded) return false;
+    const Errc code = loaded.error().code;
+    return code == Errc::not_found || code == Errc::corrupt || code == Errc::medium || code == Errc::io;
+  };
+  if (!vague()) co_return loaded;
+  if (!record_.met()) {
+    Status found = co_await search(volume_bytes, bit_count, mend);
+    if (found || found.error().code != Errc::not_found) loaded = std::move(found);
+  }
+  if (!vague()) co_return loaded;
+  // Copies of another size may lie where damaged ones of this size would.
   anchor_ = co_await read_anchor(scheduler_, buffers_, device_);
-  if (!anchor_) co_return std::unexpected(worst);
-  if (anchor_->volume_bytes == volume_bytes) co_return fail(Errc::corrupt, "the superblock is gone");
-  co_return fail(Errc::bad_input, "the device holds a copy of a volume of another size");
+  if (anchor_ && anchor_->volume_bytes != volume_bytes)
+    co_return fail(Errc::bad_input, "the device holds a copy of a volume of another size");
+  if (anchor_ && loaded.error().code == Errc::not_found) co_return fail(Errc::corrupt, "the superblock is gone");
+  co_return loaded;
 }
 
 Task<Errc> MetadataStore::format(Superblock initial) {

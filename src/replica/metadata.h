@@ -80,7 +80,7 @@ class MetadataStore {
   // Finds and reads the copy of a volume of this size. Errors: not_found (there is none), corrupt (damaged), bad_input
   // (a copy of another size, see anchor()), unsupported (of a newer version), limit, the device's.
   Task<Status> load(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend);
-  // What the device's last block told, if load() found no copy.
+  // What the device's last block told, if load() found no copy, or a damaged one.
   const std::optional<Anchor>& anchor() const noexcept { return anchor_; }
   // With all the room that there is, or where `layout` says. Errors: no_space (the device is too small), the device's.
   Task<Errc> format(Superblock initial);
@@ -95,6 +95,8 @@ class MetadataStore {
 
  private:
   Task<Status> load_at(const Layout& layout, SmallRecord::Mend mend);
+  Task<Status> load_near(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend);
+  Task<Status> search(std::uint64_t volume_bytes, std::uint64_t bit_count, SmallRecord::Mend mend);
   std::vector<std::byte> encode(const Superblock& super) const;
 
   Scheduler& scheduler_;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "base/endian.h"
 #include "base/hash128.h"
@@ -28,14 +27,9 @@ std::vector<std::byte> bytes_of(const Id128& id) {
   return bytes;
 }
 
-Task<Status> zero_blocks(Env& env, BlockDevice& device, std::uint64_t at, std::uint64_t count) {
-  Buffer zeroes = co_await allocate_patiently(env.scheduler(), env.buffers(), kBlockBytes);
-  if (!zeroes) co_return fail(Errc::limit, "no buffer");
-  std::memset(zeroes.data(), 0, kBlockBytes);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const Errc status = co_await Io::write(device, at + i * kBlockBytes, zeroes, true);
-    if (status != Errc::ok) co_return fail(status, "the device cannot be written");
-  }
+Task<Status> wipe_old(Env& env, BlockDevice& device, std::uint64_t at) {
+  const Errc status = co_await old::wipe(env.scheduler(), env.buffers(), device, at);
+  if (status != Errc::ok) co_return fail(status, "the device cannot be written");
   co_return Status{};
 }
 
@@ -73,7 +67,8 @@ Task<Result<Held>> look_at(Env& env, BlockDevice& device, std::uint64_t volume_b
     default: co_return std::unexpected(loaded.error());
   }
   held.anchor = metadata.anchor();
-  if (held.kind != Held::Kind::nothing) co_return held;
+  // Damaged metadata beside those of version 1 are what an upgrade that was interrupted has written.
+  if (held.kind != Held::Kind::nothing && held.kind != Held::Kind::damaged) co_return held;
   auto before = co_await old::find_copy(env.scheduler(), env.buffers(), device, volume_bytes);
   if (!before && before.error().code == Errc::corrupt) {
     held.kind = Held::Kind::damaged;
@@ -136,16 +131,16 @@ Record record_of(const UpgradePlan& plan, const std::vector<old::Generation>& hi
 
 }  // namespace
 
-// Each epoch had a generation of its own. A record that no copy has stored yet follows the newest that one has.
+// Each epoch had a generation of its own. A record that no copy has stored yet follows the newest that a copy in sync has: one
+// that was not in sync may have gone its own way.
 Record upgraded_record(const UpgradePlan& plan) {
   if (!plan.record || plan.record->generation.epoch == 0) return Record{};
   const old::Generation& newest = plan.record->generation;
   std::vector<old::Generation> history;
-  for (const auto& other : plan.histories) {
-    const bool older = !other.empty() && other.front().epoch < newest.epoch;
-    const bool same = !other.empty() && other.front() == newest;
-    const bool better = history.empty() || history.front().epoch < other.front().epoch;
-    if ((older || same) && better) history = other;
+  for (const auto& [node, known] : plan.histories) {
+    if (!plan.record->in_sync.contains(node) || known.empty() || known.front().epoch > newest.epoch) continue;
+    if (known.front().epoch == newest.epoch && known.front() != newest) continue;
+    if (history.empty() || history.front().epoch < known.front().epoch) history = known;
   }
   if (history.empty() || history.front() != newest) history.insert(history.begin(), newest);
   return record_of(plan, history, plan.record->in_sync);
@@ -164,6 +159,9 @@ Superblock upgraded_super(const UpgradePlan& plan, const old::Copy& copy, std::u
   super.attachment = copy.attachment;
   super.lost = copy.lost;
   super.inconsistent = copy.inconsistent;
+  // A volume that was made and never started starts from the first copy.
+  const bool virgin = plan.record && plan.record->generation.epoch == 0;
+  super.founder = virgin && copy.node == 0 && copy.history.empty() && !copy.inconsistent;
   if (copy.inconsistent || copy.history.empty()) return super;
   // What the others were then is not known where the record is a later one.
   const bool newest = plan.record && copy.history.front() == plan.record->generation;
@@ -190,8 +188,6 @@ Task<Status> write_upgraded(Env& env, BlockDevice& device, Layout layout, Superb
   co_return Status{};
 }
 
-constexpr std::uint64_t kOldBytes = old::kSlotBytes + old::kBits / 8;
-
 // Where the new metadata goes, and where the old lies meanwhile: it is not touched before the new is whole.
 struct Room {
   Layout layout;
@@ -200,8 +196,8 @@ struct Room {
 std::optional<Room> room_for(const old::Copy& copy, std::uint64_t device_bytes) {
   for (std::uint64_t bits = kBits; bits >= kLeastFolded; bits /= 2) {
     if (const auto layout = Layout::fit(copy.volume_bytes, bits, copy.at)) return Room{*layout, copy.at};
-    if (device_bytes < copy.at + 2 * kOldBytes + kBlockBytes) continue;
-    const std::uint64_t spare = device_bytes - kBlockBytes - kOldBytes;  // the last block is the anchor's
+    if (device_bytes < copy.at + 2 * old::kReserved + kBlockBytes) continue;
+    const std::uint64_t spare = old::spare_place(device_bytes);
     if (const auto layout = Layout::fit(copy.volume_bytes, bits, spare)) return Room{*layout, spare};
   }
   return std::nullopt;
@@ -211,22 +207,22 @@ std::optional<Room> room_for(const old::Copy& copy, std::uint64_t device_bytes) 
 Task<Status> move_old(Env& env, BlockDevice& device, std::uint64_t from, std::uint64_t to) {
   Buffer buffer = co_await allocate_patiently(env.scheduler(), env.buffers(), kBlockBytes);
   if (!buffer) co_return fail(Errc::limit, "no buffer");
-  for (std::uint64_t left = kOldBytes; left > 0; left -= kBlockBytes) {  // the slots last
+  for (std::uint64_t left = old::kReserved; left > 0; left -= kBlockBytes) {  // the slots last
     Errc status = co_await Io::read(device, from + left - kBlockBytes, buffer);
     if (status == Errc::ok) status = co_await Io::write(device, to + left - kBlockBytes, buffer, true);
     if (status != Errc::ok) co_return fail(status, "the old metadata cannot be moved");
   }
-  co_return co_await zero_blocks(env, device, from, 2);
+  co_return co_await wipe_old(env, device, from);
 }
 
 }  // namespace
 
 std::uint64_t least_upgraded_bytes(std::uint64_t volume_bytes) noexcept {
-  return volume_bytes + std::max(Layout::least_bytes(kLeastFolded), 2 * kOldBytes) + kOldBytes + kBlockBytes;
+  return volume_bytes + Layout::least_bytes(kLeastFolded) + 2 * old::kReserved;
 }
 
 std::uint64_t wanted_upgraded_bytes(std::uint64_t volume_bytes) noexcept {
-  return volume_bytes + Layout::wanted_bytes(kBits) + kOldBytes + kBlockBytes;
+  return volume_bytes + Layout::wanted_bytes(kBits) + old::kReserved + kBlockBytes;
 }
 
 bool can_be_upgraded(const old::Copy& copy, std::uint64_t device_bytes) noexcept {
@@ -239,9 +235,12 @@ Task<Status> upgrade_copy(Env& env, BlockDevice& device, const UpgradePlan& plan
   const Status already = co_await present.load(volume_bytes, SmallRecord::Mend::yes);
   if (already && present.metadata.now().volume != plan.volume)
     co_return fail(Errc::bad_input, "it holds a copy of another volume");
+  if (already) {
+    const Errc status = co_await old::wipe_all(env.scheduler(), env.buffers(), device, volume_bytes);
+    co_return status == Errc::ok ? Status{} : fail(status, "the device cannot be written");
+  }
   auto before = co_await old::find_copy(env.scheduler(), env.buffers(), device, volume_bytes);
   if (!before) co_return std::unexpected(before.error());
-  if (already) co_return *before ? co_await zero_blocks(env, device, (*before)->at, 2) : Status{};
   if (!*before) co_return std::unexpected(already.error());
   old::Copy copy = std::move(**before);
   if (copy.node != place || copy.volume_bytes != volume_bytes)
@@ -257,7 +256,7 @@ Task<Status> upgrade_copy(Env& env, BlockDevice& device, const UpgradePlan& plan
   Status written =
       co_await write_upgraded(env, device, room->layout, upgraded_super(plan, copy, room->layout.bit_count), copy);
   if (!written) co_return written;
-  co_return co_await zero_blocks(env, device, room->old_at, 2);
+  co_return co_await wipe_old(env, device, room->old_at);
 }
 
 // ---- names and ids ---------------------------------------------------------------------------------------------------

@@ -50,13 +50,17 @@ Task<Result<Held>> look_at(Env& env, BlockDevice& device, std::uint64_t volume_b
 // Everything is derived from the volume's new id, so that each machine may do its part by itself.
 struct UpgradePlan {
   VolumeId volume;
-  std::vector<std::string> names;                       // of the nodes, in the file's order
-  std::optional<old::Record> record;                    // the arbiter's, where it is at hand
-  std::vector<std::vector<old::Generation>> histories;  // of the copies that are at hand
+  std::vector<std::string> names;     // of the nodes, in the file's order
+  std::optional<old::Record> record;  // the arbiter's, where it is at hand
+  struct History {
+    NodeId node = kNoNode;
+    std::vector<old::Generation> generations;  // newest first
+  };
+  std::vector<History> histories;  // of the copies that are at hand
   std::uint64_t lease_ms = 0;
 };
 CopyId upgraded_copy_id(const VolumeId& volume, const std::string& name);
-// The record that the arbiter goes on with; of a plan with the histories of copies that it lists in sync.
+// The record that the arbiter goes on with.
 Record upgraded_record(const UpgradePlan& plan);
 // Whether a device of this size has the room: behind the copy's old metadata, or in front of them.
 bool can_be_upgraded(const old::Copy& copy, std::uint64_t device_bytes) noexcept;

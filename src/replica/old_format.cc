@@ -21,6 +21,9 @@ std::uint32_t u32(const std::byte* at) { return load_le<std::uint32_t>(at); }
 
 enum class Slot : std::uint8_t { none, broken, valid };
 
+// A slot's number is that of its sequence, so that one is not taken for its neighbour.
+std::uint64_t number_of(std::uint64_t sequence) { return sequence % 2; }
+
 Slot read_slot(std::span<const std::byte> slot, Copy& copy, std::uint64_t& sequence) {
   const std::byte* at = slot.data();
   if (u64(at) != kCopyMagic) return Slot::none;
@@ -85,7 +88,7 @@ Task<Result<std::optional<Copy>>> find_copy_at(BlockDevice& device, Buffer buffe
     std::uint64_t sequence = 0;
     const Slot state = read_slot(buffer.bytes(), candidate, sequence);
     broken = broken || state == Slot::broken;
-    if (state != Slot::valid || (any && sequence <= newest)) continue;
+    if (state != Slot::valid || number_of(sequence) != slot || (any && sequence <= newest)) continue;
     any = true;
     newest = sequence;
     found = std::move(candidate);
@@ -115,7 +118,7 @@ Task<Result<std::optional<std::uint64_t>>> search(Scheduler& scheduler, BufferPo
       Copy candidate;
       std::uint64_t sequence = 0;
       if (read_slot(buffer.bytes().subspan(block, kBlockBytes), candidate, sequence) != Slot::valid) continue;
-      co_return at + block - sequence % 2 * kBlockBytes;
+      co_return at + block - number_of(sequence) * kBlockBytes;
     }
   }
   co_return std::nullopt;
@@ -123,22 +126,82 @@ Task<Result<std::optional<std::uint64_t>>> search(Scheduler& scheduler, BufferPo
 
 }  // namespace
 
+std::uint64_t spare_place(std::uint64_t device_bytes) noexcept {
+  return device_bytes < kReserved + kBlockBytes ? device_bytes : device_bytes - kBlockBytes - kReserved;
+}
+
 Task<Result<std::optional<Copy>>> find_copy(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device,
                                             std::uint64_t volume_bytes) {
-  constexpr std::uint64_t kReserved = kSlotBytes + kBits / 8;
   const std::uint64_t size = device.size_bytes();
   Buffer buffer = co_await allocate_patiently(scheduler, buffers, kBlockBytes);
   if (!buffer) co_return fail(Errc::limit, "no buffer");
-  for (const std::uint64_t at : {size < kReserved ? size : size - kReserved, volume_bytes}) {
-    if (at > size || size - at < kReserved) continue;
+  std::optional<Error> damaged;
+  const auto try_at = [&](std::uint64_t at) -> Task<Result<std::optional<Copy>>> {
+    if (at > size || size - at < kReserved) co_return std::nullopt;
     auto found = co_await find_copy_at(device, buffer, at);
+    if (found || found.error().code != Errc::corrupt) co_return found;
+    damaged = found.error();
+    co_return std::nullopt;
+  };
+  for (const std::uint64_t at : {size < kReserved ? size : size - kReserved, volume_bytes}) {
+    auto found = co_await try_at(at);
     if (!found || *found) co_return found;
   }
-  if (volume_bytes >= size) co_return std::nullopt;
-  const auto at = co_await search(scheduler, buffers, device, volume_bytes, std::min(size, volume_bytes + kMostSlack));
+  const std::uint64_t end = std::min(size, volume_bytes + kMostSlack);
+  const auto at = co_await search(scheduler, buffers, device, volume_bytes, end);
   if (!at) co_return std::unexpected(at.error());
-  if (!*at || **at < volume_bytes || size - **at < kReserved) co_return std::nullopt;
-  co_return co_await find_copy_at(device, buffer, **at);
+  for (const std::uint64_t place : {at->value_or(size), spare_place(size)}) {
+    if (place < volume_bytes) continue;
+    auto found = co_await try_at(place);
+    if (!found || *found) co_return found;
+  }
+  if (damaged) co_return std::unexpected(*damaged);
+  co_return std::nullopt;
+}
+
+namespace {
+
+Task<Errc> wipe_slot(BlockDevice& device, Buffer buffer, std::uint64_t at) {
+  std::ranges::fill(buffer.bytes(), std::byte{0});
+  co_return co_await Io::write(device, at, buffer, true);
+}
+
+}  // namespace
+
+Task<Errc> wipe(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, std::uint64_t at) {
+  Buffer buffer = co_await allocate_patiently(scheduler, buffers, kBlockBytes);
+  if (!buffer) co_return Errc::limit;
+  std::uint64_t sequences[2] = {0, 0};
+  for (std::uint64_t slot = 0; slot < 2; ++slot) {
+    const Errc status = co_await Io::read(device, at + slot * kBlockBytes, buffer);
+    if (status != Errc::ok && !unreadable(status)) co_return status;
+    Copy ignored;
+    if (status != Errc::ok || read_slot(buffer.bytes(), ignored, sequences[slot]) != Slot::valid) sequences[slot] = 0;
+  }
+  const std::uint64_t older = sequences[0] <= sequences[1] ? 0 : 1;
+  for (const std::uint64_t slot : {older, 1 - older}) {
+    const Errc status = co_await wipe_slot(device, buffer, at + slot * kBlockBytes);
+    if (status != Errc::ok) co_return status;
+  }
+  co_return Errc::ok;
+}
+
+Task<Errc> wipe_all(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, std::uint64_t from) {
+  const std::uint64_t size = device.size_bytes();
+  Buffer buffer = co_await allocate_patiently(scheduler, buffers, kBlockBytes);
+  if (!buffer) co_return Errc::limit;
+  for (const std::uint64_t place : {size < kReserved ? size : size - kReserved, spare_place(size)}) {
+    for (std::uint64_t at = place; at < std::min(size, place + kSlotBytes); at += kBlockBytes) {
+      if (at < from || co_await Io::read(device, at, buffer) != Errc::ok || u64(buffer.data()) != kCopyMagic) continue;
+      if (const Errc status = co_await wipe_slot(device, buffer, at); status != Errc::ok) co_return status;
+    }
+  }
+  for (;;) {
+    const auto found = co_await search(scheduler, buffers, device, from, std::min(size, from + kMostSlack));
+    if (!found) co_return found.error().code;
+    if (!*found || **found < from) co_return Errc::ok;
+    if (const Errc status = co_await wipe(scheduler, buffers, device, **found); status != Errc::ok) co_return status;
+  }
 }
 
 Task<Result<std::optional<Record>>> find_record(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device) {

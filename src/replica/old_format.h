@@ -29,8 +29,8 @@ struct Record {
 };
 
 struct Copy {
-  std::uint64_t at =
-      0;  // of its metadata on the device: two slots of 4096 bytes, then bit_count / 8 bytes of intent bits
+  // Of its metadata on the device: two slots of 4096 bytes, then bit_count / 8 bytes of intent bits.
+  std::uint64_t at = 0;
   std::uint64_t volume = 0;  // a hash of the volume's name
   NodeId node = kNoNode;     // its place in the file
   bool inconsistent = false;
@@ -43,12 +43,20 @@ struct Copy {
 };
 inline constexpr std::uint64_t kSlotBytes = 2 * kBlockBytes;
 inline constexpr std::uint64_t kBits = 1 << 18;  // that `volume create` of version 1 gave
+inline constexpr std::uint64_t kReserved = kSlotBytes + kBits / 8;
 inline constexpr std::uint64_t kMostSlack = std::uint64_t{64} << 20;
 
+// Where an upgrade puts a copy's metadata that are in the way: in front of the device's last block, which is the anchor's.
+std::uint64_t spare_place(std::uint64_t device_bytes) noexcept;
 // The copy at the device's end; where the device has grown since, right behind a volume of this size, or at most
-// kMostSlack behind it. Nothing if there is none. Errors: corrupt (both slots are damaged), the device's.
+// kMostSlack behind it; else at the spare place. Nothing if there is none. Errors: corrupt (there was one, and both slots
+// are damaged), the device's.
 Task<Result<std::optional<Copy>>> find_copy(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device,
                                             std::uint64_t volume_bytes);
+// Zeroes the slots there, the older one first: interrupted, what is found is the newer one.
+Task<Errc> wipe(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, std::uint64_t at);
+// Zeroes what is left of a copy, whole or half wiped, wherever find_copy() looks behind `from`.
+Task<Errc> wipe_all(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, std::uint64_t from);
 // The arbiter's record on its two blocks; nothing if the device holds something else. Errors: corrupt, the device's.
 Task<Result<std::optional<Record>>> find_record(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device);
 // A volume's number in version 1.

@@ -241,7 +241,8 @@ Task<void> Primary::store_position() {
       continue;
     }
     const Position next{reign_, local_seq_};
-    const Errc status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, next); });
+    const Errc status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, next); },
+                                                    MarkStore::Blocks::first);
     if (status != Errc::ok) {
       core_.storage_failed(status);
       (void)co_await lost_.wait_until(core_.now() + core_.beacon());

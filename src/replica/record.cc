@@ -88,11 +88,13 @@ Head common_ancestor(const Record& one, const Record& other) noexcept {
 
 bool left_behind(const Record& record, NodeId id, const Record& known) noexcept {
   if (id >= record.slots.size() || (record.consulted | record.covered).contains(id)) return false;
-  const auto parent = std::ranges::find_if(record.reigns, [&](const Reign& r) { return r.seed != record.seed(); });
-  if (parent == record.reigns.end() || known.find(std::prev(parent)->nonce) != nullptr) return false;
   const Slot& slot = record.slots[id];
-  return slot.reign == parent->nonce && slot.until == parent->last;
+  const Reign *last = record.find(slot.reign), *next = record.after(slot.reign);
+  if (last == nullptr || next == nullptr || next->seed == last->seed) return false;
+  return slot.until == last->last && known.find(next->nonce) == nullptr;
 }
+
+NodeSet covered_before(const Record& now) noexcept { return (now.consulted | now.covered) - now.in_sync; }
 
 bool gives_up(const Record& record, NodeId id, Head known, bool inconsistent) noexcept {
   if (!record.consulted.contains(id) && !inconsistent) return false;

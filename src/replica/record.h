@@ -125,9 +125,12 @@ Kinship kinship(Head known, std::uint64_t known_seed, const Record& offered) noe
 Head common_ancestor(const Record& one, const Record& other) noexcept;
 
 // Whether the copy with this number, which knows `known` and is consistent, must keep its history where `record`
-// reigns, though `known` may be an ancestor: the seed of `record` began without asking it, and it was in sync then and
-// may have more.
+// reigns, though `known` may be an ancestor: a seed began without asking it, the present one or one before, and it was
+// in sync then and may have more.
 bool left_behind(const Record& record, NodeId id, const Record& known) noexcept;
+
+// Who follows the present seed whatever came before it, and was not in sync since: of the next seed they are covered, too.
+NodeSet covered_before(const Record& now) noexcept;
 
 // Whether a copy leaves what it has for what the record has, unasked: it was consulted, or has nothing of its own, and
 // what it knows is no more than what was given up then.

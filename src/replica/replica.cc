@@ -121,9 +121,11 @@ Task<Status> Replica::Impl::format(bool founder) {
                                                Layout::least_bytes(initial.bit_count)));
   }
   core.bits.place(layout->bits_at, initial.bit_count, initial.granule, core.volume_bytes);
-  Errc status = co_await core.bits.format();
+  // The superblock first: interrupted, a copy that was here has its bits still, or is none any more. Those of another copy
+  // say too much of a new one, never too little.
+  Errc status = co_await core.metadata.format(initial);
+  if (status == Errc::ok) status = co_await core.bits.format();
   if (status == Errc::ok) status = co_await core.marks.format(layout->marks_at, initial.copy, {});
-  if (status == Errc::ok) status = co_await core.metadata.format(std::move(initial));
   if (status != Errc::ok) co_return fail(status, "replica: the metadata cannot be written");
   co_return Status{};
 }

@@ -360,7 +360,8 @@ Task<void> Secondary::store_position(Following& reign) {
   std::uint64_t stored = 0;
   while (stored < reign.durable_seq) {
     const Position next{reign.id, reign.durable_seq};
-    const Errc status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, next); });
+    const Errc status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, next); },
+                                                    MarkStore::Blocks::first);
     if (status != Errc::ok) {
       failed(reign, status);
       break;

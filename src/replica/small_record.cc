@@ -24,6 +24,12 @@ std::uint32_t checksum(std::span<const std::byte> copy) {
 
 std::uint64_t set_of(std::uint64_t sequence) { return sequence % 2; }
 
+SmallRecord::Place told_in(std::span<const std::byte> copy) {
+  const std::byte* at = copy.data();
+  return {load_le<std::uint64_t>(at + kAtPlace), load_le<std::uint64_t>(at + kAtStride),
+          load_le<std::uint32_t>(at + kAtRoom)};
+}
+
 }  // namespace
 
 Task<Buffer> allocate_patiently(Scheduler& scheduler, BufferPool& buffers, std::size_t bytes) {
@@ -45,17 +51,17 @@ SmallRecord::Copy SmallRecord::judge(std::span<const std::byte> bytes, const Pla
   Copy copy;
   const std::byte* at = bytes.data();
   copy.marked = load_le<std::uint64_t>(at + kAtMagic) == magic_;
+  copy.placed = copy.marked && told_in(bytes) == place;
   const auto length = load_le<std::uint32_t>(at + kAtLength);
   if (!copy.marked || length > place.most_bytes()) return copy;
   if (load_le<std::uint32_t>(at + kAtCrc) != checksum(bytes.first(kHeadBytes + length))) return copy;
-  const Place told{load_le<std::uint64_t>(at + kAtPlace), load_le<std::uint64_t>(at + kAtStride),
-                   load_le<std::uint32_t>(at + kAtRoom)};
-  copy.valid = told == place && load_le<std::uint32_t>(at + kAtVersion) == kFormatVersion;
+  copy.valid = copy.placed && load_le<std::uint32_t>(at + kAtVersion) == kFormatVersion;
   copy.sequence = load_le<std::uint64_t>(at + kAtSequence);
   return copy;
 }
 
 Task<Status> SmallRecord::load(Place place, Mend mend) {
+  met_ = false;
   if (place.end() > device_.size_bytes()) co_return fail(Errc::not_found, "the device ends before it");
   if (co_await reserve(place.room) != Errc::ok) co_return fail(Errc::limit, "no buffer for a record");
   place_ = place;
@@ -73,6 +79,7 @@ Task<Status> SmallRecord::load(Place place, Mend mend) {
     const auto bytes = buffer_.bytes().first(place.room);
     copies[i] = judge(bytes, place);
     marked = marked || copies[i].marked;
+    met_ = met_ || copies[i].placed;
     if (copies[i].marked && load_le<std::uint32_t>(buffer_.data() + kAtVersion) > kFormatVersion) newer_version = true;
     if (!copies[i].valid || (best != nullptr && copies[i].sequence <= best->sequence)) continue;
     best = &copies[i];
@@ -100,23 +107,46 @@ Task<Status> SmallRecord::load(Place place, Mend mend) {
   if (mend == Mend::yes) {
     const Errc mended = co_await make_whole();
     if (mended != Errc::ok) co_return fail(mended, "a record cannot be written");
+    // A store that was torn must not have spent what one bad spot may cost: the other set gets the same. If that fails, the
+    // next store tells.
+    if (bad[1 - own] >= 2) (void)co_await store(std::vector(content_));
   }
   co_return Status{};
 }
 
-Task<Result<SmallRecord::Place>> SmallRecord::place_told_at(std::uint64_t at) {
-  if (at + kBlockBytes > device_.size_bytes()) co_return fail(Errc::not_found);
+// What the copy there tells, if it is one.
+Task<Result<SmallRecord::Place>> SmallRecord::place_told_by(std::uint64_t copy) {
+  if (copy + kBlockBytes > device_.size_bytes()) co_return fail(Errc::not_found);
   if (co_await reserve(kMostRoom) != Errc::ok) co_return fail(Errc::limit, "no buffer for a record");
-  const std::uint64_t bytes = std::min(kMostRoom, device_.size_bytes() - at);
-  if (const Errc status = co_await Io::read(device_, at, buffer_.slice(0, bytes)); status != Errc::ok)
+  const std::uint64_t bytes = std::min(kMostRoom, device_.size_bytes() - copy);
+  if (const Errc status = co_await Io::read(device_, copy, buffer_.slice(0, bytes)); status != Errc::ok)
     co_return fail(status);
-  const std::byte* head = buffer_.data();
-  const Place told{load_le<std::uint64_t>(head + kAtPlace), load_le<std::uint64_t>(head + kAtStride),
-                   load_le<std::uint32_t>(head + kAtRoom)};
-  const bool likely = told.at == at && told.room % kBlockBytes == 0 && told.room > 0 && told.room <= bytes &&
-                      told.stride >= told.room && told.stride <= (std::uint64_t{1} << 30);
+  const Place told = told_in(buffer_.bytes());
+  const bool likely = told.room % kBlockBytes == 0 && told.room > 0 && told.room <= bytes && told.stride >= told.room &&
+                      told.stride <= (std::uint64_t{1} << 30);
   if (!likely || !judge(buffer_.bytes().first(told.room), told).valid) co_return fail(Errc::not_found);
   co_return told;
+}
+
+Task<Result<SmallRecord::Place>> SmallRecord::place_told_at(std::uint64_t at) {
+  const auto told = co_await place_told_by(at);
+  if (told && told->at != at) co_return fail(Errc::not_found);
+  co_return told;
+}
+
+Task<std::vector<SmallRecord::Place>> SmallRecord::places_told_within(std::uint64_t from, std::uint64_t to) {
+  std::vector<Place> places;
+  if (co_await reserve(kMostRoom) != Errc::ok) co_return places;
+  for (std::uint64_t at = from; at < std::min(to, device_.size_bytes()); at += kBlockBytes) {
+    if (co_await Io::read(device_, at, buffer_.slice(0, kBlockBytes)) != Errc::ok) continue;
+    if (load_le<std::uint64_t>(buffer_.data() + kAtMagic) != magic_) continue;
+    const auto told = co_await place_told_by(at);
+    if (!told || std::ranges::find(places, *told) != places.end()) continue;
+    for (std::uint64_t i = 0; i < kCopies; ++i) {
+      if (told->copy(i) == at) places.push_back(*told);
+    }
+  }
+  co_return places;
 }
 
 // The copies of a record are the same bytes, so that one buffer serves all of them.
@@ -169,12 +199,25 @@ Task<Errc> SmallRecord::make_whole() {
   co_return co_await write_set(set);
 }
 
+// A record that is made anew is numbered above the one that was there: a block that cannot be written now may be read again
+// one day, and must not be taken for the newer one.
+Task<std::uint64_t> SmallRecord::highest_here() {
+  std::uint64_t highest = 0;
+  for (std::uint64_t i = 0; i < kCopies; ++i) {
+    if (co_await Io::read(device_, place_.copy(i), buffer_.slice(0, place_.room)) != Errc::ok) continue;
+    const Copy copy = judge(buffer_.bytes().first(place_.room), place_);
+    if (copy.valid) highest = std::max(highest, copy.sequence);
+  }
+  co_return highest;
+}
+
 Task<Errc> SmallRecord::format(Place place, std::span<const std::byte> content) {
   CHECK(place.stride >= place.room && place.room <= kMostRoom && place.end() <= device_.size_bytes());
   if (const Errc status = co_await reserve(place.room); status != Errc::ok) co_return status;
   place_ = place;
   content_.assign(content.begin(), content.end());
-  sequence_ = tried_ = bad_ = 0;
+  bad_ = 0;
+  sequence_ = co_await highest_here();
   written_.fill(Errc::cancelled);
   for (int set = 0; set < 2; ++set) {
     compose(content_, ++sequence_);

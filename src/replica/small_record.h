@@ -8,7 +8,8 @@
 // Damaged is not torn:
 // * the highest valid copy counts (older valid ones are not bad), if fewer than two of the other set are bad, or its
 //   own set is whole; else the record is damaged, and nobody may guess;
-// * it is written back to the whole of its set before anybody acts on it;
+// * it is written back to the whole of its set before anybody acts on it, and to the other set where that has fewer than
+//   two valid copies;
 // * zeroes where a copy belongs are damage, not emptiness. Only where no copy is to be found anywhere was there none.
 #pragma once
 
@@ -48,7 +49,7 @@ class SmallRecord {
   // Reads the record that lies at `place`. Errors: not_found (no copy is there), corrupt (damaged beyond trust),
   // unsupported (of a newer version), limit (no buffer), those of the device.
   Task<Status> load(Place place, Mend mend);
-  // Writes both sets.
+  // Writes both sets. Interrupted, it leaves what was there, or the new record.
   Task<Errc> format(Place place, std::span<const std::byte> content);
   // Durable when this returns ok. Precondition: load() or format(); content.size() <= place().most_bytes(). After an
   // error either record may be there.
@@ -57,22 +58,28 @@ class SmallRecord {
   const Place& place() const noexcept { return place_; }
   std::span<const std::byte> content() const noexcept { return content_; }
   unsigned bad_copies() const noexcept { return bad_; }  // that load() met
+  bool met() const noexcept { return met_; }             // a copy that tells the place of the last load(), whole or not
 
   // Where the first copy says that all of them are, if it is one: for finding a record whose stride is not known.
   Task<Result<Place>> place_told_at(std::uint64_t at);
+  // The places that copies tell which begin in [from, to): where the first copy of one is damaged.
+  Task<std::vector<Place>> places_told_within(std::uint64_t from, std::uint64_t to);
 
  private:
   struct Copy {
     bool marked = false;  // has the magic
+    bool placed = false;  // and tells this place
     bool valid = false;
     std::uint64_t sequence = 0;
   };
   Task<Errc> reserve(std::uint64_t bytes);
   Copy judge(std::span<const std::byte> bytes, const Place& place) const;
+  Task<Result<Place>> place_told_by(std::uint64_t copy);
   void compose(std::span<const std::byte> content, std::uint64_t sequence);
   Task<Errc> write_set(std::uint64_t set);
   Task<void> write_copy(std::uint64_t index);
   Task<Errc> make_whole();
+  Task<std::uint64_t> highest_here();
 
   Scheduler& scheduler_;
   BufferPool& buffers_;
@@ -84,6 +91,7 @@ class SmallRecord {
   std::uint64_t sequence_ = 0;
   std::uint64_t tried_ = 0;  // the highest given to a store, also to one that failed
   unsigned bad_ = 0;
+  bool met_ = false;
   std::array<Errc, kCopies> written_{};  // of the present content, or of the one before in the other set
 };
 

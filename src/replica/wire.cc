@@ -1,5 +1,6 @@
 #include "replica/wire.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -15,10 +16,17 @@ constexpr std::array<std::uint8_t, std::variant_size_v<Body>> kTypes = {
     1,  2,  3,  4,  5,  6,  7,                                       // client session
     16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,  // replicas: session
     32, 33, 34, 35, 40, 41, 42, 43, 36, 37,                          // ... up to the promotion
-    44, 45, 46,                                                      // reconciled; handing over
+    44, 53, 45, 46,                                                  // reconciled; a side given up; handing over
     51, 52,                                                          // clearing of bits
     48, 49, 50,                                                      // arbiter
 };
+consteval bool each_has_its_own() {
+  for (std::size_t i = 0; i < kTypes.size(); ++i) {
+    if (kTypes[i] == 0 || std::find(kTypes.begin(), kTypes.begin() + i, kTypes[i]) != kTypes.begin() + i) return false;
+  }
+  return true;
+}
+static_assert(each_has_its_own());
 
 }  // namespace
 

@@ -165,6 +165,7 @@ Record Recovery::next_record(const Assessment& before, NodeId from, bool proven)
   reign.seed = proven ? base.seed() : nonce();
   base.life = chosen.life;
   if (!proven) {
+    const NodeSet covered = replica::covered_before(base);
     base.consulted = NodeSet::of(id);
     base.given_up.clear();
     for (const auto& facts : before.copies) {
@@ -173,7 +174,7 @@ Record Recovery::next_record(const Assessment& before, NodeId from, bool proven)
       base.consulted.add(other);
       replica::give_up(base, known(*facts));
     }
-    base.covered = base.consulted;
+    base.covered = base.consulted | covered;
   }
   const NodeSet set = proven ? base.in_sync | NodeSet::of(id) : NodeSet::of(id);
   return replica::next_reign(base, reign, set, nonce());

@@ -81,16 +81,22 @@ std::vector<std::byte> Cluster::arbiter_image() const {
   return bytes;
 }
 
-void Cluster::replace_disk(int i) {
+void Cluster::attach_new_disk(int i, std::uint64_t bytes) {
   const auto at = static_cast<std::size_t>(i);
   sim::DiskOptions disk;
   disk.model.random_access = disk.model.sequential_access = options_.disk_access;
   disk.model.read_bandwidth = disk.model.write_bandwidth = 1'000'000'000;
   disk.model.channels = 8;
-  disks_[at] = &world.add_disk(name(i) + ".disk" + std::to_string(disk_number_[at]++),
-                               kVolume + Replica::metadata_bytes(i == 2 ? options_.intent_bits_of_c : 32768), disk);
+  disks_[at] = &world.add_disk(name(i) + ".disk" + std::to_string(disk_number_[at]++), bytes, disk);
   nodes_[at]->attach_disk("disk", *disks_[at]);
   faults_[at] = {};
+}
+
+void Cluster::replace_disk(int i) { attach_new_disk(i, kVolume + Replica::metadata_bytes(intent_bits(i))); }
+
+void Cluster::insert_disk(int i, std::span<const std::byte> image) {
+  attach_new_disk(i, image.size());
+  restore(i, image);
 }
 
 Task<void> Cluster::node_main(Env& env, int i, bool format) {
@@ -104,7 +110,8 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   config.name = name(i);
   config.arbiter = "arbiter";
   config.set_detect(options_.detect_ms);
-  config.intent_bits = i == 2 ? options_.intent_bits_of_c : 32768;
+  config.intent_bits = intent_bits(i);
+  config.volume_bytes = kVolume;
   config.min_in_sync = options_.min_in_sync;
   config.ack = options_.ack;
   config.congestion_ms = options_.congestion_ms;

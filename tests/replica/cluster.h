@@ -44,6 +44,7 @@ class Cluster {
     std::uint64_t resync_rate = 0;
     std::uint64_t resync_rate_busy = 0;  // while clients are at work
     Nanos disk_access = 50 * kMicrosecond;
+    std::uint64_t intent_bits = 32768;  // of A and B
     std::uint64_t intent_bits_of_c = 32768;
     AckMode ack = AckMode::durable;
     std::uint64_t congestion_ms = 5000;
@@ -78,6 +79,8 @@ class Cluster {
   // Everything on a disk, and back onto another one of its size: an old disk put back into its node.
   std::vector<std::byte> image(int i) const;
   void restore(int i, std::span<const std::byte> image) { disk(i).poke(0, image); }
+  // While the node is down: a disk of that size with that on it.
+  void insert_disk(int i, std::span<const std::byte> image);
   void client_main(std::function<Task<void>(Client&)> main);
 
   // ---- views ----
@@ -112,12 +115,17 @@ class Cluster {
   ClientConfig client_config() const;
   // The arbiter's state as it is on its disk, and back onto it while it is down.
   std::vector<std::byte> arbiter_image() const;
-  void restore_arbiter(std::span<const std::byte> image) { arbiter_disk_->poke(0, image); }
+  void restore_arbiter(std::span<const std::byte> image) {
+    arbiter_disk_->poke(0, image);
+    arbiter_formatted_ = true;
+  }
   void new_arbiter();  // while it is down: an empty state in its place
 
  private:
   Task<void> node_main(Env& env, int i, bool format);
   void advance(Nanos until);
+  std::uint64_t intent_bits(int i) const { return i == 2 ? options_.intent_bits_of_c : options_.intent_bits; }
+  void attach_new_disk(int i, std::uint64_t bytes);
   Options options_;
   std::array<sim::Node*, kNodes> nodes_{};
   std::array<sim::Disk*, kNodes> disks_{};

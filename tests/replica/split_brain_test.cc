@@ -2,6 +2,7 @@
 #include "base/planted_bug.h"
 #include "replica/metadata.h"
 #include "tests/replica/cluster.h"
+#include "tests/replica/log_writer.h"
 
 namespace resilver::replica {
 namespace {
@@ -64,6 +65,45 @@ bool found(Cluster& cluster) {
     const auto s = cluster.status(2);
     return !s.peers.empty() && s.peers[0].diverged && s.peers[0].divergent_bytes == 6 * kBlockBytes;
   });
+}
+
+// What only A had was acknowledged under `async`; nobody asked it, whoever was forced last.
+TEST(SplitBrain, IsFoundAlsoWhereSomebodyWasForcedTwice) {
+  Cluster cluster(85, {.ack = AckMode::async});
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  cluster.node(2).crash();
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(0).in_sync.count() == 2; }));
+  LogWriter writer(cluster, 100);
+  cluster.run_for(200 * kMillisecond);
+  cluster.world.network().drop("A", "arbiter");
+  cluster.node(1).crash();
+  const std::size_t before = writer.acked.size();
+  cluster.run_for(30 * kMillisecond);  // its lease lasts as long
+  ASSERT_GT(writer.acked.size(), before);
+  const std::uint64_t last = writer.acked.back();
+  writer.kill();
+  cluster.node(0).crash();
+  ASSERT_EQ(cluster.arbiter_record().in_sync.count(), 2u);
+  cluster.world.network().restore("A", "arbiter");
+  cluster.start_node(1, false);
+  ASSERT_TRUE(force(cluster, 1).has_value());
+  cluster.start_node(2, false);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(1).in_sync.count() == 2; }));
+  cluster.node(2).crash();
+  ASSERT_EQ(cluster.write(50, 3), Errc::ok);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(1).in_sync.count() == 1; }));
+  cluster.node(1).crash();
+  cluster.start_node(2, false);
+  ASSERT_TRUE(force(cluster, 2).has_value());
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(2).serving; }));
+  cluster.start_node(0, false);
+  EXPECT_TRUE(cluster.run_until([&] {
+    const auto s = cluster.status(2);
+    return !s.peers.empty() && s.peers[0].diverged;
+  })) << cluster.describe();
+  EXPECT_EQ(cluster.read_copy(0, last), 1u) << "as it was";
+  EXPECT_EQ(cluster.read_copy(2, last), 0u);
 }
 
 TEST(SplitBrain, IsFoundAtReconnectAndBothSidesStayReadable) {
