@@ -43,8 +43,9 @@ bool is_diverged(const VolumeView& view, NodeId id) {
 std::string state_of(const VolumeView& view, NodeId id) {
   const replica::PeerStatus* peer = view.peer(id);
   if (is_diverged(view, id)) {
-    return fmt::format("split brain: has writes of its own{}",
-                       peer == nullptr ? "" : fmt::format(", {} differ", format_size(peer->divergent_bytes)));
+    if (peer == nullptr) return "split brain: has writes of its own";
+    return fmt::format("split brain: has writes of its own, {} differ{}", format_size(peer->divergent_bytes),
+                       peer->resync_done_bytes < peer->resync_total_bytes ? " so far" : "");
   }
   if (peer != nullptr && peer->resyncing) return copy_words(view, *peer);
   const bool member = is_member(view, id);

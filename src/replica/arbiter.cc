@@ -17,8 +17,15 @@ namespace resilver::replica {
 ArbiterClient::ArbiterClient(Env& env, std::string address)
     : env_(env), address_(std::move(address)), busy_(env.scheduler()) {}
 
-void ArbiterClient::heard_of(const ArbiterKey& key) {
-  if (key == ArbiterKey{} || std::ranges::find(seen_, key) != seen_.end()) return;
+// What one tells anew is later than what we know. What it tells first may be long ago: not if ours is of a later start on
+// the same file.
+void ArbiterClient::heard_of(NodeId from, const ArbiterKey& key) {
+  ArbiterKey& told = told_[from];
+  if (key == ArbiterKey{} || key == told) return;
+  const bool first = std::exchange(told, key) == ArbiterKey{};
+  if (key == this->key()) return;
+  if (first && this->key().arbiter == key.arbiter && this->key().counter > key.counter) return;
+  std::erase(seen_, key);
   seen_.push_back(key);
   reopen_ = true;  // who answers there now?
 }
@@ -76,24 +83,6 @@ Task<Result<SwapResult>> ArbiterClient::compare_and_swap(VersionedRecord expecte
   if (!answer) co_return std::unexpected(answer.error());
   if (answer->status != Errc::ok) co_return fail(answer->status, "the arbiter cannot keep the record");
   co_return SwapResult{answer->swapped, {answer->key, answer->version, std::move(answer->record)}};
-}
-
-Task<SwapOutcome> swap_until_known(Arbiter& arbiter, Scheduler& scheduler, VersionedRecord expected, Record wanted,
-                                   Event& end, Nanos patience, Nanos pause) {
-  while (!end.is_set()) {
-    auto result = co_await arbiter.compare_and_swap(expected, wanted, scheduler.now() + patience);
-    if (!result) {
-      (void)co_await end.wait_until(scheduler.now() + pause);
-      continue;
-    }
-    VersionedRecord& now = result->now;
-    if (result->swapped || now.record.nonce == wanted.nonce) co_return SwapOutcome{true, true, std::move(now)};
-    const bool restarted = now.key != expected.key && now.key.arbiter == expected.key.arbiter &&
-                           now.version == expected.version && now.record.nonce == expected.record.nonce;
-    if (!restarted) co_return SwapOutcome{true, false, std::move(now)};
-    expected.key = now.key;
-  }
-  co_return SwapOutcome{};
 }
 
 // ---- its state -----------------------------------------------------------------------------------------------------

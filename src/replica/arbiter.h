@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,20 +50,9 @@ class Arbiter {
 
   // Who answered last; none: nobody did, yet.
   virtual ArbiterKey key() const = 0;
-  // Somebody else had an answer from this one, later than we.
-  virtual void heard_of(const ArbiterKey& key) = 0;
+  // The node `from` had an answer from this one last.
+  virtual void heard_of(NodeId from, const ArbiterKey& key) = 0;
 };
-
-// Swaps, again and again with the same record, until the outcome is known or `end` is set (given up: it may have
-// happened, and may happen later). An arbiter that has restarted is asked in its new name, as long as its record is
-// what was expected.
-struct SwapOutcome {
-  bool known = false;
-  bool won = false;
-  VersionedRecord now;  // where known: the record won, or the one that was in the way
-};
-Task<SwapOutcome> swap_until_known(Arbiter& arbiter, Scheduler& scheduler, VersionedRecord expected, Record wanted,
-                                   Event& end, Nanos patience, Nanos pause);
 
 // The built-in arbiter's client: one connection, opened when needed. Calls are served one after another.
 class ArbiterClient : public Arbiter {
@@ -71,7 +61,7 @@ class ArbiterClient : public Arbiter {
   Task<Result<VersionedRecord>> get(Nanos deadline) override;
   Task<Result<SwapResult>> compare_and_swap(VersionedRecord expected, Record record, Nanos deadline) override;
   ArbiterKey key() const override { return seen_.empty() ? ArbiterKey{} : seen_.back(); }
-  void heard_of(const ArbiterKey& key) override;
+  void heard_of(NodeId from, const ArbiterKey& key) override;
 
  private:
   Task<Result<ArbiterAnswer>> call(Message request, std::uint64_t id, Nanos deadline);
@@ -82,7 +72,8 @@ class ArbiterClient : public Arbiter {
   std::string address_;
   Mutex busy_;
   std::unique_ptr<Connection> connection_;
-  std::vector<ArbiterKey> seen_;  // in the order of their first answers
+  std::vector<ArbiterKey> seen_;       // the last of them is the arbiter now
+  std::map<NodeId, ArbiterKey> told_;  // by others, last
   bool reopen_ = false;
   std::uint64_t next_id_ = 1;
 };

@@ -151,27 +151,55 @@ void Core::waits(std::optional<Reason> reason, NodeId node, std::string detail) 
   if (reason) find(*reason, node, std::move(detail));
 }
 
+bool Core::of_arbiter() const noexcept {
+  constexpr Reason kOfRecord[] = {Reason::no_record, Reason::older_record, Reason::forked_record, Reason::other_record,
+                                  Reason::frozen};
+  const auto is_told = [&](Reason reason) { return found(reason); };
+  return std::ranges::any_of(kOfArbiter, is_told) || std::ranges::any_of(kOfRecord, is_told);
+}
+
 // ---- the arbiter -----------------------------------------------------------------------------------------------------
 
 Task<Result<VersionedRecord>> Core::ask(Arbiter& arbiter, Nanos deadline) {
   Result<VersionedRecord> answer = co_await arbiter.get(deadline);
-  note_arbiter(answer);
+  arbiter_answered(answer ? Errc::ok : answer.error().code);
+  if (answer) arbiter_view.record = *answer;
   co_return answer;
 }
 
-void Core::note_arbiter(const Result<VersionedRecord>& answer) {
-  const Errc status = answer ? Errc::ok : answer.error().code;
-  const bool full = status == Errc::no_space || status == Errc::read_only || status == Errc::io;
-  arbiter_view.away = !answer;
-  if (answer) arbiter_view.record = *answer;
-  if (answer) cease(Reason::arbiter_away), cease(Reason::two_arbiters), cease(Reason::arbiter_full);
-  if (status == Errc::busy) {
-    find(Reason::two_arbiters);
-  } else if (full) {
-    find(Reason::arbiter_full, kNoNode, errc_name(status));
-  } else if (!answer) {
-    find(Reason::arbiter_away);
+Task<SwapOutcome> Core::swap(Arbiter& arbiter, VersionedRecord expected, Record wanted, Event& end) {
+  while (!end.is_set()) {
+    auto result = co_await arbiter.compare_and_swap(expected, wanted, now() + lease());
+    arbiter_answered(result ? Errc::ok : result.error().code);
+    if (!result) {
+      (void)co_await end.wait_until(now() + beacon());
+      if (result.error().code != Errc::bad_input || end.is_set()) continue;
+      auto other = co_await ask(arbiter, now() + lease());
+      if (other && other->record.volume != wanted.volume) co_return SwapOutcome{true, false, std::move(*other)};
+      continue;
+    }
+    VersionedRecord& there = result->now;
+    if (result->swapped || there.record.nonce == wanted.nonce) co_return SwapOutcome{true, true, std::move(there)};
+    const bool restarted = there.key != expected.key && there.key.arbiter == expected.key.arbiter &&
+                           there.version == expected.version && there.record.nonce == expected.record.nonce;
+    if (!restarted) co_return SwapOutcome{true, false, std::move(there)};
+    expected.key = there.key;
   }
+  co_return SwapOutcome{};
+}
+
+// One that keeps another volume's record, or cannot write, is there.
+void Core::arbiter_answered(Errc status) {
+  const bool full = status == Errc::no_space || status == Errc::read_only || status == Errc::io;
+  const bool there = status == Errc::ok || status == Errc::bad_input || full;
+  arbiter_view.away = !there;
+  std::optional<Reason> trouble;
+  if (full) trouble = Reason::arbiter_full;
+  if (!there) trouble = status == Errc::busy ? Reason::two_arbiters : Reason::arbiter_away;
+  for (const Reason one : kOfArbiter) {
+    if (one != trouble) cease(one);
+  }
+  if (trouble) find(*trouble, kNoNode, full ? errc_name(status) : "");
 }
 
 // ---- the storage -----------------------------------------------------------------------------------------------------

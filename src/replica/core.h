@@ -93,6 +93,15 @@ struct ArbiterView {
   std::optional<VersionedRecord> record;  // that it told last
 };
 
+// What one that asks the arbiter may find: one of them at a time.
+inline constexpr Reason kOfArbiter[] = {Reason::arbiter_away, Reason::two_arbiters, Reason::arbiter_full};
+
+struct SwapOutcome {
+  bool known = false;
+  bool won = false;
+  VersionedRecord now;  // where known: the record won, or the one that was in the way
+};
+
 struct Core {
   Core(Env& e, ReplicaConfig c, BlockDevice& d);
 
@@ -186,10 +195,16 @@ struct Core {
   // Why this node is neither a primary nor follows one: of these reasons one at a time. Nothing: it is one, or does.
   void waits(std::optional<Reason> reason, NodeId node = kNoNode, std::string detail = {});
   bool found(Reason reason) const noexcept { return findings.contains(reason); }
+  // Whether something about the arbiter or its record is told: until it ends, the record does not change.
+  bool of_arbiter() const noexcept;
 
   // Reads the arbiter's record, and notes what that tells of the arbiter.
   Task<Result<VersionedRecord>> ask(Arbiter& arbiter, Nanos deadline);
-  void note_arbiter(const Result<VersionedRecord>& answer);
+  // Swaps, again and again with the same record, until the outcome is known or `end` is set (given up: it may have
+  // happened, and may happen later), and notes what that tells of the arbiter. One that has restarted is asked in its
+  // new name, as long as its record is what was expected.
+  Task<SwapOutcome> swap(Arbiter& arbiter, VersionedRecord expected, Record wanted, Event& end);
+  void arbiter_answered(Errc status);
 
   void fail_device();  // once: the device is given up
   // What a failed request of the storage means: a device that is gone, one that has no room now, or nothing (our own

@@ -284,6 +284,7 @@ void Election::weigh(const Peer& peer, const Record& record, const PromoteAnswer
   const bool virgin = record.virgin();
   answers.anybody = true;
   const auto forbid = [&](Reason reason) {
+    if (answers.veto && *answers.veto <= reason) return;
     answers.veto = reason;
     answers.by = peer.id;
   };
@@ -339,17 +340,10 @@ Record Election::wanted(const Record& now, NodeSet members, const Answers& answe
     next.volume = core_.config.volume;
     next.ack = core_.config.ack;
   }
-  const auto list = [&](NodeId id, std::uint64_t node_name) {
-    if (next.slots.size() <= id) next.slots.resize(id + 1);
-    next.slots[id].name = node_name;
-  };
-  list(core_.self, core_.name);
-  next.slots[core_.self].copy = core_.metadata.now().copy;
+  list_node(next, core_.self, core_.name, core_.metadata.now().copy);
   for (const Peer& peer : core_.peers) {
-    if (!virgin) continue;
-    list(peer.id, peer.name);
-    if (const auto copy = answers.copies.find(peer.id); copy != answers.copies.end())
-      next.slots[peer.id].copy = copy->second;
+    const auto copy = answers.copies.find(peer.id);
+    if (virgin) list_node(next, peer.id, peer.name, copy == answers.copies.end() ? CopyId{} : copy->second);
   }
   next.lease_ms = core_.config.lease_ms;
   next.life = core_.life;
@@ -374,8 +368,7 @@ Task<std::optional<Election::Win>> Election::swap(VersionedRecord now, Record ne
   const bool virgin = now.record.virgin();
   core_.proposing = true;
   if (!planted(PlantedBug::no_fencing)) co_await secondary_.expel();
-  const auto outcome = co_await swap_until_known(arbiter_, core_.scheduler, std::move(now), next, core_.stopping,
-                                                 core_.lease(), core_.beacon());
+  const auto outcome = co_await core_.swap(arbiter_, std::move(now), next, core_.stopping);
   std::optional<Win> win;
   if (outcome.won) win = Win{outcome.now, virgin, heard};
   if (core_.stopping.is_set() || (win && !co_await store(win->record))) win.reset();

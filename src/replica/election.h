@@ -64,7 +64,7 @@ class Election {
     bool better = false;
     std::map<NodeId, CopyId> copies;
     std::vector<ForkNote> forks;  // to be noted first
-    // What forbids to go on, the worst first.
+    // What forbids to go on; of several the first in the list of reasons, so that they do not change by chance.
     std::optional<Reason> veto;
     NodeId by = kNoNode;
   };

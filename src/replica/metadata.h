@@ -47,8 +47,8 @@ struct Superblock {
   std::vector<ForkNote> forks;  // the newest kMaxForks
   static constexpr std::size_t kMaxForks = 8;
   Promise promise;
-  // Of the processes that have served this copy, from this device; the newest first. One that names itself as the primary in the
-  // record and is not here serves a clone of it.
+  // Of the processes that have served this copy, from this device; the newest first. One that names itself as the
+  // primary in the record and is not here serves a clone of it.
   std::vector<std::uint64_t> lives;
   static constexpr std::size_t kMaxLives = 32;
   // Blocks that no copy could read when they were to be copied: an error to readers until written, never this disk's old

@@ -13,7 +13,8 @@ namespace resilver::replica {
 namespace {
 
 constexpr std::uint64_t kBits = old::kBits;
-constexpr std::uint64_t kLeastFolded = 1 << 16;  // intent bits; fewer are refused
+// Intent bits of an upgraded copy, which has had more: fewer are refused. A new copy may have fewer (kLeastIntentBits).
+constexpr std::uint64_t kLeastFolded = 1 << 16;
 
 Id128 derived(std::span<const std::byte> bytes) {
   const Hash128 hash = hash128(bytes);

@@ -1,5 +1,7 @@
 #include "replica/peer_link.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -77,7 +79,10 @@ void PeerLink::left(Reason why, std::string detail) {
 
 void PeerLink::add_findings(std::vector<Finding>& to) const {
   const NodeId place = core_.place_of(id_);
-  if (held_back()) to.push_back({Reason::held_back, place, member_since_, held_until_, {}});
+  if (held_back()) {
+    const std::string rest = fmt::format("{} s more", (held_until_ - core_.now() + kSecond - 1) / kSecond);
+    to.push_back({Reason::held_back, place, member_since_, held_until_, rest});
+  }
   if (away_) {
     to.push_back(*away_);
   } else if (session_ == nullptr) {
@@ -88,7 +93,9 @@ void PeerLink::add_findings(std::vector<Finding>& to) const {
     to.push_back({lost ? Reason::lost_writes : Reason::fork, place, 0, 0, {}});
   }
   const bool joins = session_ != nullptr && !primary_.members().contains(id_) && !diverged_;
-  if (joins) to.push_back({Reason::being_copied, place, 0, 0, resync_why_name(why_)});
+  // One that has everything is put into the record, which the arbiter may be in the way of.
+  const bool waits_for_record = ready_ && core_.of_arbiter();
+  if (joins && !waits_for_record) to.push_back({Reason::being_copied, place, 0, 0, resync_why_name(why_)});
   if (why_ == ResyncWhy::checksum_went_back && joins) to.push_back({Reason::went_back, place, 0, 0, {}});
   const Settings mine = core_.settings();
   if (welcome_.name == name_ && welcome_.settings != mine) {
@@ -395,7 +402,7 @@ bool PeerLink::handle(Received& message) {
     beacons_.erase(beacons_.begin(), sent + 1);
     mark_ = std::max(mark_, ack->mark);
     core_.told.note(welcome_.copy, ack->mark);
-    if (ack->arbiter != primary_.arbiter_key()) primary_.heard_of_arbiter(ack->arbiter);
+    if (ack->arbiter != primary_.arbiter_key()) primary_.heard_of_arbiter(id(), ack->arbiter);
     arbiter_ = ack->arbiter;
     primary_.changed();
     return true;

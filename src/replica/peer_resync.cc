@@ -256,7 +256,8 @@ Task<void> PeerLink::list_divergent(Session& session) {
   }
   bits_data_ = {};
   divergent_ = {};
-  divergent_bytes_ = 0;
+  divergent_bytes_ = done_bytes_ = 0;
+  total_bytes_ = suspects.bytes();
   while (auto next = suspects.first_in({0, core_.volume_bytes})) {
     next->length = std::min<std::uint64_t>(next->length, kMaxTransfer);
     suspects.remove(*next);
@@ -273,6 +274,7 @@ Task<void> PeerLink::list_divergent(Session& session) {
       divergent_bytes_ += kBlockBytes;
       if (divergent_.count() < kMaxListedExtents) divergent_.add({next->offset + at, kBlockBytes});
     }
+    done_bytes_ += next->length;
   }
 }
 

@@ -105,8 +105,8 @@ class Primary {
   // A process of that copy, connected under a lease; 0: none.
   std::uint64_t life_of(const CopyId& copy) const noexcept;
   ArbiterKey arbiter_key() const { return arbiter_.key(); }
-  void heard_of_arbiter(const ArbiterKey& key) {
-    arbiter_.heard_of(key);
+  void heard_of_arbiter(NodeId from, const ArbiterKey& key) {
+    arbiter_.heard_of(from, key);
     check_record_ = true;
   }
   // Reads under a lock that the caller holds; blocks that cannot be read are fetched from members and rewritten.

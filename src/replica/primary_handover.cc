@@ -66,8 +66,7 @@ Task<void> Primary::switch_over(NodeId to) {
   reign.seed = now.seed();
   const Record wanted = next_reign(now, reign, members(), core_.new_nonce());
   tried_epoch_ = wanted.epoch;
-  const auto outcome =
-      co_await swap_until_known(arbiter_, core_.scheduler, won_, wanted, lost_, core_.lease(), core_.beacon());
+  const auto outcome = co_await core_.swap(arbiter_, won_, wanted, lost_);
   if (outcome.won) co_await leave_to(to, outcome.now);
   if (outcome.known) lose();
 }

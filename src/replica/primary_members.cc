@@ -114,8 +114,7 @@ Task<void> Primary::reinstall() {
   }
   const Record wanted = changed_record(members(), won_.record.ack);
   tried_epoch_ = wanted.epoch;
-  const auto outcome =
-      co_await swap_until_known(arbiter_, core_.scheduler, expected, wanted, lost_, core_.lease(), core_.beacon());
+  const auto outcome = co_await core_.swap(arbiter_, expected, wanted, lost_);
   if (!outcome.known || lost_.is_set()) co_return;
   older_.reset();
   if (!outcome.won) {
@@ -123,8 +122,7 @@ Task<void> Primary::reinstall() {
     co_return;
   }
   core_.cease(Reason::frozen);
-  core_.emit({.kind = EventKind::record_reinstalled});
-  co_await adopt(outcome.now);
+  if (co_await adopt(outcome.now)) core_.emit({.kind = EventKind::record_reinstalled});
 }
 
 // ---- the set ---------------------------------------------------------------------------------------------------------
@@ -140,17 +138,13 @@ Record Primary::changed_record(NodeSet next, AckMode ack) const {
   now.ack = ack;
   now.lease_ms = core_.config.lease_ms;
   now.life = core_.life;
-  const auto slot = [&](NodeId id) -> Slot& {
-    if (now.slots.size() <= id) now.slots.resize(id + 1);
-    return now.slots[id];
-  };
-  slot(core_.self).name = core_.name;
+  list_node(now, core_.self, core_.name, {});
   for (const auto& link : links_) {
     if (next.contains(link->id()) && !link->copy_id().none()) {
-      slot(link->id()).name = link->name();
-      slot(link->id()).copy = link->copy_id();
+      list_node(now, link->id(), link->name(), link->copy_id());
     } else if (next == members() && ack == won_.record.ack && now.find_name(link->name()) == kNoNode) {
-      slot(link->id()) = {link->name(), {}, 0, 0};
+      if (now.slots.size() <= link->id()) now.slots.resize(link->id() + 1);
+      now.slots[link->id()] = {link->name(), {}, 0, 0};
     }
   }
   now.epoch = std::max(now.epoch, tried_epoch_);
@@ -178,8 +172,7 @@ Task<void> Primary::reconfigure(NodeSet next) {
   }
   effective_ = effective_ | next;
   tried_epoch_ = wanted.epoch;
-  const auto outcome =
-      co_await swap_until_known(arbiter_, core_.scheduler, won_, wanted, lost_, core_.lease(), core_.beacon());
+  const auto outcome = co_await core_.swap(arbiter_, won_, wanted, lost_);
   if (!outcome.known || lost_.is_set()) co_return;
   if (outcome.won) {
     co_await adopt(outcome.now);

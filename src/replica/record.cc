@@ -56,6 +56,16 @@ bool sound(const Record& record) noexcept {
   return listed(record.primary) && record.in_sync.contains(record.primary);
 }
 
+void list_node(Record& record, NodeId id, std::uint64_t name, const CopyId& copy) {
+  if (record.slots.size() <= id) record.slots.resize(id + 1);
+  Slot& slot = record.slots[id];
+  if (const NodeId before = record.find_name(name); before != kNoNode) record.slots[before].name = slot.name;
+  slot.name = name;
+  if (copy.none()) return;
+  if (const NodeId before = record.find_copy(copy); before != kNoNode) record.slots[before].copy = {};
+  slot.copy = copy;
+}
+
 std::uint64_t name_hash(std::string_view name) noexcept {
   Hash64 hash;
   hash.add_bytes(std::as_bytes(std::span(name)));

@@ -109,6 +109,10 @@ bool sound(const Record& record) noexcept;
 
 std::uint64_t name_hash(std::string_view name) noexcept;  // never 0
 
+// Lists the node with this name, and its copy (none: what stands there stays), under this number. A name and a copy have
+// one number: of two nodes that have exchanged their devices each gets the other's.
+void list_node(Record& record, NodeId id, std::uint64_t name, const CopyId& copy);
+
 // What an offered record is to someone who knows another one.
 enum class Kinship : std::uint8_t {
   same,     // the same point of the same history

@@ -255,9 +255,7 @@ Task<void> Replica::Impl::play_alone() {
     reign.start = {core.position.reign, kUnknownSeq};
     Record now = s.known;
     now.volume = core.config.volume;
-    if (now.slots.size() <= core.self) now.slots.resize(core.self + 1);
-    now.slots[core.self].name = core.name;
-    now.slots[core.self].copy = s.copy;
+    list_node(now, core.self, core.name, s.copy);
     s.follow(next_reign(now, reign, NodeSet::of(core.self), core.new_nonce()));
   });
   core.storage_failed(stored);

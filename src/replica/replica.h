@@ -72,8 +72,8 @@ struct ReplicaConfig {
   std::vector<Peer> peers;   // the other configured nodes; empty when stand-alone
   std::string arbiter;       // address; "" = stand-alone: a single copy, no peers, no arbiter
   NodeId first_primary = 0;  // starts the volume when the arbiter's record is virgin
-  // The device was started by force and may hold wrong blocks: from now on this copy goes first only if somebody chooses it, and
-  // is brought up to date by checksum.
+  // The device was started by force and may hold wrong blocks: from now on this copy goes first only if somebody chooses
+  // it, and is brought up to date by checksum.
   bool suspect_device = false;
   bool blank_devices = true;  // formatted devices read as zeroes: a virgin volume starts in sync, without a full copy
   std::uint64_t volume_bytes = 0;  // exported size; 0: all that the device has room for
@@ -113,7 +113,7 @@ struct PeerStatus {
   ResyncWhy why = ResyncWhy::none;  // of the last or present copy
   std::uint64_t behind_bytes = 0;   // writes that it has not made durable
   std::uint64_t resync_done_bytes = 0;
-  std::uint64_t resync_total_bytes = 0;  // to look at; with checksums, only what differs is copied
+  std::uint64_t resync_total_bytes = 0;  // to look at; with checksums, only what differs is copied; where diverged, none
   bool diverged = false;                 // split brain: it keeps its own history until someone chooses
   std::uint64_t divergent_bytes = 0;     // blocks that differ, as far as they have been compared
   std::vector<Extent> divergent;         // the first kMaxListedExtents runs of them
@@ -221,9 +221,9 @@ class Replica {
   std::uint64_t epoch() const noexcept;
 
   // ---- for the operator, on the node's scheduler while run() is under way; the Replica must outlive the call ----
-  // Compares the copies of all members while I/O goes on, at the pace of resync; with `repair`, makes what differs as most
-  // have it, or, of two copies, as it is here. Errors: not_primary, busy (one at a time), cancelled (end_verify()), closed, timeout (no
-  // member was compared to its end).
+  // Compares the copies of all members while I/O goes on, at the pace of resync; with `repair`, makes what differs as
+  // most have it, or, of two copies, as it is here. Errors: not_primary, busy (one at a time), cancelled
+  // (end_verify()), closed, timeout (no member was compared to its end).
   Task<Result<VerifyReport>> verify(bool repair);
   // Ends a verify under way after the window that it is in.
   void end_verify() noexcept;

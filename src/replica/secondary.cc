@@ -195,7 +195,7 @@ bool Secondary::heard(Following& reign, const Received& message, const Beacon& b
     core_.told.note(reign.primary_copy, beacon.mark);
     for (const PeerMark& mark : beacon.marks) core_.told.note(mark.copy, mark.counter);
   }
-  arbiter_.heard_of(beacon.arbiter);
+  arbiter_.heard_of(reign.primary, beacon.arbiter);
   reign.session.send_urgent(encode(reign.epoch, BeaconAck{beacon.cookie, core_.marks.now().counter, arbiter_.key()}));
   return true;
 }
@@ -299,6 +299,8 @@ Task<bool> Secondary::configure(Following& reign, const Configure& message) {
   core_.in_sync = record.in_sync;
   core_.role = member ? Role::secondary : Role::joining;
   core_.waits(std::nullopt);
+  for (const Reason one : kOfArbiter) core_.cease(one);  // the primary watches it
+  if (member && core_.storage_usable()) core_.storage_works();
   if (!reign.streaming) {
     reign.streaming = true;
     reign.last_seq = reign.durable_seq = message.seq;

@@ -109,8 +109,7 @@ Task<void> Primary::hand_over() {
   const NodeSet set = (theirs.in_sync - members()) | NodeSet::of(peer);
   const Record wanted = next_reign(theirs, reign, set, core_.new_nonce());
   const Head base = common_ancestor(link->known(), won_.record);
-  const auto outcome =
-      co_await swap_until_known(arbiter_, core_.scheduler, won_, wanted, lost_, core_.lease(), core_.beacon());
+  const auto outcome = co_await core_.swap(arbiter_, won_, wanted, lost_);
   if (outcome.won) {
     const Errc stored = co_await discard_since(core_, base, wanted);
     core_.storage_failed(stored);

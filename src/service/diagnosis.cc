@@ -66,10 +66,10 @@ Said say_place(const Words& w) {
               "was the arbiter's file restored? If its newest is not to be had", w.volume("recover")};
     case Reason::new_copy:
       return {w.self() + " holds nothing yet: it waits for a primary to copy from",
-              "start the others; if none of them has the volume any more", w.volume("recover")};
+              "start the copies that are in sync, and see what they say", w.volume("status")};
     case Reason::half_copied:
       return {"a copy into " + w.self() + " broke off: it waits for a primary to go on from",
-              "start the copies that are in sync; if they are gone for good", w.volume("recover")};
+              "start the copies that are in sync, and see what they say", w.volume("status")};
     case Reason::fork:
       return {fmt::format("{} and {} have histories of their own: nothing is copied from one to the other", w.self(),
                           w.other()),
@@ -125,7 +125,7 @@ Said say_arbiter(const Words& w) {
               w.start_arbiter()};
     case Reason::two_arbiters:
       return {"two arbiters answer in turn: a copied file, or two behind one address",
-              "stop one of them, and keep the one with the newer record; then", w.volume("status")};
+              "stop both, and start the one with the newer record again", w.start_arbiter()};
     case Reason::arbiter_full:
       return {"the arbiter cannot write its record" + w.detail(),
               "make room on the file system of its state file, or make that writable; it goes on by itself", ""};
@@ -133,7 +133,8 @@ Said say_arbiter(const Words& w) {
       return {"the arbiter's record went back" + w.detail() +
                   ": the set of members stays as it is until the record is put back, "
                   "which happens by itself when all members answer",
-              "start those that do not; if one is gone for good, stop all and", w.volume("recover")};
+              "start those that do not; if one is gone for good, stop the others, start them again, then",
+              w.volume("recover")};
     default: return {};
   }
 }
@@ -191,7 +192,7 @@ Said say_peer(const Words& w) {
       return {other + " takes no part: its device failed, is slow or full", "see what it says itself",
               w.volume("status")};
     case Reason::held_back:
-      return {other + " keeps leaving and returning: it is held back for a while, longer each time",
+      return {other + " keeps leaving and returning: it is held back for a while, longer each time" + w.detail(),
               "look at its link and its disk", w.volume("status")};
     case Reason::being_copied:
       return {other + " is brought up to date" + w.detail(), "wait for it", w.volume("status")};
