@@ -176,8 +176,8 @@ void Operator::after_refusal(char who) {
 
 // Its file is put back if somebody has it; a damaged one is put aside, as it says itself.
 void Operator::right_arbiter(const std::string& code) {
+  if (code == "other_record" || code == "two_arbiters") static_cast<void>(lab_.stop(kArbiter));
   if (code == "other_record") {
-    static_cast<void>(lab_.stop(kArbiter));
     exists(lab_.path("own")) ? copy_bytes(lab_.path("own"), lab_.state())
                              : static_cast<void>(std::filesystem::remove(lab_.state()));
   }
