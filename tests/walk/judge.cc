@@ -17,7 +17,6 @@ const std::set<std::string> kGuilty = {"went_back",     "lost_writes",     "fork
                                        "forked_record", "older_record",    "no_record",    "second_life",
                                        "two_arbiters",  "other_record",    "other_volume", "damaged_metadata",
                                        "suspect",       "newer_elsewhere", "frozen"};
-// These tell of something that was mended, or that nothing can be done about.
 const std::set<std::string> kBearable = {"few_intent_bits", "damaged_metadata"};
 
 bool is_mistake_of_ours(const std::string& text) {
@@ -191,10 +190,12 @@ void Judge::status(const VolumeStatus& status) {
   }
 }
 
+bool Judge::bearable(const std::string& code) { return kBearable.contains(code); }
+
 bool Judge::whole(const VolumeStatus& status) const {
   const bool all = status.serving && status.all_reachable && status.in_sync.size() == lab_.nodes().size();
   return all && status.copying.empty() &&
-         std::ranges::all_of(status.reasons, [](const ToldReason& reason) { return kBearable.contains(reason.code); });
+         std::ranges::all_of(status.reasons, [](const ToldReason& reason) { return bearable(reason.code); });
 }
 
 // Rule: no silence.

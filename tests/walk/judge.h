@@ -70,6 +70,8 @@ class Judge {
 
   bool innocent() const noexcept { return innocent_; }
   bool firm() const noexcept { return !soft_; }
+  // A reason that tells of something that was mended, or that nothing can be done about.
+  static bool bearable(const std::string& code);
   // Serves writes, all copies in sync, and nothing is to be done.
   bool whole(const VolumeStatus& status) const;
 

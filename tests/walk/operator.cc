@@ -15,6 +15,7 @@ namespace {
 constexpr double kPatience = 120;  // held back copies wait for up to 64 graces
 // Seconds without a change, until something is done; after crashes alone nothing should have to be.
 constexpr double kStandsStill = 3, kComesBackAlone = 25;
+constexpr double kTakesEffect = 20;  // what was advised, and followed
 constexpr int kMostActs = 10;
 constexpr int kMostHelpless = 5;  // looks at a standstill for which there is no advice
 constexpr int kMostTries = 2;     // of one command in one picture
@@ -74,7 +75,7 @@ std::optional<Operator::Advice> Operator::pick(const VolumeStatus& status, bool 
   for (const bool giving_up : {false, true}) {
     if (giving_up && !may_give_up) break;
     for (const Advice& advice : all) {
-      if (advice.waits || advice.gives_up != giving_up) continue;
+      if (advice.waits || Judge::bearable(advice.code) || advice.gives_up != giving_up) continue;
       if (tried_[picture(status) + advice.command] >= kMostTries) continue;
       ++tried_[picture(status) + advice.command];
       return advice;
@@ -99,13 +100,15 @@ void Operator::bring_back() {
       changed = lab_.now();
       followed.reset();
     }
-    if (lab_.now() < changed + (plan_.ordinary ? kComesBackAlone : kStandsStill)) {
+    const bool waits_for_effect = followed && unproven_.empty();
+    const double patience = plan_.ordinary ? kComesBackAlone : waits_for_effect ? kTakesEffect : kStandsStill;
+    if (lab_.now() < changed + patience) {
       usleep(200'000);
       continue;
     }
     judge_.stuck(status);
     if (plan_.ordinary) break;
-    if (followed) journal_.note("IN VAIN: " + *followed);
+    if (waits_for_effect) journal_.complain("following this changed nothing: " + *followed);
     const auto advice = pick(status, true);
     changed = lab_.now();
     if (!advice && ++helpless > kMostHelpless && !passes(status)) break;
@@ -144,6 +147,7 @@ void Operator::follow(const Advice& advice) {
 void Operator::run(const std::string& command) {
   Words words = words_of(command);
   words.erase(words.begin());  // "resilver"
+  if (says(command, "--force")) judge_.may_be_outdated();
   const Ran ran = lab_.run(words, kCommandSeconds);
   judge_.command(ran);
   journal_.note(fmt::format("{}: {}", ran.line, ran.ended.all()));
