@@ -7,6 +7,8 @@
 #   make asan | tsan         build and run the unit tests of that variant only
 #   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on (KIND=any, local, parity, replicated, split_brain);
 #                            then N schedules of faults against the replicas' protocol alone
+#   make walk N=20 SEED=1    N rounds over real processes from seed SEED on: nodes are killed, records and images restored,
+#                            cloned, damaged, files differ, disks fill up (tests/walk)
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
 #   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
 #   make bench               speed against fio, btrfs and reference programs (14 minutes; see tests/bench/run)
@@ -51,7 +53,7 @@ FUZZ_CHECK_SECONDS := 15
 # ---- which tests run where -------------------------------------------------------------------------------------------
 # Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
 # ship. Rooms with threads or rings run under TSan too. ASAN_EXTRA: more runs, BINARY or BINARY,VARIABLE=VALUE.
-RELEASE_ROOMS := interop e2e netns scenario swarm crash
+RELEASE_ROOMS := interop e2e netns walk scenario swarm crash
 TSAN_ROOMS := async uring
 SWARM_ASAN_SEEDS := 20
 TEST_TIMEOUT_S ?= 900
@@ -89,6 +91,7 @@ ALL_SOURCES := $(wildcard src/*/*.cc) $(wildcard tests/fuzz/*.cc) $(TOOL_SOURCES
 TEST_USES_base := base
 TEST_USES_interop := base
 TEST_USES_netns := base
+TEST_USES_walk := base
 TEST_USES_async := base async
 TEST_USES_env := base async env
 TEST_USES_uring := base async env uring
@@ -108,7 +111,7 @@ ifeq ($(MAKELEVEL),0)
   endif
 endif
 # Several goals of which one installs packages or calls make itself: one after the other.
-COMPOSITE_GOALS := deps check check-long demo lint bench interop swarm asan tsan clean format install
+COMPOSITE_GOALS := deps check check-long demo lint bench interop swarm walk asan tsan clean format install
 ifneq ($(and $(filter $(COMPOSITE_GOALS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
 .NOTPARALLEL:
 endif
@@ -252,6 +255,11 @@ swarm:
 	@$(MAKE) --no-print-directory build/release/tests/swarm build/release/tests/replica
 	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) RESILVER_SWARM_KIND=$(KIND) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
 	@RESILVER_REPLICA_SEEDS=$(N) RESILVER_REPLICA_FIRST=$(SEED) build/release/tests/replica --gtest_filter='Swarm.*'
+
+walk:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory build/release/resilver build/release/tests/walk
+	@tests/walk/run $(N) $(SEED)
 
 interop:
 	@$(MAKE) --no-print-directory deps

@@ -63,6 +63,11 @@ Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::st
   }
   auto state = co_await env.open_disk(state_path, env.scheduler().now() + kLockTimeout);
   if (!state) co_return std::unexpected(state.error());
+  const auto in_words = [&](const Error& error) {
+    return fail(error.code, state_path + ": " + what_helps(state_path, error));
+  };
+  replica::ArbiterStore kept(env, **state);  // who is told that it listens must not be told otherwise a moment later
+  if (Status good = co_await kept.load(replica::SmallRecord::Mend::no); !good) co_return in_words(good.error());
   std::printf("listening %s\n", (*listener)->address().c_str());
   std::fflush(stdout);
   Event stop(env.scheduler());
@@ -72,7 +77,7 @@ Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::st
                                                   [](const std::string& what) { log_info("{}", what); });
   signal.close();
   co_await tasks.join();
-  if (!served) co_return fail(served.error().code, state_path + ": " + what_helps(state_path, served.error()));
+  if (!served) co_return in_words(served.error());
   co_return Status{};
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "service/daemon.h"
+#include "service/device_words.h"
 #include "tools/listen.h"
 #include "tools/volume_command.h"
 #include "tools/volume_storage.h"
@@ -64,6 +65,7 @@ Task<Result<int>> run_node(uring::RealEnv& env, uring::StopSignal& signal, const
   NodeStorage storage(env, signal, "node");
   const service::NodeEntry& node = config.nodes[self];
   Status done = co_await storage.open(node, force ? NodeStorage::Mode::by_force : NodeStorage::Mode::read_write);
+  if (!done) done.error().what += service::what_helps_without(config, self, done.error());
   if (!done && done.error().code == Errc::unavailable && !node.array.empty() && !force) {
     done.error().what +=
         fmt::format("; it is compared with the other copies then: resilver node --config {} --name {} --force",

@@ -101,6 +101,13 @@ Task<std::string> why_no_copy(Env& env, const VolumeConfig& config, replica::Nod
       label, format_size(config.size_bytes), config.size_bytes, config.file, new_disk(config, name));
 }
 
+std::string what_helps_without(const VolumeConfig& config, replica::NodeId node, const Error& error) {
+  const bool gone = error.code == Errc::not_found || error.code == Errc::bad_input;
+  if (!gone || config.nodes[node].device.empty()) return {};
+  return fmt::format("; if what was there is gone for good, put aside what is left of it; {}",
+                     new_disk(config, config.nodes[node].name));
+}
+
 std::string told_line(const VolumeConfig& config, replica::NodeId at, const replica::Finding& finding) {
   const Told told = tell(config, at, finding);
   return told.text + "; " + to_do(told);

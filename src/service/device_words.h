@@ -22,6 +22,9 @@ Status is_ours(const VolumeConfig& config, const replica::Held& held);
 Task<std::string> why_no_copy(Env& env, const VolumeConfig& config, replica::NodeId node, BlockDevice& device,
                               std::string label, Error error);
 
+// What to add to the line of a node whose device is not there, or is no device; empty: nothing helps.
+std::string what_helps_without(const VolumeConfig& config, replica::NodeId node, const Error& error);
+
 // A finding in one line with what to do about it.
 std::string told_line(const VolumeConfig& config, replica::NodeId at, const replica::Finding& finding);
 

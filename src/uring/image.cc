@@ -36,15 +36,11 @@ Result<std::uint64_t> size_of(int fd, const std::string& path) {
   std::uint64_t size = static_cast<std::uint64_t>(status.st_size);
   if (S_ISBLK(status.st_mode)) {
     if (ioctl(fd, BLKGETSIZE64, &size) != 0) return fail(Errc::io, fmt::format("{}: {}", path, std::strerror(errno)));
-    size = size / kBlockBytes * kBlockBytes;
   } else if (!S_ISREG(status.st_mode)) {
     return fail(Errc::bad_input, fmt::format("{}: neither a file nor a block device", path));
   }
-  if (size == 0 || size % kBlockBytes != 0) {
-    return fail(Errc::bad_input,
-                fmt::format("{}: its size, {} bytes, is not a multiple of {}", path, size, kBlockBytes));
-  }
-  return size;
+  if (size < kBlockBytes) return fail(Errc::bad_input, fmt::format("{}: its size is {} bytes", path, size));
+  return size / kBlockBytes * kBlockBytes;
 }
 
 Errc open_errc(int error) noexcept {

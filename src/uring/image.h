@@ -56,9 +56,9 @@ class Image final : public BlockDevice {
   static constexpr std::uint32_t kMaxSlow = ImageFile::kMaxSlow;
 
   // Opens and locks (flock on the very description that the ring uses; the ring of a predecessor that was killed may hold
-  // it some 66 ms beyond its death). Without O_DIRECT it falls back to the page cache and says so once.
-  // Errors: not_found, permission, bad_input (no file or block device, or of a size that is none of 4096 bytes),
-  // busy (locked until `deadline`), io.
+  // it some 66 ms beyond its death). Without O_DIRECT it falls back to the page cache and says so once. What is behind the
+  // last whole 4096 bytes is not used. Errors: not_found, permission, bad_input (no file or block device, or of less
+  // than 4096 bytes), busy (locked until `deadline`), io.
   static Task<Result<std::unique_ptr<Image>>> open(Ring& ring, std::string path, Nanos deadline,
                                                    Access access = Access::read_write);
   // Requests may be out that nobody waits for any more: file and lock then stay until the kernel has ended them.

@@ -72,7 +72,9 @@ TEST_F(VolumeRefusal, NodeServesItsOwnCopyOnly) {
   done({"create"});
   const std::string first = read_text(image("A"));
   std::filesystem::remove(image("A"));
-  refuses(node_words("A"), "A.img: No such file");
+  refuses(node_words("A"), "A.img: No such file or directory; if what was there is gone for good");
+  write_text(image("A"), "cut");
+  refuses(node_words("A"), "A.img: its size is 3 bytes; if what was there is gone for good");
   write_text(image("A"), std::string(first.size(), '\0'));
   refuses(node_words("A"), "resilver volume create --config " + config_ + " --node A");
   std::filesystem::copy_file(image("B"), image("A"), std::filesystem::copy_options::overwrite_existing);
@@ -170,6 +172,7 @@ TEST_F(VolumeRefusal, ArbiterTakesNoOtherFileForItsRecord) {
     const auto before = snapshot();
     const Ended ended = run_program({"arbiter", "--state", state, "--listen", where});
     EXPECT_EQ(ended.code, 1) << ended.all();
+    EXPECT_EQ(ended.out, "") << "it listened, and then did not";
     EXPECT_EQ(snapshot(), before) << "something was written";
     return ended.err;
   };

@@ -128,6 +128,14 @@ void Program::signal(int number) const {
   if (pid_ > 0) kill(pid_, number);
 }
 
+bool Program::running() const {
+  siginfo_t end{};
+  return pid_ > 0 && waitid(P_PID, static_cast<id_t>(pid_), &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == 0;
+}
+
+std::string Program::out_so_far() const { return contents(out_); }
+std::string Program::err_so_far() const { return contents(err_); }
+
 Ended Program::wait(int seconds) {
   if (pid_ <= 0) return {};
   pollfd end{static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)), POLLIN, 0};

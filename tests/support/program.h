@@ -53,6 +53,9 @@ class Program {
 
   pid_t pid() const noexcept { return pid_; }
   void signal(int number) const;
+  bool running() const;  // it has neither ended nor died
+  std::string out_so_far() const;
+  std::string err_so_far() const;
   // Waits for the end; a program that does not end in time is killed, which fails the test.
   Ended wait(int seconds = 120);
 

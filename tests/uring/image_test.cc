@@ -338,8 +338,10 @@ TEST_F(ImageTest, OpeningSaysWhatIsWrong) {
     EXPECT_EQ(code(co_await open(scratch_.file("none"))), Errc::not_found);
     EXPECT_EQ(code(co_await open(scratch_.file(""))), Errc::bad_input);
     const std::string odd = make("odd", kMiB);
-    CO_ASSERT(truncate(odd.c_str(), 4097) == 0);
+    CO_ASSERT(truncate(odd.c_str(), 4095) == 0);
     EXPECT_EQ(code(co_await open(odd)), Errc::bad_input);
+    CO_ASSERT(truncate(odd.c_str(), 8704) == 0);
+    EXPECT_EQ((co_await open(odd)).value()->size_bytes(), 8192u);
     const std::string fifo = scratch_.file("fifo");
     CO_ASSERT(mkfifo(fifo.c_str(), 0600) == 0);
     EXPECT_EQ(code(co_await open(fifo)), Errc::bad_input);
