@@ -368,7 +368,7 @@ Record Election::wanted(const Record& now, NodeSet members, const Answers& answe
   Reign reign;
   reign.nonce = core_.new_nonce();
   reign.primary = core_.self;
-  const bool exact = core_.recent.known() || now.ack == AckMode::quorum;
+  const bool exact = core_.recent.known() || core_.marks.now().exact;
   reign.start = {core_.position.reign, exact ? core_.position.seq : kUnknownSeq};
   reign.start_mark = core_.marks.now().counter;
   reign.seed = virgin || forced ? core_.new_nonce() : now.seed();
@@ -408,9 +408,12 @@ Task<bool> Election::store(const VersionedRecord& won) {
       s.arbiter = record.key;
     });
   }(core_, won, stored));
-  both.spawn([](Core& core, Position position, Errc& status) -> Task<void> {
-    status = co_await core.marks.update([&](Marks& m) { m.position = position; });
-  }(core_, here, marked));
+  both.spawn([](Core& core, Position position, bool exact, Errc& status) -> Task<void> {
+    status = co_await core.marks.update([&](Marks& m) {
+      m.position = position;
+      m.exact = exact;
+    });
+  }(core_, here, won.record.ack == AckMode::quorum, marked));
   co_await both.join();
   if (stored != Errc::ok || marked != Errc::ok) {
     core_.storage_failed(stored != Errc::ok ? stored : marked);

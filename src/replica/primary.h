@@ -223,6 +223,7 @@ class Primary {
   std::uint64_t outdone_ = 0;  // the record's epoch is to be higher
   std::uint64_t tried_epoch_;  // the highest proposed: one whose swap was lost is never used again
   std::uint64_t quorum_serial_ = 0;
+  bool exact_;  // this node counts with what Marks::position tells
   std::optional<NodeId> switch_to_;
   bool closed_ = false;        // handing over: requests wait for the end of the reign
   std::uint64_t writing_ = 0;  // writes past that gate

@@ -188,12 +188,17 @@ Task<void> Primary::reconfigure(NodeSet next) {
 // The new epoch is durable here before anything is acknowledged under it.
 Task<bool> Primary::adopt(VersionedRecord won) {
   const Position stored{reign_, local_seq_};
+  const bool quorum = won.record.ack == AckMode::quorum;
+  exact_ = exact_ && quorum;
   Errc status = co_await core_.metadata.update([&](Superblock& s) {
     s.follow(won.record);
     s.arbiter = won.key;
   });
   if (status == Errc::ok)
-    status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, stored); });
+    status = co_await core_.marks.update([&](Marks& m) {
+      m.position = std::max(m.position, stored);
+      m.exact = m.exact && exact_;
+    });
   if (lost_.is_set()) co_return false;
   if (status != Errc::ok) {
     core_.storage_failed(status);
@@ -202,8 +207,9 @@ Task<bool> Primary::adopt(VersionedRecord won) {
   }
   stored_seq_ = std::max(stored_seq_, stored.seq);
   const NodeSet before = members();
-  const bool to_quorum = won.record.ack == AckMode::quorum && won_.record.ack != AckMode::quorum;
+  const bool to_quorum = quorum && won_.record.ack != AckMode::quorum;
   won_ = std::move(won);
+  exact_ = quorum;  // from here on
   proposed_.reset();
   effective_ = members();
   core_.in_sync = members();
