@@ -95,10 +95,21 @@ void Primary::consider(const VersionedRecord& now) {
                  now.record.virgin() ? "it keeps none" : "epoch " + std::to_string(now.record.epoch));
       changed_.wake_all();
       return;
-    case Kinship::newer: lose(); return;
+    case Kinship::newer:
+      if (now.record.copy_of(now.record.primary) == core_.metadata.now().copy && now.record.life != core_.life)
+        note_usurper();
+      lose();
+      return;
     case Kinship::horizon:
     case Kinship::fork: core_.find(Reason::forked_record), lose(); return;
   }
+}
+
+// The record names this very copy, under a process that is not this one: on a clone of the device.
+void Primary::note_usurper() {
+  group_.spawn([](Core& core) -> Task<void> {
+    core.storage_failed(co_await core.metadata.update([](Superblock& s) { s.usurped = true; }));
+  }(core_));
 }
 
 // Puts the record back. All leases are held, so no member has proposed itself; each has heard who the arbiter is now,

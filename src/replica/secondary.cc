@@ -100,6 +100,7 @@ PeerWelcome Secondary::welcome(Refusal refusal) const {
   answer.resync_id = super.resync_id;
   answer.settings = core_.settings();
   answer.suspect = super.suspect;
+  answer.usurped = super.usurped;
   return answer;
 }
 
@@ -531,7 +532,7 @@ Task<bool> Secondary::begin_resync(Following& reign, const ResyncBegin& message)
     if (anew || (seen != Kinship::newer && seen != Kinship::same)) s.known = reign.record;  // what it was is given up
     if (!anew) return;
     s.base = {};
-    s.suspect = false;
+    s.suspect = s.usurped = false;
   });
   reign.full = core_.metadata.now().fresh();
   core_.other_history.reset();
