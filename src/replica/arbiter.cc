@@ -17,24 +17,20 @@ namespace resilver::replica {
 ArbiterClient::ArbiterClient(Env& env, std::string address)
     : env_(env), address_(std::move(address)), busy_(env.scheduler()) {}
 
-// What one tells anew is later than what we know. What it tells first may be long ago: not if ours is of a later start on
-// the same file.
-void ArbiterClient::heard_of(NodeId from, const ArbiterKey& key) {
-  ArbiterKey& told = told_[from];
-  if (key == ArbiterKey{} || key == told) return;
-  const bool first = std::exchange(told, key) == ArbiterKey{};
-  if (key == this->key()) return;
-  if (first && this->key().arbiter == key.arbiter && this->key().counter > key.counter) return;
-  std::erase(seen_, key);
-  seen_.push_back(key);
+bool ArbiterClient::knows(const ArbiterKey& key) const { return std::ranges::find(seen_, key) != seen_.end(); }
+
+// What a primary tells may be long ago: it asks now and then only.
+Task<void> ArbiterClient::hear_of(ArbiterKey key, Nanos deadline) {
   reopen_ = true;  // who answers there now?
+  const auto answer = co_await get(deadline);
+  if (!knows(key)) seen_.insert(answer ? seen_.begin() : seen_.end(), key);
 }
 
 // One that was there before another one is not the arbiter any more, whatever it says.
 bool ArbiterClient::is_the_one(const ArbiterKey& key) {
   constexpr std::size_t kMost = 64;
   if (key == this->key()) return true;
-  if (std::ranges::find(seen_, key) != seen_.end()) return false;
+  if (knows(key)) return false;
   if (seen_.size() >= kMost) seen_.erase(seen_.begin());
   seen_.push_back(key);
   return true;

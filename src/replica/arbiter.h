@@ -10,7 +10,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,8 +49,11 @@ class Arbiter {
 
   // Who answered last; none: nobody did, yet.
   virtual ArbiterKey key() const = 0;
-  // The node `from` had an answer from this one last.
-  virtual void heard_of(NodeId from, const ArbiterKey& key) = 0;
+  // Whether it has answered, or was heard of.
+  virtual bool knows(const ArbiterKey& key) const = 0;
+  // A primary had an answer from this one, unknown here. Somebody that answers here meanwhile is the arbiter; it is if
+  // nobody does.
+  virtual Task<void> hear_of(ArbiterKey key, Nanos deadline) = 0;
 };
 
 // The built-in arbiter's client: one connection, opened when needed. Calls are served one after another.
@@ -61,7 +63,8 @@ class ArbiterClient : public Arbiter {
   Task<Result<VersionedRecord>> get(Nanos deadline) override;
   Task<Result<SwapResult>> compare_and_swap(VersionedRecord expected, Record record, Nanos deadline) override;
   ArbiterKey key() const override { return seen_.empty() ? ArbiterKey{} : seen_.back(); }
-  void heard_of(NodeId from, const ArbiterKey& key) override;
+  bool knows(const ArbiterKey& key) const override;
+  Task<void> hear_of(ArbiterKey key, Nanos deadline) override;
 
  private:
   Task<Result<ArbiterAnswer>> call(Message request, std::uint64_t id, Nanos deadline);
@@ -72,8 +75,7 @@ class ArbiterClient : public Arbiter {
   std::string address_;
   Mutex busy_;
   std::unique_ptr<Connection> connection_;
-  std::vector<ArbiterKey> seen_;       // the last of them is the arbiter now
-  std::map<NodeId, ArbiterKey> told_;  // by others, last
+  std::vector<ArbiterKey> seen_;  // the last of them is the arbiter now
   bool reopen_ = false;
   std::uint64_t next_id_ = 1;
 };

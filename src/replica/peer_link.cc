@@ -405,8 +405,8 @@ bool PeerLink::handle(Received& message) {
     beacons_.erase(beacons_.begin(), sent + 1);
     mark_ = std::max(mark_, ack->mark);
     core_.told.note(welcome_.copy, ack->mark);
-    if (ack->arbiter != primary_.arbiter_key()) primary_.heard_of_arbiter(id(), ack->arbiter);
-    arbiter_ = ack->arbiter;
+    if (std::exchange(arbiter_, ack->arbiter) != ack->arbiter && arbiter_ != primary_.arbiter_key())
+      primary_.check_arbiter();
     primary_.changed();
     return true;
   }

@@ -107,10 +107,8 @@ class Primary {
   // A process of that copy, connected under a lease; 0: none.
   std::uint64_t life_of(const CopyId& copy) const noexcept;
   ArbiterKey arbiter_key() const { return arbiter_.key(); }
-  void heard_of_arbiter(NodeId from, const ArbiterKey& key) {
-    arbiter_.heard_of(from, key);
-    check_record_ = true;
-  }
+  // A member takes another process for the arbiter than this node does.
+  void check_arbiter() { check_record_ = true; }
   // Reads under a lock that the caller holds; blocks that cannot be read are fetched from members and rewritten.
   Task<Errc> read_healing(Extent extent, Buffer data);
   Task<Errc> read_or_give_up(Extent extent, Buffer data, std::vector<bool>& wanted);  // verify.cc

@@ -34,6 +34,7 @@ struct Secondary::Following {
   bool left = false;    // the session ends for a good reason
   bool placed = false;  // Core::position is of this reign
   bool storing = false;
+  bool looking = false;        // for the arbiter
   bool exact = false;          // each acknowledgement waits for Marks::position
   std::uint64_t id = 0;        // Position::reign
   std::uint64_t last_seq = 0;  // received
@@ -197,10 +198,16 @@ bool Secondary::heard(Following& reign, const Received& message, const Beacon& b
     core_.told.note(reign.primary_copy, beacon.mark);
     for (const PeerMark& mark : beacon.marks) core_.told.note(mark.copy, mark.counter);
   }
-  arbiter_.heard_of(reign.primary, beacon.arbiter);
+  const bool news = beacon.arbiter != ArbiterKey{} && !arbiter_.knows(beacon.arbiter);
+  if (news && !std::exchange(reign.looking, true)) reign.applying.spawn(look_for(reign, beacon.arbiter));
   for (const Reason one : kOfArbiter) core_.cease(one);  // whoever hears a primary leaves the arbiter to it
   reign.session.send_urgent(encode(reign.epoch, BeaconAck{beacon.cookie, core_.marks.now().counter, arbiter_.key()}));
   return true;
+}
+
+Task<void> Secondary::look_for(Following& reign, ArbiterKey told) {
+  co_await arbiter_.hear_of(told, core_.now() + core_.lease() / 4);  // the end of the session waits for it
+  reign.looking = false;
 }
 
 // What came is done in its order; what only the disk keeps waiting does not hold back what follows (start_write and the

@@ -62,6 +62,7 @@ class Secondary {
   bool may_overwrite(const Record& record) const;
   Task<void> follow(Session& session, const PeerHello& hello);
   bool heard(Following& reign, const Received& message, const Beacon& beacon);
+  Task<void> look_for(Following& reign, ArbiterKey told);
   Task<void> work(Following& reign);
   Task<bool> handle(Following& reign, Received message);
   Task<bool> discard(Following& reign, const Discard& choice);

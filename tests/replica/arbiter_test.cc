@@ -156,10 +156,10 @@ TEST(ArbiterSeen, ARecordIsPutBackAlsoWhereAMemberRestartedMeanwhile) {
       cluster.run_for(300 * kMillisecond);
       freeze ? cluster.node(member).thaw() : cluster.start_node(member, false);
       EXPECT_TRUE(cluster.run_until([&] {
-        return cluster.status(primary).serving && cluster.status(primary).in_sync.count() == 2;
+        return cluster.count(EventKind::record_reinstalled) == 1 && cluster.status(primary).serving &&
+               cluster.status(primary).in_sync.count() == 2;
       })) << cluster.describe();
       EXPECT_FALSE(anybody_tells(cluster, Reason::frozen));
-      EXPECT_EQ(cluster.count(EventKind::record_reinstalled), 1);
       cluster.start_node(gone, false);
       ASSERT_TRUE(cluster.wait_full()) << cluster.describe();
       std::uint64_t version = 0;
