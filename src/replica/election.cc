@@ -101,7 +101,8 @@ bool Election::eligible(bool virgin) const {
   return core_.storage_usable() && consistent && !s.suspect && s.fresh() == virgin && (!virgin || s.founder);
 }
 
-// Whether somebody took this very copy, whatever it has: the record was begun anew with it, and it has not yet been primary since.
+// Whether somebody took this very copy, whatever it has: the record was begun anew with it, and it has not yet been
+// primary since.
 bool Election::chosen(const Record& record) const {
   const bool mine = record.primary == core_.self && record.consulted.contains(core_.self);
   return mine && core_.known().find(record.reign().nonce) == nullptr;

@@ -22,8 +22,8 @@ enum class Reason : std::uint8_t {
   fork,              // its history is not the one that serves
   horizon,           // it is too old for anybody to tell
   lost_writes,       // it has, or misses, acknowledged writes that the other side …
-  went_back,         // it is older than others remember it
   second_life,       // another process of the same copy is connected
+  went_back,         // it is older than others remember it
   promised,          // a recovery asked it to wait
   suspect,           // its storage was started by force
   // ---- of the arbiter ----

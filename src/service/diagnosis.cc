@@ -25,6 +25,8 @@ struct Words {
   std::string other() const {
     return finding.node < config.nodes.size() ? config.nodes[finding.node].name : "another node";
   }
+  // Both, in the order of the file, whoever tells.
+  std::string sides() const { return finding.node < at ? other() + "|" + self() : self() + "|" + other(); }
   // Whom it is about: the other, where one is named.
   std::string about() const { return finding.node < config.nodes.size() ? other() : self(); }
   std::string detail() const { return finding.detail.empty() ? "" : " (" + finding.detail + ")"; }
@@ -73,8 +75,7 @@ Said say_place(const Words& w) {
     case Reason::fork:
       return {fmt::format("{} and {} have histories of their own: nothing is copied from one to the other", w.self(),
                           w.other()),
-              "choose whose writes to give up",
-              w.volume("resolve", fmt::format("--discard {}|{}", w.self(), w.other()))};
+              "choose whose writes to give up", w.volume("resolve", "--discard " + w.sides())};
     case Reason::horizon:
       return {w.about() + " was away for so long that nobody can tell whether its history is this one",
               "give its copy up and bring it up to date", w.volume("resolve", "--discard " + w.about())};
@@ -83,8 +84,7 @@ Said say_place(const Words& w) {
                   "acknowledged writes that one of {} and {} has are missing on the other: an old image was put back, "
                   "or an old record",
                   w.self(), w.other()),
-              "choose whose writes to give up",
-              w.volume("resolve", fmt::format("--discard {}|{}", w.self(), w.other()))};
+              "choose whose writes to give up", w.volume("resolve", "--discard " + w.sides())};
     case Reason::went_back:
       return {w.about() +
                   " is older than others remember it: an old image was put back. It never goes first, and is compared "
