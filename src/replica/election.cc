@@ -37,7 +37,7 @@ Task<std::optional<Election::Win>> Election::wait_and_try() {
   if (core_.force_promotion) co_return co_await force(*now);
   const bool virgin = now->record.virgin();
   if (const auto reason = why_not(now->record)) {
-    core_.waits(*reason);
+    if (!core_.other_history) core_.waits(*reason);  // else the primary has told more
     core_.primary_resigned = false;
     next_ask_ = core_.now() + core_.grace();
     co_return std::nullopt;
@@ -71,7 +71,8 @@ bool Election::may_look(const VersionedRecord& now) {
     case Kinship::horizon: core_.waits(Reason::horizon); return false;
     case Kinship::fork:
       if (planted(PlantedBug::fork_obeyed)) break;
-      core_.waits(core_.other_history ? Reason::fork : Reason::forked_record, kNoNode,
+      if (core_.other_history) return false;  // the primary has told more
+      core_.waits(Reason::forked_record, kNoNode,
                   fmt::format("epoch {}, and this copy knows {} of another history", record.epoch, core_.epoch()));
       return false;
   }
@@ -189,10 +190,10 @@ Task<std::optional<Election::Win>> Election::propose(VersionedRecord now) {
   const Nanos heard = core_.last_heard;
   if (!co_await core_.disk_answers()) co_return std::nullopt;
   const Answers answers = co_await query(now.record);
-  if (answers.anybody) another_lives_ = answers.another_lives;
+  if (answers.heard.bits != 0) another_lives_ = answers.another_lives;
   if (core_.stopping.is_set() || !core_.storage_usable() || core_.last_heard != heard) co_return std::nullopt;
-  if (answers.veto) {
-    core_.waits(*answers.veto, answers.veto == Reason::newer_elsewhere ? answers.by : kNoNode);
+  if (const auto veto = forbidden(now, answers)) {
+    core_.waits(veto->reason, veto->reason == Reason::newer_elsewhere ? veto->by : kNoNode);
     co_return std::nullopt;  // the record is read again before the next round
   }
   if (another_lives_) {
@@ -283,11 +284,10 @@ Task<void> Election::query_one(const Peer& peer, const Record& record, Nanos dea
 
 void Election::weigh(const Peer& peer, const Record& record, const PromoteAnswer& a, Answers& answers) const {
   const bool virgin = record.virgin();
-  answers.anybody = true;
+  answers.heard.add(peer.id);
   const auto forbid = [&](Reason reason) {
-    if (answers.veto && *answers.veto <= reason) return;
-    answers.veto = reason;
-    answers.by = peer.id;
+    const auto [at, first] = answers.vetoes.try_emplace(peer.id, reason);
+    if (!first) at->second = std::min(at->second, reason);
   };
   const bool apart = kinship(a.head, a.seed, record) == Kinship::fork && !planted(PlantedBug::veto_ignored) &&
                      !gives_up(record, record.find_copy(a.copy), a.head, a.inconsistent);
@@ -310,6 +310,23 @@ void Election::weigh(const Peer& peer, const Record& record, const PromoteAnswer
   if (planted(PlantedBug::quorum_promotes_the_shorter)) std::swap(more, less);
   if (!more) answers.behind.add(peer.id);
   if (more || (!less && peer.id < core_.self)) answers.better = true;
+}
+
+// What forbids to go on, by what was heard now, or last from those who do not answer any more. Of several the first in the
+// list of reasons, so that what is told does not change by chance. That somebody knows more than the arbiter is only told
+// when its record was read once more: one that is changed just now is no restored one.
+std::optional<Election::Veto> Election::forbidden(const VersionedRecord& now, const Answers& answers) {
+  const bool same = vetoed_nonce_ == now.record.nonce && !vetoes_.empty();
+  std::map<NodeId, Reason> all = answers.vetoes;
+  for (const auto& [by, reason] : vetoes_) {
+    if (same && !answers.heard.contains(by) && reason != Reason::second_life) all.emplace(by, reason);
+  }
+  vetoes_ = std::move(all);
+  vetoed_nonce_ = now.record.nonce;
+  if (vetoes_.empty()) return std::nullopt;
+  const auto first = std::ranges::min_element(vetoes_, {}, [](const auto& veto) { return veto.second; });
+  if (first->second == Reason::newer_elsewhere && !same) return Veto{Reason::starting};
+  return Veto{first->second, first->first};
 }
 
 // Whether a copy of another history leaves the way to this one: they have parted before the reign under way, which this

@@ -20,8 +20,8 @@
 // * The arbiter's file was restored, and a member of long ago is promoted. -> *All* configured copies are asked, not
 //   only those that the record names: one whose record goes on from the arbiter's is a veto. One of another history is,
 //   too, unless that fork is noted; a candidate that has followed the very reign of the record notes it itself, since
-//   the histories have parted before. Copies that do not answer do not stand in the way: then the fork is found when
-//   they meet.
+//   the histories have parted before. A veto holds, also of a copy that does not answer any more, until the record has
+//   changed. Copies that never answered do not stand in the way: then the fork is found when they meet.
 // * Under `quorum`, a member is promoted that lacks an acknowledged write. -> It counts answers only from members whose
 //   position is not above its own, and needs |I| - W + 1 of them, itself among them: one of any so many has every
 //   acknowledged write, so that it has, too. The set stays as it is until those that answered are equal (primary.h).
@@ -56,16 +56,18 @@ class Election {
  private:
   struct Answers {
     NodeSet answered;
-    NodeSet usable;  // of those asked: may be in the set
-    NodeSet behind;  // of the usable, those that have no more than this node
-    bool anybody = false;
+    NodeSet usable;              // of those asked: may be in the set
+    NodeSet behind;              // of the usable, those that have no more than this node
+    NodeSet heard;               // members or not
     bool another_lives = false;  // of this copy's processes
     bool hears_primary = false;
     bool better = false;
     std::map<NodeId, CopyId> copies;
-    std::vector<ForkNote> forks;  // to be noted first
-    // What forbids to go on; of several the first in the list of reasons, so that they do not change by chance.
-    std::optional<Reason> veto;
+    std::vector<ForkNote> forks;      // to be noted first
+    std::map<NodeId, Reason> vetoes;  // what forbids to go on, and by whom
+  };
+  struct Veto {
+    Reason reason;
     NodeId by = kNoNode;
   };
   Nanos due() const;
@@ -77,6 +79,7 @@ class Election {
   Task<Answers> query(const Record& record);
   Task<void> query_one(const Peer& peer, const Record& record, Nanos deadline, Answers& answers);
   void weigh(const Peer& peer, const Record& record, const PromoteAnswer& answer, Answers& answers) const;
+  std::optional<Veto> forbidden(const VersionedRecord& now, const Answers& answers);
   bool stands_aside(const Record& record, const PromoteAnswer& answer, Answers& answers) const;
   Task<bool> note(const std::vector<ForkNote>& forks);
   bool waits_for_all(const VersionedRecord& now, const Answers& answers) const;
@@ -94,8 +97,11 @@ class Election {
   Nanos started_;
   Nanos next_ask_;
   unsigned rounds_ = 0;  // given to others
-  bool another_lives_ =
-      false;  // somebody has heard another process of this copy, and nobody has told since that it is gone
+  // Somebody has heard another process of this copy, and nobody has told since that it is gone.
+  bool another_lives_ = false;
+  // Who has forbidden to go on from this record, as it was last heard.
+  std::map<NodeId, Reason> vetoes_;
+  std::uint64_t vetoed_nonce_ = 0;
 };
 
 }  // namespace resilver::replica

@@ -425,9 +425,12 @@ Task<Status> Replica::promote_by_force() {
   const Nanos until = core.now() + 10 * kSecond;
   while (core.force_promotion && core.now() < until && !core.stopping.is_set() && !core.device_failed)
     co_await core.changed.wait_until(std::min(until, core.now() + core.beacon()));
-  if (std::exchange(core.force_promotion, false))
-    co_return fail(Errc::unavailable,
-                   core.device_failed ? "this node's device has failed" : "the arbiter does not answer");
+  if (std::exchange(core.force_promotion, false)) {
+    co_return fail(Errc::unavailable, core.device_failed                 ? "this node's device has failed"
+                                      : core.found(Reason::two_arbiters) ? "two arbiters answer in turn"
+                                      : core.found(Reason::arbiter_full) ? "the arbiter cannot write its record"
+                                                                         : "the arbiter does not answer");
+  }
   if (core.force_refused == Errc::busy)
     co_return fail(Errc::busy, "a primary is there: stop it, or promote without force");
   if (core.force_refused == Errc::bad_input)

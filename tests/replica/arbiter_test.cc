@@ -105,6 +105,36 @@ TEST(ArbiterSeen, OneThatKeepsAnotherVolumesRecordIsToldByAPrimaryThatWantsAChan
   EXPECT_TRUE(cluster.run_until([&] { return !anybody_tells(cluster, Reason::other_record); }));
 }
 
+TEST(ArbiterSeen, ACopyThatKnewMoreIsRememberedWhenItIsGone) {
+  Cluster cluster(304);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  const auto before = cluster.arbiter_image();
+  cluster.node(0).crash();
+  ASSERT_EQ(cluster.write(3, 2), Errc::ok);
+  ASSERT_NE(cluster.primary(), 0);
+  cluster.arbiter_node().crash();
+  cluster.node(1).crash();
+  cluster.restore_arbiter(before);
+  cluster.start_arbiter();
+  cluster.start_node(0, false);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.replica(0) && tells(cluster, 0, Reason::newer_elsewhere); }))
+      << cluster.describe();
+  cluster.node(2).crash();
+  cluster.run_for(5 * kSecond);
+  EXPECT_FALSE(cluster.status(0).serving);
+  EXPECT_TRUE(tells(cluster, 0, Reason::newer_elsewhere)) << cluster.describe();
+  cluster.arbiter_node().crash();  // restarted on the same file: it is still the record that was vetoed
+  cluster.start_arbiter();
+  cluster.run_for(5 * kSecond);
+  EXPECT_FALSE(cluster.status(0).serving);
+  cluster.start_node(1, false);
+  cluster.start_node(2, false);
+  cluster.run_for(5 * kSecond);
+  EXPECT_EQ(cluster.read_copy(1, 3), 2u) << "nobody has overwritten it";
+  EXPECT_EQ(cluster.read_copy(2, 3), 2u);
+}
+
 // What `volume adopt` is for: after it each name and each copy has one number.
 TEST(ArbiterSeen, NodesThatHaveExchangedTheirDevicesAreListedOnceEach) {
   for (const bool all_three : {false, true}) {
