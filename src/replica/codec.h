@@ -77,7 +77,7 @@ void fields(F& f, PeerMark& v) {
 }
 template <typename F>
 void fields(F& f, Marks& v) {
-  f(v.counter, v.position, v.committed, v.prepared, v.dropped, v.peers);
+  f(v.counter, v.position, v.exact, v.committed, v.prepared, v.dropped, v.peers);
 }
 template <typename F>
 void fields(F& f, ArbiterKey& v) {

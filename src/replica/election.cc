@@ -99,7 +99,8 @@ Task<bool> Election::promised(const VersionedRecord& now) {
 bool Election::eligible(bool virgin) const {
   const Superblock& s = core_.metadata.now();
   const bool consistent = !s.inconsistent || planted(PlantedBug::inconsistent_promoted);
-  return core_.storage_usable() && consistent && !s.suspect && s.fresh() == virgin && (!virgin || s.founder);
+  return core_.storage_usable() && consistent && !s.suspect && !s.usurped && s.fresh() == virgin &&
+         (!virgin || s.founder);
 }
 
 // Whether somebody took this very copy, whatever it has: the record was begun anew with it, and it has not yet been
@@ -122,7 +123,7 @@ std::optional<Reason> Election::why_not(const Record& record) const {
   const bool virgin = record.virgin();
   if (s.inconsistent && !planted(PlantedBug::inconsistent_promoted)) return Reason::half_copied;
   if (s.fresh()) return virgin && s.founder ? std::nullopt : std::optional(Reason::new_copy);
-  if (usurped(record)) return Reason::second_life;
+  if (usurped(record) || (s.usurped && !chosen(record))) return Reason::second_life;
   if (s.suspect && !chosen(record)) return Reason::suspect;
   const bool named = !virgin && record.in_sync.contains(core_.self) && record.copy_of(core_.self) == s.copy;
   if (!named) return Reason::no_primary;
@@ -171,7 +172,7 @@ PromoteAnswer Election::answer(const PromoteQuery& query) const {
   a.copy = s.copy;
   a.fresh = s.fresh();
   a.inconsistent = s.inconsistent;
-  a.eligible = core_.storage_usable() && !s.inconsistent && !s.suspect && core_.role != Role::primary;
+  a.eligible = core_.storage_usable() && !s.inconsistent && !s.suspect && !s.usurped && core_.role != Role::primary;
   const bool heard = core_.now() < core_.last_heard + core_.lease();
   a.hears_primary = core_.role == Role::primary || (secondary_.active() && !core_.primary_resigned && heard);
   a.position = core_.position;
@@ -368,7 +369,7 @@ Record Election::wanted(const Record& now, NodeSet members, const Answers& answe
   Reign reign;
   reign.nonce = core_.new_nonce();
   reign.primary = core_.self;
-  const bool exact = core_.recent.known() || now.ack == AckMode::quorum;
+  const bool exact = core_.recent.known() || core_.marks.now().exact;
   reign.start = {core_.position.reign, exact ? core_.position.seq : kUnknownSeq};
   reign.start_mark = core_.marks.now().counter;
   reign.seed = virgin || forced ? core_.new_nonce() : now.seed();
@@ -404,13 +405,16 @@ Task<bool> Election::store(const VersionedRecord& won) {
   both.spawn([](Core& core, const VersionedRecord& record, Errc& status) -> Task<void> {
     status = co_await core.metadata.update([&](Superblock& s) {
       s.follow(record.record);
-      s.suspect = false;
+      s.suspect = s.usurped = false;
       s.arbiter = record.key;
     });
   }(core_, won, stored));
-  both.spawn([](Core& core, Position position, Errc& status) -> Task<void> {
-    status = co_await core.marks.update([&](Marks& m) { m.position = position; });
-  }(core_, here, marked));
+  both.spawn([](Core& core, Position position, bool exact, Errc& status) -> Task<void> {
+    status = co_await core.marks.update([&](Marks& m) {
+      m.position = position;
+      m.exact = exact;
+    });
+  }(core_, here, won.record.ack == AckMode::quorum, marked));
   co_await both.join();
   if (stored != Errc::ok || marked != Errc::ok) {
     core_.storage_failed(stored != Errc::ok ? stored : marked);

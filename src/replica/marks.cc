@@ -27,8 +27,8 @@ bool decode(std::span<const std::byte> block, CopyId& copy, Marks& marks, std::u
 }
 
 bool only_peers_differ(const Marks& a, const Marks& b) {
-  return a.position == b.position && a.committed == b.committed && a.prepared == b.prepared && a.dropped == b.dropped &&
-         a.counter == b.counter;
+  return a.position == b.position && a.exact == b.exact && a.committed == b.committed && a.prepared == b.prepared &&
+         a.dropped == b.dropped && a.counter == b.counter;
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ namespace resilver::replica {
 struct Marks {
   std::uint64_t counter = 0;
   Position position;   // at least so much is here
+  bool exact = false;  // ... and more counted for nobody: kept before each acknowledgement, as under `quorum`
   Position committed;  // durable on all members: who has less of that reign has lost something
   // Clearings of intent bits: prepared here, and those after which bits were dropped here (primary_bits.cc).
   Clearing prepared, dropped;

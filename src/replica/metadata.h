@@ -35,9 +35,12 @@ struct Superblock {
   std::uint64_t volume_bytes = 0;
   std::uint64_t granule = 0;  // bytes of data per intent bit
   std::uint64_t bit_count = 0;
-  bool founder = false;            // a new volume may start from this copy
-  bool inconsistent = false;       // a resync into this copy began and has not ended
-  bool suspect = false;            // its storage was started by force: compared by checksum, and never first
+  bool founder = false;       // a new volume may start from this copy
+  bool inconsistent = false;  // a resync into this copy began and has not ended
+  bool suspect = false;       // its storage was started by force: compared by checksum, and never first
+  // While it was the primary another process of this copy, on a clone of the device, was made the primary: what it had
+  // acknowledged then is nowhere else. Kept apart until somebody chooses.
+  bool usurped = false;
   std::uint64_t growing_from = 0;  // `volume grow` has not ended: from here on it is not zeroed; 0: it has
   std::uint64_t attachment = 0;    // the highest accepted
   std::uint64_t resync_id = 0;     // of the copy into this one that has not ended; 0: none

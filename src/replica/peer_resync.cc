@@ -42,7 +42,7 @@ ResyncWhy PeerLink::judge() const {
   if (!w.inconsistent && !planted(PlantedBug::fork_obeyed)) {
     const bool own_way = !ancestor || left_behind(mine, listed, w.known);
     if (own_way && !consulted) return ResyncWhy::diverged;
-    if (ancestor && !consulted && proves_loss()) return ResyncWhy::lost_writes;
+    if (ancestor && !consulted && (w.usurped || proves_loss())) return ResyncWhy::lost_writes;
   }
   if (!mine.lists(w.base)) return ResyncWhy::checksum_consulted;
   if ((w.marks.counter < known_mark_ && !planted(PlantedBug::marks_ignored)) || w.suspect)

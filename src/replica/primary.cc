@@ -28,6 +28,7 @@ Primary::Primary(Core& core, Arbiter& arbiter, VersionedRecord won, bool virgin,
       local_changed_(core.scheduler),
       wanted_ack_(won_.record.ack),
       tried_epoch_(won_.record.epoch),
+      exact_(won_.record.ack == AckMode::quorum),
       last_client_io_(core.now() - kSecond),
       group_(core.scheduler) {
   for (const Peer& peer : core.peers) links_.push_back(std::make_unique<PeerLink>(*this, core, peer));
@@ -211,7 +212,7 @@ bool Primary::durable_everywhere(std::uint64_t seq) const {
 
 void Primary::note_committed() {
   if (!each(effective_, [](const PeerLink& link) { return link.streaming(); })) return;
-  std::uint64_t all = local_seq_;
+  std::uint64_t all = won_.record.ack == AckMode::quorum ? stored_seq_ : local_seq_;
   for (const auto& link : links_) {
     if (link->streaming()) all = std::min(all, link->durable_seq());
   }
@@ -241,8 +242,11 @@ Task<void> Primary::store_position() {
       continue;
     }
     const Position next{reign_, local_seq_};
-    const Errc status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, next); },
-                                                    MarkStore::Blocks::first);
+    const auto keep = [&](Marks& m) {
+      m.position = std::max(m.position, next);
+      m.exact = exact_;
+    };
+    const Errc status = co_await core_.marks.update(keep, MarkStore::Blocks::first);
     if (status != Errc::ok) {
       core_.storage_failed(status);
       (void)co_await lost_.wait_until(core_.now() + core_.beacon());

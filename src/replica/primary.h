@@ -180,6 +180,7 @@ class Primary {
   Task<void> watch_arbiter();
   Task<void> check_record();
   void consider(const VersionedRecord& now);
+  void note_usurper();
   Task<void> reinstall();
   void send_configuration();
   Task<void> watch_storage();
@@ -223,6 +224,7 @@ class Primary {
   std::uint64_t outdone_ = 0;  // the record's epoch is to be higher
   std::uint64_t tried_epoch_;  // the highest proposed: one whose swap was lost is never used again
   std::uint64_t quorum_serial_ = 0;
+  bool exact_;  // this node counts with what Marks::position tells
   std::optional<NodeId> switch_to_;
   bool closed_ = false;        // handing over: requests wait for the end of the reign
   std::uint64_t writing_ = 0;  // writes past that gate
@@ -234,7 +236,8 @@ class Primary {
   bool verifying_ = false;
   bool end_verify_ = false;
   std::uint64_t verify_done_ = 0, verify_total_ = 0;
-  NodeId hand_over_ = kNoNode;  // whose side of a split brain was chosen
+  NodeId hand_over_ = kNoNode;  // whose side of a split brain was chosen ...
+  bool given_up_ = false;       // ... and has the record now
   ExtentSet unsettled_;
   std::deque<Extent> urgent_;
   Nanos last_client_io_ = 0;

@@ -95,10 +95,21 @@ void Primary::consider(const VersionedRecord& now) {
                  now.record.virgin() ? "it keeps none" : "epoch " + std::to_string(now.record.epoch));
       changed_.wake_all();
       return;
-    case Kinship::newer: lose(); return;
+    case Kinship::newer:
+      if (now.record.copy_of(now.record.primary) == core_.metadata.now().copy && now.record.life != core_.life)
+        note_usurper();
+      lose();
+      return;
     case Kinship::horizon:
     case Kinship::fork: core_.find(Reason::forked_record), lose(); return;
   }
+}
+
+// The record names this very copy, under a process that is not this one: on a clone of the device.
+void Primary::note_usurper() {
+  group_.spawn([](Core& core) -> Task<void> {
+    core.storage_failed(co_await core.metadata.update([](Superblock& s) { s.usurped = true; }));
+  }(core_));
 }
 
 // Puts the record back. All leases are held, so no member has proposed itself; each has heard who the arbiter is now,
@@ -188,12 +199,17 @@ Task<void> Primary::reconfigure(NodeSet next) {
 // The new epoch is durable here before anything is acknowledged under it.
 Task<bool> Primary::adopt(VersionedRecord won) {
   const Position stored{reign_, local_seq_};
+  const bool quorum = won.record.ack == AckMode::quorum;
+  exact_ = exact_ && quorum;
   Errc status = co_await core_.metadata.update([&](Superblock& s) {
     s.follow(won.record);
     s.arbiter = won.key;
   });
   if (status == Errc::ok)
-    status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, stored); });
+    status = co_await core_.marks.update([&](Marks& m) {
+      m.position = std::max(m.position, stored);
+      m.exact = m.exact && exact_;
+    });
   if (lost_.is_set()) co_return false;
   if (status != Errc::ok) {
     core_.storage_failed(status);
@@ -202,8 +218,9 @@ Task<bool> Primary::adopt(VersionedRecord won) {
   }
   stored_seq_ = std::max(stored_seq_, stored.seq);
   const NodeSet before = members();
-  const bool to_quorum = won.record.ack == AckMode::quorum && won_.record.ack != AckMode::quorum;
+  const bool to_quorum = quorum && won_.record.ack != AckMode::quorum;
   won_ = std::move(won);
+  exact_ = quorum;  // from here on
   proposed_.reset();
   effective_ = members();
   core_.in_sync = members();

@@ -34,6 +34,7 @@ struct Secondary::Following {
   bool left = false;    // the session ends for a good reason
   bool placed = false;  // Core::position is of this reign
   bool storing = false;
+  bool exact = false;          // each acknowledgement waits for Marks::position
   std::uint64_t id = 0;        // Position::reign
   std::uint64_t last_seq = 0;  // received
   std::uint64_t durable_seq = 0;
@@ -99,6 +100,7 @@ PeerWelcome Secondary::welcome(Refusal refusal) const {
   answer.resync_id = super.resync_id;
   answer.settings = core_.settings();
   answer.suspect = super.suspect;
+  answer.usurped = super.usurped;
   return answer;
 }
 
@@ -196,6 +198,7 @@ bool Secondary::heard(Following& reign, const Received& message, const Beacon& b
     for (const PeerMark& mark : beacon.marks) core_.told.note(mark.copy, mark.counter);
   }
   arbiter_.heard_of(reign.primary, beacon.arbiter);
+  for (const Reason one : kOfArbiter) core_.cease(one);  // whoever hears a primary leaves the arbiter to it
   reign.session.send_urgent(encode(reign.epoch, BeaconAck{beacon.cookie, core_.marks.now().counter, arbiter_.key()}));
   return true;
 }
@@ -276,6 +279,8 @@ Task<bool> Secondary::configure(Following& reign, const Configure& message) {
                          planted(PlantedBug::fork_obeyed);
   if (!continues || record.primary != reign.primary) co_return false;
   const bool member = record.in_sync.contains(core_.self) && record.copy_of(core_.self) == core_.metadata.now().copy;
+  const bool quorum = record.ack == AckMode::quorum;
+  reign.exact = reign.exact && quorum;
   Errc stored = co_await core_.metadata.update([&](Superblock& s) {
     if (member && !s.inconsistent) {
       s.follow(record);
@@ -287,8 +292,12 @@ Task<bool> Secondary::configure(Following& reign, const Configure& message) {
     for (const ForkNote& fork : message.forks) s.note_fork(fork);
   });
   const Position here{reign.id, reign.durable_seq};
-  if (stored == Errc::ok && reign.placed)
-    stored = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, here); });
+  if (stored == Errc::ok && (reign.placed || (core_.marks.now().exact && !quorum))) {
+    stored = co_await core_.marks.update([&](Marks& m) {
+      if (reign.placed) m.position = std::max(m.position, here);
+      m.exact = m.exact && quorum;
+    });
+  }
   if (stored != Errc::ok) {
     failed(reign, stored);
     co_return false;
@@ -296,10 +305,10 @@ Task<bool> Secondary::configure(Following& reign, const Configure& message) {
   core_.obeyed = record;
   reign.epoch = current_epoch_ = record.epoch;
   reign.ack = record.ack;
+  reign.exact = quorum;  // from here on
   core_.in_sync = record.in_sync;
   core_.role = member ? Role::secondary : Role::joining;
   core_.waits(std::nullopt);
-  for (const Reason one : kOfArbiter) core_.cease(one);  // the primary watches it
   if (member && core_.storage_usable()) core_.storage_works();
   if (!reign.streaming) {
     reign.streaming = true;
@@ -362,8 +371,11 @@ Task<void> Secondary::store_position(Following& reign) {
   std::uint64_t stored = 0;
   while (stored < reign.durable_seq) {
     const Position next{reign.id, reign.durable_seq};
-    const Errc status = co_await core_.marks.update([&](Marks& m) { m.position = std::max(m.position, next); },
-                                                    MarkStore::Blocks::first);
+    const auto keep = [&](Marks& m) {
+      m.position = std::max(m.position, next);
+      m.exact = reign.exact;
+    };
+    const Errc status = co_await core_.marks.update(keep, MarkStore::Blocks::first);
     if (status != Errc::ok) {
       failed(reign, status);
       break;
@@ -381,6 +393,7 @@ Task<bool> Secondary::reconciled(Following& reign) {
   const Errc stored = co_await core_.marks.update([&](Marks& m) {
     here = {reign.id, reign.durable_seq};
     m.position = here;
+    m.exact = reign.exact;
   });
   if (stored != Errc::ok) {
     failed(reign, stored);
@@ -519,7 +532,7 @@ Task<bool> Secondary::begin_resync(Following& reign, const ResyncBegin& message)
     if (anew || (seen != Kinship::newer && seen != Kinship::same)) s.known = reign.record;  // what it was is given up
     if (!anew) return;
     s.base = {};
-    s.suspect = false;
+    s.suspect = s.usurped = false;
   });
   reign.full = core_.metadata.now().fresh();
   core_.other_history.reset();
@@ -565,6 +578,7 @@ Task<bool> Secondary::end_resync(Following& reign, const ResyncDone& message, co
     stored = co_await core_.marks.update([&](Marks& m) {
       here = {reign.id, reign.durable_seq};
       m.position = here;
+      m.exact = reign.exact;
       m.prepared = message.prepared;
       m.dropped = message.dropped;
       m.counter = std::max(m.counter, core_.mark_of(core_.metadata.now().copy)) + 1;

@@ -14,6 +14,7 @@ Task<Errc> discard_since(Core& core, Head base, Record record) {
     s.base = s.known.lists(base) ? base : Head{};
     s.known = record;
     s.promise = {};
+    s.usurped = false;
   });
   if (stored == Errc::ok) core.other_history.reset();
   co_return stored;
@@ -75,7 +76,7 @@ Task<Status> Primary::resolve(NodeId peer, Resolution choice) {
     hand_over_ = peer;
     changed_.wake_all();
     while (!lost_.is_set() && hand_over_ != kNoNode) co_await changed_.wait_until(core_.now() + core_.beacon());
-    if (!lost_.is_set()) co_return fail(Errc::busy, "the volume could not be handed over; try again");
+    if (!given_up_) co_return fail(Errc::busy, "the volume could not be handed over; look again");
   }
   if (lost_.is_set() && choice == Resolution::discard_remote) co_return fail(Errc::not_primary);
   co_return Status{};
@@ -85,9 +86,13 @@ Task<Status> Primary::resolve(NodeId peer, Resolution choice) {
 // in; all who follow this primary follow it there. Then this copy's history is rolled back. In this order: a crash in
 // between leaves the two sides as they were, to be resolved again, and never a volume that nobody may serve.
 Task<void> Primary::hand_over() {
-  const NodeId peer = std::exchange(hand_over_, kNoNode);
+  const NodeId peer = hand_over_;
   PeerLink* link = link_to(peer);
-  if (link == nullptr || !link->diverged()) co_return;
+  if (link == nullptr || !link->diverged()) {
+    hand_over_ = kNoNode;
+    changed_.wake_all();
+    co_return;
+  }
   resigned_ = true;  // from here on nothing is acknowledged
   Record theirs = link->known();
   theirs.epoch = std::max({theirs.epoch, won_.record.epoch, tried_epoch_});
@@ -110,6 +115,7 @@ Task<void> Primary::hand_over() {
   const Record wanted = next_reign(theirs, reign, set, core_.new_nonce());
   const Head base = common_ancestor(link->known(), won_.record);
   const auto outcome = co_await core_.swap(arbiter_, won_, wanted, lost_);
+  given_up_ = outcome.won;
   if (outcome.won) {
     const Errc stored = co_await discard_since(core_, base, wanted);
     core_.storage_failed(stored);

@@ -74,8 +74,8 @@ static void fields(F& f, PeerHello& m) {
 }
 template <typename F>
 static void fields(F& f, PeerWelcome& m) {
-  f(m.refusal, m.volume, m.name, m.copy, m.life, m.inconsistent, m.suspect, m.base, m.known, m.marks, m.durable_seq,
-    m.attachment, m.size, m.recent_known, m.recent, m.resync_id, m.settings);
+  f(m.refusal, m.volume, m.name, m.copy, m.life, m.inconsistent, m.suspect, m.usurped, m.base, m.known, m.marks,
+    m.durable_seq, m.attachment, m.size, m.recent_known, m.recent, m.resync_id, m.settings);
 }
 template <typename F>
 static void fields(F& f, Beacon& m) {

@@ -123,6 +123,7 @@ struct PeerWelcome {
   std::uint64_t life = 0;
   bool inconsistent = false;
   bool suspect = false;  // its storage was started by force
+  bool usurped = false;  // another process of this copy was made the primary while it was one
   Head base;             // up to where its data belongs to `known`; none: a new disk, or a copy of all of it not ended
   Record known;          // the newest that it knows
   Marks marks;

@@ -280,10 +280,10 @@ Task<Status> ContenderRun::measure() {
   load_stop_.set();
   phase_ = "settling";
   co_await settle(timeline);
+  settle_end_ = scheduler_.now() + 1;  // what was seen just now counts
   timeline_stop_.set();
   co_await playing.join();
   co_await load.join();
-  settle_end_ = scheduler_.now() + 1;  // what was seen just now counts
   totals_at_end_ = observer_.totals();
   if (interrupt_.is_set()) co_return fail(Errc::cancelled);
   phase_ = "reading back";

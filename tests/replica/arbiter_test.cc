@@ -135,6 +135,45 @@ TEST(ArbiterSeen, ACopyThatKnewMoreIsRememberedWhenItIsGone) {
   EXPECT_EQ(cluster.read_copy(2, 3), 2u);
 }
 
+// A clone of its device, which has less, was made the primary meanwhile.
+TEST(ArbiterSeen, APrimaryThatWasUsurpedByItsOwnCopyKeepsWhatItAcknowledged) {
+  Cluster cluster(305);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  const int primary = cluster.primary(), other = (primary + 1) % 3;
+  cluster.node(other).crash();
+  cluster.node((primary + 2) % 3).crash();
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(primary).in_sync.count() == 1; }));
+  ASSERT_EQ(cluster.write(3, 2), Errc::ok);
+  cluster.client_node().start([&](Env& env) -> Task<void> {
+    return [](Env& e, NodeId usurped, NodeId also) -> Task<void> {
+      ArbiterClient arbiter(e, "arbiter");
+      const auto now = co_await arbiter.get(e.scheduler().now() + kSecond);
+      CHECK(now.has_value());
+      Record next = now->record;
+      next.life = 4711;
+      const Reign reign{.nonce = 12345, .seed = next.seed(), .primary = usurped};
+      next = next_reign(next, reign, NodeSet::of(usurped) | NodeSet::of(also), 999);
+      const auto swapped = co_await arbiter.compare_and_swap(*now, next, e.scheduler().now() + kSecond);
+      CHECK(swapped.has_value() && swapped->swapped);
+    }(env, static_cast<NodeId>(primary), static_cast<NodeId>(other));
+  });
+  ASSERT_TRUE(cluster.run_until([&] { return tells(cluster, primary, Reason::second_life); })) << cluster.describe();
+  cluster.start_node(other, false);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.status(other).serving; })) << cluster.describe();
+  EXPECT_TRUE(cluster.run_until([&] { return tells(cluster, other, Reason::lost_writes); })) << cluster.describe();
+  cluster.node(primary).crash();
+  cluster.start_node(primary, false);
+  cluster.run_for(2 * kSecond);
+  EXPECT_TRUE(tells(cluster, other, Reason::lost_writes)) << "also when it has been restarted";
+  EXPECT_EQ(cluster.read_copy(primary, 3), 2u);
+  cluster.operate(other, [](Replica& replica, NodeId peer) -> Task<void> {
+    EXPECT_TRUE((co_await replica.resolve(peer, Resolution::discard_remote)).has_value());
+  }(*cluster.replica(other), static_cast<NodeId>(primary)));
+  cluster.start_node((primary + 2) % 3, false);
+  EXPECT_TRUE(cluster.wait_full()) << cluster.describe();
+}
+
 // What `volume adopt` is for: after it each name and each copy has one number.
 TEST(ArbiterSeen, NodesThatHaveExchangedTheirDevicesAreListedOnceEach) {
   for (const bool all_three : {false, true}) {

@@ -15,13 +15,13 @@ constexpr CopyId kCopy{4, 5}, kOther{6, 7};
 
 // A full list, so that a slot's content ends behind its first sector.
 Marks marks_of(std::uint64_t number) {
-  Marks marks{number, {number, number * 2}, {number, number}, {1, number}, {1, number}, {}};
+  Marks marks{number, {number, number * 2}, number % 2 == 0, {number, number}, {1, number}, {1, number}, {}};
   for (std::uint64_t i = 0; i < kMaxNodes; ++i) marks.peers.push_back({{1, i + 1}, number * 100 + i});
   return marks;
 }
 bool same(const Marks& a, const Marks& b) {
-  return a.counter == b.counter && a.position == b.position && a.committed == b.committed && a.prepared == b.prepared &&
-         a.dropped == b.dropped && a.peers == b.peers;
+  return a.counter == b.counter && a.position == b.position && a.exact == b.exact && a.committed == b.committed &&
+         a.prepared == b.prepared && a.dropped == b.dropped && a.peers == b.peers;
 }
 
 Task<void> move_to(MarkStore& store, std::uint64_t number, Errc expected = Errc::ok) {

@@ -24,7 +24,7 @@ PeerWelcome full_welcome() {
   w.inconsistent = true;
   w.base = {7, 2};
   w.known = some_record();
-  w.marks = {5, {1, 2}, {1, 1}, {1, 3}, {1, 2}, {{{1, 2}, 3}}};
+  w.marks = {5, {1, 2}, true, {1, 1}, {1, 3}, {1, 2}, {{{1, 2}, 3}}};
   w.durable_seq = 99;
   w.attachment = 4;
   w.size = 1 << 20;
