@@ -45,7 +45,7 @@ Task<void> PeerLink::run() {
   const Nanos patience = core_.now() + core_.lease();  // for the first session of a member
   member_since_ = core_.now();
   while (!primary_.lost().is_set()) {
-    const bool must_leave_first = primary_.may_be_member(id_) && !starting_;
+    const bool must_leave_first = primary_.may_be_member(id_) && !starting_ && !primary_.frozen();
     if (!must_leave_first && !held_back()) co_await one_session();
     if (starting_ && core_.now() >= patience) {
       starting_ = false;
@@ -149,6 +149,7 @@ Task<void> PeerLink::one_session() {
   beacons_.clear();
   asked_.clear();
   configured_ = 0;
+  arbiter_ = {};
   bits_.reset();
   bits_data_ = {};
   primary_.changed();
@@ -220,9 +221,11 @@ bool PeerLink::look_at(const PeerWelcome& welcome) {
 }
 
 Task<void> PeerLink::conduct(Session& session) {
-  // The set may have changed while we greeted: a member that is not starting must leave first.
+  // A member that is not starting must leave first (the set may have changed while we greeted). Where the set is frozen it
+  // cannot: its lease and whom it takes for the arbiter are what is needed until then.
   const bool member = primary_.may_be_member(id_);
   if (member && !starting_) {
+    while (primary_.frozen() && !session.closed()) co_await answered_.wait_until(core_.now() + core_.beacon());
     session.close();
     co_return;
   }

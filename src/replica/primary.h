@@ -79,6 +79,8 @@ class Primary {
   bool expected(NodeId id) const noexcept { return may_be_member(id) && heard_.contains(id); }
   bool may_be_member(NodeId id) const noexcept { return effective_.contains(id); }
   bool virgin() const noexcept { return virgin_; }
+  // The arbiter's record went back: the set stays as it is until the record is put back.
+  bool frozen() const noexcept { return older_.has_value(); }
   std::uint64_t last_seq() const noexcept { return next_seq_ - 1; }
   // All writes up to it are durable on every member.
   std::uint64_t committed_seq() const noexcept { return committed_; }

@@ -116,9 +116,8 @@ void Primary::note_usurper() {
 // so none goes to another one; and a swap of somebody else's makes this one fail.
 Task<void> Primary::reinstall() {
   const VersionedRecord expected = *older_;
-  const bool may = lease_valid() && each(effective_, [&](const PeerLink& link) {
-                     return link.streaming() && link.arbiter_known() == expected.key;
-                   });
+  const bool may =
+      lease_valid() && each(effective_, [&](const PeerLink& link) { return link.arbiter_known() == expected.key; });
   if (!may && !planted(PlantedBug::reinstalled_without_leases)) {
     (void)co_await changed_.wait_until(core_.now() + core_.beacon());
     co_return;

@@ -135,6 +135,40 @@ TEST(ArbiterSeen, ACopyThatKnewMoreIsRememberedWhenItIsGone) {
   EXPECT_EQ(cluster.read_copy(2, 3), 2u);
 }
 
+// The set is frozen until all members hold a lease and know the arbiter; one that has just restarted does, too.
+TEST(ArbiterSeen, ARecordIsPutBackAlsoWhereAMemberRestartedMeanwhile) {
+  for (const AckMode ack : {AckMode::durable, AckMode::quorum}) {
+    for (const bool freeze : {false, true}) {
+      SCOPED_TRACE(std::to_string(static_cast<int>(ack)) + (freeze ? " frozen" : " killed"));
+      Cluster cluster(306, {.ack = ack});
+      cluster.start_all();
+      ASSERT_TRUE(cluster.wait_full());
+      const auto before = cluster.arbiter_image();
+      const int primary = cluster.primary(), gone = (primary + 1) % 3, member = (primary + 2) % 3;
+      cluster.node(gone).crash();
+      ASSERT_TRUE(cluster.run_until([&] { return cluster.status(primary).in_sync.count() == 2; }));
+      ASSERT_EQ(cluster.write(3, 2), Errc::ok);
+      cluster.arbiter_node().crash();
+      cluster.restore_arbiter(before);
+      freeze ? cluster.node(member).freeze() : cluster.node(member).crash();
+      cluster.run_for(kSecond);
+      cluster.start_arbiter();
+      cluster.run_for(300 * kMillisecond);
+      freeze ? cluster.node(member).thaw() : cluster.start_node(member, false);
+      EXPECT_TRUE(cluster.run_until([&] {
+        return cluster.status(primary).serving && cluster.status(primary).in_sync.count() == 2;
+      })) << cluster.describe();
+      EXPECT_FALSE(anybody_tells(cluster, Reason::frozen));
+      EXPECT_EQ(cluster.count(EventKind::record_reinstalled), 1);
+      cluster.start_node(gone, false);
+      ASSERT_TRUE(cluster.wait_full()) << cluster.describe();
+      std::uint64_t version = 0;
+      EXPECT_EQ(cluster.read(3, &version), Errc::ok);
+      EXPECT_EQ(version, 2u);
+    }
+  }
+}
+
 // A clone of its device, which has less, was made the primary meanwhile.
 TEST(ArbiterSeen, APrimaryThatWasUsurpedByItsOwnCopyKeepsWhatItAcknowledged) {
   Cluster cluster(305);
