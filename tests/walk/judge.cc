@@ -9,7 +9,7 @@
 namespace resilver::test {
 namespace {
 
-constexpr double kMarkSeconds = 3;  // what a copy got so short before its end may not be told to the others
+constexpr double kMarkSeconds = 5;  // what a copy got so short before its end may not be told to the others
 constexpr std::size_t kShownBlocks = 5;
 
 // Said of copies and records that were restored, copied or damaged, and never after crashes alone.
@@ -59,7 +59,7 @@ void Judge::destroyed() {
 // What it had got last cannot be known to the others: a restored copy that goes first looks as if it had never been.
 void Judge::put_back(char who) {
   may_be_outdated();
-  put_back_ = true;
+  put_back_ = put_back_ || ended_at_[who] < kept_at_[who] + kMarkSeconds;
   contents_.soften(lab_.copy_of(who), ended_at_[who] - kMarkSeconds);
   contents_.give_up_all_but(lab_.copies());
 }

@@ -47,8 +47,9 @@ class Judge {
   void not_innocent() noexcept { innocent_ = false; }
   // ... and an older content be served.
   void may_be_outdated() noexcept { innocent_ = false, outdated_ = true; }
-  void destroyed();         // bytes of an image, by our own hand
-  void put_back(char who);  // its image is an older one
+  void destroyed();  // bytes of an image, by our own hand
+  void kept(char who) { kept_at_[who] = lab_.now(); }
+  void put_back(char who);  // its image is the one that was kept
   void cloned(char who) { clone_of_ = who; }
   void give_up(const std::vector<char>& whose);
 
@@ -81,11 +82,11 @@ class Judge {
   Lab& lab_;
   Journal& journal_;
   Contents contents_{kWalkBlocks};
-  std::map<char, double> ended_at_;
+  std::map<char, double> ended_at_, kept_at_;
   bool soft_ = false;
   bool innocent_ = true;
   bool outdated_ = false;
-  bool put_back_ = false;
+  bool put_back_ = false;  // to a moment that no mark had told of
   char clone_of_ = '-';
 };
 

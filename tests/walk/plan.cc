@@ -245,7 +245,7 @@ class Drawer {
     if (random_.percent(60)) {
       add(Verb::keep_image, who);
       write();
-      if (random_.percent(50)) pause(0, 2500);
+      random_.percent(50) ? pause(0, 1500) : pause(5200, 6000);  // within a mark, and well behind it
     }
     const bool others_go = random_.percent(35);
     add(random_.percent(50) ? Verb::stop : Verb::kill, who);

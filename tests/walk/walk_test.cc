@@ -11,9 +11,20 @@
 namespace resilver::test {
 namespace {
 
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+// Short ones: crashes under load; a record lost, another restored; images cloned, restored, grown, exchanged.
+constexpr std::uint64_t kCheckSeeds[] = {2102, 2106, 2108, 2117};
+
+std::uint64_t number_from(const char* variable) {
   const char* set = std::getenv(variable);
-  return set == nullptr ? otherwise : std::strtoull(set, nullptr, 10);
+  return set == nullptr ? 0 : std::strtoull(set, nullptr, 10);
+}
+
+std::vector<std::uint64_t> seeds() {
+  const std::uint64_t first = number_from("RESILVER_WALK_FIRST"), rounds = number_from("RESILVER_WALK_ROUNDS");
+  if (rounds == 0) return {std::begin(kCheckSeeds), std::end(kCheckSeeds)};
+  std::vector<std::uint64_t> all;
+  for (std::uint64_t seed = first; seed < first + rounds; ++seed) all.push_back(seed);
+  return all;
 }
 
 Outcome take_walk(const Plan& plan) {
@@ -24,8 +35,7 @@ Outcome take_walk(const Plan& plan) {
 }
 
 TEST(Walk, RandomRounds) {
-  const std::uint64_t first = number_from("RESILVER_WALK_FIRST", 1), rounds = number_from("RESILVER_WALK_ROUNDS", 4);
-  for (std::uint64_t seed = first; seed < first + rounds; ++seed) {
+  for (const std::uint64_t seed : seeds()) {
     const Outcome outcome = take_walk(draw_plan(seed));
     EXPECT_TRUE(outcome.good) << outcome.complaints << outcome.report;
     if (outcome.good && std::getenv("RESILVER_WALK_TALK") != nullptr) std::cout << outcome.report;
@@ -34,9 +44,11 @@ TEST(Walk, RandomRounds) {
 
 // ---- the walk itself -------------------------------------------------------------------------------------------------
 
+// Nothing happens but what is written: no busy machine makes a node leave.
 Plan two_nodes() {
   Plan plan;
   plan.nodes = 2;
+  plan.detect_ms = 5000;
   plan.steps = {{Verb::settle, '-', 5000}, {Verb::write, '-', 100, 8}};
   return plan;
 }

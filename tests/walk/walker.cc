@@ -339,7 +339,7 @@ bool Walker::take_image_step(const Step& step) {
     return true;
   }
   if (image.empty() || !exists(image)) return false;
-  if (step.verb == Verb::keep_image) return copy_bytes(image, kept), true;
+  if (step.verb == Verb::keep_image) return judge_.kept(step.who), copy_bytes(image, kept), true;
   if (step.verb == Verb::start_clone) {
     if (lab_.running(kClone)) return false;
     judge_.may_be_outdated();
