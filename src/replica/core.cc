@@ -262,6 +262,8 @@ Task<bool> Core::disk_answers() {
     if (status == Errc::ok) status = co_await Io::flush(device);
   }
   storage_failed(status);
+  // Whether there is room for data is another question: the next write tells.
+  if (status == Errc::ok && storage_trouble == Errc::timeout && storage_usable()) storage_works();
   co_return status == Errc::ok;
 }
 

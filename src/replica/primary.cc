@@ -51,7 +51,7 @@ Task<void> Primary::run() {
   while (!lost_.is_set()) {
     if (core_.stopping.is_set()) lose();
     if (std::exchange(core_.deposed, false) && !check_record_) suspect_newer_record();
-    const bool of_no_use = core_.device_failed || (core_.storage_trouble != Errc::ok && members().count() > 1);
+    const bool of_no_use = core_.device_failed || (!core_.storage_usable() && members().count() > 1);
     if (of_no_use && !resigned_) co_await resign();
     core_.serving = serving();
     if (!lost_.is_set()) co_await core_.changed.wait_until(core_.now() + core_.beacon());
