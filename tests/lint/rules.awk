@@ -76,6 +76,11 @@ engine {
     complain("engine code must not use this: clocks, threads, files, sockets, system randomness, libm, unordered containers")
 }
 
+# Two machines' wall clocks never agree: none decides anything of a volume.
+FILENAME ~ /^(src\/service\/|tools\/(volume|node|arbiter))/ && /(system_clock|CLOCK_REALTIME|std::time\(|::time\(|gettimeofday)/ {
+  complain("a volume's programs must not read the wall clock")
+}
+
 END {
   close_file()
   exit bad
