@@ -21,6 +21,7 @@ constexpr OptionSpec kOptions[] = {
     {"config", "FILE", "the volume's configuration"},
     {"import", "FILE", "write FILE (-: standard input) into the volume"},
     {"export", "FILE", "read the volume into FILE (-: standard output)"},
+    {"node", "NAME", "with --export: that node's own copy as it is, also a side of a split brain"},
     {"offset", "SIZE", "with --import and --export: first byte of the volume, default 0"},
     {"length", "SIZE", "with --import and --export: so many bytes, default to the end"},
     {"load", "TIME", "write and read for so long and judge every answer; destroys what the volume holds"},
@@ -31,7 +32,8 @@ constexpr OptionSpec kOptions[] = {
 
 constexpr CommandSpec kSpec = {
     "volume attach",
-    "Usage: resilver volume attach --config FILE --import|--export FILE [--offset SIZE] [--length SIZE]\n"
+    "Usage: resilver volume attach --config FILE --import FILE [--offset SIZE] [--length SIZE]\n"
+    "       resilver volume attach --config FILE --export FILE [--node NAME] [--offset SIZE] [--length SIZE]\n"
     "       resilver volume attach --config FILE --load TIME [--rate-iops N] [--yes-destroy-data] [--json]\n\n"
     "--import and --load become the volume's one client (an older one is ended: 'fenced') and follow it\n"
     "through failovers; --export reads beside whoever that is.\n"
@@ -41,6 +43,7 @@ constexpr CommandSpec kSpec = {
     "Examples:\n"
     "  resilver volume attach --config web.toml --import disk.raw\n"
     "  resilver volume attach --config web.toml --export - --length 1M | file -\n"
+    "  resilver volume attach --config web.toml --export b.raw --node B\n"
     "  resilver volume attach --config web.toml --load 30s --rate-iops 500\n\n"
     "Exit: 0 done, 1 refused or failed, or something acknowledged was lost or read wrong; 2 bad usage,\n"
     "130 interrupted.\n"};
@@ -49,6 +52,7 @@ enum class Purpose : std::uint8_t { import, export_, load };
 
 struct Plan {
   Purpose purpose = Purpose::load;
+  std::string node;  // whose own copy; empty: the volume
   FileCopy copy;
   LoadPlan load;
 };
@@ -66,6 +70,10 @@ Result<Plan> read_plan(const CommandLine& line) {
   }
   for (const char* option : {"rate-iops", "yes-destroy-data", "json"}) {
     if (!loads && line.has(option)) return refuse_plan(fmt::format("--{} goes with --load", option));
+  }
+  if (line.has("node")) {
+    if (plan.purpose != Purpose::export_) return refuse_plan("--node goes with --export");
+    plan.node = line.text("node");
   }
   if (loads) {
     const auto length = parse_duration(line.text("load"));
@@ -184,12 +192,20 @@ Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
   Descriptor file;
   if (Status opened = open_file(session.config(), plan, file); !opened) co_return std::unexpected(opened.error());
   const bool reads_only = plan.purpose == Purpose::export_;
-  const auto view = co_await wait_served(session, !reads_only);
-  if (!view) co_return std::unexpected(view.error());
-  const replica::AckMode ack = view->has_primary() ? view->word()->ack : session.config().ack;
-  VolumeLoad load(session, plan.load, uring::fresh_seed() >> 1, ack);
   replica::ClientConfig config = service::client_config(session.config());
   config.read_only = reads_only;
+  replica::AckMode ack = session.config().ack;
+  if (!plan.node.empty()) {
+    const auto node = service::find_node(session.config(), plan.node);
+    if (!node) co_return fail(Errc::bad_input, "--node: " + service::node_names(session.config()) + " expected");
+    config.nodes = {config.nodes[*node]};
+    config.own_copy = true;
+  } else {
+    const auto view = co_await wait_served(session, !reads_only);
+    if (!view) co_return std::unexpected(view.error());
+    if (view->has_primary()) ack = view->word()->ack;
+  }
+  VolumeLoad load(session, plan.load, uring::fresh_seed() >> 1, ack);
   config.on_reign = [&load] { load.note_reign(); };
   auto& env = session.env();
   auto attached = co_await replica::Client::attach(env.scheduler(), env.buffers(), env.network(), std::move(config));

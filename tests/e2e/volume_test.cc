@@ -132,6 +132,14 @@ TEST_F(Volume, SplitBrainIsListedAndResolved) {
   const std::string shown = done({"status"}).out;
   EXPECT_NE(shown.find("differs: "), std::string::npos) << shown;
   EXPECT_NE(shown.find("resolve --config " + config_ + " --discard A|B"), std::string::npos) << shown;
+  // Both sides can be read before somebody chooses.
+  const std::string side = directory_ / "side";
+  done({"attach", "--export", side, "--node", "A", "--length", "8K"});
+  EXPECT_TRUE(read_text(side) == noise(8'192, 2));
+  done({"attach", "--export", side, "--node", "B", "--length", std::to_string(kept.size())});
+  EXPECT_TRUE(read_text(side) == kept);
+  EXPECT_NE(volume({"attach", "--export", side, "--node", "X"}).err.find("A or B expected"), std::string::npos);
+  EXPECT_EQ(volume({"attach", "--import", side, "--node", "A"}).code, 2);
   done({"resolve", "--discard", "A"});
   ASSERT_TRUE(eventually_in_sync(2));
   EXPECT_TRUE(export_text(kept.size()) == kept);
