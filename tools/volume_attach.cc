@@ -196,8 +196,8 @@ Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
   config.read_only = reads_only;
   replica::AckMode ack = session.config().ack;
   if (!plan.node.empty()) {
-    const auto node = service::find_node(session.config(), plan.node);
-    if (!node) co_return fail(Errc::bad_input, "--node: " + service::node_names(session.config()) + " expected");
+    const auto node = node_named(session.config(), plan.node);
+    if (!node) co_return std::unexpected(node.error());
     config.nodes = {config.nodes[*node]};
     config.own_copy = true;
   } else {

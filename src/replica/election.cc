@@ -28,6 +28,8 @@ Task<std::optional<Election::Win>> Election::wait_and_try() {
   if (core_.handed) co_return co_await succeed();
   next_ask_ = core_.now() + core_.grace() / 4;
   const auto now = co_await core_.ask(arbiter_, core_.now() + core_.lease());
+  if (!now && !core_.other_history)
+    core_.waits(std::nullopt);  // but for the arbiter: what was found before may not be so
   if (!now || core_.stopping.is_set() || core_.device_failed) co_return std::nullopt;
   if (co_await promised(*now)) co_return std::nullopt;
   if (!may_look(*now) && !core_.force_promotion) {
