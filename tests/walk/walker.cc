@@ -275,6 +275,7 @@ void Walker::start_all() {
 bool Walker::take_offline_order(const Step& step) {
   stop_all();
   judge_.deaths();
+  for (const char who : lab_.nodes()) lab_.give_same_file(who);  // they change the one file, which is copied then
   bool done = true;
   if (step.verb == Verb::grow_volume) {
     order({"grow", "--size", fmt::format("{}MiB", (lab_.volume_bytes() >> 20) + step.a)});
