@@ -26,6 +26,9 @@ class HeldDisk final : public BlockDevice {
       if (request.op == IoOp::read) return request.complete(scheduler_, Errc::medium);
       if (request.op == IoOp::write) faults_.unreadable.erase(bad, faults_.unreadable.lower_bound(end));
     }
+    const bool changes = request.op != IoOp::read && request.op != IoOp::flush;
+    if (changes && request.offset + request.length > faults_.full_from)
+      return request.complete(scheduler_, Errc::no_space);
     if (faults_.hold && request.op != IoOp::read) {
       held_.push_back(&request);
     } else {
@@ -99,8 +102,16 @@ void Cluster::insert_disk(int i, std::span<const std::byte> image) {
   restore(i, image);
 }
 
-Task<void> Cluster::node_main(Env& env, int i, bool format) {
-  const auto at = static_cast<std::size_t>(i);
+struct Cluster::Seat {
+  std::string address;
+  DiskFaults& faults;
+  Replica*& replica;
+  Event*& stop;
+  TaskGroup*& orders;
+  HeldDisk*& held;
+};
+
+Task<void> Cluster::node_main(Env& env, int i, Start start, Seat seat) {
   ReplicaConfig config;
   config.volume = kVolumeId;
   config.self = static_cast<NodeId>(i);
@@ -120,31 +131,46 @@ Task<void> Cluster::node_main(Env& env, int i, bool format) {
   config.resync_max_bytes_per_s = options_.resync_rate;
   config.resync_min_bytes_per_s = options_.resync_rate_busy;
   config.on_event = [this, i](const ReplicaEvent& event) { events.emplace_back(i, event); };
+  if (file) file(i, config);
 
   auto disk = co_await env.open_disk("disk", kNever);
   CHECK(disk.has_value());
-  HeldDisk device(env.scheduler(), **disk, faults_[at]);
-  Publish holding(held_[at], &device);
-  auto listener = env.network().listen(name(i));
+  HeldDisk device(env.scheduler(), **disk, seat.faults);
+  Publish holding(seat.held, &device);
+  auto listener = env.network().listen(seat.address);
   CHECK(listener.has_value());
-  const Start start = !format ? Start::as_it_is : formatted_[at] ? Start::new_copy : Start::new_volume;
-  formatted_[at] = formatted_[at] || format;
   auto replica = co_await Replica::open(env, config, device, start);
   if (!replica) {
     ADD_FAILURE() << "open " << name(i) << ": " << to_string(replica.error());
     co_return;
   }
   Event stop(env.scheduler());
-  Publish published(replicas_[at], replica->get());
-  Publish stoppable(stops_[at], &stop);
+  Publish published(seat.replica, replica->get());
+  Publish stoppable(seat.stop, &stop);
   TaskGroup orders(env.scheduler());
-  Publish ordering(orders_[at], &orders);
+  Publish ordering(seat.orders, &orders);
   co_await (*replica)->run(**listener, stop);
   co_await orders.join();
 }
 
 void Cluster::start_node(int i, bool format) {
-  node(i).start([this, i, format](Env& env) { return node_main(env, i, format); });
+  const auto at = static_cast<std::size_t>(i);
+  const Start start = !format ? Start::as_it_is : formatted_[at] ? Start::new_copy : Start::new_volume;
+  formatted_[at] = formatted_[at] || format;
+  node(i).start([this, i, at, start](Env& env) {
+    return node_main(env, i, start, {name(i), faults_[at], replicas_[at], stops_[at], orders_[at], held_[at]});
+  });
+}
+
+void Cluster::start_clone(int of, std::span<const std::byte> image) {
+  clone_node_ = &world.add_node(name(of) + "2");
+  clone_disk_ = &world.add_disk(name(of) + "2.disk", image.size(), {});
+  clone_disk_->poke(0, image);
+  clone_node_->attach_disk("disk", *clone_disk_);
+  clone_node_->start([this, of](Env& env) {
+    return node_main(env, of, Start::as_it_is,
+                     {name(of) + "2", clone_faults_, clone_, clone_stop_, clone_orders_, clone_held_});
+  });
 }
 
 void Cluster::start_arbiter() {

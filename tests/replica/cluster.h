@@ -27,6 +27,9 @@ struct DiskFaults {
   std::set<std::uint64_t> unreadable;  // blocks; a write heals
   bool dead = false;
   bool hold = false;  // writes wait until Cluster::release()
+  // No room: writes from this offset on end so.
+  static constexpr std::uint64_t kRoom = ~std::uint64_t{0};
+  std::uint64_t full_from = kRoom;
 };
 class HeldDisk;
 
@@ -50,6 +53,7 @@ class Cluster {
     std::uint64_t congestion_ms = 5000;
     std::uint64_t send_queue_bytes = 64 << 20;
   };
+  std::function<void(int, ReplicaConfig&)> file;  // what a node's file says otherwise, at its next start
   explicit Cluster(std::uint64_t seed) : Cluster(seed, Options()) {}
   Cluster(std::uint64_t seed, const Options& options);
 
@@ -59,6 +63,7 @@ class Cluster {
   DiskFaults& faults(int i) { return faults_[static_cast<std::size_t>(i)]; }
   sim::Node& client_node() { return *client_node_; }
   sim::Node& arbiter_node() { return *arbiter_node_; }
+  sim::Disk& arbiter_disk() { return *arbiter_disk_; }
   Record arbiter_record() const;  // as its disk has it now
   // What a node would win next, and how it would greet the others with it.
   Record next_record(int node) const;
@@ -82,9 +87,13 @@ class Cluster {
   // While the node is down: a disk of that size with that on it.
   void insert_disk(int i, std::span<const std::byte> image);
   void client_main(std::function<Task<void>(Client&)> main);
+  // Another machine, of that node's name and with a disk on which `image` is. Nobody dials it. One at a time.
+  void start_clone(int of, std::span<const std::byte> image);
 
   // ---- views ----
   Replica* replica(int i) { return replicas_[static_cast<std::size_t>(i)]; }
+  Replica* clone() { return clone_; }
+  sim::Disk& clone_disk() { return *clone_disk_; }
   ReplicaStatus status(int i);
   int primary();  // the node that serves; -1: none
   Client* client() { return client_; }
@@ -122,7 +131,8 @@ class Cluster {
   void new_arbiter();  // while it is down: an empty state in its place
 
  private:
-  Task<void> node_main(Env& env, int i, bool format);
+  struct Seat;  // where a node's process shows itself
+  Task<void> node_main(Env& env, int i, Start start, Seat seat);
   void advance(Nanos until);
   std::uint64_t intent_bits(int i) const { return i == 2 ? options_.intent_bits_of_c : options_.intent_bits; }
   void attach_new_disk(int i, std::uint64_t bytes);
@@ -135,6 +145,13 @@ class Cluster {
   std::array<TaskGroup*, kNodes> orders_{};
   std::array<HeldDisk*, kNodes> held_{};
   std::array<int, kNodes> disk_number_{};
+  sim::Node* clone_node_ = nullptr;
+  sim::Disk* clone_disk_ = nullptr;
+  Replica* clone_ = nullptr;
+  DiskFaults clone_faults_;
+  Event* clone_stop_ = nullptr;
+  TaskGroup* clone_orders_ = nullptr;
+  HeldDisk* clone_held_ = nullptr;
   sim::Node* arbiter_node_ = nullptr;
   sim::Disk* arbiter_disk_ = nullptr;
   int arbiter_disks_ = 0;
