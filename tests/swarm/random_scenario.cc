@@ -227,7 +227,7 @@ Event link_fault(Random& random, Target target) {
   event.targets = {std::move(target)};
   event.arguments.add = milliseconds(random, 1, 100);
   event.arguments.bandwidth = random.between(50'000, 5'000'000);
-  event.arguments.period = milliseconds(random, 5, 200);
+  event.arguments.period = milliseconds(random, 5, 330);
   event.arguments.percent = static_cast<std::uint32_t>(random.between(1, 15));
   return event;
 }
@@ -294,6 +294,11 @@ Event replica_fault(Random& random, const ContenderSpec& contender) {
 Event copy_fault(Random& random, const ContenderSpec& contender) {
   Event event;
   event.verb = random.percent(40) ? Verb::disk_hang : Verb::disk_fail;
+  if (random.percent(15)) {  // so slow that it is given up: member_timeout is 300 ms
+    event.verb = Verb::disk_slow;
+    event.arguments.add = milliseconds(random, 310, 1200);
+    event.lasts_for = milliseconds(random, 400, 900);
+  }
   event.targets = {disk_target(random, contender.nodes[0])};
   if (random.percent(40)) {
     event.targets[0].node = {Role::secondary, {}, 1};
@@ -305,6 +310,7 @@ Event copy_fault(Random& random, const ContenderSpec& contender) {
 Event latent_fault(Random& random, const ContenderSpec& contender) {
   Event event = copy_fault(random, contender);
   event.verb = Verb::disk_latent;
+  event.lasts_for = {};
   event.arguments.count = static_cast<std::uint32_t>(random.between(1, 8));
   return event;
 }
@@ -369,8 +375,16 @@ void draw_overlapping_events(Random& random, const ContenderSpec& contender, boo
   for (std::uint64_t i = 0; i < count; ++i) {
     const bool first_and_disk = disk && i == 0;
     Event event = first_and_disk ? copy_fault(random, contender) : replica_fault(random, contender);
+    const bool restart = disk && i == 1 && random.percent(40);  // while a disk that hangs is still waited for
+    if (restart) event = node_fault(random);
+    if (restart) event.lasts_for = milliseconds(random, 20, 600);
     draw_trigger(random, true, scenario, event);
     if (first_and_disk) event.trigger.at = 199 * kMillisecond;
+    if (restart) {
+      event.trigger = {};
+      event.trigger.base = Trigger::Base::at;
+      event.trigger.at = milliseconds(random, 200, 700);
+    }
     scenario.events.push_back(event);
   }
 }

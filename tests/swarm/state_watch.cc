@@ -62,7 +62,8 @@ std::optional<std::uint64_t> first_difference(const Copy& one, const Copy& other
 StateWatch::StateWatch(const scenario::Scenario& scenario, Primaries primaries)
     : scenario_(scenario), primaries_(primaries), seen_(scenario.contenders.front().nodes.size()) {
   const auto loses_a_disk = [](const scenario::Event& event) {
-    return event.verb == Verb::disk_fail || event.verb == Verb::disk_hang;
+    const bool given_up = event.verb == Verb::disk_slow && event.arguments.add > 300 * kMillisecond;
+    return event.verb == Verb::disk_fail || event.verb == Verb::disk_hang || given_up;
   };
   copies_may_be_new_ = std::any_of(scenario.events.begin(), scenario.events.end(), loses_a_disk);
 }
