@@ -141,7 +141,8 @@ Task<void> Cluster::node_main(Env& env, int i, Start start, Seat seat) {
   CHECK(listener.has_value());
   auto replica = co_await Replica::open(env, config, device, start);
   if (!replica) {
-    ADD_FAILURE() << "open " << name(i) << ": " << to_string(replica.error());
+    if (seat.faults.full_from == DiskFaults::kRoom)
+      ADD_FAILURE() << "open " << name(i) << ": " << to_string(replica.error());
     co_return;
   }
   Event stop(env.scheduler());

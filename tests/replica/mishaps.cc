@@ -69,8 +69,11 @@ Task<void> Mishaps::worker(Env& env, Client& client, Random random, std::uint64_
       const std::uint64_t version = ++block.begun;
       Cluster::fill(data.bytes(), address(at), version);
       status = co_await Io::write(client, address(at) * kBlockBytes, data);
-      const int p = cluster_.primary();
-      const bool there = partings == partings_ || (p >= 0 && lowest(cluster_.disk(p), at) >= version);
+      bool there = true;  // with whoever serves now
+      for (int i = 0; i < Cluster::kNodes; ++i) {
+        const Replica* replica = cluster_.replica(i);
+        there = there && (replica == nullptr || !replica->serving() || lowest(cluster_.disk(i), at) >= version);
+      }
       if (status == Errc::ok) (there ? block.acknowledged : block.parted) = version;
     } else {
       const std::uint64_t least = block.acknowledged;
