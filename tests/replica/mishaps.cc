@@ -321,6 +321,7 @@ void Mishaps::mishap(Kind kind) {
       cluster_.replace_disk(n);
       destroyed(n);
       cluster_.start_node(n, true);
+      (void)cluster_.run_until([&] { return cluster_.replica(n) != nullptr; }, kSecond);  // until it is made
       break;
     case Kind::metadata_damaged: damage_metadata(n); break;
     case Kind::files_differ: {
