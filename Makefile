@@ -226,7 +226,9 @@ REPLICA_SEEDS ?= 500
 REPLICA_SWARM = $(if $(filter replica,$(TEST_ROOMS)),build/release/tests/replica$(COMMA)RESILVER_REPLICA_SEEDS=$(REPLICA_SEEDS))
 # The slow ones first, so that the last minute keeps both cores busy.
 FUZZ_RUN := tests/fuzz/run$(COMMA)FUZZ_SECONDS=$(FUZZ_CHECK_SECONDS)$(COMMA)FUZZ_JOBS=1
-CHECK_RUNS = $(TEST_BINARIES_release) $(REPLICA_SWARM) $(ASAN_EXTRA) $(FUZZ_RUN) $(TEST_BINARIES_asan) $(TEST_BINARIES_tsan)
+REPLICA_ASAN = $(filter %/replica,$(TEST_BINARIES_asan))
+CHECK_RUNS = $(TEST_BINARIES_release) $(REPLICA_SWARM) $(REPLICA_ASAN) $(ASAN_EXTRA) $(FUZZ_RUN) \
+  $(filter-out $(REPLICA_ASAN),$(TEST_BINARIES_asan)) $(TEST_BINARIES_tsan)
 run_binaries = $(sort $(foreach r,$1,$(firstword $(subst $(COMMA), ,$r))))
 
 export TEST_TIMEOUT_S
