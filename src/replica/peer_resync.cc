@@ -160,6 +160,7 @@ Task<bool> PeerLink::make_equal(Extent extent) {
   const Errc status = co_await primary_.read_or_give_up(extent, data, wanted);
   if (status != Errc::ok) {
     stuck_ = status == Errc::limit;
+    if (stuck_) left(Reason::too_many_lost, std::to_string(Superblock::kMaxLost));
     co_return false;
   }
   for (std::size_t i = 0; compare_ && i < wanted.size(); ++i) {

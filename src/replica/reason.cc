@@ -39,6 +39,7 @@ const char* reason_name(Reason reason) noexcept {
     case Reason::left_disk: return "left_disk";
     case Reason::held_back: return "held_back";
     case Reason::being_copied: return "being_copied";
+    case Reason::too_many_lost: return "too_many_lost";
     case Reason::refuses: return "refuses";
     case Reason::other_volume: return "other_volume";
     case Reason::not_listed: return "not_listed";

@@ -45,16 +45,17 @@ enum class Reason : std::uint8_t {
   // ---- a primary's, of the volume or of a peer ----
   too_few_copies,  // writes wait
   handing_over,
-  no_lease,      // a member's answer is waited for
-  unreachable,   // no session with the peer
-  left_slow,     // it lagged, or did not answer a question, for longer than congestion_timeout
-  left_disk,     // its device failed or is full
-  held_back,     // it keeps leaving and returning
-  being_copied,  // it is brought up to date
-  refuses,       // it takes no session; why stands in `detail`
-  other_volume,  // at its address another volume is served
-  not_listed,    // a member of the record that this node's file does not list
-  files_differ,  // its file says something else
+  no_lease,       // a member's answer is waited for
+  unreachable,    // no session with the peer
+  left_slow,      // it lagged, or did not answer a question, for longer than congestion_timeout
+  left_disk,      // its device failed or is full
+  held_back,      // it keeps leaving and returning
+  being_copied,   // it is brought up to date
+  too_many_lost,  // it cannot be: more blocks are unreadable on all copies than a copy can note
+  refuses,        // it takes no session; why stands in `detail`
+  other_volume,   // at its address another volume is served
+  not_listed,     // a member of the record that this node's file does not list
+  files_differ,   // its file says something else
   // ---- of an array below ----
   array_failed,
   array_degraded,

@@ -196,6 +196,12 @@ Said say_peer(const Words& w) {
               "look at its link and its disk", w.volume("status")};
     case Reason::being_copied:
       return {other + " is brought up to date" + w.detail(), "wait for it", w.volume("status")};
+    case Reason::too_many_lost:
+      return {
+          fmt::format("{} cannot be brought up to date: {} has more than {} blocks that no copy can read", other,
+                      w.self(), w.finding.detail),
+          "write those blocks anew, or replace " + w.self() + "'s disk and restore a backup; tried again each minute",
+          ""};
     case Reason::refuses:
       return {fmt::format("{} takes no session from {}{}", other, w.self(), w.detail()), "see what it says itself",
               w.volume("status")};

@@ -1,5 +1,7 @@
 // What is copied to a joiner, why, and how many bytes it takes: every rule of direction (rule 8) but the bitmap, which
 // resync_test.cc has.
+#include <algorithm>
+
 #include "base/planted_bug.h"
 #include "tests/replica/cluster.h"
 
@@ -238,6 +240,32 @@ TEST(ChecksumResync, ABlockThatNobodyCanReadDoesNotKeepAJoinerOut) {
   ASSERT_TRUE(cluster.wait_full());
   EXPECT_TRUE(cluster.copies_equal());
   EXPECT_EQ(cluster.status(0).lost_bytes + cluster.status(1).lost_bytes + cluster.status(2).lost_bytes, 0u);
+}
+
+TEST(ChecksumResync, MoreThanACopyCanNoteAreToldAndEndWhenTheyAreWritten) {
+  Cluster cluster(48);
+  cluster.start_all();
+  ASSERT_TRUE(cluster.wait_full());
+  cluster.write_range(0, 300, 1);
+  cluster.node(2).crash();
+  cluster.replace_disk(2);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.count(EventKind::peer_left) == 1; }));
+  for (std::uint64_t block = 0; block < 300; ++block) {
+    cluster.faults(0).unreadable.insert(block);
+    cluster.faults(1).unreadable.insert(block);
+  }
+  cluster.start_node(2, true);
+  const auto told = [&] {
+    const auto findings = cluster.status(cluster.primary()).findings;
+    return std::ranges::any_of(findings,
+                               [](const Finding& f) { return f.reason == Reason::too_many_lost && f.node == 2; });
+  };
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.primary() >= 0 && told(); })) << cluster.describe();
+  cluster.run_for(30 * kSecond);
+  EXPECT_TRUE(told()) << "until it is tried again";
+  cluster.write_range(0, 300, 2);
+  ASSERT_TRUE(cluster.wait_full(2 * kMinute)) << cluster.describe();
+  EXPECT_FALSE(told());
 }
 
 TEST(ChecksumResync, LatentErrorsOfBothSidesAreHealedOnTheWay) {
