@@ -48,7 +48,7 @@ FUZZ_USES_frame := $(wildcard src/base/*.cc) src/env/frame.cc src/env/buffer.cc 
 FUZZ_USES_session := $(wildcard src/base/*.cc src/async/*.cc src/env/*.cc src/replica/*.cc)
 fuzz_uses = $(if $(filter-out undefined,$(origin FUZZ_USES_$1)),$(FUZZ_USES_$1),$(FUZZ_USES))
 FUZZ_SECONDS ?= 600
-FUZZ_CHECK_SECONDS := 15
+FUZZ_CHECK_SECONDS := 10
 
 # ---- which tests run where -------------------------------------------------------------------------------------------
 # Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
