@@ -23,16 +23,20 @@ bool ArbiterClient::knows(const ArbiterKey& key) const { return std::ranges::fin
 Task<void> ArbiterClient::hear_of(ArbiterKey key, Nanos deadline) {
   reopen_ = true;  // who answers there now?
   const auto answer = co_await get(deadline);
-  if (!knows(key)) seen_.insert(answer ? seen_.begin() : seen_.end(), key);
+  if (!knows(key)) note(key, answer ? seen_.begin() : seen_.end());
+}
+
+void ArbiterClient::note(const ArbiterKey& key, std::vector<ArbiterKey>::iterator before) {
+  constexpr std::size_t kMost = 64;
+  seen_.insert(before, key);
+  if (seen_.size() > kMost) seen_.erase(seen_.begin());
 }
 
 // One that was there before another one is not the arbiter any more, whatever it says.
 bool ArbiterClient::is_the_one(const ArbiterKey& key) {
-  constexpr std::size_t kMost = 64;
   if (key == this->key()) return true;
   if (knows(key)) return false;
-  if (seen_.size() >= kMost) seen_.erase(seen_.begin());
-  seen_.push_back(key);
+  note(key, seen_.end());
   return true;
 }
 

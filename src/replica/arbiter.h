@@ -70,12 +70,13 @@ class ArbiterClient : public Arbiter {
   Task<Result<ArbiterAnswer>> call(Message request, std::uint64_t id, Nanos deadline);
   Task<Result<ArbiterAnswer>> converse(Message request, std::uint64_t id, Nanos deadline);
   bool is_the_one(const ArbiterKey& key);
+  void note(const ArbiterKey& key, std::vector<ArbiterKey>::iterator before);
 
   Env& env_;
   std::string address_;
   Mutex busy_;
   std::unique_ptr<Connection> connection_;
-  std::vector<ArbiterKey> seen_;  // the last of them is the arbiter now
+  std::vector<ArbiterKey> seen_;  // the last of them is the arbiter now; the oldest are forgotten
   bool reopen_ = false;
   std::uint64_t next_id_ = 1;
 };

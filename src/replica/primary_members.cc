@@ -207,7 +207,7 @@ Task<bool> Primary::adopt(VersionedRecord won) {
   if (status == Errc::ok)
     status = co_await core_.marks.update([&](Marks& m) {
       m.position = std::max(m.position, stored);
-      m.exact = m.exact && exact_;
+      m.exact = m.exact && quorum;
     });
   if (lost_.is_set()) co_return false;
   if (status != Errc::ok) {

@@ -7,22 +7,13 @@
 #include <cstdlib>
 
 #include "base/planted_bug.h"
+#include "tests/support/under_asan.h"
 
 namespace resilver::replica {
 namespace {
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define RESILVER_SLOW_BUILD 1
-#endif
-#endif
-#ifdef RESILVER_SLOW_BUILD
-constexpr std::size_t kFewer = 1;  // steps
-constexpr unsigned kEvery = 7;
-#else
-constexpr std::size_t kFewer = 0;
-constexpr unsigned kEvery = 1;
-#endif
+constexpr std::size_t kFewer = kUnderAsan ? 1 : 0;  // steps
+constexpr unsigned kEvery = kUnderAsan ? 7 : 1;
 
 void expect_none(Search what) {
   if (const char* only = std::getenv("RESILVER_ORDERING")) {
