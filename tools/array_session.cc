@@ -127,7 +127,7 @@ Task<Status> ArraySession::open(Place found, uring::Access access) {
 
 // Assembles without writing anything, for the report; drops what is to be left out.
 Task<Status> ArraySession::probe(const StartOptions& options) {
-  raid::AssembleOptions look{options.tuning, options.force, true};
+  raid::AssembleOptions look{options.tuning, options.force, true, options.rescue};
   report_.clear();
   auto probed = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), look,
                                                member_disks(disks_), &report_);
@@ -162,7 +162,7 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
 
 Task<Status> ArraySession::start(StartOptions options) {
   if (Status probed = co_await probe(options); !probed) co_return probed;
-  raid::AssembleOptions assemble{options.tuning, options.force, options.read_only};
+  raid::AssembleOptions assemble{options.tuning, options.force, options.read_only, options.rescue};
   assemble.tuning.unix_time_at_zero = unix_time_at_zero(env_.scheduler());
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,

@@ -20,6 +20,7 @@ struct StartOptions {
   bool read_only = false;
   bool leave_out = false;  // what cannot be used, instead of refusing the whole
   bool force = false;      // raid::AssembleOptions::force
+  bool rescue = false;     // raid::AssembleOptions::rescue
   raid::ArrayTuning tuning;
   // What the command itself has to refuse, asked before anything is written: of the array as it lies there, not writable.
   std::function<Status(const raid::Array&)> check;

@@ -98,6 +98,7 @@ Task<void> Array::recovered() { return core_->recovered(); }
 Task<Status> Array::scrub(ScrubOptions options) { return core_->scrub(options); }
 bool Array::redundancy_full() const noexcept { return core_->redundancy_full(); }
 bool Array::doubtful() const noexcept { return core_->doubtful(); }
+std::string Array::doubt() const { return core_->doubt(); }
 const Geometry& Array::geometry() const noexcept { return core_->geometry(); }
 std::uint64_t Array::data_offset_bytes() const noexcept { return core_->data_offset_bytes(); }
 ArrayStatus Array::status() const { return core_->status(); }

@@ -189,6 +189,9 @@ struct AssembleOptions {
   // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A dirty array
   // reads as it lies there. A journal is not replayed: with a member lost, what was being written at a crash may read wrong.
   bool read_only = false;
+  // Together with read_only, for a rescue: too few members are enough, and the array never fails; reads are answered where
+  // what live members hold answers them.
+  bool rescue = false;
 };
 
 // What assemble() made of a disk that it was given.
@@ -303,6 +306,8 @@ class Array final : public BlockDevice {
   bool redundancy_full() const noexcept;
   // It was assembled by force where it would not have been without: what it reads may not be what was last written.
   bool doubtful() const noexcept;
+  // Assembled for a rescue: in one line, why what it reads may not be what was last written, or not be there; else empty.
+  std::string doubt() const;
   const Geometry& geometry() const noexcept;
   std::uint64_t data_offset_bytes() const noexcept;  // where data begins on every member
   ArrayStatus status() const;

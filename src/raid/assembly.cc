@@ -344,7 +344,7 @@ Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport&
 }
 
 Status Core::check_enough() const {
-  if (!too_many_lost()) return {};
+  if (!too_many_lost() || rescue_) return {};
   const auto there = std::count_if(slots_.begin(), slots_.end(),
                                    [](const Member* member) { return member->state == MemberState::in_sync; });
   return fail(Errc::unavailable, fmt::format("{} of {} members are there: too few for {}", there, geometry_.disks(),
@@ -367,14 +367,22 @@ Task<Status> Core::open_bitmap() {
 namespace {
 
 // A RAID 0's zones follow from the sizes of all its members. One that is missing is check_enough()'s matter.
-Result<Geometry> shape_of(const Superblock& fresh, std::span<const GivenDisk> given, const AssemblyReport& found) {
+Result<Geometry> shape_of(const Superblock& fresh, std::span<const GivenDisk> given, const AssemblyReport& found,
+                          bool rescue) {
   std::vector<std::uint64_t> sizes(fresh.level == Level::raid0 ? fresh.raid_disks : 0);
   for (std::size_t i = 0; i < given.size(); ++i) {
     const bool member = found[i].verdict == DiskVerdict::member && found[i].slot && *found[i].slot < sizes.size();
     if (member) sizes[*found[i].slot] = given[i].super->data_size_sectors;
   }
-  if (sizes.empty() || std::ranges::find(sizes, 0u) != sizes.end()) return geometry_of(fresh);
-  return geometry_of_raid0(fresh, sizes);
+  if (sizes.empty() || std::ranges::find(sizes, 0u) == sizes.end()) {
+    return sizes.empty() ? geometry_of(fresh) : geometry_of_raid0(fresh, sizes);
+  }
+  // Of equal members each tells what all are; else nobody knows where the zones end that the missing one was in.
+  if (rescue && (fresh.feature_map & kFeatureRaid0Layout) != 0) {
+    return fail(Errc::unavailable,
+                "raid0 of unequal members: without one that is missing nobody knows what lies where");
+  }
+  return geometry_of(fresh);
 }
 
 }  // namespace
@@ -421,7 +429,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   if (const std::string why = read_only_reason(fresh); !why.empty() && !options.read_only) {
     co_return fail(Errc::unsupported, why + ": the array can only be read");
   }
-  const auto geometry = shape_of(fresh, given, found);
+  const auto geometry = shape_of(fresh, given, found, options.rescue);
   if (!geometry) co_return std::unexpected(geometry.error());
   const bool has_bitmap = (fresh.feature_map & kFeatureBitmap) != 0;
   const Consistency consistency = geometry->redundancy() == 0 ? Consistency::none
@@ -430,6 +438,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   auto core = std::make_unique<Core>(std::move(leaves), pool, random.fork(1), options.tuning, *geometry, consistency);
   core->common_ = fresh;
   core->read_only_ = options.read_only;
+  core->rescue_ = options.rescue;
   if (Status loaded = co_await core->load(options, *lineup, given, found); !loaded) {
     co_await core->rest();
     co_return std::unexpected(loaded.error());

@@ -36,8 +36,9 @@ namespace resilver::raid {
 
 inline constexpr std::uint64_t kBandBytes = 128 * 1024;  // a stripe operation works on so much of each chunk at a time
 inline constexpr std::uint64_t kRowBytes = 4096;
-inline constexpr std::size_t kMaxBands = 512;  // stripe operations at a time, at most
-inline constexpr std::size_t kMaxRows = 4;     // rows at a time when memory is short
+inline constexpr std::size_t kMaxBands = 512;           // stripe operations at a time, at most
+inline constexpr std::size_t kMaxRows = 4;              // rows at a time when memory is short
+inline constexpr std::size_t kMaxLostBlocks = 1 << 16;  // of which it is known that they cannot be read
 
 // One request under way. On the straight paths it is the sink of its leaves; else a coroutine owns it.
 struct Op final : LeafSink, RangeLock::Entry {
@@ -152,6 +153,7 @@ class Core {
   ArrayStatus status() const;
   bool redundancy_full() const noexcept;
   bool doubtful() const noexcept { return doubtful_; }
+  std::string doubt() const;
 
   // ---- metadata.cc ----
   Task<Errc> flush_members(Cause cause, Journal* journal = nullptr);  // and of the journal's disk, if it is given
@@ -436,6 +438,7 @@ class Core {
 
   std::vector<std::unique_ptr<Member>> gone_;  // removed; a batch may still point at them
   bool read_only_ = false;
+  bool rescue_ = false;        // never fails: see AssembleOptions
   bool may_locate_ = true;     // the array was stopped cleanly, or resynced since
   bool manager_idle_ = false;  // nothing is to be rebuilt, resynced or replaced
   bool failed_ = false;

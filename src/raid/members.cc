@@ -1,6 +1,8 @@
 // Leaves to members, members that fail, and what the array says of itself.
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "raid/core.h"
 
 namespace resilver::raid {
@@ -199,7 +201,7 @@ void Core::mark_faulty(Member& member, Errc why) {
   faults_settled_ = ++sb_wanted_;
   emit(EventKind::member_failed, member.name, 0, 0, why);
   if (was_member) emit(EventKind::degraded, member.name, redundancy_left());
-  if (too_many_lost() && !failed_) {
+  if (too_many_lost() && !failed_ && !rescue_) {
     failed_ = true;
     emit(EventKind::array_failed, member.name);
   }
@@ -249,6 +251,18 @@ bool Core::redundancy_full() const noexcept {
   if (failed_ || resync_needed_) return false;
   return std::all_of(slots_.begin(), slots_.end(),
                      [](const Member* member) { return member->state == MemberState::in_sync; });
+}
+
+std::string Core::doubt() const {
+  if (!rescue_) return {};
+  const auto there =
+      std::ranges::count_if(slots_, [](const Member* member) { return member->state == MemberState::in_sync; });
+  if (too_many_lost()) {
+    return fmt::format("{} of {} members are there: what the others alone held is lost", there, geometry_.disks());
+  }
+  const bool degraded = there < geometry_.disks() && geometry_.parity_disks() > 0;
+  if (!resync_needed_ || !degraded) return {};
+  return "dirty and degraded: what the missing members held is computed, and may be wrong where it was being written";
 }
 
 void Core::emit(EventKind kind, std::string member, std::uint64_t value, std::uint64_t total, Errc error) {

@@ -56,6 +56,42 @@ void ArrayTest::overwrite(const std::string& path, std::uint64_t at, const std::
   close(fd);
 }
 
+namespace {
+
+std::uint64_t number_at(const std::string& text, std::size_t at, std::size_t size) {
+  std::uint64_t value = 0;
+  for (std::size_t i = size; i-- > 0;) value = value << 8 | static_cast<unsigned char>(text[at + i]);
+  return value;
+}
+
+std::string little_endian(std::uint64_t value, std::size_t size) {
+  std::string text;
+  for (std::size_t i = 0; i < size; ++i) text += static_cast<char>(value >> (8 * i));
+  return text;
+}
+
+std::uint64_t log_of(const std::string& super) {
+  return 4096 + 512 * static_cast<std::uint64_t>(static_cast<std::int32_t>(number_at(super, 188, 4)));
+}
+
+}  // namespace
+
+void ArrayTest::mark_bad(const std::string& path, std::uint64_t at) {
+  const std::string image = read_text(path);
+  const std::string super = image.substr(4096, 256);
+  std::uint64_t entry = log_of(super);
+  while (number_at(super, 8, 4) & 8 && number_at(image, entry, 8) != ~std::uint64_t{0}) entry += 8;
+  const std::uint64_t sector = number_at(super, 128, 8) + at / 512;
+  overwrite(path, entry, little_endian(sector << 10 | 8, 8) + std::string(8, '\xff'));
+  set_field(path, 8, little_endian(number_at(super, 8, 4) | 8, 4));
+}
+
+void ArrayTest::forget_bad(const std::string& path) {
+  const std::string super = read_text(path).substr(4096, 256);
+  overwrite(path, log_of(super), std::string(4096, '\xff'));
+  set_field(path, 8, little_endian(number_at(super, 8, 4) & ~8u, 4));
+}
+
 void ArrayTest::set_field(const std::string& path, std::size_t at, const std::string& bytes) {
   std::string block = read_text(path).substr(4096, 4096);
   block.replace(at, bytes.size(), bytes);
