@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -56,44 +57,24 @@ void ArrayTest::overwrite(const std::string& path, std::uint64_t at, const std::
   close(fd);
 }
 
-namespace {
-
-std::uint64_t number_at(const std::string& text, std::size_t at, std::size_t size) {
-  std::uint64_t value = 0;
-  for (std::size_t i = size; i-- > 0;) value = value << 8 | static_cast<unsigned char>(text[at + i]);
-  return value;
-}
-
-std::string little_endian(std::uint64_t value, std::size_t size) {
-  std::string text;
-  for (std::size_t i = 0; i < size; ++i) text += static_cast<char>(value >> (8 * i));
-  return text;
-}
-
-std::uint64_t log_of(const std::string& super) {
-  return 4096 + 512 * static_cast<std::uint64_t>(static_cast<std::int32_t>(number_at(super, 188, 4)));
-}
-
-}  // namespace
-
 void ArrayTest::mark_bad(const std::string& path, std::uint64_t at) {
-  const std::string image = read_text(path);
-  const std::string super = image.substr(4096, 256);
-  std::uint64_t entry = log_of(super);
-  while (number_at(super, 8, 4) & 8 && number_at(image, entry, 8) != ~std::uint64_t{0}) entry += 8;
-  const std::uint64_t sector = number_at(super, 128, 8) + at / 512;
-  overwrite(path, entry, little_endian(sector << 10 | 8, 8) + std::string(8, '\xff'));
-  set_field(path, 8, little_endian(number_at(super, 8, 4) | 8, 4));
+  const std::uint64_t features = field(path, 8, 4);
+  const std::uint64_t log = 512 * field(path, 188, 4);  // from the superblock
+  std::uint64_t entry = 0;
+  while ((features & 8) != 0 && field(path, log + entry, 8) != ~std::uint64_t{0}) entry += 8;
+  const std::uint64_t sector = field(path, 128, 8) + at / 512;
+  overwrite(path, 4096 + log + entry, le(sector << 10 | 8, 8) + std::string(8, '\xff'));
+  set_field(path, 8, le(features | 8, 4));
 }
 
 void ArrayTest::forget_bad(const std::string& path) {
-  const std::string super = read_text(path).substr(4096, 256);
-  overwrite(path, log_of(super), std::string(4096, '\xff'));
-  set_field(path, 8, little_endian(number_at(super, 8, 4) & ~8u, 4));
+  overwrite(path, 4096 + 512 * field(path, 188, 4), std::string(4096, '\xff'));
+  set_field(path, 8, le(field(path, 8, 4) & ~std::uint64_t{8}, 4));
 }
 
 void ArrayTest::set_field(const std::string& path, std::size_t at, const std::string& bytes) {
-  std::string block = read_text(path).substr(4096, 4096);
+  std::string block(4096, '\0');
+  std::ifstream(path, std::ios::binary).seekg(4096).read(block.data(), 4096);
   block.replace(at, bytes.size(), bytes);
   const auto word = [&block](std::size_t place, std::size_t size) {
     std::uint64_t value = 0;
@@ -109,6 +90,20 @@ void ArrayTest::set_field(const std::string& path, std::size_t at, const std::st
   const auto folded = static_cast<std::uint32_t>((sum & 0xffffffff) + (sum >> 32));
   for (int b = 0; b < 4; ++b) block[216 + b] = static_cast<char>(folded >> (8 * b));
   overwrite(path, 4096, block);
+}
+
+std::uint64_t ArrayTest::field(const std::string& path, std::size_t at, int bytes) {
+  std::ifstream file(path, std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(4096 + at));
+  std::uint64_t value = 0;
+  for (int i = 0; i < bytes; ++i) value |= static_cast<std::uint64_t>(file.get()) << (8 * i);
+  return value;
+}
+
+std::string ArrayTest::le(std::uint64_t value, int bytes) {
+  std::string text;
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
+  return text;
 }
 
 }  // namespace resilver::test

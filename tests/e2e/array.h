@@ -64,6 +64,9 @@ class ArrayTest : public testing::Test {
   // Enters the 4096 bytes at this byte of the data area in the member's bad-block log; empties the log.
   static void mark_bad(const std::string& path, std::uint64_t at);
   static void forget_bad(const std::string& path);
+  static std::uint64_t field(const std::string& path, std::size_t at, int bytes);
+  // Little endian, for set_field().
+  static std::string le(std::uint64_t value, int bytes);
 
   Directory directory_;
   std::string vm_ = directory_ / "vm";
