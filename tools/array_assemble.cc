@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <ranges>
 
 #include "base/units.h"
 #include "tools/array_command.h"
@@ -119,6 +120,31 @@ void print_mismatches(const raid::ArrayStatus& status, bool locate) {
   if (status.mismatches.size() > kShown) fmt::print("  and more\n");
 }
 
+// What nothing can restore: the places, then how much of each member. Such a row is good again when all its lost blocks are written.
+Status tell_lost(const ArraySession& session, const raid::ArrayStatus& status) {
+  constexpr std::size_t kShown = 20;
+  if (status.lost_row_count == 0) return {};
+  const auto name_of = [&status](std::uint32_t slot) {
+    const std::string& name = status.members[slot].name;
+    return name.empty() ? fmt::format("slot {}", slot) : name;
+  };
+  fmt::print("{} rows of 4096 bytes cannot be restored:\n", status.lost_row_count);
+  for (const raid::LostRow& row : status.lost_rows | std::views::take(kShown)) {
+    fmt::print("  stripe {}, byte {} of each member: unreadable on {}{}\n", row.stripe, row.member_offset,
+               fmt::join(row.slots | std::views::transform(name_of), ", "),
+               row.logical.empty() ? "" : fmt::format("; lost: byte {} of the array", fmt::join(row.logical, ", ")));
+  }
+  if (status.lost_row_count > kShown) fmt::print("  and {} more\n", status.lost_row_count - kShown);
+  for (std::uint32_t slot = 0; slot < status.lost_by_slot.size(); ++slot) {
+    if (status.lost_by_slot[slot] == 0) continue;
+    fmt::print("  {}: {} of these rows are unreadable\n", name_of(slot), status.lost_by_slot[slot]);
+  }
+  return fail(Errc::medium,
+              fmt::format("{}: {} rows cannot be restored: too many members cannot read them; writing the "
+                          "lost blocks anew (import) heals them",
+                          session.place().label, status.lost_row_count));
+}
+
 Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions options, bool& differs) {
   if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
   if (Status started = co_await session.start(work.start); !started) co_return started;
@@ -139,7 +165,7 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
   if (status.healed_blocks > 0) fmt::print("{} unreadable blocks rewritten\n", status.healed_blocks);
   print_mismatches(status, options.locate);
   differs = status.mismatch_sectors != 0 && !options.repair;
-  co_return Status{};
+  co_return tell_lost(session, status);
 }
 
 // ---- stop ----
@@ -215,7 +241,8 @@ constexpr CommandSpec kScrub = {
     "Examples:\n"
     "  resilver scrub vm\n"
     "  resilver scrub vm --repair --locate\n\n"
-    "Exit: 0 all matches or was repaired, 1 mismatches remain, or refused, 2 bad usage, 130 interrupted.\n"};
+    "Exit: 0 all matches or was repaired, 1 mismatches remain, rows cannot be restored, or refused, 2 bad usage, 130 "
+    "interrupted.\n"};
 
 constexpr CommandSpec kStop = {
     "stop",

@@ -128,7 +128,15 @@ struct Mismatch {
   std::optional<std::uint64_t> logical;  // its logical block, if it holds data
 };
 
-inline constexpr std::size_t kMaxListed = 256;  // mismatches and lost blocks that a status lists
+// A 4096-byte row of which a scrub could not read so much that nothing restores it. RAID 10: the copies of one block.
+struct LostRow {
+  std::uint64_t stripe = 0;
+  std::uint64_t member_offset = 0;     // from the start of the data area (RAID 10: of the first copy)
+  std::vector<std::uint32_t> slots;    // that cannot be read there
+  std::vector<std::uint64_t> logical;  // the blocks of data that are lost
+};
+
+inline constexpr std::size_t kMaxListed = 256;  // mismatches, lost rows and lost blocks that a status lists
 
 struct ArrayStatus {
   Level level = Level::raid0;
@@ -137,10 +145,13 @@ struct ArrayStatus {
   std::vector<MemberStatus> members;  // slots in order, then spares, then replaced faulty disks
   std::uint32_t redundancy_left = 0;  // further member failures survived right now, at the worst place
   RecoveryStatus recovery;
-  RecoveryStatus last_recovery;            // the last one that ended: kind, bytes, mean rate, limit
-  std::uint64_t mismatch_sectors = 0;      // of the last scrub, as md counts: 8 for every mismatching row of 4096 bytes
-  std::vector<Mismatch> mismatches;        // the first kMaxListed of them
-  std::vector<std::uint64_t> lost_blocks;  // logical addresses known to be unreadable, ascending, at most kMaxListed
+  RecoveryStatus last_recovery;        // the last one that ended: kind, bytes, mean rate, limit
+  std::uint64_t mismatch_sectors = 0;  // of the last scrub, as md counts: 8 for every mismatching row of 4096 bytes
+  std::vector<Mismatch> mismatches;    // the first kMaxListed of them
+  std::uint64_t lost_row_count = 0;    // of the last scrub: rows that nothing can restore
+  std::vector<LostRow> lost_rows;      // the first kMaxListed of them
+  std::vector<std::uint64_t> lost_by_slot;  // how many of them cannot be read on each slot's member
+  std::vector<std::uint64_t> lost_blocks;   // logical addresses known to be unreadable, ascending, at most kMaxListed
   std::uint64_t healed_blocks = 0;
   IoCounters io[kCauses];  // by Cause
 };
@@ -295,7 +306,8 @@ class Array final : public BlockDevice {
   Task<Status> replace_member(std::string disk_name);
 
   // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: parity from data
-  // (the later copies from the first), or what options.locate says. Blocks that cannot be read are healed either way.
+  // (the later copies from the first), or what options.locate says. Blocks that cannot be read are healed either way; what
+  // nothing can restore is counted and listed too.
   // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), cancelled.
   Task<Status> scrub(ScrubOptions options);
 

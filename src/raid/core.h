@@ -87,6 +87,13 @@ struct Columns {
   std::byte* at(std::uint32_t column) const noexcept { return buffer[column].data(); }
 };
 
+// What a scrub found that nothing can restore: see LostRow.
+struct LostRows {
+  std::uint64_t count = 0;
+  std::array<std::uint64_t, kMaxDisks> by_slot{};
+  std::vector<LostRow> first;
+};
+
 // One run of rebuild, resync or scrub over the members.
 struct Pass {
   explicit Pass(Scheduler& scheduler) noexcept : turn(scheduler) {}
@@ -112,6 +119,7 @@ struct Pass {
   std::uint64_t processed = 0;
   std::uint64_t mismatch_rows = 0;
   std::vector<Mismatch> mismatches;
+  LostRows lost;
   Nanos paced = 0, reading = 0, writing = 0;
   struct Sample {
     Nanos at;
@@ -378,6 +386,7 @@ class Core {
   Task<bool> check_band(Pass& pass, Band band, ColumnSet lost, Columns& columns);
   void check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
   ColumnSet renew_parity(const Band& band, ColumnSet lost, Columns& columns);
+  void record_lost(Pass& pass, LostRow row);
   void record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot);
   bool interrupted(const Pass& pass) const noexcept;
   void retire(Pass& pass, std::uint64_t begin, std::uint64_t end);
@@ -469,6 +478,7 @@ class Core {
   RecoveryStatus last_recovery_;
   std::uint64_t mismatch_rows_ = 0;
   std::vector<Mismatch> mismatches_;
+  LostRows lost_rows_;
   IoCounters io_[kCauses];
 
   Mutex bad_log_turn_;

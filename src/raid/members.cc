@@ -306,6 +306,9 @@ ArrayStatus Core::status() const {
   status.last_recovery = last_recovery_;
   status.mismatch_sectors = mismatch_rows_ * (kRowBytes / kSectorBytes);
   status.mismatches = mismatches_;
+  status.lost_row_count = lost_rows_.count;
+  status.lost_rows = lost_rows_.first;
+  status.lost_by_slot.assign(lost_rows_.by_slot.begin(), lost_rows_.by_slot.begin() + geometry_.disks());
   for (const std::uint64_t block : lost_blocks_) {
     if (status.lost_blocks.size() == kMaxListed) break;
     status.lost_blocks.push_back(block);

@@ -141,6 +141,44 @@ TEST_F(ArrayRescue, ReadsMapsOfDdrescue) {
   }
 }
 
+// ---- scrub tells what nothing can restore ----
+
+TEST_F(ArrayRescue, ScrubNamesRowsThatNothingRestores) {
+  lose_two_blocks();
+  mark_bad(image(2), 65536 + 8192);  // alone: it is healed
+  Ended ended = run({"scrub", vm_});
+  EXPECT_EQ(ended.code, 1) << ended.all();
+  EXPECT_NE(ended.out.find("mismatch_cnt 0"), std::string::npos) << ended.out;
+  EXPECT_NE(ended.out.find(
+                "1 rows of 4096 bytes cannot be restored:\n"
+                "  stripe 0, byte 4096 of each member: unreadable on disk0.img, disk1.img; lost: byte 4096, 69632 of "
+                "the array\n"
+                "  disk0.img: 1 of these rows are unreadable\n"
+                "  disk1.img: 1 of these rows are unreadable\n"),
+            std::string::npos)
+      << ended.out;
+  EXPECT_NE(ended.out.find("1 unreadable blocks rewritten"), std::string::npos) << ended.out;
+  ASSERT_EQ(lines_of(ended.err).size(), 1u) << ended.err;
+  EXPECT_NE(ended.err.find("cannot be restored"), std::string::npos) << ended.err;
+  EXPECT_EQ(run({"scrub", vm_, "--repair"}).code, 1);
+  import(noise(4096, 2), 4096);
+  import(noise(4096, 3), 69632);
+  done({"scrub", vm_});
+}
+
+TEST_F(ArrayRescue, ScrubNamesRowsOfMirrorsThatNothingRestores) {
+  for (const int level : {1, 10}) {
+    fs::remove_all(vm_);
+    create(level, level == 1 ? 2 : 4);
+    mark_bad(image(0), 8192);
+    mark_bad(image(1), 8192);
+    const Ended ended = run({"scrub", vm_});
+    EXPECT_EQ(ended.code, 1) << ended.all();
+    EXPECT_NE(ended.out.find("unreadable on disk0.img, disk1.img; lost: byte 8192 of the array"), std::string::npos)
+        << ended.out;
+  }
+}
+
 TEST_F(ArrayRescue, OptionsThatMakeNoSense) {
   create(5, 3);
   expect_refusal(run({"export", vm_, "-", "--rescue", map_}), "--rescue");
