@@ -56,6 +56,15 @@ void print_end(ArraySession& session) {
   }
 }
 
+bool started_without_journal(ArraySession& session) {
+  const bool had = std::ranges::any_of(session.disks(), [](const Disk& disk) {
+    return disk.super && (disk.super->feature_map & raid::kFeatureJournal) != 0;
+  });
+  const raid::ArrayStatus status = session.array().status();
+  return had && std::ranges::find(status.members, raid::MemberState::journal, &raid::MemberStatus::state) ==
+                    status.members.end();
+}
+
 struct Work {
   Place place;
   StartOptions start;
@@ -89,11 +98,15 @@ Task<Status> assemble(ArraySession& session, const Work& work) {
   if (Status done = co_await session.finish_recovery(); !done) co_return done;
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   print_end(session);
+  if (started_without_journal(session)) {
+    fmt::print("it goes on without its journal; resilver add {} DISK --journal gives it another\n",
+               place_words(session.place()));
+  }
   co_return Status{};
 }
 
 Task<Status> rebuild(ArraySession& session, const Work& work) {
-  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = co_await session.open(work.place, uring::Access::maintain); !opened) co_return opened;
   if (Status started = co_await session.start(work.start); !started) co_return started;
   if (Status done = co_await session.finish_recovery(); !done) co_return done;
   const bool full = session.array().redundancy_full();
@@ -145,16 +158,19 @@ Status tell_lost(const ArraySession& session, const raid::ArrayStatus& status) {
                           session.place().label, status.lost_row_count));
 }
 
+// Compares, and does nothing else: what else is to be done is said.
 Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions options, bool& differs) {
-  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
-  if (Status started = co_await session.start(work.start); !started) co_return started;
-  if (Status done = co_await session.finish_recovery(); !done) co_return done;
-  if (Status done = co_await session.scrub(options); !done) {
-    if (done.error().code == Errc::unavailable && done.error().what.empty()) {
-      co_return fail(Errc::unavailable, "a degraded array has nothing to compare: rebuild it first");
-    }
-    co_return done;
-  }
+  if (Status opened = co_await session.open(work.place, uring::Access::maintain); !opened) co_return opened;
+  StartOptions start = work.start;
+  start.tuning.hold_recovery = true;
+  start.check = [&session](const raid::Array& array) -> Status {
+    if (array.geometry().redundancy() == 0 || array.redundancy_full()) return {};
+    return fail(Errc::unavailable,
+                fmt::format("{}: {}: there is nothing to compare before it is whole; {}", session.place().label,
+                            state_text(array), next_step(array, place_words(session.place()))));
+  };
+  if (Status started = co_await session.start(std::move(start)); !started) co_return started;
+  if (Status done = co_await session.scrub(options); !done) co_return done;
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   const raid::ArrayStatus status = session.array().status();
   fmt::print("{}\n", rate_text(status.last_recovery));
@@ -165,6 +181,9 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
   if (status.healed_blocks > 0) fmt::print("{} unreadable blocks rewritten\n", status.healed_blocks);
   print_mismatches(status, options.locate);
   differs = status.mismatch_sectors != 0 && !options.repair;
+  if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
+    fmt::print("{}\n", step);
+  }
   co_return tell_lost(session, status);
 }
 
@@ -236,7 +255,9 @@ constexpr OptionSpec kScrubOptions[] = {{"repair", nullptr, "rewrite what does n
 constexpr CommandSpec kScrub = {
     "scrub",
     "Usage: resilver scrub DIR|IMAGE... [OPTIONS]\n\n"
-    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors).",
+    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors);\n"
+    "names what cannot be read and not be restored. Does nothing else: an array that is not whole, or that a resync\n"
+    "is due for, is refused with the command that does that. Others may read the array meanwhile.",
     kScrubOptions,
     "Examples:\n"
     "  resilver scrub vm\n"

@@ -155,8 +155,7 @@ Task<Status> export_rescued(ArraySession& session, const Copy& copy) {
 }
 
 Task<Status> export_file(ArraySession& session, Copy copy) {
-  if (Status opened = co_await session.open(copy.place, uring::Access::read_only); !opened) co_return opened;
-  if (Status started = co_await session.start(copy.start); !started) co_return with_hint(started);
+  if (Status started = co_await session.open_to_read(copy.place, copy.start); !started) co_return with_hint(started);
   if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
   if (copy.map.empty()) co_return co_await export_whole(session, copy);
   if (const std::string doubt = session.array().doubt(); !doubt.empty()) {
@@ -244,7 +243,6 @@ int export_main(int argc, char** argv) {
   if (!line) return code;
   auto copy = read_copy(*line, code);
   if (!copy) return code;
-  copy->start.read_only = true;
   copy->map = line->text("rescue");
   if (!copy->map.empty()) {
     if (copy->file == "-") return refuse_usage("export", "--rescue: standard output has no place for what comes later");

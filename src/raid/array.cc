@@ -91,6 +91,7 @@ bool Array::busy() const noexcept { return core_->busy(); }
 Task<void> Array::stop() { return core_->stop(); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
 Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }
+Task<Status> Array::add_journal(MemberDisk disk) { return core_->add_journal(std::move(disk)); }
 Task<Status> Array::remove_disk(std::string disk_name) { return core_->remove_disk(std::move(disk_name)); }
 Task<Status> Array::readd_disk(MemberDisk disk) { return core_->readd_disk(std::move(disk)); }
 Task<Status> Array::replace_member(std::string disk_name) { return core_->replace_member(std::move(disk_name)); }

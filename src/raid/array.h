@@ -153,7 +153,8 @@ struct ArrayStatus {
   std::vector<std::uint64_t> lost_by_slot;  // how many of them cannot be read on each slot's member
   std::vector<std::uint64_t> lost_blocks;   // logical addresses known to be unreadable, ascending, at most kMaxListed
   std::uint64_t healed_blocks = 0;
-  IoCounters io[kCauses];  // by Cause
+  bool journal_missing = false;  // it is to have one, and nothing is written without
+  IoCounters io[kCauses];        // by Cause
 };
 
 enum class EventKind : std::uint8_t {
@@ -282,14 +283,19 @@ class Array final : public BlockDevice {
 
   // All of the following: read_only, if the array was assembled so.
 
-  // Makes a member faulty as if it had failed; a spare is taken at once. Errors: not_found; unavailable (the array would
-  // not survive it).
+  // Makes a member faulty as if it had failed; a spare is taken at once. The journal too: nothing is written then until the array
+  // is started without it, by force. Errors: not_found; unavailable (the array would not survive it).
   Task<Status> fail_member(std::string disk_name);
 
   // A new disk becomes a spare, and is taken at once if a slot has no disk. What it held is gone. Errors: exists (a disk of
   // this name is in use), busy (I/O that was given up on is still out), invalid_argument (too small), unsupported
   // (RAID 0), or the disk's error.
   Task<Status> add_disk(MemberDisk disk);
+
+  // A new disk becomes the journal of an array that has none: from then on writes go through it. Errors: exists (it has one, or
+  // the disk is in use), unavailable (a resync is due, or the array has failed), unsupported (no parity; a bitmap),
+  // invalid_argument (too small), or the disk's error.
+  Task<Status> add_journal(MemberDisk disk);
 
   // Forgets a disk that is faulty or a spare (mdadm --remove); its device may go. Errors: not_found; busy (it is a member in
   // use, or I/O that was given up on is still out).

@@ -246,10 +246,21 @@ Task<Result<std::uint32_t>> Core::read_bitmap_chunk(Member& member) {
 
 // ---- the journal's disk -----------------------------------------------------------------------------------------------
 
-void Core::use_journal(Member& disk, std::uint64_t tail_sectors) {
+void Core::use_journal(std::unique_ptr<Journal> journal) {
   consistency_ = Consistency::journal;
-  journal_ = std::make_unique<Journal>(*this, disk, tail_sectors);
+  journal_ = std::move(journal);
   band_bytes_ = std::min(kBandBytes, std::bit_floor(Journal::rows_per_record(geometry_.columns())) * kRowBytes);
+}
+
+// A new disk with the journal's role; nothing is written yet.
+Member& Core::place_journal(const MemberDisk& given) {
+  Member& disk = new_member(given);
+  place_metadata(disk, given.device->size_bytes());
+  disk.super.bblog_offset = 0;
+  disk.super.bblog_size_sectors = 0;
+  disk.state = MemberState::journal;
+  common_.roles[disk.super.dev_number] = kRoleJournal;
+  return disk;
 }
 
 Task<Status> Core::make_journal(const MemberDisk& given) {
@@ -257,13 +268,7 @@ Task<Status> Core::make_journal(const MemberDisk& given) {
     co_return fail(Errc::invalid_argument, fmt::format("{}: too small for a journal: it needs {} bytes", given.name,
                                                        data_offset_bytes() + Journal::kMinBytes));
   }
-  Member& disk = new_member(given);
-  place_metadata(disk, given.device->size_bytes());
-  disk.super.bblog_offset = 0;
-  disk.super.bblog_size_sectors = 0;
-  disk.state = MemberState::journal;
-  common_.roles[disk.super.dev_number] = kRoleJournal;
-  use_journal(disk, 0);
+  use_journal(std::make_unique<Journal>(*this, place_journal(given), 0));
   co_return co_await journal_->format(random_);
 }
 
@@ -283,7 +288,7 @@ Task<Status> Core::open_journal() {
     co_return fail(Errc::bad_input, fmt::format("{}: superblock: data_size {} sectors: too small for a journal",
                                                 disk->name, disk->super.data_size_sectors));
   }
-  use_journal(*disk, disk->super.recovery_offset_sectors);
+  use_journal(std::make_unique<Journal>(*this, *disk, disk->super.recovery_offset_sectors));
   if (read_only_) co_return Status{};
   co_return co_await journal_->replay();
 }
@@ -469,7 +474,8 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
       (common_.feature_map & kFeatureJournal) != 0 && first_that_is(MemberState::journal) == nullptr;
   if (journal_lost && !options.force && !options.read_only) {
     co_return fail(Errc::unavailable,
-                   "the journal disk is missing: parity may not match what was being written; force starts without it");
+                   "the journal disk is missing: parity may not match what was being written; force starts without it "
+                   "(resilver assemble --force), then resilver add --journal gives it another");
   }
   bool dirty = lineup.forced || journal_lost;
   std::uint64_t reached = dirty ? 0 : kResyncDone;

@@ -3,6 +3,7 @@
 //   assembly.cc   creating and assembling        metadata.cc   superblocks, dirty flag, bad-block logs, housekeeping
 //   io.cc         requests in, straight paths    members.cc    leaves, failing members, the watchdog, status
 //   membership.cc adding, removing, replacing and re-adding disks; spares
+//   journal_disk.cc  failing and adding the journal
 //   stripe.cc     reads and writes of parity     row.cc        one 4096-byte row of a stripe, when something is unreadable
 //   stripe_write.cc  merging requests by stripe  mirror.cc     RAID 1 and 10
 //   recovery.cc   what is done next, and passes over the members by windows
@@ -153,6 +154,9 @@ class Core {
   Task<Status> readd_disk(MemberDisk disk);
   Task<Status> replace_member(std::string disk_name);
 
+  // ---- journal_disk.cc ----
+  Task<Status> add_journal(MemberDisk given);
+
   // ---- members.cc ----
   void send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
             bool fua, Cause cause, std::uint32_t tag) noexcept;
@@ -216,7 +220,8 @@ class Core {
   void seat(Member& member, const DiskFound& found);
   Status check_enough() const;
   Task<Status> open_bitmap();
-  void use_journal(Member& disk, std::uint64_t tail_sectors);
+  void use_journal(std::unique_ptr<Journal> journal);
+  Member& place_journal(const MemberDisk& given);
   Task<Status> make_journal(const MemberDisk& given);
   Task<Status> open_journal();
   Task<void> commit_level();
@@ -225,7 +230,7 @@ class Core {
   // membership.cc
   Member& new_member(const MemberDisk& disk);
   std::uint32_t free_number() const noexcept;
-  Status check_new(const MemberDisk& disk);
+  Status check_new(const MemberDisk& disk, std::uint64_t needed_bytes);
   void forget(Member& member);
   void wake_manager() noexcept {
     manager_idle_ = false;
@@ -233,6 +238,11 @@ class Core {
   }
   Task<bool> take_spares();
   void end_replacement(Member& member);
+
+  // journal_disk.cc
+  Task<Status> fail_journal(std::string disk_name);
+  Status check_new_journal(const MemberDisk& disk);
+  Task<bool> write_journal_superblock(Member& disk);
 
   // io.cc
   MemberRange rows_of(const IoRequest& request) const noexcept;

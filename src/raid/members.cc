@@ -314,6 +314,8 @@ ArrayStatus Core::status() const {
     status.lost_blocks.push_back(block);
   }
   status.healed_blocks = healed_blocks_;
+  const bool wants_journal = read_only_ && (common_.feature_map & kFeatureJournal) != 0;
+  status.journal_missing = journal_ ? journal_->failed() : wants_journal;
   std::copy(std::begin(io_), std::end(io_), std::begin(status.io));
   return status;
 }
