@@ -16,6 +16,7 @@
 
 #include "base/endian.h"
 #include "raid/leaf.h"
+#include "tools/array_signature.h"
 
 namespace resilver::tools {
 namespace {
@@ -81,6 +82,17 @@ Result<Place> find_in_folder(const std::string& folder) {
   return place;
 }
 
+bool has_magic(const Disk& disk) { return load_le<std::uint32_t>(disk.block.data()) == kMdMagic; }
+
+// What an image without a superblock is instead.
+void tell_contents(Disk& disk) {
+  if (disk.super || has_magic(disk)) return;
+  const auto holds = what_it_holds(disk.path);
+  const bool known = holds && *holds;
+  disk.stray = known || is_blank(disk.path);
+  if (known) disk.holds = fmt::format("; it holds {}", **holds);
+}
+
 Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
   if (disk.image->size_bytes() < 3 * raid::kSuperblockBytes) {
     disk.super =
@@ -99,6 +111,7 @@ Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
   std::memcpy(disk.block.data(), block.data(), disk.block.size());
   disk.super = raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(disk.block),
                                        disk.image->size_bytes() / kSectorBytes);
+  tell_contents(disk);
   co_return Status{};
 }
 
@@ -157,14 +170,27 @@ Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std:
   std::vector<Disk> disks;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     auto image = co_await uring::Image::open(env.ring(), paths[i], env.scheduler().now() + kLockPatience, access);
-    if (!image) co_return std::unexpected(image.error());
+    if (!image && image.error().code == Errc::busy) co_return std::unexpected(image.error());
     Disk& disk = disks.emplace_back();
     disk.path = paths[i];
     disk.name = names[i];
+    if (!image) {
+      const std::string prefix = paths[i] + ": ";
+      const std::string& what = image.error().what;
+      disk.super = fail(image.error().code, what.starts_with(prefix) ? what.substr(prefix.size()) : what);
+      continue;
+    }
     disk.image = std::move(*image);
     if (Status read = co_await read_superblock(env, disk); !read) co_return std::unexpected(read.error());
   }
   co_return disks;
+}
+
+Status check_opened(const std::vector<Disk>& disks) {
+  for (const Disk& disk : disks) {
+    if (!disk.image) return fail(disk.super.error().code, fmt::format("{}: {}", disk.path, disk.super.error().what));
+  }
+  return {};
 }
 
 std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
@@ -190,7 +216,9 @@ std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
 
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks) {
   std::vector<raid::MemberDisk> members;
-  for (const Disk& disk : disks) members.push_back({disk.name, disk.image.get()});
+  for (const Disk& disk : disks) {
+    if (disk.image) members.push_back({disk.name, disk.image.get()});
+  }
   return members;
 }
 

@@ -173,6 +173,7 @@ Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
 Task<Result<Disk>> open_coming(ArraySession& session, const Change& change) {
   auto opened = co_await open_disks(session.env(), {change.path}, uring::Access::read_write);
   if (!opened) co_return std::unexpected(opened.error());
+  if (Status there = check_opened(*opened); !there) co_return std::unexpected(there.error());
   Disk coming = std::move(opened->front());
   if (session.find_disk(coming.name) != nullptr) coming.name = coming.path;
   if (Status free = check_not_in_use(coming, session.disks()); !free) co_return std::unexpected(free.error());
