@@ -302,6 +302,18 @@ void Core::seat(Member& member, const DiskFound& found) {
   slots_[slot] = &member;
 }
 
+// Spares that were away while another disk was given their number.
+void Core::renumber_spares() {
+  for (const auto& member : members_) {
+    std::uint32_t& number = member->super.dev_number;
+    if (member->state != MemberState::spare) continue;
+    if (common_.roles[number] == kRoleSpare && !number_used(number, member.get())) continue;
+    number = free_number();
+    if (number == common_.roles.size()) common_.roles.push_back(kRoleSpare);
+    common_.roles[number] = kRoleSpare;
+  }
+}
+
 // The disks of the array become members, in the order in which they were given.
 Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& report) {
   std::vector<Member*> made(given.size(), nullptr);
@@ -317,6 +329,7 @@ Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport&
                    : report[i].verdict == DiskVerdict::journal ? MemberState::journal
                                                                : MemberState::faulty;
   }
+  renumber_spares();
   for (const bool replacements : {false, true}) {
     for (std::size_t i = 0; i < given.size(); ++i) {
       DiskFound& found = report[i];

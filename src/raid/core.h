@@ -215,6 +215,8 @@ class Core {
   // membership.cc
   Member& new_member(const MemberDisk& disk);
   std::uint32_t free_number() const noexcept;
+  bool number_used(std::uint32_t number, const Member* self) const noexcept;
+  void renumber_spares();
   Status check_new(const MemberDisk& disk);
   void forget(Member& member);
   void wake_manager() noexcept {

@@ -12,19 +12,23 @@ Status refuse_read_only() { return fail(Errc::read_only, "the array was assemble
 
 }  // namespace
 
-// The lowest number in the superblocks' list of roles that belongs to no disk here. A disk that had it before is not taken
-// for the new one: it missed at least the event that freed the number and the one that gave it anew.
+// The lowest number in the superblocks' list of roles that belongs to no disk here. One that was never used if there is any:
+// a disk that was failed or removed keeps being known as such. A disk that had the number before is not taken for the new
+// one: it missed at least the event that freed the number and the one that gave it anew.
 std::uint32_t Core::free_number() const noexcept {
-  std::uint32_t number = 0;
-  for (; number < common_.roles.size(); ++number) {
-    const std::uint16_t role = common_.roles[number];
-    if (role != kRoleSpare && role != kRoleFaulty) continue;
-    const bool used = std::any_of(members_.begin(), members_.end(), [number](const auto& member) {
-      return !member->replaced_disk && member->super.dev_number == number;
-    });
-    if (!used) break;
+  for (const std::uint16_t unused : {kRoleSpare, kRoleFaulty}) {
+    for (std::uint32_t number = 0; number < common_.roles.size(); ++number) {
+      if (common_.roles[number] == unused && !number_used(number, nullptr)) return number;
+    }
   }
-  return number;
+  return static_cast<std::uint32_t>(common_.roles.size());
+}
+
+// By a disk here other than this one.
+bool Core::number_used(std::uint32_t number, const Member* self) const noexcept {
+  return std::any_of(members_.begin(), members_.end(), [number, self](const auto& member) {
+    return member.get() != self && !member->replaced_disk && member->super.dev_number == number;
+  });
 }
 
 Member& Core::new_member(const MemberDisk& disk) {
