@@ -19,10 +19,6 @@ constexpr OptionSpec kForce = {
     "force", nullptr, "leave out images that cannot be used; start a dirty and degraded array (blocks may be wrong)"};
 constexpr OptionSpec kSpeedMax = {"speed-max", "RATE", "bytes per second and member, such as 200M; default no limit"};
 
-std::string place_words(const Place& place) {
-  return place.folder.empty() ? fmt::format("{}", fmt::join(place.paths, " ")) : place.folder;
-}
-
 void print_found(const ArraySession& session) {
   for (const raid::DiskFound& found : session.report()) {
     std::string text = name(found.verdict);
@@ -174,7 +170,7 @@ Task<Status> tell_state(ArraySession& session, const Place& place) {
     dirty = dirty || (disk.super && disk.super->resync_offset_sectors != raid::kResyncDone);
   }
   fmt::print("{}: stopped, {}\n", place.label,
-             dirty ? "not clean: resilver assemble " + place_words(place) + " resyncs it" : "clean");
+             dirty ? "not clean; this resyncs it: resilver assemble " + place_words(place) : "clean");
   co_return Status{};
 }
 

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "base/endian.h"
 #include "raid/leaf.h"
@@ -163,6 +164,22 @@ std::vector<std::string> short_names(const std::vector<std::string>& paths) {
     names.push_back(same == 1 ? last_part(path) : path);
   }
   return names;
+}
+
+std::string shell_word(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+  if (!word.empty() && word[0] == '-') return shell_word("./" + word);  // no option
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char letter : word) quoted += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+  return quoted + "'";
+}
+
+std::string place_words(const Place& place) {
+  if (!place.folder.empty()) return shell_word(place.folder);
+  std::string words;
+  for (const std::string& path : place.paths) words += (words.empty() ? "" : " ") + shell_word(path);
+  return words;
 }
 
 Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access) {

@@ -39,6 +39,12 @@ std::optional<std::size_t> find_path(const std::vector<std::string>& paths, cons
 // How messages call each path: the last part if no two are the same, else the path.
 std::vector<std::string> short_names(const std::vector<std::string>& paths);
 
+// A word as a POSIX shell reads it back: quoted if it must be.
+std::string shell_word(const std::string& word);
+
+// The place as words of a command line, for hints that can be pasted.
+std::string place_words(const Place& place);
+
 struct Disk {
   std::string path;
   std::string name;

@@ -233,8 +233,8 @@ Task<Status> ArraySession::with_progress(Task<Status> work) {
   if (!cut_short) co_return outcome;
   if (seen.kind == RecoveryKind::none) co_return fail(Errc::cancelled, "interrupted");
   const bool goes_on = seen.kind == RecoveryKind::rebuild || seen.kind == RecoveryKind::replace;
-  co_return fail(Errc::cancelled, fmt::format("interrupted: {}{}", how_far(seen),
-                                              goes_on ? "; the next `resilver rebuild` goes on from there" : ""));
+  const std::string next = fmt::format("; this goes on from there: resilver rebuild {}", place_words(place_));
+  co_return fail(Errc::cancelled, fmt::format("interrupted: {}{}", how_far(seen), goes_on ? next : ""));
 }
 
 Task<Status> ArraySession::finish_recovery() {
