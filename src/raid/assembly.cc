@@ -41,14 +41,24 @@ Task<Result<Superblock>> Core::read_superblock(LeafPool& leaves, BlockDevice& de
   co_return super;
 }
 
+// Between the superblock and the data of this array, wherever that begins: the bitmap, behind it the bad-block log; a disk on
+// which there is no room for the log has none.
 void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
+  constexpr std::uint64_t kBlockSectors = kBlockBytes / kSectorBytes;
+  Superblock& super = member.super;
   member.data_offset = data_offset_bytes();
-  member.super.data_offset_sectors = common_.data_offset_sectors;
-  member.super.device_uuid = random_uuid(random_);
-  member.super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
-  member.super.bitmap_offset = kBitmapOffsetSectors;
-  member.super.bblog_offset = choose_bad_block_offset(common_.level, device_bytes / kSectorBytes, 0);
-  member.super.bblog_size_sectors = kBadBlockLogBytes / kSectorBytes;
+  super.data_offset_sectors = common_.data_offset_sectors;
+  super.device_uuid = random_uuid(random_);
+  super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
+  super.bitmap_offset = bitmap_ ? common_.bitmap_offset : kBitmapOffsetSectors;
+  const std::uint64_t bitmap_end =
+      bitmap_ ? static_cast<std::uint64_t>(super.bitmap_offset) + bitmap_->size_on_disk() / kSectorBytes : kBlockSectors;
+  const std::uint64_t room = common_.data_offset_sectors - kSuperOffsetSectors;  // from the superblock
+  const auto wished = static_cast<std::uint64_t>(choose_bad_block_offset(common_.level, device_bytes / kSectorBytes, 0));
+  const bool fits = room >= bitmap_end + kBlockSectors;
+  const std::uint64_t at = fits ? std::clamp(wished, bitmap_end, room - kBlockSectors) : 0;
+  super.bblog_offset = static_cast<std::int32_t>(at);
+  super.bblog_size_sectors = fits ? kBadBlockLogBytes / kSectorBytes : 0;
 }
 
 Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {
@@ -187,10 +197,10 @@ Task<Status> Core::load_bad_log(Member& member) {
   const auto ranges = decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes>(block.data(), kBadBlockLogBytes));
   if (!ranges) co_return std::unexpected(ranges.error());
   for (const BadRange& range : *ranges) {
-    const std::uint64_t begin = round_down(range.sector * kSectorBytes, kRowBytes);
-    for (std::uint64_t at = begin; at < (range.sector + range.sectors) * kSectorBytes; at += kRowBytes) {
-      if (at >= member.data_offset) member.bad.insert(at - member.data_offset);
-    }
+    const std::uint64_t begin = std::max(range.sector * kSectorBytes, member.data_offset) - member.data_offset;
+    const std::uint64_t end = std::max((range.sector + range.sectors) * kSectorBytes, member.data_offset);
+    for (std::uint64_t at = round_down(begin, kRowBytes); at < end - member.data_offset; at += kRowBytes)
+      member.bad.insert(at);
   }
   co_return Status{};
 }
