@@ -87,6 +87,8 @@ void Array::submit(IoRequest& request) noexcept {
   }
   core_->submit(request);
 }
+std::uint64_t Array::next_data(std::uint64_t from) const noexcept { return core_->next_logical_data(from); }
+
 bool Array::busy() const noexcept { return core_->busy(); }
 Task<void> Array::stop() { return core_->stop(); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
