@@ -284,8 +284,9 @@ Task<Status> Core::open_journal() {
                                                 disk->name, disk->super.data_size_sectors));
   }
   use_journal(*disk, disk->super.recovery_offset_sectors);
-  if (read_only_) co_return Status{};
-  co_return co_await journal_->replay();
+  if (!read_only_) co_return co_await journal_->replay();
+  if (redundancy_left() < geometry_.redundancy()) doubtful_ = doubtful_ || co_await journal_->holds_writes();
+  co_return Status{};
 }
 
 // Gives a member its place. Replacements come after the members that they replace.
@@ -425,7 +426,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
     found.push_back({.name = one.disk.name, .slot = {}, .why = one.super ? std::string() : one.super.error().what});
   }
   if (!any) co_return std::unexpected(last);
-  const auto lineup = line_up(given, options.force, found);
+  const auto lineup = line_up(given, options.take_stale, found);
   if (!lineup) co_return std::unexpected(lineup.error());
   const Superblock& fresh = lineup->fresh;
   if (const std::string why = read_only_reason(fresh); !why.empty() && !options.read_only) {
@@ -472,7 +473,7 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
   dirty = dirty || reached != kResyncDone;
   if (dirty) resync_reached_ = round_down(std::min(reached * kSectorBytes, geometry_.sync_bytes()), kBandBytes);
   if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
-  doubtful_ = forced_ || lineup.forced;
+  doubtful_ = doubtful_ || forced_ || lineup.forced;
   resync_needed_ = dirty && geometry_.redundancy() > 0;
   may_locate_ = !resync_needed_;
   dirty_ = dirty_durable_ = resync_needed_;
@@ -499,6 +500,7 @@ Status Core::check_not_both(bool dirty, const AssembleOptions& options) {
         "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
   }
   forced_ = dirty && degraded && options.force;
+  doubtful_ = doubtful_ || (dirty && degraded && geometry_.parity_disks() > 0);
   return {};
 }
 

@@ -139,9 +139,12 @@ class Core {
 
   // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);
+  Status may_fail(const std::string& disk_name) const;
   Task<Status> add_disk(MemberDisk disk);
   Task<Status> remove_disk(std::string disk_name);
-  Task<Status> readd_disk(MemberDisk disk);
+  Task<Status> readd_disk(MemberDisk disk, bool discard_its_writes);
+  Status may_readd(const MemberDisk& disk, const Superblock& super, bool discard_its_writes) const;
+  Task<Status> unite_bitmaps(const MemberDisk& disk, const Superblock& super);
   Task<Status> replace_member(std::string disk_name);
 
   // ---- members.cc ----
