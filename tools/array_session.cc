@@ -9,11 +9,11 @@
 #include <ctime>
 #include <filesystem>
 #include <optional>
-#include <set>
 
 #include "base/units.h"
 #include "tools/array_command.h"
 #include "tools/array_progress.h"
+#include "tools/array_show.h"
 
 namespace resilver::tools {
 namespace {
@@ -62,6 +62,14 @@ std::string duplicate_of(const std::vector<Disk>& disks, const Disk& disk) {
     }
   }
   return fmt::format("dev_roles: another disk is in its slot, {}", disk.super ? disk.super->role() : 0);
+}
+
+// Of several copies of one member: is this the only newest? Of equal ones nobody knows which is right.
+bool is_freshest_copy(const std::vector<Disk>& disks, const Disk& disk) {
+  return std::ranges::none_of(disks, [&disk](const Disk& other) {
+    return &other != &disk && other.super && other.super->device_uuid == disk.super->device_uuid &&
+           other.super->events >= disk.super->events;
+  });
 }
 
 // Why this disk must not be used together with the others; empty: it may.
@@ -142,7 +150,7 @@ Task<Status> ArraySession::open(Place found, uring::Access access) {
 
 // Assembles without writing anything, for the report; drops what is to be left out.
 Task<Status> ArraySession::probe(const StartOptions& options) {
-  raid::AssembleOptions look{options.tuning, options.force, true};
+  raid::AssembleOptions look{options.tuning, options.force, options.take_stale, true};
   report_.clear();
   auto probed = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), look,
                                                member_disks(disks_), &report_);
@@ -151,13 +159,13 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     if (options.check) checked = options.check(**probed);
     co_await (*probed)->stop();
   }
+  const auto split = [](const raid::DiskFound& found) { return found.verdict == DiskVerdict::diverged; };
+  if (std::ranges::any_of(report_, split)) co_return std::unexpected(co_await name_sides());
   std::vector<std::pair<std::string, std::string>> refused;
-  std::set<raid::Uuid> kept;  // of several copies of one member the first may stay
   for (const raid::DiskFound& found : report_) {
     const Disk* disk = find_disk(found.name);
     if (disk == nullptr) continue;
-    const bool copy = found.verdict == DiskVerdict::duplicate;
-    if (copy && options.leave_out && kept.insert(disk->super->device_uuid).second) continue;
+    if (found.verdict == DiskVerdict::duplicate && options.leave_out && is_freshest_copy(disks_, *disk)) continue;
     if (std::string why = why_not(disks_, *disk, found, options.read_only); !why.empty())
       refused.emplace_back(found.name, std::move(why));
   }
@@ -175,9 +183,32 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
   co_return checked;
 }
 
+// Which sides there are, what each has, and how one is chosen.
+Task<Error> ArraySession::name_sides() {
+  std::vector<std::string> sides;
+  const raid::Superblock* fresh = freshest_superblock(*this);
+  for (const raid::DiskFound& found : report_) {
+    const Disk* disk = find_disk(found.name);
+    const bool leads = disk != nullptr && disk->super && &*disk->super == fresh;
+    if (disk == nullptr || !disk->super || (found.verdict != DiskVerdict::diverged && !leads)) continue;
+    std::string side =
+        fmt::format("{} (events {}, last written {}", disk->name, disk->super->events, time_text(disk->super->utime));
+    if (const auto bitmap = co_await read_bitmap(env_, *disk)) {
+      side += fmt::format(", {} regions of {} since", bitmap->set_bits, format_size(bitmap->chunk_bytes));
+    }
+    sides.push_back(side + ")");
+  }
+  co_return Error{
+      Errc::bad_input,
+      fmt::format("{} each went on without the other, neither is newer; nothing was written. Look at one side by "
+                  "naming its images alone; resilver add gives the disks of the side that is not to stay to the "
+                  "other one",
+                  fmt::join(sides, " and "))};
+}
+
 Task<Status> ArraySession::start(StartOptions options) {
   if (Status probed = co_await probe(options); !probed) co_return probed;
-  raid::AssembleOptions assemble{options.tuning, options.force, options.read_only};
+  raid::AssembleOptions assemble{options.tuning, options.force, options.take_stale, options.read_only};
   assemble.tuning.unix_time_at_zero = unix_time_at_zero(env_.scheduler());
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
