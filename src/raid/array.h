@@ -143,6 +143,7 @@ struct ArrayStatus {
   std::vector<Mismatch> mismatches;        // the first kMaxListed of them
   std::vector<std::uint64_t> lost_blocks;  // logical addresses known to be unreadable, ascending, at most kMaxListed
   std::uint64_t healed_blocks = 0;
+  std::string full;        // the disk that had no room for the last thing to be written; empty: all had
   IoCounters io[kCauses];  // by Cause
 };
 
@@ -257,7 +258,8 @@ class Array final : public BlockDevice {
   std::uint64_t size_bytes() const noexcept override;
 
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
-  // members still hold are answered; or the journal is lost), closed (stopping), read_only (assembled so;
+  // members still hold are answered; or the journal is lost), no_space (a member's file system is full: no member is given up
+  // for that, all writes are refused for a second, reads go on), closed (stopping), read_only (assembled so;
   // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
   // Read into fresh buffers: a member that was given up on may answer a read later, with the same bytes, into memory that must
   // not have become another request's by then. (A buffer that is dropped stays the late read's alone.)
@@ -265,6 +267,7 @@ class Array final : public BlockDevice {
   // the last: that it ends well proves that each of them answers, or is durably excluded.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
   void submit(IoRequest& request) noexcept override;
+  std::uint64_t next_data(std::uint64_t from) const noexcept override;
   bool busy() const noexcept override;
 
   // Refuses new requests, ends those under way and all recovery, flushes and marks the array clean. Safe in any state.
@@ -301,10 +304,11 @@ class Array final : public BlockDevice {
 
   // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: parity from data
   // (the later copies from the first), or what options.locate says. Blocks that cannot be read are healed either way.
-  // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), cancelled.
+  // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), no_space, cancelled.
   Task<Status> scrub(ScrubOptions options);
 
-  // Waits until no recovery runs or could start: everything that can be done is done, or the array failed or stops.
+  // Waits until no recovery runs or could start: everything that can be done is done, or the array failed, has no room or
+  // stops.
   Task<void> recovered();
 
   // No spare is needed any more: true when every slot is in sync and no resync is due.

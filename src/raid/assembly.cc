@@ -176,9 +176,13 @@ Task<Status> Core::format(std::optional<MemberDisk> journal) {
   for (auto& member : members_) {
     if (member->state == MemberState::journal) continue;
     if (bitmap_) co_await bitmap_->write_all(*member);
-    if (!co_await write_bad_log(*member)) co_return fail(Errc::io, member->name + ": cannot be written");
+    if (!co_await write_bad_log(*member)) {
+      co_return fail(full_ ? Errc::no_space : Errc::io,
+                     member->name + (full_ ? ": no room for what it holds beside data" : ": cannot be written"));
+    }
   }
   co_await commit();
+  if (full_) co_return fail(Errc::no_space, full_disk_ + ": no room for what it holds beside data");
   if (failed_ || too_many_lost()) co_return fail(Errc::io, "too few disks can be written");
   co_return Status{};
 }
@@ -264,6 +268,7 @@ Task<Status> Core::make_journal(const MemberDisk& given) {
   disk.state = MemberState::journal;
   common_.roles[disk.super.dev_number] = kRoleJournal;
   use_journal(disk, 0);
+  if (Status room = co_await journal_->make_room(); !room) co_return room;
   co_return co_await journal_->format(random_);
 }
 
@@ -284,7 +289,10 @@ Task<Status> Core::open_journal() {
                                                 disk->name, disk->super.data_size_sectors));
   }
   use_journal(*disk, disk->super.recovery_offset_sectors);
-  if (!read_only_) co_return co_await journal_->replay();
+  if (!read_only_) {
+    if (Status room = co_await journal_->make_room(); !room) co_return room;
+    co_return co_await journal_->replay();
+  }
   if (redundancy_left() < geometry_.redundancy()) doubtful_ = doubtful_ || co_await journal_->holds_writes();
   co_return Status{};
 }

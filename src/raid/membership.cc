@@ -100,7 +100,9 @@ Task<Status> Core::add_disk(MemberDisk disk) {
   emit(EventKind::disk_added, member.name);
   co_await commit();
   wake_manager();
-  if (member.state == MemberState::faulty) co_return fail(Errc::io, disk.name + ": cannot be written");
+  if (member.state == MemberState::faulty) {
+    co_return fail(full_ ? Errc::no_space : Errc::io, disk.name + ": cannot be written");
+  }
   co_return Status{};
 }
 
