@@ -450,7 +450,7 @@ class Core {
   bool dirty_durable_ = false;  // and do
   bool resync_needed_ = false;
   std::uint64_t resync_reached_ = 0;  // everything below was resynced, and flushed (Geometry::sync_bytes() counts)
-  bool forced_ = false;               // started dirty and degraded: parity is taken for right
+  bool forced_ = false;               // started (or made) dirty and degraded: parity is taken for right
   bool doubtful_ = false;             // ... or with members that had missed writes
   std::uint64_t version_ = 0;         // of the membership: changes whenever a slot does
   std::uint64_t sb_wanted_ = 0;
