@@ -471,7 +471,7 @@ class Core {
   bool dirty_durable_ = false;  // and do
   bool resync_needed_ = false;
   std::uint64_t resync_reached_ = 0;  // everything below was resynced, and flushed (Geometry::sync_bytes() counts)
-  bool forced_ = false;               // started dirty and degraded: parity is taken for right
+  bool forced_ = false;               // started (or made) dirty and degraded: parity is taken for right
   bool doubtful_ = false;             // ... or with members that had missed writes
   bool full_ = false;                 // see no_room()
   Nanos full_until_ = 0;
