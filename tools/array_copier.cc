@@ -72,7 +72,7 @@ Copier::Copier(const CopyEnd& end, const FileCopy& copy, int fd)
   end_ = copy.length == kUnknown ? kUnknown : copy.offset + copy.length;
   struct stat status;
   seekable_ = fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
-  regular_ = S_ISREG(status.st_mode);
+  regular_ = S_ISREG(status.st_mode) && copy.file != "-";  // what comes out there must have its full length
 }
 
 void Copier::follow(RescueMap& map, std::function<Status()> note) {
@@ -82,6 +82,7 @@ void Copier::follow(RescueMap& map, std::function<Status()> note) {
 }
 
 Task<Status> Copier::run(bool import) {
+  exports_ = !import;
   TaskGroup group(other_.env.scheduler());
   const std::uint64_t workers = std::clamp<std::uint64_t>(kMemory / piece_bytes_, 2, kMaxWorkers);
   for (std::uint64_t i = 0; i < workers; ++i) group.spawn(worker(import));
@@ -117,6 +118,7 @@ Task<void> Copier::worker(bool import) {
 }
 
 Piece Copier::take() {
+  if (exports_ && map_ == nullptr) skip_hole();  // what a missing member held is no hole
   std::uint64_t end = end_;
   if (map_ != nullptr) {
     const RescueMap::Part open = map_->open_part(next_, end_);
@@ -135,6 +137,15 @@ Piece Copier::part_of(std::uint64_t from, std::uint64_t to) const {
   piece.begin = from / kBlockBytes * kBlockBytes;
   cover(piece);
   return piece;
+}
+
+// What is a hole there is one in the file already.
+void Copier::skip_hole() {
+  if (!regular_ || next_ >= end_) return;
+  const std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  const std::uint64_t to = std::min(std::max(data, next_), end_);
+  done_ += to - next_;
+  next_ = to;
 }
 
 void Copier::cover(Piece& piece) { piece.end = (piece.to + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }

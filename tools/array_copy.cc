@@ -70,6 +70,17 @@ Status with_hint(Status outcome) {
   return fail(code, outcome.error().what + "; export --rescue MAP copies what can be read");
 }
 
+// What is read must be what was written last, or be called doubtful.
+Status check_trusted(const ArraySession& session, const raid::Array& array, bool force) {
+  if (!array.doubtful()) return {};
+  const std::string why = "dirty and degraded: blocks of the missing member may be wrong";
+  if (!force) {
+    return fail(Errc::unavailable, fmt::format("{}: {} (--force exports it nevertheless)", session.place().label, why));
+  }
+  fmt::print(stderr, "resilver {}: {}: {}\n", session.command(), session.place().label, why);
+  return {};
+}
+
 Status refuse_image(const ArraySession& session, const std::string& file) {
   return fail(Errc::bad_input, fmt::format("{}: is an image of {}", file, session.place().label));
 }
@@ -155,7 +166,12 @@ Task<Status> export_rescued(ArraySession& session, const Copy& copy) {
 }
 
 Task<Status> export_file(ArraySession& session, Copy copy) {
-  if (Status started = co_await session.open_to_read(copy.place, copy.start); !started) co_return with_hint(started);
+  StartOptions start = copy.start;
+  if (copy.map.empty()) {
+    start.check = [&](const raid::Array& array) { return check_trusted(session, array, copy.start.force); };
+  }
+  if (Status started = co_await session.open_to_read(copy.place, std::move(start)); !started)
+    co_return with_hint(started);
   if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
   if (copy.map.empty()) co_return co_await export_whole(session, copy);
   if (const std::string doubt = session.array().doubt(); !doubt.empty()) {

@@ -114,7 +114,7 @@ std::string status_json(const ArraySession& session, const raid::Array& array,
       bitmap ? Json{{"chunk_size", bitmap->chunk_bytes}, {"bits", bitmap->bits}, {"set_bits", bitmap->set_bits}}
              : Json();
   json["journal"] = status.journal_missing ? Json("missing") : journal_name(status);
-  json["next"] = next_step(array, session.place().folder.empty() ? "IMAGE..." : session.place().folder);
+  json["next"] = next_step(array, place_words(session.place()));
   return dump(json);
 }
 

@@ -68,6 +68,8 @@ Task<Status> Core::add_journal(MemberDisk given) {
   common_.roles[number] = kRoleFaulty;
   co_await commit();
   auto journal = std::make_unique<Journal>(*this, disk, 0);
+  const Status room = co_await journal->make_room();
+  if (!room) co_return room;
   const Status formatted = co_await journal->format(random_);
   RangeGuard all(locks_, 0, geometry_.member_bytes(), true);
   co_await all;
