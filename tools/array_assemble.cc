@@ -135,7 +135,8 @@ void print_mismatches(const raid::ArrayStatus& status, bool locate) {
   if (status.mismatches.size() > kShown) fmt::print("  and more\n");
 }
 
-// What nothing can restore: the places, then how much of each member. Such a row is good again when all its lost blocks are written.
+// What nothing can restore: the places, then how much of each member. Such a row is good again when all its lost blocks are
+// written.
 Status tell_lost(const ArraySession& session, const raid::ArrayStatus& status) {
   constexpr std::size_t kShown = 20;
   if (status.lost_row_count == 0) return {};

@@ -294,9 +294,9 @@ class Array final : public BlockDevice {
 
   // All of the following: read_only, if the array was assembled so.
 
-  // Makes a member faulty as if it had failed; a spare is taken at once. The journal too: nothing is written then until the array
-  // is started without it, by force. Errors: not_found; unavailable (the array would not survive it, or a resync is due: dirty
-  // and degraded it would not start any more).
+  // Makes a member faulty as if it had failed; a spare is taken at once. The journal too: nothing is written then until the
+  // array is started without it, by force. Errors: not_found; unavailable (the array would not survive it, or a resync is due:
+  // dirty and degraded it would not start any more).
   Task<Status> fail_member(std::string disk_name);
   Status may_fail(const std::string& disk_name) const;  // what fail_member() would refuse, also of a read-only array
 

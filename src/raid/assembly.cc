@@ -428,12 +428,25 @@ Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport&
   co_return Status{};
 }
 
+// Disks that call themselves spares may be members that were made spares by mistake (mdadm --add): their data may be whole.
 Status Core::check_enough() const {
   if (!too_many_lost() || rescue_) return {};
-  const auto there = std::count_if(slots_.begin(), slots_.end(),
-                                   [](const Member* member) { return member->state == MemberState::in_sync; });
-  return fail(Errc::unavailable, fmt::format("{} of {} members are there: too few for {}", there, geometry_.disks(),
-                                             name(geometry_.level())));
+  std::vector<std::uint32_t> empty;
+  std::vector<std::string> spares;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot]->state != MemberState::in_sync) empty.push_back(slot);
+  }
+  for (const auto& member : members_) {
+    if (member->state == MemberState::spare) spares.push_back(member->name);
+  }
+  std::string what = fmt::format("{} of {} members are there: too few for {}", geometry_.disks() - empty.size(),
+                                 geometry_.disks(), name(geometry_.level()));
+  if (!spares.empty()) {
+    what += fmt::format(
+        "; slots {} have none, and {} say spare: if these were members, resilver recreate --guess finds their slots",
+        fmt::join(empty, ", "), fmt::join(spares, ", "));
+  }
+  return fail(Errc::unavailable, std::move(what));
 }
 
 Task<Status> Core::open_bitmap() {
