@@ -157,9 +157,10 @@ struct ArrayStatus {
   std::vector<std::uint64_t> lost_by_slot;  // how many of them cannot be read on each slot's member
   std::vector<std::uint64_t> lost_blocks;   // logical addresses known to be unreadable, ascending, at most kMaxListed
   std::uint64_t healed_blocks = 0;
-  bool journal_missing = false;  // it is to have one, and nothing is written without
-  std::string full;              // the disk that had no room for the last thing to be written; empty: all had
-  IoCounters io[kCauses];        // by Cause
+  bool journal_missing = false;    // it is to have one, and nothing is written without
+  std::vector<std::string> notes;  // what was damaged when it was assembled, and what was done about it: a line each
+  std::string full;                // the disk that had no room for the last thing to be written; empty: all had
+  IoCounters io[kCauses];          // by Cause
 };
 
 enum class EventKind : std::uint8_t {
@@ -259,9 +260,9 @@ class Array final : public BlockDevice {
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
   // A disk that does not answer within member_timeout_ms is left out as if it were not there; it is busy() for as long.
-  // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice, disks that diverged), unavailable (too few members; dirty
-  // and degraded without force), corrupt, unsupported, limit (no memory to read a disk). `report`, if given, is filled in
-  // either case as far as it was known.
+  // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice, disks that diverged), unavailable (too
+  // few members; dirty and degraded without force), corrupt, unsupported, limit (no memory to read a disk). `report`, if given,
+  // is filled in either case as far as it was known.
   static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                        AssembleOptions options, std::vector<MemberDisk> disks,
                                                        AssemblyReport* report = nullptr);

@@ -342,6 +342,7 @@ ArrayStatus Core::status() const {
   status.healed_blocks = healed_blocks_;
   const bool wants_journal = read_only_ && (common_.feature_map & kFeatureJournal) != 0;
   status.journal_missing = journal_ ? journal_->failed() : wants_journal;
+  status.notes = notes_;
   status.full = full_disk_;
   std::copy(std::begin(io_), std::end(io_), std::begin(status.io));
   return status;
