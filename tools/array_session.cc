@@ -400,11 +400,6 @@ std::string next_step(const raid::Array& array, const std::string& place) {
   if (status.state == raid::ArrayState::failed) return {};
   const std::string letters = slot_letters(status, array.geometry().disks());
   const bool lacks = letters.contains('_');
-  if (status.journal_missing) {
-    return fmt::format(
-        "to do: resilver assemble {} --force starts it without its journal, then resilver add {} DISK --journal", place,
-        place);
-  }
   if (any(MemberState::rebuilding) || any(MemberState::replacement) || (lacks && any(MemberState::spare))) {
     return fmt::format("to do: resilver rebuild {}", place);
   }

@@ -113,8 +113,8 @@ TEST_F(ArrayInterrupt, AnArrayIsReadWhileItIsRebuiltAndScrubbed) {
   degrade();
   const auto read_meanwhile = [&](Program& program) {
     int reads = 0;
-    while (program.running() && reads < 20) {
-      EXPECT_TRUE(export_text(0, data_.size()) == data_);
+    while (program.running() && reads < 5) {
+      EXPECT_TRUE(export_text(0, 3'000'000) == data_.substr(0, 3'000'000));
       EXPECT_NE(done({"status", vm_}).out.find("vm : active raid5"), std::string::npos);
       if (program.running()) ++reads;
     }
@@ -125,12 +125,12 @@ TEST_F(ArrayInterrupt, AnArrayIsReadWhileItIsRebuiltAndScrubbed) {
     program.signal(SIGTERM);
     program.wait(20);
   };
-  auto program = slow_rebuild();
+  auto program = std::make_unique<Program>(Words{"rebuild", vm_, "--speed-max", "1M"});
   ASSERT_TRUE(eventually([this] { return checkpoint_now() > 0; }));
   read_meanwhile(*program);
   done({"rebuild", vm_});
   EXPECT_TRUE(export_text(0, data_.size()) == data_);
-  Program scrub({"scrub", vm_, "--repair", "--speed-max", "8M"});
+  Program scrub({"scrub", vm_, "--repair", "--speed-max", "1M"});
   ASSERT_TRUE(eventually([this] { return !lock_is_free(); }));
   read_meanwhile(scrub);
 }
@@ -138,7 +138,7 @@ TEST_F(ArrayInterrupt, AnArrayIsReadWhileItIsRebuiltAndScrubbed) {
 TEST_F(ArrayInterrupt, AnArrayWithAJournalIsMaintainedAlone) {
   create(5, 3, {"--consistency", "journal", "--journal-size", "16M"}, "32M");
   import(data_);
-  Program scrub({"scrub", vm_, "--speed-max", "8M"});
+  Program scrub({"scrub", vm_, "--speed-max", "1M"});
   ASSERT_TRUE(eventually([this] {
     const int fd = open(image(0).c_str(), O_RDONLY | O_CLOEXEC);
     const bool shared = flock(fd, LOCK_SH | LOCK_NB) == 0;
