@@ -32,6 +32,7 @@ struct Change {
   bool made = false;  // it is an image that was made for this
   StartOptions start;
   bool force = false;
+  bool write_mostly = false;  // add
 };
 
 // DIR|IMAGE... MEMBER
@@ -50,6 +51,7 @@ std::optional<Change> read_change(const CommandLine& line, int& code) {
   }
   change.place = *place;
   change.force = change.start.force = change.start.leave_out = line.has("force");
+  change.write_mostly = line.has("write-mostly");
   change.start.tuning.hold_recovery = true;
   return change;
 }
@@ -254,7 +256,7 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   if (!again && change.force && own_superblock(*coming, session.disks()) == nullptr) {
     if (Status erased = erase_signatures(coming->path); !erased) co_return erased;
   }
-  const raid::MemberDisk disk{coming->name, coming->image.get()};
+  const raid::MemberDisk disk{coming->name, coming->image.get(), change.write_mostly};
   session.keep(std::move(*coming));
   const Status done =
       again ? co_await session.array().readd_disk(disk, change.force) : co_await session.array().add_disk(disk);
@@ -273,6 +275,7 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
 
 constexpr OptionSpec kOnlyForce[] = {kForce};
 constexpr OptionSpec kAddOptions[] = {
+    {"write-mostly", nullptr, "a RAID 1 is to read this disk only where no other member can be read"},
     {"size", "SIZE", "make the image first"},
     {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"}};
 

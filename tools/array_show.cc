@@ -200,7 +200,9 @@ std::string mdstat_text(const ArraySession& session, const raid::Array& array,
   for (const raid::MemberStatus& member : status.members) {
     if (member.name.empty() || member.state == MemberState::missing) continue;
     const Superblock* super = super_of(session, member.name);
-    text += fmt::format(" {}[{}]{}", member.name, super != nullptr ? super->dev_number : 0, flag_of(member.state));
+    const bool write_mostly = super != nullptr && (super->devflags & raid::kWriteMostly) != 0;
+    text += fmt::format(" {}[{}]{}{}", member.name, super != nullptr ? super->dev_number : 0, write_mostly ? "(W)" : "",
+                        flag_of(member.state));
   }
   text += fmt::format("\n      {} blocks super 1.2 {}", array.size_bytes() / 1024, level_words(*fresh));
   if (status.level != raid::Level::raid0) {

@@ -303,8 +303,8 @@ Task<Result<std::uint32_t>> Core::read_bitmap_chunk(Member& member) {
   const auto header =
       decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(block.data(), kBitmapHeaderBytes));
   if (!header) {
-    bitmap_lockless_ =
-        bitmap_lockless_ || (header.error().code == Errc::unsupported && load_le<std::uint32_t>(block.data() + 4) == kLockless);
+    bitmap_lockless_ = bitmap_lockless_ || (header.error().code == Errc::unsupported &&
+                                            load_le<std::uint32_t>(block.data() + 4) == kLockless);
     co_return std::unexpected(header.error());
   }
   if (header->uuid != common_.set_uuid) co_return fail(Errc::bad_input, "bitmap: its uuid is another array's");

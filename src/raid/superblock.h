@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -146,5 +147,7 @@ std::array<OtherMetadata, 3> other_metadata(std::uint64_t device_sectors) noexce
 bool holds_metadata(std::span<const std::byte, 512> sector, const OtherMetadata& place) noexcept;
 
 std::string format_uuid(const Uuid& uuid);  // as mdadm prints: "01234567:89abcdef:01234567:89abcdef"
+// 32 hexadecimal digits, with ':' or '-' anywhere between. Errors: bad_input.
+Result<Uuid> parse_uuid(std::string_view text);
 
 }  // namespace resilver::raid
