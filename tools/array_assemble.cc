@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <ranges>
 
 #include "base/units.h"
 #include "tools/array_command.h"
@@ -55,6 +56,15 @@ void print_end(ArraySession& session) {
   if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
     fmt::print("{}\n", step);
   }
+}
+
+bool started_without_journal(ArraySession& session) {
+  const bool had = std::ranges::any_of(session.disks(), [](const Disk& disk) {
+    return disk.super && (disk.super->feature_map & raid::kFeatureJournal) != 0;
+  });
+  const raid::ArrayStatus status = session.array().status();
+  return had && std::ranges::find(status.members, raid::MemberState::journal, &raid::MemberStatus::state) ==
+                    status.members.end();
 }
 
 struct Work {
@@ -110,11 +120,15 @@ Task<Status> assemble(ArraySession& session, const Work& work) {
   if (Status done = co_await session.finish_recovery(); !done) co_return done;
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   print_end(session);
+  if (started_without_journal(session)) {
+    fmt::print("it goes on without its journal; resilver add {} DISK --journal gives it another\n",
+               place_words(session.place()));
+  }
   co_return Status{};
 }
 
 Task<Status> rebuild(ArraySession& session, const Work& work) {
-  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = co_await session.open(work.place, uring::Access::maintain); !opened) co_return opened;
   if (Status started = co_await session.start(work.start); !started) co_return started;
   if (Status done = co_await session.finish_recovery(); !done) co_return done;
   const bool full = session.array().redundancy_full();
@@ -141,16 +155,45 @@ void print_mismatches(const raid::ArrayStatus& status, bool locate) {
   if (status.mismatches.size() > kShown) fmt::print("  and more\n");
 }
 
-Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions options, bool& differs) {
-  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
-  if (Status started = co_await session.start(work.start); !started) co_return started;
-  if (Status done = co_await session.finish_recovery(); !done) co_return done;
-  if (Status done = co_await session.scrub(options); !done) {
-    if (done.error().code == Errc::unavailable && done.error().what.empty()) {
-      co_return fail(Errc::unavailable, "a degraded array has nothing to compare: rebuild it first");
-    }
-    co_return done;
+// What nothing can restore: the places, then how much of each member. Such a row is good again when all its lost blocks are
+// written.
+Status tell_lost(const ArraySession& session, const raid::ArrayStatus& status) {
+  constexpr std::size_t kShown = 20;
+  if (status.lost_row_count == 0) return {};
+  const auto name_of = [&status](std::uint32_t slot) {
+    const std::string& name = status.members[slot].name;
+    return name.empty() ? fmt::format("slot {}", slot) : name;
+  };
+  fmt::print("{} rows of 4096 bytes cannot be restored:\n", status.lost_row_count);
+  for (const raid::LostRow& row : status.lost_rows | std::views::take(kShown)) {
+    fmt::print("  stripe {}, byte {} of each member: unreadable on {}{}\n", row.stripe, row.member_offset,
+               fmt::join(row.slots | std::views::transform(name_of), ", "),
+               row.logical.empty() ? "" : fmt::format("; lost: byte {} of the array", fmt::join(row.logical, ", ")));
   }
+  if (status.lost_row_count > kShown) fmt::print("  and {} more\n", status.lost_row_count - kShown);
+  for (std::uint32_t slot = 0; slot < status.lost_by_slot.size(); ++slot) {
+    if (status.lost_by_slot[slot] == 0) continue;
+    fmt::print("  {}: {} of these rows are unreadable\n", name_of(slot), status.lost_by_slot[slot]);
+  }
+  return fail(Errc::medium,
+              fmt::format("{}: {} rows cannot be restored: too many members cannot read them; writing the "
+                          "lost blocks anew (import) heals them",
+                          session.place().label, status.lost_row_count));
+}
+
+// Compares, and does nothing else: what else is to be done is said.
+Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions options, bool& differs) {
+  if (Status opened = co_await session.open(work.place, uring::Access::maintain); !opened) co_return opened;
+  StartOptions start = work.start;
+  start.tuning.hold_recovery = true;
+  start.check = [&session](const raid::Array& array) -> Status {
+    if (array.geometry().redundancy() == 0 || array.redundancy_full()) return {};
+    return fail(Errc::unavailable,
+                fmt::format("{}: {}: there is nothing to compare before it is whole; {}", session.place().label,
+                            state_text(array), next_step(array, place_words(session.place()))));
+  };
+  if (Status started = co_await session.start(std::move(start)); !started) co_return started;
+  if (Status done = co_await session.scrub(options); !done) co_return done;
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   const raid::ArrayStatus status = session.array().status();
   fmt::print("{}\n", rate_text(status.last_recovery));
@@ -161,7 +204,10 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
   if (status.healed_blocks > 0) fmt::print("{} unreadable blocks rewritten\n", status.healed_blocks);
   print_mismatches(status, options.locate);
   differs = status.mismatch_sectors != 0 && !options.repair;
-  co_return Status{};
+  if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
+    fmt::print("{}\n", step);
+  }
+  co_return tell_lost(session, status);
 }
 
 // ---- stop ----
@@ -253,12 +299,15 @@ constexpr OptionSpec kScrubOptions[] = {{"repair", nullptr, "rewrite what does n
 constexpr CommandSpec kScrub = {
     "scrub",
     "Usage: resilver scrub DIR|IMAGE... [OPTIONS]\n\n"
-    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors).",
+    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors);\n"
+    "names what cannot be read and not be restored. Does nothing else: an array that is not whole, or that a resync\n"
+    "is due for, is refused with the command that does that. Others may read the array meanwhile.",
     kScrubOptions,
     "Examples:\n"
     "  resilver scrub vm\n"
     "  resilver scrub vm --repair --locate\n\n"
-    "Exit: 0 all matches or was repaired, 1 mismatches remain, or refused, 2 bad usage, 130 interrupted.\n"};
+    "Exit: 0 all matches or was repaired, 1 mismatches remain, rows cannot be restored, or refused, 2 bad usage, 130 "
+    "interrupted.\n"};
 
 constexpr CommandSpec kStop = {
     "stop",

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "base/units.h"
+#include "raid/journal.h"
 #include "tools/array_command.h"
 #include "tools/array_main.h"
 #include "tools/array_session.h"
@@ -27,9 +28,10 @@ constexpr OptionSpec kForce = {
 struct Change {
   std::string command;
   Place place;
-  std::string word;   // MEMBER as the user wrote it
-  std::string path;   // add, re-add: of the disk that comes
-  bool made = false;  // it is an image that was made for this
+  std::string word;      // MEMBER as the user wrote it
+  std::string path;      // add, re-add: of the disk that comes
+  bool made = false;     // it is an image that was made for this
+  bool journal = false;  // it becomes the journal
   StartOptions start;
   bool force = false;
   bool write_mostly = false;  // add
@@ -246,7 +248,8 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
     if (again && coming->super) {
       return with_add(session, change, array.may_readd({coming->name, nullptr}, *coming->super, change.force));
     }
-    const std::uint64_t needed = array.data_offset_bytes() + array.geometry().member_bytes();
+    const std::uint64_t needed =
+        array.data_offset_bytes() + (change.journal ? raid::Journal::kMinBytes : array.geometry().member_bytes());
     if (coming->image->size_bytes() >= needed) return {};
     return fail(Errc::invalid_argument,
                 fmt::format("{}: too small for this array: its size is {}, {} are needed", coming->name,
@@ -258,15 +261,16 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   }
   const raid::MemberDisk disk{coming->name, coming->image.get(), change.write_mostly};
   session.keep(std::move(*coming));
-  const Status done =
-      again ? co_await session.array().readd_disk(disk, change.force) : co_await session.array().add_disk(disk);
+  const Status done = again            ? co_await session.array().readd_disk(disk, change.force)
+                      : change.journal ? co_await session.array().add_journal(disk)
+                                       : co_await session.array().add_disk(disk);
   if (!done) {
     if (again && done.error().code == Errc::unavailable) co_return with_add(session, change, done);
     co_return explained(done, disk.name, "the array has failed", "is in use");
   }
   change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
-  fmt::print("{} {}\n", disk.name, again ? "re-added" : "added");
+  fmt::print("{} {}\n", disk.name, again ? "re-added" : change.journal ? "is the journal now" : "added");
   print_state(session, change);
   co_return Status{};
 }
@@ -277,6 +281,7 @@ constexpr OptionSpec kOnlyForce[] = {kForce};
 constexpr OptionSpec kAddOptions[] = {
     {"write-mostly", nullptr, "a RAID 1 is to read this disk only where no other member can be read"},
     {"size", "SIZE", "make the image first"},
+    {"journal", nullptr, "as the journal of an array that has none, or has lost it (levels 4, 5 and 6)"},
     {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"}};
 
 constexpr const char* kExit = "\nExit: 0 done, 1 refused or failed, 2 bad usage.\n";
@@ -300,6 +305,7 @@ int run_come(int argc, char** argv, const CommandSpec& spec, bool again) {
   if (!bytes) return refuse_usage(spec.name, bytes.error().what);
   if (*bytes % kBlockBytes != 0)
     return refuse_usage(spec.name, fmt::format("--size: not a multiple of {}", kBlockBytes));
+  change->journal = line->has("journal");
   if (Status chosen = choose_disk(*change, *bytes); !chosen) return refuse(spec.name, chosen.error());
   code = run_session(spec.name, [&](ArraySession& session) { return come(session, *change, again); });
   if (code != kDone && change->made) unlink(change->path.c_str());
@@ -344,7 +350,8 @@ int replace_main(int argc, char** argv) {
 int add_main(int argc, char** argv) {
   const std::string examples = std::string(
                                    "Examples:\n  resilver add vm disk9 --size 1G\n  resilver add vm /dev/sdd\n"
-                                   "  resilver fail vm disk1 && resilver add vm disk1 && resilver rebuild vm\n") +
+                                   "  resilver fail vm disk1 && resilver add vm disk1 && resilver rebuild vm\n"
+                                   "  resilver assemble vm --force && resilver add vm journal --size 64M --journal\n") +
                                kExit;
   const CommandSpec spec = {
       "add",

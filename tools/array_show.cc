@@ -219,6 +219,7 @@ std::string mdstat_text(const ArraySession& session, const raid::Array& array,
                         member.rebuilt_bytes / 1024, total / 1024);
   }
   if (is_dirty(session)) text += "      resync=PENDING\n";
+  if (status.journal_missing) text += "      journal=MISSING\n";
   if (bitmap) text += bitmap_text(*bitmap);
   return text;
 }
@@ -330,18 +331,23 @@ constexpr int kDegraded = 1;
 constexpr int kArrayFailed = 2;
 constexpr int kCannotTell = 4;
 
+void tell_in_use(const Place& place) {
+  fmt::print(stderr, "resilver status: {}: in use by process {}: as its superblocks lie there now\n", place.label,
+             fmt::join(holders_of(place.paths), ", "));
+}
+
 Task<Status> show_status(ArraySession& session, const Place& place, bool json, int& tested) {
   tested = kCannotTell;
-  Status opened = co_await session.open(place, uring::Access::read_only);
-  if (!opened && opened.error().code == Errc::busy) {
-    fmt::print(stderr, "resilver status: {}: in use by process {}: as its superblocks lie there now\n", place.label,
-               fmt::join(holders_of(place.paths), ", "));
-    opened = co_await session.open(place, uring::Access::look);
-  }
-  if (!opened) co_return opened;
   StartOptions options;
   options.read_only = options.leave_out = true;  // looks, whatever there is
-  if (Status started = co_await session.start(options); !started) {
+  if (is_maintained(place.paths)) tell_in_use(place);
+  Status started = co_await session.open_to_read(place, options);
+  if (!started && started.error().code == Errc::busy) {
+    tell_in_use(place);
+    if (Status opened = co_await session.open(place, uring::Access::look); !opened) co_return opened;
+    started = co_await session.start(options);
+  }
+  if (!started) {
     if (started.error().code != Errc::unavailable || freshest_superblock(session) == nullptr) co_return started;
     tested = kArrayFailed;
     if (json) {
@@ -360,7 +366,8 @@ Task<Status> show_status(ArraySession& session, const Place& place, bool json, i
                         : mdstat_text(session, session.array(), bitmap));
   const raid::ArrayStatus status = session.array().status();
   const std::string letters = slot_letters(status, session.array().geometry().disks());
-  tested = status.state == raid::ArrayState::failed ? kArrayFailed : letters.contains('_') ? kDegraded : kDone;
+  const bool lacks = letters.contains('_') || status.journal_missing;
+  tested = status.state == raid::ArrayState::failed ? kArrayFailed : lacks ? kDegraded : kDone;
   co_return Status{};
 }
 

@@ -341,6 +341,11 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
       const bool held = member->holds(place.member_offset + kRowBytes);
       if (held && !read.contains(copy)) unreadable.add(copy);
     }
+    if (!unreadable.empty() && read.empty()) {
+      LostRow row{at / geometry_.chunk_bytes(), geometry_.copy_of(at, 0).member_offset, {}, {at}};
+      for (const std::uint32_t copy : unreadable) row.slots.push_back(geometry_.copy_of(at, copy).member);
+      record_lost(pass, std::move(row));
+    }
     if (!unreadable.empty() && !read.empty()) {
       co_await heal_copies(at, buffers[read.lowest()].slice(at - begin, kRowBytes), unreadable, pass.cause);
       if (interrupted(pass)) co_return false;
