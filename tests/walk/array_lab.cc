@@ -52,23 +52,20 @@ Lab::Lab(const Plan& plan) : plan_(plan) { fs::create_directory(folder()); }
 
 double Lab::now() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count(); }
 
-Ran Lab::run(const Words& words, Cut cut, std::uint32_t after_us) const {
-  Program program(words);
-  return finish(program, words, cut, after_us);
-}
-
-Ran Lab::finish(Program& program, const Words& words, Cut cut, std::uint32_t after_us) const {
+Ran Lab::run(const Words& words, const Step& step) const {
   Ran ran;
   ran.command = words[0];
   ran.line = fmt::format("resilver {}", fmt::join(words, " "));
   const auto before = stamps();
-  if (cut != Cut::none) {
-    usleep(after_us);
+  Program program(words);
+  if (step.cut != Cut::none) {
+    while (step.writing && program.running() && stamps() == before) usleep(200);
+    usleep(step.after_us);
     ran.cut = program.running();
-    program.signal(cut == Cut::kill ? SIGKILL : SIGINT);
+    program.signal(step.cut == Cut::kill ? SIGKILL : SIGINT);
   }
   ran.ended = program.wait(kPatienceSeconds);
-  ran.hung = ran.ended.code == 128 + SIGKILL && cut != Cut::kill;
+  ran.hung = ran.ended.code == 128 + SIGKILL && step.cut != Cut::kill;
   ran.changed = stamps() != before;
   return ran;
 }

@@ -52,13 +52,14 @@ class Drawer {
   // ---- steps ---------------------------------------------------------------------------------------------------------
 
   Step& add(Verb verb, std::uint64_t b = 0) {
-    plan_.steps.push_back({verb, random_.next(), b, Cut::none, 0});
+    plan_.steps.push_back({verb, random_.next(), b});
     return plan_.steps.back();
   }
   void maybe_cut(Step& step, unsigned percent, std::uint64_t longest_us = 60'000) {
     if (!random_.percent(percent)) return;
     step.cut = random_.percent(65) ? Cut::kill : Cut::interrupt;
-    step.after_us = static_cast<std::uint32_t>(random_.between(500, longest_us));
+    step.writing = random_.percent(65);
+    step.after_us = static_cast<std::uint32_t>(step.writing ? random_.below(longest_us / 5) : random_.below(longest_us));
   }
 
   void import(unsigned cut_percent = 25) {
@@ -191,7 +192,8 @@ std::string text_of(const Step& step) {
   std::string text = kVerbNames[static_cast<std::size_t>(step.verb)];
   if (step.b != 0) text += fmt::format(" b={}", step.b);
   if (step.cut != Cut::none) {
-    text += fmt::format(", {} after {} us", step.cut == Cut::kill ? "killed" : "interrupted", step.after_us);
+    text += fmt::format(", {} {} us after its {}", step.cut == Cut::kill ? "killed" : "interrupted", step.after_us,
+                        step.writing ? "first write" : "start");
   }
   return text;
 }

@@ -52,7 +52,8 @@ struct Step {
   Verb verb = Verb::import;
   std::uint64_t a = 0, b = 0;
   Cut cut = Cut::none;
-  std::uint32_t after_us = 0;
+  std::uint32_t after_us = 0;  // its start, or its first write
+  bool writing = false;
 };
 std::string text_of(const Step& step);
 

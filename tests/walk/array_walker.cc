@@ -17,6 +17,9 @@ constexpr int kCureSteps = 20;
 bool is_writer(const std::string& command) {
   return command != "status" && command != "examine" && command != "export" && command != "stop";
 }
+bool changes_members(const std::string& command) {
+  return command == "fail" || command == "remove" || command == "add" || command == "re-add" || command == "replace";
+}
 // Starts the array for good, so that it is resynced.
 bool is_starter(const std::string& command) {
   return command == "assemble" || command == "rebuild" || command == "scrub";
@@ -30,7 +33,7 @@ Walker::Walker(const Plan& plan) : plan_(plan), lab_(plan_), judge_(lab_), model
 // ---- commands --------------------------------------------------------------------------------------------------------
 
 Ran Walker::run(const Words& words, const Step& step) {
-  const Ran ran = lab_.run(words, step.cut, step.after_us);
+  const Ran ran = lab_.run(words, step);
   ended(ran);
   return ran;
 }
@@ -45,7 +48,11 @@ void Walker::ended(const Ran& ran) {
     for (Away& away : attic_) away.needed = false;
   }
   if (ran.cut && is_writer(ran.command)) dirty_ = true;
+  const Seen before = seen_;
   observe();
+  if (changes_members(ran.command) && ran.ended.code == 1 && !ran.cut && before.told && seen_.told &&
+      !seen_.same_as(before))
+    judge_.complain(fmt::format("refused, but the array is another one now: {}: {}", ran.line, ran.ended.all()));
   if (ran.good() && is_writer(ran.command) && seen_.clean &&
       (is_starter(ran.command) || plan_.consistency != "journal")) {
     dirty_ = hole_ = false;
@@ -56,13 +63,29 @@ void Walker::ended(const Ran& ran) {
 
 void Walker::observe() {
   Seen seen = lab_.look(seen_);
+  if (!seen.told && note_other_side(seen.json.err)) return;
   judge_.status(seen, made_ && !lab_.images().empty());
   seen_ = std::move(seen);
+}
+
+// When nobody is left who was with a former member, nothing tells it from one that went on by itself. Then it is in the way,
+// and is named.
+bool Walker::note_other_side(const std::string& said) {
+  if (said.find("went on without the other") == std::string::npos) return false;
+  const auto before = trouble_.size();
+  for (const std::string& name : lab_.images()) {
+    const bool current =
+        std::ranges::any_of(seen_.members, [&name](const Member& one) { return one.name == name && one.slot >= 0; });
+    if (!current && said.find(name) != std::string::npos) trouble_.insert(name);
+  }
+  return before != trouble_.size() || !trouble_.empty();
 }
 
 // Refused for something that is there and was named, or that the walk has brought about.
 bool Walker::may_be_refused(const Ran& ran) const {
   if (hole_) return true;
+  // What is in a journal yet is not read without being replayed, which writes.
+  if (ran.command == "export" && dirty_ && plan_.has_parity() && seen_.lacks()) return true;
   if (std::ranges::any_of(attic_, &Away::needed)) return true;
   return std::ranges::any_of(trouble_, [&ran](const std::string& name) { return says(ran, name); });
 }
@@ -89,8 +112,7 @@ void Walker::import_version(std::uint32_t version, Range range, const Step& step
   const std::string file = lab_.beside("in");
   write_text(file, model_.content(version, range));
   const auto before = changes_;
-  const Ran ran = lab_.run({"import", lab_.folder(), file, "--offset", std::to_string(range.first * kSector)}, step.cut,
-                           step.after_us);
+  const Ran ran = lab_.run({"import", lab_.folder(), file, "--offset", std::to_string(range.first * kSector)}, step);
   // Before anything else: what may be there now.
   if (ran.good()) {
     model_.acknowledge(version, range);
@@ -233,7 +255,9 @@ bool Walker::follow_advice() {
   const std::string advice = seen_.next;
   ended(ran);
   if (ran.good() && seen_.clean) dirty_ = hole_ = false, under_way_.clear();
-  if (!ran.good() && !may_be_refused(ran))
+  // What it could do is done, and the next line says what else.
+  const bool in_part = says(ran, "redundancy is not full") && ran.changed;
+  if (!ran.good() && !in_part && !may_be_refused(ran))
     judge_.complain(fmt::format("'{}' does not work: {}", advice, ran.ended.all()));
   return true;
 }
@@ -352,7 +376,7 @@ bool Walker::bring_back() {
 
 void Walker::judge_rest() {
   if (model_.damaged()) {
-    take_work({Verb::repair});
+    take_work({.verb = Verb::repair});
     model_.repaired();
   }
   if (plan_.level > 0) {

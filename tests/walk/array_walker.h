@@ -44,6 +44,7 @@ class Walker {
   // Judges it, looks at what it left, and keeps what is known of the array up to date.
   void ended(const Ran& ran);
   void observe();
+  bool note_other_side(const std::string& said);
   // A command that had to be taken: nothing that the walk did explains a refusal.
   void must_work(const Ran& ran);
   bool may_be_refused(const Ran& ran) const;
