@@ -52,6 +52,17 @@ Lab::Lab(const Plan& plan) : plan_(plan) { fs::create_directory(folder()); }
 
 double Lab::now() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count(); }
 
+Words Lab::on_array(const std::string& command, const Words& more) const {
+  Words words = {command};
+  if (plan_.by_name && !images().empty()) {
+    for (const std::string& name : images()) words.push_back(file(name));
+  } else {
+    words.push_back(folder());
+  }
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
 Ran Lab::run(const Words& words, const Step& step) const {
   Ran ran;
   ran.command = words[0];
@@ -89,14 +100,14 @@ Ran Lab::type(const std::string& line) const {
 Seen Lab::look(const Seen& before) const {
   Seen seen;
   const auto stamped = stamps();
-  seen.json = run_program({"status", folder(), "--json"});
+  seen.json = run_program(on_array("status", {"--json"}));
   read_json(seen.json.out, seen);
   if (seen.told && seen.same_as(before)) {
     seen.text = before.text;
     seen.test = before.test;
   } else {
-    seen.text = run_program({"status", folder()});
-    seen.test = run_program({"status", folder(), "--test"});
+    seen.text = run_program(on_array("status"));
+    seen.test = run_program(on_array("status", {"--test"}));
   }
   seen.changed = stamps() != stamped;
   return seen;

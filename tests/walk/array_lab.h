@@ -71,6 +71,8 @@ class Lab {
   std::string beside(const std::string& name) const { return root_ / name; }
 
   // ---- commands ----------------------------------------------------------------------------------------------------
+  // COMMAND, the array (its folder, or all images by name), and what follows.
+  Words on_array(const std::string& command, const Words& more = {}) const;
   // `resilver WORDS...`; it gets a signal when the step says so, if it still runs.
   Ran run(const Words& words, const Step& step = {}) const;
   // A line that the program told somebody to type, in a shell.

@@ -14,7 +14,7 @@ constexpr std::array kVerbNames = {
     "import",       "export_all",    "export_part", "fail",     "remove",  "add",        "readd",       "replace",
     "rebuild",      "scrub",         "repair",      "assemble", "force",   "examine",    "stop",        "advice",
     "beside",       "move_away",     "put_back",    "keep",     "restore", "swap_names", "copy_beside", "cut_image",
-    "damage_super", "damage_bitmap", "damage_data", "stray",    "foreign", "tidy",       "meddle"};
+    "damage_super", "damage_bitmap", "damage_data", "stray",    "split",   "foreign",    "tidy",        "meddle"};
 static_assert(kVerbNames.size() == static_cast<std::size_t>(Verb::meddle) + 1);
 
 class Drawer {
@@ -46,6 +46,7 @@ class Drawer {
     if (plan_.level > 0 && random_.percent(40)) plan_.consistency = "bitmap";
     if (plan_.has_parity() && random_.percent(20)) plan_.consistency = "journal";
     if (random_.percent(25)) plan_.folder = random_.percent(50) ? "my vm" : "vm's";
+    plan_.by_name = random_.percent(25);
     plan_.on_files = random_.percent(25) && plan_.consistency != "journal";
   }
 
@@ -147,7 +148,8 @@ class Drawer {
     look();
   }
   void folder_untidy() {
-    constexpr std::array kHow = {Verb::swap_names, Verb::swap_names, Verb::copy_beside, Verb::stray, Verb::foreign};
+    constexpr std::array kHow = {Verb::swap_names, Verb::swap_names, Verb::copy_beside,
+                                 Verb::stray,      Verb::foreign,    Verb::split};
     add(kHow[random_.below(kHow.size())], random_.below(6));
     look();
     import();
@@ -204,7 +206,7 @@ std::string text_of(const Plan& plan) {
       "steps",
       plan.seed, plan.level, plan.disks, plan.spares, plan.member_mib, plan.chunk_kib,
       plan.layout.empty() ? "default" : plan.layout, plan.consistency, plan.folder, plan.on_files ? ", on files" : "",
-      plan.steps.size());
+      plan.by_name ? ", by name" : "", plan.steps.size());
   return text;
 }
 

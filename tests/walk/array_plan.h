@@ -39,6 +39,7 @@ enum class Verb : std::uint8_t {
   damage_bitmap,  // of one member, or of all
   damage_data,
   stray,
+  split,    // of a mirror: one member is used alone, and before that the others
   foreign,  // another array's member
   tidy,     // what does not belong to the array leaves the folder
   // ---- for tests of the walk itself ----
@@ -67,6 +68,7 @@ struct Plan {
   std::string layout;                  // empty: the default
   std::string consistency = "resync";  // resync, bitmap, journal
   std::string folder = "vm";
+  bool by_name = false;   // commands are given the images, not the folder
   bool on_files = false;  // made on files that lie there, with a resync
   std::vector<Step> steps;
 

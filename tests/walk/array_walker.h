@@ -57,7 +57,7 @@ class Walker {
   void import(const Step& step);
   void import_version(std::uint32_t version, Range range, const Step& step);
   bool export_part(Range range, bool settle = false);
-  void export_of(const Words& images, Range range, bool settle);
+  void export_of(Words words, Range range, bool settle);
   bool export_all() { return export_part({0, model_.sectors()}); }
   bool change_member(const char* command, const Step& step);
   bool add(const Step& step);
@@ -78,6 +78,7 @@ class Walker {
   bool cut_image(const Step& step);
   bool stray(const Step& step);
   bool tidy();
+  bool split(const Step& step);
   bool meddle(const Step& step);
   bool may_lose_one() const;
   void lost_one();
