@@ -12,6 +12,7 @@
 #include "tools/array_command.h"
 #include "tools/array_main.h"
 #include "tools/array_session.h"
+#include "tools/array_update.h"
 
 namespace resilver::tools {
 namespace {
@@ -69,6 +70,7 @@ bool started_without_journal(ArraySession& session) {
 struct Work {
   Place place;
   StartOptions start;
+  Update update;  // assemble
 };
 
 // Reads DIR|IMAGE..., --force and --speed-max. Nothing if the line makes no sense: `code` says so.
@@ -90,6 +92,24 @@ std::optional<Work> read_work(const CommandLine& line, int& code) {
   work.start.take_stale = work.start.force && line.command == "assemble";
   work.start.tuning.speed_max = *speed;
   return work;
+}
+
+// The verdicts, and how the array would start. Nothing is written.
+Task<Status> look(ArraySession& session, const Work& work) {
+  if (Status opened = co_await session.open(work.place, uring::Access::read_only); !opened) co_return opened;
+  StartOptions start = work.start;
+  start.read_only = true;
+  const Status started = co_await session.start(start);
+  print_found(session);
+  if (!started) co_return started;
+  fmt::print("{}: {}, only read: nothing was written\n", session.place().label, state_text(session.array()));
+  co_return Status{};
+}
+
+// A session of its own: the array starts from what is on the disks then.
+Task<Status> update(ArraySession& session, const Work& work) {
+  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  co_return co_await apply_update(session, work.update);
 }
 
 Task<Status> assemble(ArraySession& session, const Work& work) {
@@ -226,7 +246,26 @@ Task<Status> tell_state(ArraySession& session, const Place& place) {
   co_return Status{};
 }
 
-constexpr OptionSpec kAssembleOptions[] = {kForceAssemble, kSpeedMax};
+Status read_update(const CommandLine& line, Update& update) {
+  update.word = line.text("update");
+  update.name = line.text("name");
+  if (line.has("uuid")) {
+    const auto uuid = raid::parse_uuid(line.text("uuid"));
+    if (!uuid) return std::unexpected(uuid.error());
+    update.uuid = *uuid;
+  }
+  return check_update(update);
+}
+
+constexpr OptionSpec kAssembleOptions[] = {
+    kForceAssemble,
+    kSpeedMax,
+    {"read-only", nullptr, "say what each image is, and how the array would start; write nothing"},
+    {"update", "WORD",
+     "first change a field of every member, as mdadm does: resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap,\n"
+     "no-bitmap, devicesize, layout-original, layout-alternate"},
+    {"name", "NAME", "the array's new name, with --update=name"},
+    {"uuid", "UUID", "the array's new UUID, with --update=uuid"}};
 constexpr CommandSpec kAssemble = {
     "assemble",
     "Usage: resilver assemble DIR|IMAGE... [OPTIONS]\n\n"
@@ -236,7 +275,9 @@ constexpr CommandSpec kAssemble = {
     "Examples:\n"
     "  resilver assemble vm\n"
     "  resilver assemble vm/disk2.img vm/disk0.img vm/disk1.img\n"
-    "  resilver assemble vm --force --speed-max 200M\n\n"
+    "  resilver assemble vm --force --speed-max 200M\n"
+    "  resilver assemble vm --read-only\n"
+    "  resilver assemble vm --update=force-no-bbl\n\n"
     "Exit: 0 done, 1 refused (nothing was written) or failed, 2 bad usage, 130 interrupted (the next goes on).\n"};
 
 constexpr OptionSpec kRebuildOptions[] = {kSpeedMax, kForce};
@@ -292,8 +333,19 @@ int long_work(int argc, char** argv, const CommandSpec& spec, Run run) {
 }  // namespace
 
 int assemble_main(int argc, char** argv) {
-  return long_work(argc, argv, kAssemble, [](const CommandLine&, const Work& work) {
-    return run_session("assemble", [&work](ArraySession& session) { return assemble(session, work); });
+  return long_work(argc, argv, kAssemble, [](const CommandLine& line, Work work) {
+    const auto session = [&work](auto step) {
+      return run_session("assemble", [&work, step](ArraySession& one) { return step(one, work); });
+    };
+    if (line.has("read-only")) {
+      if (line.has("update")) return refuse_usage("assemble", "--update writes, --read-only does not");
+      return session(look);
+    }
+    if (line.has("update")) {
+      if (const Status read = read_update(line, work.update); !read) return refuse_usage("assemble", read.error().what);
+      if (const int code = session(update); code != kDone) return code;
+    }
+    return session(assemble);
   });
 }
 

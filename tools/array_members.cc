@@ -34,6 +34,7 @@ struct Change {
   bool journal = false;  // it becomes the journal
   StartOptions start;
   bool force = false;
+  bool write_mostly = false;  // add
 };
 
 // DIR|IMAGE... MEMBER
@@ -52,6 +53,7 @@ std::optional<Change> read_change(const CommandLine& line, int& code) {
   }
   change.place = *place;
   change.force = change.start.force = change.start.leave_out = line.has("force");
+  change.write_mostly = line.has("write-mostly");
   change.start.tuning.hold_recovery = true;
   return change;
 }
@@ -257,7 +259,7 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   if (!again && change.force && own_superblock(*coming, session.disks()) == nullptr) {
     if (Status erased = erase_signatures(coming->path); !erased) co_return erased;
   }
-  const raid::MemberDisk disk{coming->name, coming->image.get()};
+  const raid::MemberDisk disk{coming->name, coming->image.get(), change.write_mostly};
   session.keep(std::move(*coming));
   const Status done = again            ? co_await session.array().readd_disk(disk, change.force)
                       : change.journal ? co_await session.array().add_journal(disk)
@@ -277,6 +279,7 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
 
 constexpr OptionSpec kOnlyForce[] = {kForce};
 constexpr OptionSpec kAddOptions[] = {
+    {"write-mostly", nullptr, "a RAID 1 is to read this disk only where no other member can be read"},
     {"size", "SIZE", "make the image first"},
     {"journal", nullptr, "as the journal of an array that has none, or has lost it (levels 4, 5 and 6)"},
     {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"}};

@@ -283,6 +283,8 @@ Task<Status> ArraySession::start(StartOptions options) {
   report_unopened();
   if (!assembled) co_return std::unexpected(named(assembled.error(), place_.label, disks_));
   array_ = std::move(*assembled);
+  for (const std::string& note : array_->status().notes)
+    fmt::print(stderr, "resilver {}: {}: {}\n", command_, place_.label, note);
   co_return Status{};
 }
 

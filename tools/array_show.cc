@@ -78,6 +78,14 @@ std::string state_of(const Superblock& super) {
 
 namespace {
 
+// What md's administrator has set on this member alone.
+std::string flags_of(const Superblock& super) {
+  const bool write_mostly = (super.devflags & raid::kWriteMostly) != 0;
+  const bool fail_fast = (super.devflags & raid::kFailFast) != 0;
+  return fmt::format("{}{}{}", write_mostly ? "write-mostly" : "", write_mostly && fail_fast ? " " : "",
+                     fail_fast ? "failfast" : "");
+}
+
 std::string bitmap_lines(const Superblock& super) {
   if ((super.feature_map & raid::kFeatureBitmap) == 0) return {};
   return fmt::format("Internal Bitmap : {} sectors from superblock\n", super.bitmap_offset);
@@ -135,6 +143,7 @@ std::string examine_text(const Disk& disk) {
   line("State", state_of(super));
   line("Device UUID", raid::format_uuid(super.device_uuid));
   text += "\n" + bitmap_lines(super);
+  if (const std::string flags = flags_of(super); !flags.empty()) line("Flags", flags);
   line("Update Time", time_text(super.utime));
   if (super.bblog_size_sectors != 0) {
     const bool bad = (super.feature_map & raid::kFeatureBadBlocks) != 0;
@@ -200,7 +209,9 @@ std::string mdstat_text(const ArraySession& session, const raid::Array& array,
   for (const raid::MemberStatus& member : status.members) {
     if (member.name.empty() || member.state == MemberState::missing) continue;
     const Superblock* super = super_of(session, member.name);
-    text += fmt::format(" {}[{}]{}", member.name, super != nullptr ? super->dev_number : 0, flag_of(member.state));
+    const bool write_mostly = super != nullptr && (super->devflags & raid::kWriteMostly) != 0;
+    text += fmt::format(" {}[{}]{}{}", member.name, super != nullptr ? super->dev_number : 0, write_mostly ? "(W)" : "",
+                        flag_of(member.state));
   }
   text += fmt::format("\n      {} blocks super 1.2 {}", array.size_bytes() / 1024, level_words(*fresh));
   if (status.level != raid::Level::raid0) {

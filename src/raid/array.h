@@ -74,6 +74,7 @@ struct ArrayConfig {
 struct MemberDisk {
   std::string name;
   BlockDevice* device = nullptr;
+  bool write_mostly = false;  // add_disk(): RAID 1 reads it only where no other member can be read
 };
 
 // The disks of a new array. `journal` exactly if the consistency policy is journal.

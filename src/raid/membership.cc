@@ -99,6 +99,7 @@ Task<Status> Core::add_disk(MemberDisk disk) {
   Member& member = new_member(disk);
   member.state = MemberState::spare;
   place_metadata(member, disk.device->size_bytes());
+  member.super.devflags = disk.write_mostly ? kWriteMostly : 0;
   emit(EventKind::disk_added, member.name);
   co_await commit();
   wake_manager();

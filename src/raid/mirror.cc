@@ -21,22 +21,28 @@ bool Core::copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32
 }
 
 // A copy of a piece that can be read. While a resync is due it is always the first (rule 8); else the one where the last read
-// ended just before, or the one on the member with the least to do, in turn.
+// ended just before, or the one on the member with the least to do, in turn; one that is write-mostly if there is no other.
 std::optional<CopyPlace> Core::mirror_source(std::uint64_t logical, std::uint64_t bytes, CopySet except) noexcept {
   const std::uint32_t count = geometry_.copies();
   std::optional<CopyPlace> best;
+  std::optional<CopyPlace> write_mostly;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t copy = resync_needed_ ? i : (mirror_turn_ + i) % count;
     if (except.contains(copy) || !copy_readable(logical, bytes, copy)) continue;
     const CopyPlace place = geometry_.copy_of(logical, copy);
     if (resync_needed_) return place;
     const Member& member = *slots_[place.member];
+    if ((member.super.devflags & kWriteMostly) != 0) {
+      write_mostly = place;
+      continue;
+    }
     if (member.next_sequential == place.member_offset && place.member_offset != 0) {
       best = place;
       break;
     }
     if (!best || member.in_flight_count < slots_[best->member]->in_flight_count) best = place;
   }
+  if (!best) best = write_mostly;
   if (!best) return best;
   ++mirror_turn_;
   slots_[best->member]->next_sequential = best->member_offset + bytes;
