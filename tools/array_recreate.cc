@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <cstdio>
+#include <memory>
 #include <ranges>
-#include <set>
 
 #include "base/units.h"
 #include "raid/parity.h"
@@ -54,6 +54,10 @@ struct ImageFile {
   }
 };
 using Images = std::vector<std::unique_ptr<ImageFile>>;
+
+struct alignas(raid::kParityUnit) AlignedBlock {
+  std::array<std::byte, kBlockBytes> bytes;
+};
 
 constexpr std::size_t kMissing = ~std::size_t{0};
 
@@ -105,26 +109,42 @@ class Shape {
   };
 
   void read_signs() {
-    std::array<std::byte, 4096> block;
-    for (const Sign& sign : signs_.signs) {
+    for (std::size_t i = 0; i < signs_.signs.size(); ++i) {
+      const Sign sign = signs_.signs[i];
       if (sign.at + sign.bytes > geometry_.capacity_bytes()) continue;
-      const std::uint32_t copies = geometry_.level() == Level::raid10 ? geometry_.copies() : 1;
-      for (std::uint32_t copy = 0; copy < copies; ++copy) {
-        const auto place = geometry_.map(sign.at);
-        const auto at =
-            copies > 1 ? geometry_.copy_of(sign.at, copy) : raid::CopyPlace{place.member, place.member_offset};
-        for (std::size_t i = 0; i < images_.size(); ++i) {
-          const auto bytes = std::span(block).first(sign.bytes);
-          if (!images_[i]->read(offset_ + at.member_offset, bytes)) {
-            ++score_[at.member][i].wrong;
-            continue;
-          }
-          const Verdict verdict = sign.judge(bytes);
-          score_[at.member][i].right += verdict == Verdict::right ? 1 : 0;
-          score_[at.member][i].wrong += verdict == Verdict::wrong ? 1 : 0;
-        }
+      bool told = false;
+      for (const raid::CopyPlace& place : places_of(sign.at)) {
+        for (std::size_t image = 0; image < images_.size(); ++image) told = read_sign(sign, place, image, told);
       }
     }
+  }
+
+  std::vector<raid::CopyPlace> places_of(std::uint64_t logical) const {
+    std::vector<raid::CopyPlace> places;
+    if (geometry_.is_mirrored()) {
+      for (std::uint32_t copy = 0; copy < geometry_.copies(); ++copy)
+        places.push_back(geometry_.copy_of(logical, copy));
+    } else {
+      const raid::Location place = geometry_.map(logical);
+      places.push_back({place.member, place.member_offset});
+    }
+    return places;
+  }
+
+  // What this image says if it is in this place. True: the sign has told of more.
+  bool read_sign(const Sign& sign, const raid::CopyPlace& place, std::size_t image, bool told) {
+    std::array<std::byte, 4096> block;
+    const auto bytes = std::span(block).first(sign.bytes);
+    const bool read = images_[image]->read(offset_ + place.member_offset, bytes);
+    const Verdict verdict = read ? sign.judge(bytes) : Verdict::wrong;
+    Score& score = score_[place.member][image];
+    score.right += verdict == Verdict::right ? 1 : 0;
+    score.wrong += verdict == Verdict::wrong ? 1 : 0;
+    if (told || verdict != Verdict::right || !sign.more) return told;
+    for (Sign& more : sign.more(bytes)) {
+      if (signs_.signs.size() < 2 * kMaxSigns) signs_.signs.push_back(std::move(more));
+    }
+    return true;
   }
 
   void join(std::uint32_t slot, std::uint64_t right) {
@@ -169,14 +189,14 @@ class Shape {
   Verdict compare_parity(const Arrangement& one, std::uint64_t row) const {
     const std::uint64_t at = row * kBlockBytes;
     const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
-    std::vector<std::vector<std::byte>> blocks(geometry_.columns(), std::vector<std::byte>(kBlockBytes));
+    std::vector<AlignedBlock> blocks(geometry_.columns());
     std::vector<const std::byte*> columns;
     bool zero = true;
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
       const std::size_t image = one.order[geometry_.member_of(stripe, column)];
-      if (!images_[image]->read(offset_ + at, blocks[column])) return Verdict::silent;
-      zero = zero && raid::is_zero(blocks[column].data(), kBlockBytes);
-      columns.push_back(blocks[column].data());
+      if (!images_[image]->read(offset_ + at, blocks[column].bytes)) return Verdict::silent;
+      zero = zero && raid::is_zero(blocks[column].bytes.data(), kBlockBytes);
+      columns.push_back(blocks[column].bytes.data());
     }
     if (zero) return Verdict::silent;
     const raid::ParityCode code(geometry_.data_disks(), geometry_.parity_disks());
@@ -186,7 +206,7 @@ class Shape {
   Verdict compare_copies(const Arrangement& one, std::uint64_t row) const {
     const std::uint64_t logical = row * kBlockBytes;
     if (logical >= geometry_.capacity_bytes()) return Verdict::silent;
-    std::array<std::byte, kBlockBytes> first, other;
+    alignas(raid::kParityUnit) std::array<std::byte, kBlockBytes> first, other;
     for (std::uint32_t copy = 0; copy < geometry_.copies(); ++copy) {
       const raid::CopyPlace place = geometry_.copy_of(logical, copy);
       if (!images_[one.order[place.member]]->read(offset_ + place.member_offset, copy == 0 ? first : other)) {

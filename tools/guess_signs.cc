@@ -86,28 +86,54 @@ Sign ext_backup(const Ext& ext, std::uint64_t group) {
           }};
 }
 
-// A block of an inode table: every inode in it that is used has its checksum, over its number too.
-Sign ext_inodes(const Ext& ext, std::uint64_t at, std::uint64_t first_inode) {
-  const std::size_t bytes = std::min<std::size_t>(ext.block, 4096);
-  return {at, bytes, [seed = ext.seed, size = ext.inode_bytes, first_inode](Bytes block) {
-            Verdict found = Verdict::silent;
-            for (std::size_t skip = 0; skip + size <= block.size(); skip += size) {
-              std::vector<std::byte> inode(block.begin() + static_cast<std::ptrdiff_t>(skip),
-                                           block.begin() + static_cast<std::ptrdiff_t>(skip + size));
-              if (std::ranges::all_of(inode, [](std::byte byte) { return byte == std::byte{0}; })) continue;
-              const bool wide = size > 128 && le16(inode, 128) >= 4;
-              const std::uint32_t stored = le16(inode, 0x7c) | (wide ? std::uint32_t{le16(inode, 0x82)} << 16 : 0);
-              std::memset(inode.data() + 0x7c, 0, 2);
-              if (wide) std::memset(inode.data() + 0x82, 0, 2);
-              const auto number = static_cast<std::uint32_t>(first_inode + skip / size);
-              std::uint32_t sum = Ext::crc(std::as_bytes(std::span(&number, 1)), seed);
-              sum = Ext::crc(Bytes(inode).subspan(0x64, 4), sum);
-              sum = Ext::crc(inode, sum);
-              if ((wide ? sum : sum & 0xffff) != stored) return Verdict::wrong;
-              found = Verdict::right;
-            }
-            return found;
+// A folder's first block begins with the folder itself and the one above.
+Sign ext_folder(const Ext& ext, std::uint32_t inode, std::uint64_t block) {
+  return {block * ext.block, std::min<std::size_t>(ext.block, 4096), [inode](Bytes bytes) {
+            const bool own = le32(bytes, 0) == inode && le16(bytes, 4) == 12 && same(bytes, 6, {"\1\2.\0", 4});
+            return verdict(own && same(bytes, 18, {"\2\2..", 4}));
           }};
+}
+
+std::vector<Sign> ext_folders(const Ext& ext, Bytes block, std::uint64_t first_inode) {
+  std::vector<Sign> found;
+  for (std::size_t skip = 0; skip + ext.inode_bytes <= block.size(); skip += ext.inode_bytes) {
+    const Bytes inode = block.subspan(skip, ext.inode_bytes);
+    const bool folder = (le16(inode, 0) & 0xf000) == 0x4000;
+    const bool leaf = le16(inode, 0x28) == 0xf30a && le16(inode, 0x2a) > 0 && le16(inode, 0x2e) == 0;
+    if (!folder || (le32(inode, 0x20) & 0x80000) == 0 || !leaf || le32(inode, 0x34) != 0) continue;
+    const std::uint64_t start = std::uint64_t{le16(inode, 0x3a)} << 32 | le32(inode, 0x3c);
+    if (start == 0 || start >= ext.blocks) continue;
+    found.push_back(ext_folder(ext, static_cast<std::uint32_t>(first_inode + skip / ext.inode_bytes), start));
+  }
+  return found;
+}
+
+// Every inode that is used has its checksum, over its number too.
+Verdict judge_inodes(const Ext& ext, Bytes block, std::uint64_t first_inode) {
+  Verdict found = Verdict::silent;
+  for (std::size_t skip = 0; skip + ext.inode_bytes <= block.size(); skip += ext.inode_bytes) {
+    const Bytes there = block.subspan(skip, ext.inode_bytes);
+    std::vector<std::byte> inode(there.begin(), there.end());
+    if (std::ranges::all_of(inode, [](std::byte byte) { return byte == std::byte{0}; })) continue;
+    const bool wide = ext.inode_bytes > 128 && le16(inode, 128) >= 4;
+    const std::uint32_t stored = le16(inode, 0x7c) | (wide ? std::uint32_t{le16(inode, 0x82)} << 16 : 0);
+    std::memset(inode.data() + 0x7c, 0, 2);
+    if (wide) std::memset(inode.data() + 0x82, 0, 2);
+    const auto number = static_cast<std::uint32_t>(first_inode + skip / ext.inode_bytes);
+    std::uint32_t sum = Ext::crc(std::as_bytes(std::span(&number, 1)), ext.seed);
+    sum = Ext::crc(Bytes(inode).subspan(0x64, 4), sum);
+    sum = Ext::crc(inode, sum);
+    if ((wide ? sum : sum & 0xffff) != stored) return Verdict::wrong;
+    found = Verdict::right;
+  }
+  return found;
+}
+
+// A block of an inode table.
+Sign ext_inodes(const Ext& ext, std::uint64_t at, std::uint64_t first_inode) {
+  return {at, std::min<std::size_t>(ext.block, 4096),
+          [ext, first_inode](Bytes block) { return judge_inodes(ext, block, first_inode); },
+          [ext, first_inode](Bytes block) { return ext_folders(ext, block, first_inode); }};
 }
 
 void add_inode_tables(const Ext& ext, Bytes beginning, std::vector<Sign>& signs) {

@@ -18,6 +18,8 @@ struct Sign {
   std::uint64_t at = 0;  // byte of the array
   std::size_t bytes = 0;
   std::function<Verdict(std::span<const std::byte>)> judge;
+  // If it is right: more signs, which these bytes tell of; null: none.
+  std::function<std::vector<Sign>(std::span<const std::byte>)> more = nullptr;
 };
 
 struct Signs {
@@ -25,7 +27,7 @@ struct Signs {
   std::uint64_t bytes = 0;  // that the array must have at least
   std::vector<Sign> signs;  // at most kMaxSigns, over all of the array
 };
-inline constexpr std::size_t kMaxSigns = 512;
+inline constexpr std::size_t kMaxSigns = 512;  // and as many more that these tell of
 
 // By the first bytes of the array, as far as they lie in its first chunk (at least 4096).
 Signs signs_of(std::span<const std::byte> beginning);

@@ -33,6 +33,7 @@ void read_json(const std::string& text, Seen& seen) {
   seen.slots = field<std::string>(json, "slots", "");
   seen.next = field<std::string>(json, "next", "");
   seen.clean = field(json, "clean", false);
+  seen.lacks_journal = field<std::string>(json, "journal", "") == "missing";
   seen.redundancy_left = field(json, "redundancy_left", 0);
   seen.size = field<std::uint64_t>(json, "size", 0);
   for (const Json& one : field(json, "members", Json::array())) {

@@ -48,6 +48,7 @@ struct Seen {
   std::string slots;     // "UU_"
   std::string next;      // "to do: ..."
   bool clean = false;    // no resync is due
+  bool lacks_journal = false;
   int redundancy_left = 0;
   std::uint64_t size = 0;
   std::vector<Member> members;

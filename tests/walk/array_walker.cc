@@ -21,9 +21,7 @@ bool changes_members(const std::string& command) {
   return command == "fail" || command == "remove" || command == "add" || command == "re-add" || command == "replace";
 }
 // Starts the array for good, so that it is resynced.
-bool is_starter(const std::string& command) {
-  return command == "assemble" || command == "rebuild" || command == "scrub";
-}
+bool is_starter(const std::string& command) { return command == "assemble" || command == "rebuild"; }
 bool says(const Ran& ran, const std::string& text) { return ran.ended.err.find(text) != std::string::npos; }
 
 }  // namespace
@@ -215,9 +213,9 @@ bool Walker::take_work(const Step& step) {
     case Verb::repair: {
       Words words = slow(lab_.on_array("scrub"), step);
       if (step.verb == Verb::repair) words.push_back("--repair");
-      const bool lacked = seen_.lacks();
+      const bool comparable = seen_.clean && !seen_.lacks();  // else it is refused: it only compares
       const Ran ran = run(words, step);
-      if (lacked || plan_.level == 0) return true;
+      if (!comparable || plan_.level == 0) return true;
       if (!model_.damaged()) must_work(ran);
       if (ran.good() && step.verb == Verb::repair && !seen_.lacks()) model_.repaired();
       return true;
