@@ -48,6 +48,9 @@ struct CommandLine {
 // Nothing if there is nothing to do any more: `code` is then the exit code (help was printed, or what is wrong).
 std::optional<CommandLine> read_command_line(int argc, char** argv, const CommandSpec& spec, int& code);
 
+// "its size is 4 MiB, 16 MiB are needed"; in bytes where these would look the same.
+std::string too_small_text(std::uint64_t bytes, std::uint64_t needed);
+
 // "resilver NAME: WHY; see resilver NAME --help" on standard error; gives kBadUsage.
 int refuse_usage(const std::string& command, const std::string& why);
 // "resilver NAME: WHAT" on standard error; gives kFailed.

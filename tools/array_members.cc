@@ -132,21 +132,29 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
 
 // ---- disks that come: add, re-add ----
 
+// In the place of a blank one that an add left which was killed.
+Status make_image(Change& change, std::uint64_t bytes) {
+  if (is_blank(change.path)) unlink(change.path.c_str());
+  Status made = uring::create_image(change.path, bytes, uring::Allocation::sparse);
+  if (!made && made.error().code == Errc::exists) {
+    return fail(Errc::exists, fmt::format("{}: there already; without --size it is taken as it is", change.path));
+  }
+  change.made = made.has_value();
+  return made;
+}
+
 // Finds the disk that is to come, and takes it out of what is assembled.
 Status choose_disk(Change& change, std::uint64_t make_bytes) {
   std::vector<std::string>& paths = change.place.paths;
   if (const auto index = find_path(paths, change.word)) {
     change.path = paths[*index];
     paths.erase(paths.begin() + static_cast<std::ptrdiff_t>(*index));
-    return {};
+    return make_bytes > 0 ? make_image(change, make_bytes) : Status{};
   }
   const bool in_folder = !change.place.folder.empty() && !change.word.contains('/');
   change.path = in_folder ? (fs::path(change.place.folder) / change.word).string() : change.word;
   if (in_folder && fs::path(change.path).extension().empty()) change.path += ".img";
-  if (make_bytes > 0) {
-    change.made = true;
-    return uring::create_image(change.path, make_bytes, uring::Allocation::sparse);
-  }
+  if (make_bytes > 0) return make_image(change, make_bytes);
   struct stat status;
   if (stat(change.path.c_str(), &status) == 0) return {};
   if (in_folder && stat(change.word.c_str(), &status) == 0) {
@@ -213,9 +221,8 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   start.check = [&coming](const raid::Array& array) -> Status {
     const std::uint64_t needed = array.data_offset_bytes() + array.geometry().member_bytes();
     if (coming->image->size_bytes() >= needed) return {};
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: too small for this array: its size is {}, {} are needed", coming->name,
-                            format_size(coming->image->size_bytes()), format_size(needed)));
+    return fail(Errc::invalid_argument, fmt::format("{}: too small for this array: {}", coming->name,
+                                                    too_small_text(coming->image->size_bytes(), needed)));
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
   if (!again && change.force && own_superblock(*coming, session.disks()) == nullptr) {

@@ -112,6 +112,34 @@ Error named(const Error& error, const std::string& label, const std::vector<Disk
              : Error{error.code, fmt::format("{}: {}", label, error.what.empty() ? errc_name(error.code) : error.what)};
 }
 
+// Of an array that cannot start: what there is that is no member, and what force would do about it.
+std::string what_there_is(const raid::AssemblyReport& report, const Place& place, bool forced) {
+  std::uint64_t events = 0;
+  for (const raid::DiskFound& found : report) {
+    if (found.verdict != DiskVerdict::other_array) events = std::max(events, found.events);
+  }
+  std::string text;
+  bool stale = false;
+  for (const raid::DiskFound& found : report) {
+    std::string what;
+    switch (found.verdict) {
+      case DiskVerdict::stale: what = fmt::format("is {} events behind", events - found.events); break;
+      case DiskVerdict::faulty: what = "was failed or removed"; break;
+      case DiskVerdict::rebuilding: what = "is not rebuilt yet"; break;
+      case DiskVerdict::spare: what = "is a spare"; break;
+      case DiskVerdict::unusable: what = fmt::format("cannot be told to be a member ({})", found.why); break;
+      default: continue;
+    }
+    stale = stale || found.verdict == DiskVerdict::stale;
+    text += fmt::format("; {} {}", found.name, what);
+  }
+  if (stale && !forced) {
+    text += fmt::format("; this takes back what is behind, and loses what it missed: resilver assemble {} --force",
+                        place_words(place));
+  }
+  return text;
+}
+
 std::uint64_t real_seed() {
   std::uint64_t seed = 0;
   if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = static_cast<std::uint64_t>(time(nullptr));
@@ -181,6 +209,10 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     const bool harmless = !disk->super && (disk->stray || !may_be_missing);
     (harmless ? passed_over : refused).emplace_back(found.name, std::move(why));
   }
+  if (!probed && probed.error().code == Errc::unavailable && !options.leave_out) {
+    const Error error = named(probed.error(), place_.label, disks_);
+    co_return fail(error.code, error.what + what_there_is(report_, place_, options.force));
+  }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
         fmt::format("{}: {}; nothing was written (--force leaves it out)", refused[0].first, refused[0].second);
@@ -205,7 +237,11 @@ Task<Status> ArraySession::start(StartOptions options) {
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
                                                   member_disks(disks_), &report_);
   report_unopened();
-  if (!assembled) co_return std::unexpected(named(assembled.error(), place_.label, disks_));
+  if (!assembled) {
+    Error error = named(assembled.error(), place_.label, disks_);
+    if (error.code == Errc::unavailable) error.what += what_there_is(report_, place_, options.force);
+    co_return std::unexpected(error);
+  }
   array_ = std::move(*assembled);
   co_return Status{};
 }
@@ -276,6 +312,7 @@ Task<void> ArraySession::run(const std::function<Task<Status>(ArraySession&)>& w
 int run_session(const std::string& command, const std::function<Task<Status>(ArraySession&)>& work) {
   uring::RealOptions options;
   options.seed = real_seed();  // UUIDs come of it
+  options.ring.tell_slower = false;
   auto env = uring::RealEnv::create(options);
   if (!env) return refuse(command, env.error());
   auto signal = uring::StopSignal::create((*env)->ring());

@@ -74,7 +74,7 @@ Result<std::optional<std::string>> what_it_holds(const std::string& path) {
 bool is_blank(const std::string& path) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status;
-  if (file.fd < 0 || fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0) return false;
+  if (file.fd < 0 || fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode)) return false;
   return lseek(file.fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
 }
 
