@@ -2,16 +2,18 @@
 
 #include <fmt/format.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <optional>
-#include <set>
 
 #include "base/units.h"
 #include "tools/array_command.h"
 #include "tools/array_progress.h"
+#include "tools/array_show.h"
 
 namespace resilver::tools {
 namespace {
@@ -60,6 +62,14 @@ std::string duplicate_of(const std::vector<Disk>& disks, const Disk& disk) {
     }
   }
   return fmt::format("dev_roles: another disk is in its slot, {}", disk.super ? disk.super->role() : 0);
+}
+
+// Of several copies of one member: is this the only newest? Of equal ones nobody knows which is right.
+bool is_freshest_copy(const std::vector<Disk>& disks, const Disk& disk) {
+  return std::ranges::none_of(disks, [&disk](const Disk& other) {
+    return &other != &disk && other.super && other.super->device_uuid == disk.super->device_uuid &&
+           other.super->events >= disk.super->events;
+  });
 }
 
 // A member that the freshest superblock counts on, and that is not here: an image that lost its superblock may be it.
@@ -140,6 +150,19 @@ std::string what_there_is(const raid::AssemblyReport& report, const Place& place
   return text;
 }
 
+// Why nothing could be written to this image.
+std::string why_no_room(const std::string& path) {
+  constexpr std::uint64_t kFull = 1 << 20;
+  std::error_code error;
+  const std::string folder = std::filesystem::absolute(path, error).parent_path().string();
+  struct statvfs there;
+  const bool known = statvfs(folder.c_str(), &there) == 0;
+  const std::uint64_t free = known ? std::uint64_t{there.f_bavail} * there.f_frsize : 0;
+  if (!known || free < kFull) return fmt::format("the file system of {} is full", folder);
+  return fmt::format("it cannot grow, though {} has {} free: a quota, or a limit (ulimit -f)", folder,
+                     format_size(free));
+}
+
 std::uint64_t real_seed() {
   std::uint64_t seed = 0;
   if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = static_cast<std::uint64_t>(time(nullptr));
@@ -182,7 +205,7 @@ void ArraySession::report_unopened() {
 
 // Assembles without writing anything, for the report; drops what is to be left out.
 Task<Status> ArraySession::probe(const StartOptions& options) {
-  raid::AssembleOptions look{options.tuning, options.force, true};
+  raid::AssembleOptions look{options.tuning, options.force, options.take_stale, true};
   report_.clear();
   auto probed = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), look,
                                                member_disks(disks_), &report_);
@@ -195,15 +218,15 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     if (options.check) checked = options.check(**probed);
     co_await (*probed)->stop();
   }
+  const auto split = [](const raid::DiskFound& found) { return found.verdict == DiskVerdict::diverged; };
+  if (std::ranges::any_of(report_, split)) co_return std::unexpected(co_await name_sides());
   std::vector<std::pair<std::string, std::string>> refused, passed_over;
   // An image without a superblock is in nobody's way, unless it may be the member that is missing and there is to be writing.
   const bool may_be_missing = !options.read_only && lacks_member(disks_, report_);
-  std::set<raid::Uuid> kept;  // of several copies of one member the first may stay
   for (const raid::DiskFound& found : report_) {
     const Disk* disk = find_disk(found.name);
     if (disk == nullptr) continue;
-    const bool copy = found.verdict == DiskVerdict::duplicate;
-    if (copy && options.leave_out && kept.insert(disk->super->device_uuid).second) continue;
+    if (found.verdict == DiskVerdict::duplicate && options.leave_out && is_freshest_copy(disks_, *disk)) continue;
     std::string why = why_not(disks_, *disk, found, options.read_only);
     if (why.empty()) continue;
     const bool harmless = !disk->super && (disk->stray || !may_be_missing);
@@ -211,7 +234,7 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
   }
   if (!probed && probed.error().code == Errc::unavailable && !options.leave_out) {
     const Error error = named(probed.error(), place_.label, disks_);
-    co_return fail(error.code, error.what + what_there_is(report_, place_, options.force));
+    co_return fail(error.code, error.what + what_there_is(report_, place_, options.take_stale));
   }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
@@ -229,9 +252,32 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
   co_return Status{};
 }
 
+// Which sides there are, what each has, and how one is chosen.
+Task<Error> ArraySession::name_sides() {
+  std::vector<std::string> sides;
+  const raid::Superblock* fresh = freshest_superblock(*this);
+  for (const raid::DiskFound& found : report_) {
+    const Disk* disk = find_disk(found.name);
+    const bool leads = disk != nullptr && disk->super && &*disk->super == fresh;
+    if (disk == nullptr || !disk->super || (found.verdict != DiskVerdict::diverged && !leads)) continue;
+    std::string side =
+        fmt::format("{} (events {}, last written {}", disk->name, disk->super->events, time_text(disk->super->utime));
+    if (const auto bitmap = co_await read_bitmap(env_, *disk)) {
+      side += fmt::format(", {} regions of {} since", bitmap->set_bits, format_size(bitmap->chunk_bytes));
+    }
+    sides.push_back(side + ")");
+  }
+  co_return Error{
+      Errc::bad_input,
+      fmt::format("{} each went on without the other, neither is newer; nothing was written. Look at one side by "
+                  "naming its images alone; resilver add gives the disks of the side that is not to stay to the "
+                  "other one",
+                  fmt::join(sides, " and "))};
+}
+
 Task<Status> ArraySession::start(StartOptions options) {
   if (Status probed = co_await probe(options); !probed) co_return probed;
-  raid::AssembleOptions assemble{options.tuning, options.force, options.read_only};
+  raid::AssembleOptions assemble{options.tuning, options.force, options.take_stale, options.read_only};
   assemble.tuning.unix_time_at_zero = unix_time_at_zero(env_.scheduler());
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
@@ -239,7 +285,7 @@ Task<Status> ArraySession::start(StartOptions options) {
   report_unopened();
   if (!assembled) {
     Error error = named(assembled.error(), place_.label, disks_);
-    if (error.code == Errc::unavailable) error.what += what_there_is(report_, place_, options.force);
+    if (error.code == Errc::unavailable) error.what += what_there_is(report_, place_, options.take_stale);
     co_return std::unexpected(error);
   }
   array_ = std::move(*assembled);
@@ -275,8 +321,17 @@ Task<Status> ArraySession::with_progress(Task<Status> work) {
 
 Task<Status> ArraySession::finish_recovery() {
   if (Status waited = co_await with_progress(wait_recovered(*array_)); !waited) co_return waited;
+  if (Status room = check_room(); !room) co_return room;
   if (array_->status().state == raid::ArrayState::failed) co_return fail(Errc::unavailable, "the array failed");
   co_return Status{};
+}
+
+Status ArraySession::check_room() const {
+  const std::string full = array_ ? array_->status().full : std::string();
+  if (full.empty()) return {};
+  const Disk* disk = find_disk(full);
+  return fail(Errc::no_space, fmt::format("{}: {}: {}; no disk was given up, it goes on when there is room",
+                                          place_.label, full, why_no_room(disk != nullptr ? disk->path : full)));
 }
 
 Task<Status> ArraySession::scrub(raid::ScrubOptions options) {
@@ -284,9 +339,11 @@ Task<Status> ArraySession::scrub(raid::ScrubOptions options) {
 }
 
 Task<Status> ArraySession::stop() {
-  if (!array_ || stopped_) co_return Status{};
+  if (!array_) co_return Status{};
+  if (stopped_) co_return check_room();
   stopped_ = true;
   co_await array_->stop();
+  if (Status room = check_room(); !room) co_return room;
   if (array_->status().state == raid::ArrayState::failed) co_return fail(Errc::unavailable, "the array failed");
   co_return Status{};
 }
@@ -302,7 +359,8 @@ Task<void> ArraySession::run(const std::function<Task<Status>(ArraySession&)>& w
   group.spawn(watch_signal());
   outcome = co_await work(*this);
   const Status stopped = co_await stop();
-  if (outcome && !stopped) outcome = stopped;
+  const bool full = !stopped && stopped.error().code == Errc::no_space;  // whatever else came of it
+  if (!stopped && (outcome || full)) outcome = stopped;
   array_.reset();
   disks_.clear();
   signal_.close();

@@ -18,8 +18,9 @@ namespace resilver::tools {
 
 struct StartOptions {
   bool read_only = false;
-  bool leave_out = false;  // what cannot be used, instead of refusing the whole
-  bool force = false;      // raid::AssembleOptions::force
+  bool leave_out = false;   // what cannot be used, instead of refusing the whole
+  bool force = false;       // raid::AssembleOptions::force
+  bool take_stale = false;  // raid::AssembleOptions::take_stale
   raid::ArrayTuning tuning;
   // What the command itself has to refuse, asked before anything is written: of the array as it lies there, not writable.
   std::function<Status(const raid::Array&)> check;
@@ -50,6 +51,7 @@ class ArraySession {
   // A scrub with progress. Errors: as Array::scrub(), cancelled by a signal.
   Task<Status> scrub(raid::ScrubOptions options);
 
+  // Errors: unavailable (the array failed), no_space (a disk had no room: the line names it and its file system).
   Task<Status> stop();
   bool interrupted() const noexcept { return interrupted_; }
 
@@ -69,7 +71,9 @@ class ArraySession {
   Task<void> watch_signal();
   void report_unopened();
   Task<Status> probe(const StartOptions& options);
+  Task<Error> name_sides();
   Task<Status> with_progress(Task<Status> work);
+  Status check_room() const;
 
   uring::RealEnv& env_;
   uring::StopSignal& signal_;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <ctime>
 
@@ -34,6 +35,8 @@ std::string both_units(std::uint64_t bytes) {
   return fmt::format(" ({:.2f} TiB {:.2f} TB)", value / static_cast<double>(1ull << 40), value / 1e12);
 }
 
+}  // namespace
+
 std::string time_text(std::uint64_t md_time) {
   const auto seconds = static_cast<std::time_t>(md_time & ((1ull << 40) - 1));
   char text[64] = {};
@@ -42,8 +45,6 @@ std::string time_text(std::uint64_t md_time) {
   std::strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &parts);
   return text;
 }
-
-}  // namespace
 
 std::string role_text(const Superblock& super) {
   const std::uint16_t role = super.role();
@@ -238,31 +239,36 @@ bool is_dirty(const ArraySession& session) {
 Task<std::optional<BitmapSummary>> read_bitmap(ArraySession& session) {
   for (const Disk& disk : session.disks()) {
     if (!disk.super || (disk.super->feature_map & raid::kFeatureBitmap) == 0) continue;
-    if (disk.super->role() >= raid::kRoleJournal) continue;
-    Buffer block = session.env().buffers().allocate(kBlockBytes);
-    const std::uint64_t at =
-        (raid::kSuperOffsetSectors + static_cast<std::uint64_t>(disk.super->bitmap_offset)) * kSectorBytes;
-    if (!block || co_await Io::read(*disk.image, at, block) != Errc::ok) co_return std::nullopt;
-    const auto header = raid::decode_bitmap_header(
-        std::span<const std::byte, raid::kBitmapHeaderBytes>(block.data(), raid::kBitmapHeaderBytes));
-    if (!header) co_return std::nullopt;
-    BitmapSummary summary;
-    summary.chunk_bytes = header->chunk_bytes;
-    summary.bits = raid::bitmap_bits(header->sync_size_sectors, header->chunk_bytes);
-    std::uint64_t bit = 0;
-    for (std::uint64_t page = 0; bit < summary.bits; ++page) {
-      if (page > 0 && co_await Io::read(*disk.image, at + page * kBlockBytes, block) != Errc::ok)
-        co_return std::nullopt;
-      const std::uint64_t end = std::min(summary.bits, ((page + 1) * kBlockBytes - raid::kBitmapHeaderBytes) * 8);
-      const std::uint64_t before = summary.set_bits;
-      for (std::uint64_t i = (page == 0 ? raid::kBitmapHeaderBytes * 8 : 0); bit < end; ++i, ++bit) {
-        summary.set_bits += std::to_integer<unsigned>(block.data()[i / 8] >> (i % 8)) & 1;
-      }
-      if (summary.set_bits != before) ++summary.set_pages;
-    }
-    co_return summary;
+    if (disk.super->role() < raid::kRoleJournal) co_return co_await read_bitmap(session.env(), disk);
   }
   co_return std::nullopt;
+}
+
+Task<std::optional<BitmapSummary>> read_bitmap(uring::RealEnv& env, const Disk& disk) {
+  if (!disk.super || (disk.super->feature_map & raid::kFeatureBitmap) == 0) co_return std::nullopt;
+  Buffer block = env.buffers().allocate(kBlockBytes);
+  const std::uint64_t at =
+      (raid::kSuperOffsetSectors + static_cast<std::uint64_t>(disk.super->bitmap_offset)) * kSectorBytes;
+  if (!block || co_await Io::read(*disk.image, at, block) != Errc::ok) co_return std::nullopt;
+  const auto header = raid::decode_bitmap_header(
+      std::span<const std::byte, raid::kBitmapHeaderBytes>(block.data(), raid::kBitmapHeaderBytes));
+  if (!header) co_return std::nullopt;
+  BitmapSummary summary;
+  summary.chunk_bytes = header->chunk_bytes;
+  summary.bits = raid::bitmap_bits(header->sync_size_sectors, header->chunk_bytes);
+  if (at + raid::bitmap_bytes(summary.bits) > disk.image->size_bytes()) co_return std::nullopt;
+  std::uint64_t bit = 0;
+  for (std::uint64_t page = 0; bit < summary.bits; ++page) {
+    if (page > 0 && co_await Io::read(*disk.image, at + page * kBlockBytes, block) != Errc::ok) co_return std::nullopt;
+    const std::uint64_t end = std::min(summary.bits, ((page + 1) * kBlockBytes - raid::kBitmapHeaderBytes) * 8);
+    const std::uint64_t before = summary.set_bits;
+    for (std::size_t i = page == 0 ? raid::kBitmapHeaderBytes : 0; bit < end; ++i, bit += 8) {
+      const unsigned wanted = end - bit < 8 ? (1u << (end - bit)) - 1 : 0xff;
+      summary.set_bits += static_cast<unsigned>(std::popcount(std::to_integer<unsigned>(block.data()[i]) & wanted));
+    }
+    if (summary.set_bits != before) ++summary.set_pages;
+  }
+  co_return summary;
 }
 
 // ---- the commands ----

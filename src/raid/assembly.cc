@@ -224,9 +224,13 @@ Task<Status> Core::format(std::optional<MemberDisk> journal) {
   for (auto& member : members_) {
     if (member->state == MemberState::journal) continue;
     if (bitmap_) co_await bitmap_->write_all(*member);
-    if (!co_await write_bad_log(*member)) co_return fail(Errc::io, member->name + ": cannot be written");
+    if (!co_await write_bad_log(*member)) {
+      co_return fail(full_ ? Errc::no_space : Errc::io,
+                     member->name + (full_ ? ": no room for what it holds beside data" : ": cannot be written"));
+    }
   }
   co_await commit();
+  if (full_) co_return fail(Errc::no_space, full_disk_ + ": no room for what it holds beside data");
   if (failed_ || too_many_lost()) co_return fail(Errc::io, "too few disks can be written");
   co_return Status{};
 }
@@ -312,6 +316,7 @@ Task<Status> Core::make_journal(const MemberDisk& given) {
   disk.state = MemberState::journal;
   common_.roles[disk.super.dev_number] = kRoleJournal;
   use_journal(disk, 0);
+  if (Status room = co_await journal_->make_room(); !room) co_return room;
   co_return co_await journal_->format(random_);
 }
 
@@ -332,8 +337,12 @@ Task<Status> Core::open_journal() {
                                                 disk->name, disk->super.data_size_sectors));
   }
   use_journal(*disk, disk->super.recovery_offset_sectors);
-  if (read_only_) co_return Status{};
-  co_return co_await journal_->replay();
+  if (!read_only_) {
+    if (Status room = co_await journal_->make_room(); !room) co_return room;
+    co_return co_await journal_->replay();
+  }
+  if (redundancy_left() < geometry_.redundancy()) doubtful_ = doubtful_ || co_await journal_->holds_writes();
+  co_return Status{};
 }
 
 // Gives a member its place. Replacements come after the members that they replace.
@@ -486,7 +495,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
     found.push_back({.name = one.disk.name, .slot = {}, .why = one.super ? std::string() : one.super.error().what});
   }
   if (!any) co_return std::unexpected(last);
-  const auto lineup = line_up(given, options.force, found);
+  const auto lineup = line_up(given, options.take_stale, found);
   if (!lineup) co_return std::unexpected(lineup.error());
   const Superblock& fresh = lineup->fresh;
   if (const std::string why = read_only_reason(fresh); !why.empty() && !options.read_only) {
@@ -533,7 +542,7 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
   dirty = dirty || reached != kResyncDone;
   if (dirty) resync_reached_ = round_down(std::min(reached * kSectorBytes, geometry_.sync_bytes()), kBandBytes);
   if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
-  doubtful_ = forced_ || lineup.forced;
+  doubtful_ = doubtful_ || forced_ || lineup.forced;
   resync_needed_ = dirty && geometry_.redundancy() > 0;
   may_locate_ = !resync_needed_;
   dirty_ = dirty_durable_ = resync_needed_;
@@ -560,6 +569,7 @@ Status Core::check_not_both(bool dirty, const AssembleOptions& options) {
         "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
   }
   forced_ = dirty && degraded && options.force;
+  doubtful_ = doubtful_ || (dirty && degraded && geometry_.parity_disks() > 0);
   return {};
 }
 

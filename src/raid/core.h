@@ -7,6 +7,7 @@
 //   stripe_write.cc  merging requests by stripe  mirror.cc     RAID 1 and 10
 //   recovery.cc   what is done next, and passes over the members by windows
 //   rebuild.cc    windows of rebuild and replace check.cc      windows of resync and scrub
+//   holes.cc      what reads as zeroes on every member, and needs no work
 //
 // A *row* is the same 4096 bytes of every chunk of a stripe: the unit in which damage is told, healed and recorded.
 #pragma once
@@ -137,18 +138,29 @@ class Core {
   void straight_done(Op& op) noexcept;
   bool busy() const noexcept { return ops_in_use_ != 0 || !queued_.empty(); }
 
+  // ---- holes.cc ----
+  std::uint64_t next_logical_data(std::uint64_t from) const noexcept;  // BlockDevice::next_data() of the array
+
   // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);
+  Status may_fail(const std::string& disk_name) const;
   Task<Status> add_disk(MemberDisk disk);
   Task<Status> remove_disk(std::string disk_name);
-  Task<Status> readd_disk(MemberDisk disk);
+  Task<Status> readd_disk(MemberDisk disk, bool discard_its_writes);
+  Status may_readd(const MemberDisk& disk, const Superblock& super, bool discard_its_writes) const;
+  Task<Status> unite_bitmaps(const MemberDisk& disk, const Superblock& super);
   Task<Status> replace_member(std::string disk_name);
 
   // ---- members.cc ----
   void send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
             bool fua, Cause cause, std::uint32_t tag) noexcept;
-  // Looks at what failed: makes members faulty. True if blocks could not be read on members that live on.
+  // Looks at what failed: makes members faulty, but for lack of room. True if blocks could not be read on members that live
+  // on.
   bool judge(const Batch& batch);
+  // A disk has no room for what is to be written: that is no fault of it. Nothing is written for a while, then it is tried
+  // again; a pass under way ends.
+  void no_room(const Member& disk);
+  bool full() const noexcept { return full_; }
   ArrayStatus status() const;
   bool redundancy_full() const noexcept;
   bool doubtful() const noexcept { return doubtful_; }
@@ -259,6 +271,7 @@ class Core {
   bool allocate(const Band& band, ColumnSet wanted, Columns& columns);
   void recover(const Band& band, ColumnSet lost, ColumnSet wanted, Columns& columns);
   bool compute_parity(const BandWrite& write, const WritePlan& plan, Columns& columns);
+  Task<Errc> make_room(const Band& band, ColumnSet writes);
   Task<Errc> store(const BandWrite& write, ColumnSet writes, Columns& columns);
   bool has_bad(const Band& band) const noexcept;
 
@@ -319,7 +332,9 @@ class Core {
 
   // members.cc
   void mark_faulty(Member& member, Errc why);
-  MemberSet lost_for(std::uint64_t begin, std::uint64_t end) const noexcept;
+  bool has_room() noexcept;
+  void need_resync();
+  MemberSet lost_for(std::uint64_t end) const noexcept;  // slots that do not hold everything below `end`
   Member* find(const std::string& disk_name) const noexcept;
   Member* first_that_is(MemberState state) const noexcept;  // null: none
   std::uint32_t redundancy_left() const noexcept;
@@ -354,6 +369,8 @@ class Core {
   Task<void> run_pass(Pass& pass);
   Task<void> worker(Pass& pass);
   Task<bool> process(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
+  Task<bool> process_parts(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers,
+                           std::uint64_t& moved);
   Task<bool> rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   MemberSet window_slots(const Pass& pass) const noexcept;
   bool window_buffers(MemberSet slots, std::uint64_t bytes, WindowBuffers& buffers) noexcept;
@@ -367,11 +384,8 @@ class Core {
   Task<bool> rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin,
                          std::array<Buffer, kMaxDisks>& buffers);
   Task<bool> heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin, std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
-  Task<bool> rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   Task<bool> replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   Task<void> finish_replace(const Pass& pass);
-  bool marked(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
   MemberRange lock_range(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
   Member& target(const Pass& pass, std::uint32_t slot) noexcept;
   Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
@@ -380,7 +394,7 @@ class Core {
   ColumnSet renew_parity(const Band& band, ColumnSet lost, Columns& columns);
   void record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot);
   bool interrupted(const Pass& pass) const noexcept;
-  void retire(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  void retire(Pass& pass, std::uint64_t end, std::uint64_t moved);
   Task<void> pace(Pass& pass, std::uint64_t bytes);
   Task<void> checkpoint(Pass& pass);
   Task<bool> run_window(Pass& pass);
@@ -394,6 +408,13 @@ class Core {
   MemberSet targets(const Pass& pass) const noexcept;
   MemberSet replaced() const noexcept;  // slots whose member has a replacement in the making
   bool foreground_busy() const noexcept;
+
+  // holes.cc
+  std::uint64_t next_data(MemberSet of, std::uint64_t from) const noexcept;
+  std::uint64_t unmarked_until(const Pass& pass, std::uint64_t from) const noexcept;
+  std::uint64_t hole_until(const Pass& pass, std::uint64_t from) const noexcept;
+  Task<bool> clear_targets(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  void write_target(Batch& batch, Member& member, std::uint64_t begin, const Buffer& content);
 
   struct Watchdog : Timer {
     explicit Watchdog(Core& owner)
@@ -452,7 +473,10 @@ class Core {
   std::uint64_t resync_reached_ = 0;  // everything below was resynced, and flushed (Geometry::sync_bytes() counts)
   bool forced_ = false;               // started (or made) dirty and degraded: parity is taken for right
   bool doubtful_ = false;             // ... or with members that had missed writes
-  std::uint64_t version_ = 0;         // of the membership: changes whenever a slot does
+  bool full_ = false;                 // see no_room()
+  Nanos full_until_ = 0;
+  std::string full_disk_;      // until something could be written again
+  std::uint64_t version_ = 0;  // of the membership: changes whenever a slot does
   std::uint64_t sb_wanted_ = 0;
   std::uint64_t sb_done_ = 0;
   bool sb_busy_ = false;

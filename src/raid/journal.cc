@@ -37,6 +37,15 @@ void Journal::give_up(Errc why) {
   space_event_.wake_all();
 }
 
+Task<Status> Journal::make_room() {
+  Batch batch(core_, Cause::metadata);
+  batch.reserve(disk_, 0, size_ * kSectorBytes);
+  co_await batch;
+  if (batch.lacks_room()) co_return fail(Errc::no_space, disk_.name + ": no room for the journal");
+  if (!batch.failures().empty()) co_return fail(Errc::unavailable, disk_.name + ": the journal cannot be written");
+  co_return Status{};
+}
+
 Task<Status> Journal::format(Random& random) {
   tail_ = head_ = 0;
   seq_ = chain_end_ = random.next() & 0xffffffff;
@@ -326,6 +335,20 @@ Task<Status> Journal::apply(const JournalMeta& meta, const std::vector<Buffer>& 
   }
   if (core_.failed()) co_return fail(Errc::unavailable, "members failed while the journal was replayed");
   co_return Status{};
+}
+
+Task<bool> Journal::holds_writes() {
+  std::uint64_t position = tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;
+  std::optional<std::uint64_t> last;
+  for (std::uint64_t passed = 0; passed < size_;) {
+    const auto meta = co_await read_meta(position);
+    if (!meta || meta->position_sectors != position || (last && meta->seq != *last + 1)) break;
+    if (meta->sectors() > kJournalBlockSectors) co_return true;
+    last = meta->seq;
+    passed += meta->sectors();
+    position = ring_add(position, meta->sectors());
+  }
+  co_return false;
 }
 
 Task<Status> Journal::replay() {

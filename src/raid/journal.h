@@ -34,10 +34,15 @@ class Journal {
   Journal(Core& core, Member& disk, std::uint64_t tail_sectors);
 
   // A new, empty log. Error: the disk's.
+  // Room for all of it: nothing that waits to be logged is to find none. Errors: no_space, unavailable.
+  Task<Status> make_room();
   Task<Status> format(Random& random);
   // Writes to the members what the log holds, record by record, then begins a new chain behind. Precondition: nothing else
   // runs. Errors: the journal disk's; unavailable (members fail meanwhile); corrupt.
   Task<Status> replay();
+
+  // Does the log hold blocks that replay() would write? Reads only.
+  Task<bool> holds_writes();
 
   // Logs what store() is about to write and waits until it is durable; waits for space if need be. Nothing: the journal (or
   // the array) has failed, and nothing may be written. Else the record's number, with which done() must follow.

@@ -118,5 +118,174 @@ TEST_F(ArrayInTheWild, MetadataIsPlacedBeforeTheDataWhereverThatBegins) {
   }
 }
 
+// ---- halves that went on alone ----
+
+class ASplitMirror : public ArrayInTheWild {
+ protected:
+  void split(const Words& more) {
+    create(1, 2, more);
+    import(noise(4 << 20));
+    done({"assemble", vm_});
+    write_text(file_, noise(4096, 7));
+    done({"import", image(0), file_});
+    done({"import", image(1), file_, "--offset", "1M"});
+  }
+};
+
+TEST_F(ASplitMirror, IsNamedAndNeverPickedByChance) {
+  for (const char* policy : {"resync", "bitmap"}) {
+    for (const bool one_is_ahead : {false, true}) {
+      SCOPED_TRACE(policy);
+      fs::remove_all(vm_);
+      split({"--consistency", policy});
+      if (one_is_ahead) done({"import", image(1), file_, "--offset", "2M"});
+      write_text(file_, "x");
+      for (const Words& words :
+           {Words{"assemble", vm_}, Words{"import", vm_, file_}, Words{"rebuild", vm_},
+            Words{"export", vm_, directory_ / "out"}, Words{"scrub", vm_, "--repair"},
+            Words{"assemble", vm_, "--force"}, Words{"export", vm_, directory_ / "out", "--force"}}) {
+        refuses(words, {"disk0.img (events", "disk1.img (events", "neither is newer"});
+      }
+      EXPECT_EQ(run({"status", vm_, "--test"}).code, 4);
+      done({"export", image(0), directory_ / "a", "--length", "4096"});  // each side can be looked at
+      EXPECT_TRUE(read_text(directory_ / "a") == noise(4096, 7));
+      done({"export", image(1), directory_ / "a", "--length", "4096"});
+      EXPECT_TRUE(read_text(directory_ / "a") == noise(4 << 20).substr(0, 4096));
+    }
+  }
+}
+
+TEST_F(ASplitMirror, IsJoinedByAFullCopy) {
+  split({});
+  done({"add", vm_, "disk1"});
+  done({"rebuild", vm_});
+  EXPECT_EQ(slots(), "UU");
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  EXPECT_TRUE(export_text(0, 4096) == noise(4096, 7));
+  EXPECT_TRUE(export_text(1 << 20, 4096) == noise(4 << 20).substr(1 << 20, 4096));
+}
+
+TEST_F(ASplitMirror, IsJoinedByBothBitmapsIfThatIsAskedFor) {
+  split({"--consistency", "bitmap"});
+  refuses({"re-add", vm_, "disk1"}, {"disk1.img", "without the others", "--force", "add"});
+  done({"re-add", vm_, "disk1", "--force"});
+  done({"rebuild", vm_});
+  EXPECT_EQ(slots(), "UU");
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  EXPECT_TRUE(export_text(0, 4096) == noise(4096, 7));
+  EXPECT_TRUE(export_text(1 << 20, 4096) == noise(4 << 20).substr(1 << 20, 4096));
+}
+
+// Bits of our side were cleared since the two parted: they do not tell any more what the other lacks.
+TEST_F(ASplitMirror, IsNotJoinedByBitmapsThatForgot) {
+  create(1, 3, {"--consistency", "bitmap"});
+  import(noise(1 << 20));
+  done({"fail", vm_, "disk2"});
+  done({"fail", vm_, "disk1"});
+  write_text(file_, noise(4096, 7));
+  done({"import", image(2), file_, "--force"});  // alone: it never heard that the others failed it
+  done({"import", image(0), file_, "--offset", "64K"});
+  done({"re-add", image(0), image(1)});
+  run({"rebuild", image(0), image(1)});  // a third is still missing
+  done({"add", image(0), image(1), directory_ / "new.img", "--size", "16M"});
+  done({"rebuild", image(0), image(1), directory_ / "new.img"});
+  done({"import", image(0), image(1), directory_ / "new.img", file_, "--offset", "128K"});
+  done({"fail", image(0), image(1), directory_ / "new.img", directory_ / "new.img"});
+  const Ended ended = run({"re-add", image(0), image(1), image(2), "--force"});
+  EXPECT_EQ(ended.code, 1) << ended.all();
+  EXPECT_NE(ended.err.find("add it as a new disk"), std::string::npos) << ended.err;
+}
+
+TEST_F(ASplitMirror, OfFour) {
+  create(10, 4);
+  import(noise(1 << 20));
+  write_text(file_, noise(4096, 7));
+  done({"import", image(0), image(2), file_});
+  done({"import", image(1), image(3), file_, "--offset", "64K"});
+  refuses({"assemble", vm_}, {"neither is newer"});
+}
+
+// ---- force ----
+
+TEST_F(ArrayInTheWild, OnlyAssembleTakesStaleMembersBackAndNeverWhatWasFailedByHand) {
+  create(5, 3);
+  import(noise(1 << 20));
+  done({"fail", vm_, "disk1"});
+  import(noise(1 << 20, 2));
+  const std::string away = directory_ / "away.img";
+  fs::rename(image(2), away);
+  write_text(file_, "x");
+  for (const Words& words : {Words{"export", vm_, directory_ / "out", "--force"}, Words{"import", vm_, file_, "--force"},
+                             Words{"rebuild", vm_, "--force"}, Words{"assemble", vm_, "--force"}}) {
+    refuses(words, {"1 of 3"});
+  }
+  fs::rename(away, image(2));
+  EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20, 2));
+
+  // One that is merely behind: an old copy, put back.
+  fs::remove_all(vm_);
+  create(5, 3);
+  import(noise(1 << 20));
+  fs::copy_file(image(1), directory_ / "old");
+  import(noise(4096, 3), 9 << 20);
+  fs::remove(image(1));
+  fs::copy_file(directory_ / "old", image(1));
+  fs::remove(image(2));
+  EXPECT_EQ(run({"export", vm_, directory_ / "out", "--force"}).code, 1);
+  EXPECT_EQ(run({"import", vm_, file_, "--force"}).code, 1);
+  const Ended forced = done({"assemble", vm_, "--force"});
+  EXPECT_NE(forced.out.find("taken back by force"), std::string::npos) << forced.out;
+  EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20));
+}
+
+TEST_F(ArrayInTheWild, WhatIsDirtyAndDegradedIsNotExportedUnasked) {
+  for (const char* policy : {"resync", "journal"}) {
+    SCOPED_TRACE(policy);
+    fs::remove_all(vm_);
+    create(5, 4, {"--consistency", policy}, "9M");
+    import(noise(1 << 20));
+    const bool journal = std::string(policy) == "journal";
+    for (int i = 0; i < 4; ++i) {
+      if (!journal) set_field(image(i), 208, le(0, 8));
+    }
+    fs::remove(image(2));
+    if (journal) {  // clean: nothing waits in it
+      done({"export", vm_, directory_ / "out"});
+      continue;
+    }
+    refuses({"export", vm_, directory_ / "out"}, {"vm: ", "dirty and degraded", "--force"});
+    const Ended forced = done({"export", vm_, directory_ / "out", "--force", "--length", "4096"});
+    EXPECT_NE(forced.err.find("dirty and degraded"), std::string::npos);
+  }
+}
+
+TEST_F(ArrayInTheWild, FailGuardsWhatStartsTheArray) {
+  for (const int level : {5, 6}) {
+    fs::remove_all(vm_);
+    create(level, 5);
+    import(noise(1 << 20));
+    for (int i = 0; i < 5; ++i) set_field(image(i), 208, le(0, 8));
+    refuses({"fail", vm_, "disk1"}, {"disk1.img", "dirty"});
+    done({"assemble", vm_});
+    done({"fail", vm_, "disk1"});
+  }
+}
+
+// (F), whether or not another disk has its number by now.
+TEST_F(ArrayInTheWild, AFormerMemberIsNoRefusal) {
+  create(5, 3);
+  import(noise(1 << 20));
+  const std::string away = directory_ / "away.img";
+  fs::rename(image(1), away);
+  import(noise(4096, 2));
+  done({"add", vm_, "disk9", "--size", "16M"});
+  done({"rebuild", vm_});
+  fs::rename(away, image(1));
+  EXPECT_EQ(slots(), "UUU");
+  EXPECT_NE(done({"status", vm_}).out.find("disk1.img["), std::string::npos);
+  done({"assemble", vm_});
+  import(noise(4096, 3));
+}
+
 }  // namespace
 }  // namespace resilver::test
