@@ -97,6 +97,8 @@ std::optional<CommandLine> read_command_line(int argc, char** argv, const Comman
   return line;
 }
 
+void say(bool dry_run, const std::string& line) { fmt::print("{}{}\n", dry_run ? "would: " : "", line); }
+
 std::string too_small_text(std::uint64_t bytes, std::uint64_t needed) {
   const std::string is = format_size(bytes), wanted = format_size(needed);
   if (is != wanted) return fmt::format("its size is {}, {} ({} bytes) are needed", is, wanted, needed);

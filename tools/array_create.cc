@@ -43,6 +43,7 @@ constexpr OptionSpec kOptions[] = {
     {"bitmap-chunk", "SIZE", "bytes for each bit of the bitmap: KiB, or with a suffix; default the finest that fits"},
     {"assume-clean", nullptr, "with --devices: they are consistent already, do not resync"},
     {"force", nullptr, "also on what holds a file system, a partition table or another array"},
+    kDryRun,
 };
 
 constexpr CommandSpec kSpec = {
@@ -71,6 +72,7 @@ struct Plan {
   std::uint64_t journal_bytes = 0;
   bool assume_clean = false;
   bool force = false;
+  bool dry_run = false;
 };
 
 Result<std::vector<std::uint64_t>> parse_sizes(const std::string& text, std::size_t count) {
@@ -188,9 +190,6 @@ Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
     }
     config.consistency = *policy;
   }
-  if (line.has("journal-size") && config.consistency != raid::Consistency::journal) {
-    return fail(Errc::bad_input, "--journal-size goes with --consistency journal");
-  }
   return read_metadata_options(line, config);
 }
 
@@ -258,6 +257,7 @@ Result<Plan> read_plan(const CommandLine& line) {
   plan.disks = *disks;
   plan.journal_bytes = *journal_bytes;
   plan.force = line.has("force");
+  plan.dry_run = line.has("dry-run");
   if (Status shape = check_shape(plan.config, plan.disks); line.has("disks") && !shape)
     return std::unexpected(shape.error());
   const Status read = line.has("devices") ? read_devices(line, plan, *spares) : read_images(line, plan, *spares);
@@ -344,6 +344,7 @@ class Maker {
   }
 
   Status make_images() {
+    if (plan_.dry_run) return make_stand_ins();
     if (mkdir(plan_.folder.c_str(), 0777) == 0) {
       made_folder_ = true;
     } else if (errno != EEXIST) {
@@ -355,8 +356,21 @@ class Maker {
     return plan_.journal.empty() ? Status{} : make(plan_.journal, plan_.journal_bytes);
   }
   void keep() noexcept { keep_ = true; }
+  // Of what is to be opened in place of the images; empty: the images.
+  const std::vector<std::string>& stand_ins() const noexcept { return stand_ins_; }
 
  private:
+  Status make_stand_ins() {
+    std::vector<std::uint64_t> sizes = plan_.sizes;
+    if (!plan_.journal.empty()) sizes.push_back(plan_.journal_bytes);
+    for (const std::uint64_t size : sizes) {
+      auto made = make_stand_in(size);
+      if (!made) return std::unexpected(made.error());
+      stand_ins_.push_back(std::move(*made));
+    }
+    return {};
+  }
+
   Status make(const std::string& path, std::uint64_t bytes) {
     if (plan_.force || is_blank(path)) unlink(path.c_str());
     if (Status made = uring::create_image(path, bytes, uring::Allocation::sparse); !made) return made;
@@ -366,6 +380,7 @@ class Maker {
 
   const Plan& plan_;
   std::vector<std::string> made_;
+  std::vector<std::string> stand_ins_;
   bool made_folder_ = false;
   bool keep_ = false;
 };
@@ -376,9 +391,9 @@ void print_made(const ArraySession& session, const raid::Array& array, const Pla
   if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
   if (geometry.layout() != raid::Layout::none) text += fmt::format(", {}", name(geometry.layout()));
   if (geometry.redundancy() > 0) text += fmt::format(", consistency {}", name(plan.config.consistency));
-  fmt::print("{}: {} usable ({} bytes)\n", text, format_size(array.size_bytes()), array.size_bytes());
+  say(plan.dry_run, fmt::format("{}: {} usable ({} bytes)", text, format_size(array.size_bytes()), array.size_bytes()));
   if (geometry.redundancy() > 0 && !plan.folder.empty()) {
-    fmt::print("no resync is needed: fresh images are all zeroes, so redundancy is right already\n");
+    say(plan.dry_run, "no resync is needed: fresh images are all zeroes, so redundancy is right already");
   }
 }
 
@@ -389,24 +404,43 @@ raid::ArrayDisks array_disks(const Plan& plan, const std::vector<Disk>& opened) 
   for (std::size_t i = 0; i < plan.paths.size(); ++i) {
     raid::MemberDisk disk;
     if (plan.paths[i] != kMissing) {
-      disk = {next->name, next->image.get()};
+      disk = {next->name, &next->device()};
       ++next;
     }
     (i < plan.disks ? disks.members : disks.spares).push_back(disk);
   }
-  if (!plan.journal.empty()) disks.journal = raid::MemberDisk{next->name, next->image.get()};
+  if (!plan.journal.empty()) disks.journal = raid::MemberDisk{next->name, &next->device()};
   return disks;
+}
+
+// Nothing is erased for an array that cannot be: it is made over the images first, in memory.
+Task<Status> try_out(ArraySession& session, const Plan& plan, raid::ArrayConfig config) {
+  lay_over(session.env().scheduler(), session.disks());
+  config.tuning.hold_recovery = true;
+  auto& env = session.env();
+  auto made = co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config,
+                                           array_disks(plan, session.disks()), plan.assume_clean);
+  if (made) co_await (*made)->stop();
+  const Status outcome = made ? Status{} : std::unexpected(made.error());
+  if (made) made->reset();
+  for (Disk& disk : session.disks()) disk.overlay.reset();
+  co_return outcome;
 }
 
 Task<Status> make_array(ArraySession& session, const Plan& plan, Maker& maker) {
   const Place place{plan.config.name, plan.folder, present_paths(plan), {}};
-  if (Status opened = co_await session.open(place, uring::Access::read_write); !opened) co_return opened;
+  Place opened_place = place;
+  if (!maker.stand_ins().empty()) opened_place.paths = maker.stand_ins();
+  if (Status opened = co_await session.open_to_write(opened_place, plan.dry_run); !opened) co_return opened;
+  const std::vector<std::string> names = short_names(place.paths);
+  for (std::size_t i = 0; i < names.size(); ++i) session.disks()[i].name = names[i];
   if (Status opened = check_opened(session.disks()); !opened) co_return opened;
   std::vector<std::uint64_t> sizes;
   for (const Disk& disk : session.disks()) sizes.push_back(disk.image->size_bytes());
   if (!plan.journal.empty()) sizes.pop_back();
   if (Status fits = check_sizes(plan, place.paths, sizes); !fits) co_return fits;
-  if (plan.folder.empty() && plan.force) {
+  if (plan.folder.empty() && plan.force && !plan.dry_run) {
+    if (Status possible = co_await try_out(session, plan, plan.config); !possible) co_return possible;
     for (const std::string& path : place.paths) {
       if (Status erased = erase_signatures(path); !erased) co_return erased;
     }
@@ -415,18 +449,20 @@ Task<Status> make_array(ArraySession& session, const Plan& plan, Maker& maker) {
   auto& env = session.env();
   raid::ArrayConfig config = plan.config;
   config.tuning.unix_time_at_zero = unix_time_at_zero(env.scheduler());
+  config.tuning.hold_recovery = plan.dry_run;
   auto made =
       co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, disks, plan.assume_clean);
   if (!made) co_return std::unexpected(made.error());
   maker.keep();
   session.adopt(std::move(*made));
   print_made(session, session.array(), plan);
-  if (!plan.assume_clean) {
+  if (!plan.assume_clean && !plan.dry_run) {
     if (Status synced = co_await session.finish_recovery(); !synced) co_return synced;
   }
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
-    fmt::print("{}\n{}\n", state_text(session.array()), step);
+    say(plan.dry_run, fmt::format("{}: {}", session.place().label, state_text(session.array())));
+    say(plan.dry_run, step);
   }
   co_return Status{};
 }

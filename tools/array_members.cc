@@ -32,6 +32,8 @@ struct Change {
   bool made = false;  // it is an image that was made for this
   StartOptions start;
   bool force = false;
+  bool dry_run = false;
+  std::string stand_in;  // dry run: of the image that would be made
 };
 
 // DIR|IMAGE... MEMBER
@@ -51,6 +53,7 @@ std::optional<Change> read_change(const CommandLine& line, int& code) {
   change.place = *place;
   change.force = change.start.force = change.start.leave_out = line.has("force");
   change.start.tuning.hold_recovery = true;
+  change.dry_run = line.has("dry-run");
   return change;
 }
 
@@ -78,7 +81,7 @@ Task<Status> note_failed_by_hand(ArraySession& session, const std::string& name)
   const Disk* disk = session.find_disk(name);
   const Buffer block = session.env().buffers().allocate(raid::kSuperblockBytes);
   const std::uint64_t at = raid::kSuperOffsetSectors * kSectorBytes;
-  if (disk == nullptr || !block || co_await Io::read(*disk->image, at, block) != Errc::ok) co_return Status{};
+  if (disk == nullptr || !block || co_await Io::read(disk->device(), at, block) != Errc::ok) co_return Status{};
   auto super =
       raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(block.data(), raid::kSuperblockBytes),
                               disk->image->size_bytes() / kSectorBytes);
@@ -87,7 +90,7 @@ Task<Status> note_failed_by_hand(ArraySession& session, const std::string& name)
   const auto noted = raid::encode_superblock(*super);
   if (!noted) co_return Status{};
   std::memcpy(block.data(), noted->data(), noted->size());
-  if (co_await Io::write(*disk->image, at, block, true) == Errc::ok) co_return Status{};
+  if (co_await Io::write(disk->device(), at, block, true) == Errc::ok) co_return Status{};
   co_return fail(Errc::io,
                  fmt::format("{}: is faulty now, but cannot be written: assemble --force might take it back", name));
 }
@@ -111,11 +114,11 @@ Place next_place(const ArraySession& session, const Change& change) {
 
 void print_state(ArraySession& session, const Change& change) {
   const Place place = next_place(session, change);
-  fmt::print("{}: {}\n", session.place().label, state_text(session.array()));
-  if (const std::string step = next_step(session.array(), place_words(place)); !step.empty()) fmt::print("{}\n", step);
+  say(change.dry_run, fmt::format("{}: {}", session.place().label, state_text(session.array())));
+  if (const std::string step = next_step(session.array(), place_words(place)); !step.empty()) say(change.dry_run, step);
   if (!session.place().folder.empty() && place.folder.empty()) {
-    fmt::print("it is not in the folder {}: name all images from now on: {}\n", session.place().folder,
-               place_words(place));
+    say(change.dry_run, fmt::format("it is not in the folder {}: name all images from now on: {}",
+                                    session.place().folder, place_words(place)));
   }
 }
 
@@ -130,7 +133,7 @@ Status explained(Status done, const std::string& name, const char* unavailable, 
 }
 
 Task<Status> change_member(ArraySession& session, const Change& change, Act act, const char* said) {
-  if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = co_await session.open_to_write(change.place, change.dry_run); !opened) co_return opened;
   Result<std::string> name = fail(Errc::not_found);
   StartOptions start = change.start;
   start.check = [&](const raid::Array& array) {
@@ -148,7 +151,7 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
   if (act == fail_one) {
     if (Status noted = co_await note_failed_by_hand(session, *name); !noted) co_return noted;
   }
-  fmt::print("{} {}\n", *name, said);
+  say(change.dry_run, fmt::format("{} {}", *name, said));
   print_state(session, change);
   co_return Status{};
 }
@@ -157,6 +160,13 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
 
 // In the place of a blank one that an add left which was killed.
 Status make_image(Change& change, std::uint64_t bytes) {
+  struct stat status;
+  if (change.dry_run && (is_blank(change.path) || stat(change.path.c_str(), &status) != 0)) {
+    auto made = make_stand_in(bytes);
+    if (!made) return std::unexpected(made.error());
+    change.stand_in = std::move(*made);
+    return {};
+  }
   if (is_blank(change.path)) unlink(change.path.c_str());
   Status made = uring::create_image(change.path, bytes, uring::Allocation::sparse);
   if (!made && made.error().code == Errc::exists) {
@@ -215,10 +225,17 @@ Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
 }
 
 Task<Result<Disk>> open_coming(ArraySession& session, const Change& change) {
-  auto opened = co_await open_disks(session.env(), {change.path}, uring::Access::read_write);
+  const uring::Access access = change.dry_run ? uring::Access::read_only : uring::Access::read_write;
+  const bool stands_in = !change.stand_in.empty();
+  auto opened = co_await open_disks(session.env(), {stands_in ? change.stand_in : change.path}, access);
   if (!opened) co_return std::unexpected(opened.error());
   if (Status there = check_opened(*opened); !there) co_return std::unexpected(there.error());
+  if (change.dry_run) lay_over(session.env().scheduler(), *opened);
   Disk coming = std::move(opened->front());
+  if (stands_in) {
+    coming.path = change.path;
+    coming.name = fs::path(change.path).filename().string();
+  }
   if (session.find_disk(coming.name) != nullptr) coming.name = coming.path;
   if (Status free = check_not_in_use(coming, session.disks()); !free) co_return std::unexpected(free.error());
   co_return coming;
@@ -241,10 +258,10 @@ Status with_add(const ArraySession& session, const Change& change, Status done) 
 }
 
 Task<Status> come(ArraySession& session, Change& change, bool again) {
-  if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = co_await session.open_to_write(change.place, change.dry_run); !opened) co_return opened;
   auto coming = co_await open_coming(session, change);
   if (!coming) co_return std::unexpected(coming.error());
-  if (!again) {
+  if (!again && change.stand_in.empty()) {
     if (Status free = check_free_to_use(*coming, session.disks(), change.force); !free) co_return free;
   }
   StartOptions start = change.start;
@@ -252,16 +269,20 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
     if (again && coming->super) {
       return with_add(session, change, array.may_readd({coming->name, nullptr}, *coming->super, change.force));
     }
+    if (array.geometry().redundancy() == 0) {
+      return fail(Errc::unsupported,
+                  fmt::format("{}: RAID 0 has no redundancy, nothing could be rebuilt on it", coming->name));
+    }
     const std::uint64_t needed = array.data_offset_bytes() + array.geometry().member_bytes();
     if (coming->image->size_bytes() >= needed) return {};
     return fail(Errc::invalid_argument, fmt::format("{}: too small for this array: {}", coming->name,
                                                     too_small_text(coming->image->size_bytes(), needed)));
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
-  if (!again && change.force && own_superblock(*coming, session.disks()) == nullptr) {
+  if (!again && change.force && !change.dry_run && own_superblock(*coming, session.disks()) == nullptr) {
     if (Status erased = erase_signatures(coming->path); !erased) co_return erased;
   }
-  const raid::MemberDisk disk{coming->name, coming->image.get()};
+  const raid::MemberDisk disk{coming->name, &coming->device()};
   session.keep(std::move(*coming));
   const Status done =
       again ? co_await session.array().readd_disk(disk, change.force) : co_await session.array().add_disk(disk);
@@ -271,17 +292,18 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   }
   change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
-  fmt::print("{} {}\n", disk.name, again ? "re-added" : "added");
+  say(change.dry_run, fmt::format("{} {}", disk.name, again ? "re-added" : "added"));
   print_state(session, change);
   co_return Status{};
 }
 
 // ---- the commands ----
 
-constexpr OptionSpec kOnlyForce[] = {kForce};
+constexpr OptionSpec kOnlyForce[] = {kForce, kDryRun};
 constexpr OptionSpec kAddOptions[] = {
     {"size", "SIZE", "make the image first"},
-    {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"}};
+    {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"},
+    kDryRun};
 
 constexpr const char* kExit = "\nExit: 0 done, 1 refused or failed, 2 bad usage.\n";
 

@@ -196,6 +196,12 @@ Task<Status> ArraySession::open(Place found, uring::Access access) {
   co_return Status{};
 }
 
+Task<Status> ArraySession::open_to_write(Place found, bool dry_run) {
+  Status opened = co_await open(std::move(found), dry_run ? uring::Access::read_only : uring::Access::read_write);
+  if (opened && dry_run) lay_over(env_.scheduler(), disks_);
+  co_return opened;
+}
+
 // The engine was not given those that could not be opened.
 void ArraySession::report_unopened() {
   for (const Disk& disk : disks_) {

@@ -36,6 +36,8 @@ class ArraySession {
 
   // Opens the place's disks: locked for this process alone, or shared with other readers.
   Task<Status> open(Place found, uring::Access access);
+  // As open() to write, but for a dry run nothing reaches the disks: see lay_over().
+  Task<Status> open_to_write(Place found, bool dry_run);
   // Assembles. Before anything is written to any disk it is known that all of them fit together: one that cannot be used
   // (torn, stale, doubled, of another array) is refused by name and field, unless forced to be left out.
   Task<Status> start(StartOptions options);

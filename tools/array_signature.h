@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 
@@ -11,6 +12,9 @@ namespace resilver::tools {
 // "an ext4 file system labelled 'home'", "a gpt partition table", "a member of an md array"; nothing if it holds nothing
 // that libblkid knows. Reads only. Errors: io.
 Result<std::optional<std::string>> what_it_holds(const std::string& path);
+
+// The numbers of the partitions in which an md superblock (1.2) lies. Empty: none, or no partition table.
+std::vector<int> member_partitions(const std::string& path);
 
 // A sparse (or empty) file that nothing was ever written to, as a fresh image is.
 bool is_blank(const std::string& path);

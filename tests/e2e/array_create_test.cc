@@ -89,7 +89,6 @@ TEST_F(ArrayCreate, OptionsWithoutEffectAndNonsenseAreBadUsage) {
   usage(words("0", {"--spares", "1"}), "--spares: RAID 0");
   usage(words("0", {"--consistency", "resync"}), "--consistency: RAID 0");
   usage(words("1", {"--chunk", "64K"}), "--chunk: RAID 1");
-  usage(words("5", {"--journal-size", "64M"}), "--journal-size");
   usage(words("5", {"--bitmap-chunk", "64K"}), "--bitmap-chunk");
   usage(words("5", {"--consistency", "bitmap", "--bitmap-chunk", "100K"}), "--bitmap-chunk: ");
   usage(words("5", {"--uuid", "0123"}), "--uuid: ");

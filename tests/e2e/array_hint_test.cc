@@ -135,6 +135,14 @@ TEST_F(ArrayHint, DiskThatIsALittleTooSmallIsToldByTheByte) {
   refuses({"add", vm_, "short", "--size", "32M"}, {"short.img: too small", "32 MiB", "64 MiB", "67108864"});
 }
 
+TEST_F(ArrayHint, AddToARaid0IsRefusedBeforeAnythingIsErased) {
+  create(0, 2);
+  const std::string other = directory_ / "other";
+  done({"create", other, "--level", "1", "--disks", "2", "--size", "16M"});
+  fs::rename(other + "/disk0.img", vm_ + "/spare.img");
+  refuses({"add", vm_, "spare", "--force"}, {"spare.img: RAID 0"});
+}
+
 // The size that a refusal names is enough, and 4096 bytes less is not.
 TEST_F(ArrayHint, TooSmallSaysHowMuchIsEnough) {
   const auto words = [this](const std::string& size) {
