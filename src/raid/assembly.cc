@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/endian.h"
 #include "raid/core.h"
 #include "raid/discovery.h"
 
@@ -285,15 +286,83 @@ Task<Status> Core::load_bitmap() {
   co_return Status{};
 }
 
+// Sectors that a bitmap may take on this member: up to what lies behind it.
+static std::uint64_t bitmap_room(const Superblock& super) noexcept {
+  const std::int64_t to_data = static_cast<std::int64_t>(super.data_offset_sectors - kSuperOffsetSectors);
+  const bool before_log = super.has_bad_block_log() && super.bblog_offset > super.bitmap_offset;
+  return static_cast<std::uint64_t>((before_log ? super.bblog_offset : to_data) - super.bitmap_offset);
+}
+
+// The bytes for each bit, by one member's bitmap. Errors: it is none of this array, or none at all.
 Task<Result<std::uint32_t>> Core::read_bitmap_chunk(Member& member) {
+  constexpr std::uint32_t kLockless = 6;
   const Buffer block = metadata_block();
   if (!block) co_return fail(Errc::limit, "no buffer");
   const Errc status = co_await read_metadata(member, Bitmap::device_offset(member), block);
-  if (status != Errc::ok) co_return fail(status, "the bitmap cannot be read");
+  if (status != Errc::ok) co_return fail(status, "bitmap: it cannot be read");
   const auto header =
       decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(block.data(), kBitmapHeaderBytes));
-  if (!header) co_return std::unexpected(header.error());
+  if (!header) {
+    bitmap_lockless_ =
+        bitmap_lockless_ || (header.error().code == Errc::unsupported && load_le<std::uint32_t>(block.data() + 4) == kLockless);
+    co_return std::unexpected(header.error());
+  }
+  if (header->uuid != common_.set_uuid) co_return fail(Errc::bad_input, "bitmap: its uuid is another array's");
+  const std::uint64_t bytes = bitmap_bytes(bitmap_bits(geometry_.sync_bytes() / kSectorBytes, header->chunk_bytes));
+  if (bytes > bitmap_room(member.super) * kSectorBytes) {
+    co_return fail(Errc::bad_input, fmt::format("bitmap: chunksize {} needs {} bytes", header->chunk_bytes, bytes));
+  }
   co_return header->chunk_bytes;
+}
+
+// All members have the same; one that can be used is enough.
+Task<Result<std::uint32_t>> Core::find_bitmap_chunk() {
+  Result<std::uint32_t> chunk = fail(Errc::corrupt, "bitmap: no member has one");
+  for (Member* member : slots_) {  // spares have none
+    if (chunk || member->state != MemberState::in_sync) continue;
+    chunk = co_await read_bitmap_chunk(*member);
+    if (!chunk && chunk.error().code == Errc::limit) break;
+  }
+  co_return chunk;
+}
+
+// No member's bitmap can be used. What bits say can be known without them: of a clean array nothing, else everything may
+// differ. Who left earlier is no longer caught up by bits.
+void Core::renew_bitmap(const std::string& why) {
+  const char* then = resync_needed_ ? "everything is resynced" : "nothing was being written";
+  for (const auto& member : members_) member->by_bitmap = false;
+  if (read_only_) {
+    notes_.push_back(fmt::format("{}: it is not used", why));
+    return;
+  }
+  std::uint64_t room = ~std::uint64_t{0};
+  for (const auto& member : members_) {
+    if (member->live()) room = std::min(room, bitmap_room(member->super));
+  }
+  const auto chunk = choose_bitmap_chunk(geometry_.sync_bytes() / kSectorBytes, room, kFinestBitmapChunk);
+  if (!chunk) {
+    consistency_ = Consistency::resync;
+    notes_.push_back(fmt::format("{}: there is no room for a new one, the array goes on without; {}", why, then));
+    return;
+  }
+  notes_.push_back(fmt::format("{}: made anew; {}", why, then));
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
+  bitmap_->forget_before(common_.events);
+  if (resync_needed_) bitmap_->set_all();
+  bitmap_renewed_ = true;
+}
+
+Task<Status> Core::open_bitmap(const Result<std::uint32_t>& chunk) {
+  if (chunk) {
+    bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
+    if (Status loaded = co_await load_bitmap(); !loaded) co_return loaded;
+  } else if (chunk.error().code == Errc::limit) {
+    co_return std::unexpected(chunk.error());
+  } else {
+    renew_bitmap(chunk.error().what);
+  }
+  if (bitmap_ && resync_needed_) bitmap_->mark_all_for_resync();
+  co_return Status{};
 }
 
 // ---- the journal's disk -----------------------------------------------------------------------------------------------
@@ -431,19 +500,6 @@ Status Core::check_enough() const {
                                              name(geometry_.level())));
 }
 
-Task<Status> Core::open_bitmap() {
-  Result<std::uint32_t> chunk = fail(Errc::corrupt, "no member has a bitmap");
-  for (Member* member : slots_) {  // spares have none
-    if (chunk || member->state != MemberState::in_sync) continue;
-    chunk = co_await read_bitmap_chunk(*member);
-  }
-  if (!chunk) co_return std::unexpected(chunk.error());
-  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
-  if (Status loaded = co_await load_bitmap(); !loaded) co_return loaded;
-  if (resync_needed_) bitmap_->mark_all_for_resync();
-  co_return Status{};
-}
-
 namespace {
 
 // A RAID 0's zones follow from the sizes of all its members. One that is missing is check_enough()'s matter.
@@ -515,6 +571,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
     co_return std::unexpected(loaded.error());
   }
   if (!options.read_only) {
+    co_await core->write_renewed_bitmap();
     co_await core->commit_level();
     core->start();
   }
@@ -532,7 +589,11 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
     co_return fail(Errc::unavailable,
                    "the journal disk is missing: parity may not match what was being written; force starts without it");
   }
-  bool dirty = lineup.forced || journal_lost;
+  const bool has_bitmap = (common_.feature_map & kFeatureBitmap) != 0;
+  const Result<std::uint32_t> bitmap_chunk =
+      has_bitmap ? co_await find_bitmap_chunk() : Result<std::uint32_t>(std::uint32_t{0});
+  // A lockless bitmap may say of regions that they were never synced.
+  bool dirty = lineup.forced || journal_lost || (bitmap_lockless_ && !bitmap_chunk);
   std::uint64_t reached = dirty ? 0 : kResyncDone;
   for (std::size_t i = 0; i < given.size(); ++i) {
     const bool current =
@@ -552,8 +613,8 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
       slots_[slot]->twin->watermark = slots_[slot]->twin->checkpoint = 0;
     }
   }
-  if ((common_.feature_map & kFeatureBitmap) != 0) {
-    if (Status opened = co_await open_bitmap(); !opened) co_return opened;
+  if (has_bitmap) {
+    if (Status opened = co_await open_bitmap(bitmap_chunk); !opened) co_return opened;
   }
   if (Status enough = check_enough(); !enough) co_return enough;
   if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
@@ -571,6 +632,14 @@ Status Core::check_not_both(bool dirty, const AssembleOptions& options) {
   forced_ = dirty && degraded && options.force;
   doubtful_ = doubtful_ || (dirty && degraded && geometry_.parity_disks() > 0);
   return {};
+}
+
+Task<void> Core::write_renewed_bitmap() {
+  for (Member* member : slots_) {
+    if (!bitmap_renewed_ || !member->live()) continue;
+    co_await bitmap_->write_all(*member);
+    if (member->twin != nullptr) co_await bitmap_->write_all(*member->twin);
+  }
 }
 
 // The first superblocks of an assembled array. A crash may have left members an event behind; were the freshest now to go

@@ -38,6 +38,8 @@ class Bitmap {
   Status merge(std::span<const std::byte> image);
   void mark_all_for_resync();  // every bit that is set: its region must be resynced
   void set_all();
+  // A member that left before these events cannot be told by bits what it missed.
+  void forget_before(std::uint64_t events) noexcept { events_cleared_ = events; }
   std::uint64_t next_marked(
       std::uint64_t from) const noexcept;  // first offset >= from that needs a resync; member_bytes: none
   void resynced();                         // all marked regions are

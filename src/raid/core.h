@@ -213,11 +213,14 @@ class Core {
   Status check_not_both(bool dirty, const AssembleOptions& options);
   Task<Errc> read_metadata(Member& member, std::uint64_t device_offset, Buffer block);
   Task<Result<std::uint32_t>> read_bitmap_chunk(Member& member);
+  Task<Result<std::uint32_t>> find_bitmap_chunk();
+  void renew_bitmap(const std::string& why);
+  Task<void> write_renewed_bitmap();
   Task<void> rest();
   Task<Status> add_members(std::span<const GivenDisk> given, AssemblyReport& report);
   void seat(Member& member, const DiskFound& found);
   Status check_enough() const;
-  Task<Status> open_bitmap();
+  Task<Status> open_bitmap(const Result<std::uint32_t>& chunk);
   void use_journal(Member& disk, std::uint64_t tail_sectors);
   Task<Status> make_journal(const MemberDisk& given);
   Task<Status> open_journal();
@@ -463,6 +466,9 @@ class Core {
 
   std::vector<std::unique_ptr<Member>> gone_;  // removed; a batch may still point at them
   bool read_only_ = false;
+  bool bitmap_lockless_ = false;  // a member's bitmap is of a kind that is not used here
+  bool bitmap_renewed_ = false;   // no member had one that could be used
+  std::vector<std::string> notes_;
   bool may_locate_ = true;     // the array was stopped cleanly, or resynced since
   bool manager_idle_ = false;  // nothing is to be rebuilt, resynced or replaced
   bool failed_ = false;

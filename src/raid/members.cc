@@ -324,6 +324,7 @@ ArrayStatus Core::status() const {
     status.lost_blocks.push_back(block);
   }
   status.healed_blocks = healed_blocks_;
+  status.notes = notes_;
   status.full = full_disk_;
   std::copy(std::begin(io_), std::end(io_), std::begin(status.io));
   return status;
