@@ -123,7 +123,7 @@ Error named(const Error& error, const std::string& label, const std::vector<Disk
 }
 
 // Of an array that cannot start: what there is that is no member, and what force would do about it.
-std::string what_there_is(const raid::AssemblyReport& report, const Place& place, bool forced) {
+std::string what_there_is(const Error& error, const raid::AssemblyReport& report, const Place& place, bool forced) {
   std::uint64_t events = 0;
   for (const raid::DiskFound& found : report) {
     if (found.verdict != DiskVerdict::other_array) events = std::max(events, found.events);
@@ -143,7 +143,9 @@ std::string what_there_is(const raid::AssemblyReport& report, const Place& place
     stale = stale || found.verdict == DiskVerdict::stale;
     text += fmt::format("; {} {}", found.name, what);
   }
-  if (stale && !forced) {
+  if (!forced && error.what.contains("force starts")) {
+    text += fmt::format("; this does: resilver assemble {} --force", place_words(place));
+  } else if (stale && !forced) {
     text += fmt::format("; this takes back what is behind, and loses what it missed: resilver assemble {} --force",
                         place_words(place));
   }
@@ -240,7 +242,7 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
   }
   if (!probed && probed.error().code == Errc::unavailable && !options.leave_out) {
     const Error error = named(probed.error(), place_.label, disks_);
-    co_return fail(error.code, error.what + what_there_is(report_, place_, options.take_stale));
+    co_return fail(error.code, error.what + what_there_is(error, report_, place_, options.take_stale));
   }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
@@ -291,7 +293,7 @@ Task<Status> ArraySession::start(StartOptions options) {
   report_unopened();
   if (!assembled) {
     Error error = named(assembled.error(), place_.label, disks_);
-    if (error.code == Errc::unavailable) error.what += what_there_is(report_, place_, options.take_stale);
+    if (error.code == Errc::unavailable) error.what += what_there_is(error, report_, place_, options.take_stale);
     co_return std::unexpected(error);
   }
   array_ = std::move(*assembled);

@@ -147,8 +147,8 @@ struct ArrayStatus {
   std::vector<std::uint64_t> lost_blocks;  // logical addresses known to be unreadable, ascending, at most kMaxListed
   std::uint64_t healed_blocks = 0;
   std::vector<std::string> notes;  // what was damaged when it was assembled, and what was done about it: a line each
-  std::string full;        // the disk that had no room for the last thing to be written; empty: all had
-  IoCounters io[kCauses];  // by Cause
+  std::string full;                // the disk that had no room for the last thing to be written; empty: all had
+  IoCounters io[kCauses];          // by Cause
 };
 
 enum class EventKind : std::uint8_t {

@@ -61,6 +61,9 @@ TEST_F(ArrayCreate, MissingWithoutAssumeCleanIsDegradedAndClean) {
   refuses({"create", "--level", "5", "--force", "--devices", image(0), "missing", "missing"},
           {"raid5 of 3", "2 missing"});
   refuses({"create", "--level", "0", "--force", "--devices", image(0), "missing"}, {"raid0 of 2", "1 missing"});
+  Words many = {"create", "--level", "6", "--force", "--devices", image(0)};
+  many.resize(300, "missing");
+  refuses(many, {"at most"});
 }
 
 TEST_F(ArrayCreate, UuidNameOffsetAndBitmapChunkAreAsGiven) {

@@ -104,6 +104,16 @@ TEST_F(ArrayHint, TooFewNamesEachDiskThatIsNoMemberAndWhatForceWouldDo) {
   EXPECT_EQ(follow(refused.err, "resilver assemble"), 0) << said();
 }
 
+TEST_F(ArrayHint, DirtyAndDegradedSaysHowToStartIt) {
+  create(5, 3);
+  for (int i = 0; i < 3; ++i) set_field(image(i), 208, std::string(8, '\0'));
+  fs::remove(image(2));
+  const Ended refused = run({"rebuild", vm_});
+  expect_refusal(refused, "dirty and degraded", 1);
+  EXPECT_EQ(follow(refused.err, "resilver assemble"), 0) << refused.err << said();
+  EXPECT_NE(done({"status", vm_}).out.find("[UU_]"), std::string::npos);
+}
+
 // ---- sizes ----
 
 TEST_F(ArrayHint, SpareCountsAmongTheSizes) {
