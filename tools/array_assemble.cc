@@ -24,10 +24,6 @@ constexpr OptionSpec kForceAssemble = {
     "current, take the freshest of those back that missed writes (what they missed is lost)"};
 constexpr OptionSpec kSpeedMax = {"speed-max", "RATE", "bytes per second and member, such as 200M; default no limit"};
 
-std::string place_words(const Place& place) {
-  return place.folder.empty() ? fmt::format("{}", fmt::join(place.paths, " ")) : place.folder;
-}
-
 void print_found(const ArraySession& session) {
   for (const raid::DiskFound& found : session.report()) {
     std::string text = name(found.verdict);
@@ -180,7 +176,7 @@ Task<Status> tell_state(ArraySession& session, const Place& place) {
     dirty = dirty || (disk.super && disk.super->resync_offset_sectors != raid::kResyncDone);
   }
   fmt::print("{}: stopped, {}\n", place.label,
-             dirty ? "not clean: resilver assemble " + place_words(place) + " resyncs it" : "clean");
+             dirty ? "not clean; this resyncs it: resilver assemble " + place_words(place) : "clean");
   co_return Status{};
 }
 

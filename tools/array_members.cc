@@ -32,10 +32,6 @@ struct Change {
   bool made = false;  // it is an image that was made for this
   StartOptions start;
   bool force = false;
-
-  std::string place_words() const {
-    return place.folder.empty() ? fmt::format("{}", fmt::join(place.paths, " ")) : place.folder;
-  }
 };
 
 // DIR|IMAGE... MEMBER
@@ -100,10 +96,27 @@ Task<Status> replace_one(raid::Array& array, std::string name) {
   co_return co_await array.replace_member(std::move(name));
 }
 
+// As the next command has to name the array: with the disk that came.
+Place next_place(const ArraySession& session, const Change& change) {
+  Place place = session.place();
+  std::error_code error;
+  const fs::path folder = fs::absolute(change.path, error).parent_path();
+  const bool inside = !place.folder.empty() && fs::equivalent(folder, place.folder, error);
+  if (change.path.empty() || inside) return place;
+  place.folder.clear();
+  place.paths.clear();
+  for (const Disk& disk : session.disks()) place.paths.push_back(disk.path);
+  return place;
+}
+
 void print_state(ArraySession& session, const Change& change) {
+  const Place place = next_place(session, change);
   fmt::print("{}: {}\n", session.place().label, state_text(session.array()));
-  if (const std::string step = next_step(session.array(), change.place_words()); !step.empty())
-    fmt::print("{}\n", step);
+  if (const std::string step = next_step(session.array(), place_words(place)); !step.empty()) fmt::print("{}\n", step);
+  if (!session.place().folder.empty() && place.folder.empty()) {
+    fmt::print("it is not in the folder {}: name all images from now on: {}\n", session.place().folder,
+               place_words(place));
+  }
 }
 
 // The array's reason, or the rule in words where it gives none.
@@ -196,6 +209,7 @@ Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
 Task<Result<Disk>> open_coming(ArraySession& session, const Change& change) {
   auto opened = co_await open_disks(session.env(), {change.path}, uring::Access::read_write);
   if (!opened) co_return std::unexpected(opened.error());
+  if (Status there = check_opened(*opened); !there) co_return std::unexpected(there.error());
   Disk coming = std::move(opened->front());
   if (session.find_disk(coming.name) != nullptr) coming.name = coming.path;
   if (Status free = check_not_in_use(coming, session.disks()); !free) co_return std::unexpected(free.error());
@@ -211,6 +225,13 @@ Status check_free_to_use(const Disk& coming, const std::vector<Disk>& others, bo
   return {};
 }
 
+// A re-add that bits do not allow: with the command that copies everything.
+Status with_add(const ArraySession& session, const Change& change, Status done) {
+  if (done || done.error().code != Errc::unavailable) return done;
+  return fail(Errc::unavailable, fmt::format("{}: resilver add {} {}", done.error().what, place_words(session.place()),
+                                             shell_word(change.path)));
+}
+
 Task<Status> come(ArraySession& session, Change& change, bool again) {
   if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
   auto coming = co_await open_coming(session, change);
@@ -219,7 +240,10 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
     if (Status free = check_free_to_use(*coming, session.disks(), change.force); !free) co_return free;
   }
   StartOptions start = change.start;
-  start.check = [&coming](const raid::Array& array) -> Status {
+  start.check = [&session, &coming, &change, again](const raid::Array& array) -> Status {
+    if (again && coming->super) {
+      return with_add(session, change, array.may_readd({coming->name, nullptr}, *coming->super, change.force));
+    }
     const std::uint64_t needed = array.data_offset_bytes() + array.geometry().member_bytes();
     if (coming->image->size_bytes() >= needed) return {};
     return fail(Errc::invalid_argument,
@@ -235,20 +259,13 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   const Status done =
       again ? co_await session.array().readd_disk(disk, change.force) : co_await session.array().add_disk(disk);
   if (!done) {
-    co_return explained(
-        done, disk.name,
-        "what was written since it left is not known (no bitmap, or bits cleared): resilver add it instead",
-        "is in use");
+    if (again && done.error().code == Errc::unavailable) co_return with_add(session, change, done);
+    co_return explained(done, disk.name, "the array has failed", "is in use");
   }
   change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   fmt::print("{} {}\n", disk.name, again ? "re-added" : "added");
   print_state(session, change);
-  std::error_code error;
-  const fs::path folder = fs::absolute(change.path, error).parent_path();
-  if (!change.place.folder.empty() && !fs::equivalent(folder, change.place.folder, error)) {
-    fmt::print("it is not in the folder {}: name all images from now on\n", change.place.folder);
-  }
   co_return Status{};
 }
 

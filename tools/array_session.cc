@@ -72,10 +72,30 @@ bool is_freshest_copy(const std::vector<Disk>& disks, const Disk& disk) {
   });
 }
 
+// A member that the freshest superblock counts on, and that is not here: an image that lost its superblock may be it.
+bool lacks_member(const std::vector<Disk>& disks, const raid::AssemblyReport& report) {
+  const auto of_array = [](const raid::DiskFound& found) {
+    return found.verdict != DiskVerdict::unusable && found.verdict != DiskVerdict::other_array;
+  };
+  const auto one = std::ranges::find_if(report, of_array);
+  if (one == report.end()) return true;
+  const auto disk = std::ranges::find(disks, one->name, &Disk::name);
+  const raid::Superblock& fresh = *freshest(disks, disk->super->set_uuid);
+  for (std::uint32_t number = 0; number < fresh.roles.size(); ++number) {
+    const std::uint16_t role = fresh.roles[number];
+    if (role >= fresh.raid_disks && role != raid::kRoleJournal) continue;
+    const bool here = std::ranges::any_of(disks, [&](const Disk& other) {
+      return other.super && other.super->set_uuid == fresh.set_uuid && other.super->dev_number == number;
+    });
+    if (!here) return true;
+  }
+  return false;
+}
+
 // Why this disk must not be used together with the others; empty: it may.
 std::string why_not(const std::vector<Disk>& disks, const Disk& disk, const raid::DiskFound& found, bool read_only) {
   if (found.verdict == DiskVerdict::duplicate) return duplicate_of(disks, disk);
-  if (found.verdict == DiskVerdict::unusable) return found.why;
+  if (found.verdict == DiskVerdict::unusable) return found.why + disk.holds;
   if (!disk.super) return {};
   const raid::Superblock& super = *disk.super;
   if (std::string why = raid::read_only_reason(super); !read_only && !why.empty()) return why;
@@ -148,12 +168,23 @@ Task<Status> ArraySession::open(Place found, uring::Access access) {
   co_return Status{};
 }
 
+// The engine was not given those that could not be opened.
+void ArraySession::report_unopened() {
+  for (const Disk& disk : disks_) {
+    if (!disk.image) report_.push_back({.name = disk.name, .slot = {}, .why = disk.super.error().what});
+  }
+}
+
 // Assembles without writing anything, for the report; drops what is to be left out.
 Task<Status> ArraySession::probe(const StartOptions& options) {
   raid::AssembleOptions look{options.tuning, options.force, options.take_stale, true};
   report_.clear();
   auto probed = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), look,
                                                member_disks(disks_), &report_);
+  report_unopened();
+  if (std::ranges::none_of(disks_, [](const Disk& disk) { return disk.image != nullptr; })) {
+    co_return check_opened(disks_);
+  }
   Status checked;
   if (probed) {
     if (options.check) checked = options.check(**probed);
@@ -161,13 +192,17 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
   }
   const auto split = [](const raid::DiskFound& found) { return found.verdict == DiskVerdict::diverged; };
   if (std::ranges::any_of(report_, split)) co_return std::unexpected(co_await name_sides());
-  std::vector<std::pair<std::string, std::string>> refused;
+  std::vector<std::pair<std::string, std::string>> refused, passed_over;
+  // An image without a superblock is in nobody's way, unless it may be the member that is missing and there is to be writing.
+  const bool may_be_missing = !options.read_only && lacks_member(disks_, report_);
   for (const raid::DiskFound& found : report_) {
     const Disk* disk = find_disk(found.name);
     if (disk == nullptr) continue;
     if (found.verdict == DiskVerdict::duplicate && options.leave_out && is_freshest_copy(disks_, *disk)) continue;
-    if (std::string why = why_not(disks_, *disk, found, options.read_only); !why.empty())
-      refused.emplace_back(found.name, std::move(why));
+    std::string why = why_not(disks_, *disk, found, options.read_only);
+    if (why.empty()) continue;
+    const bool harmless = !disk->super && (disk->stray || !may_be_missing);
+    (harmless ? passed_over : refused).emplace_back(found.name, std::move(why));
   }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
@@ -175,12 +210,14 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     if (refused.size() > 1) line += fmt::format("; {} more disks do not fit either", refused.size() - 1);
     co_return fail(Errc::bad_input, line);
   }
+  if (!probed && refused.empty()) co_return std::unexpected(named(probed.error(), place_.label, disks_));
+  if (!checked) co_return checked;
+  refused.insert(refused.end(), passed_over.begin(), passed_over.end());
   for (const auto& [name, why] : refused) {
     fmt::print(stderr, "resilver {}: {}: {}: left out\n", command_, name, why);
     std::erase_if(disks_, [&name](const Disk& disk) { return disk.name == name; });
   }
-  if (!probed && refused.empty()) co_return std::unexpected(named(probed.error(), place_.label, disks_));
-  co_return checked;
+  co_return Status{};
 }
 
 // Which sides there are, what each has, and how one is chosen.
@@ -213,6 +250,7 @@ Task<Status> ArraySession::start(StartOptions options) {
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
                                                   member_disks(disks_), &report_);
+  report_unopened();
   if (!assembled) co_return std::unexpected(named(assembled.error(), place_.label, disks_));
   array_ = std::move(*assembled);
   co_return Status{};
@@ -241,8 +279,8 @@ Task<Status> ArraySession::with_progress(Task<Status> work) {
   if (!cut_short) co_return outcome;
   if (seen.kind == RecoveryKind::none) co_return fail(Errc::cancelled, "interrupted");
   const bool goes_on = seen.kind == RecoveryKind::rebuild || seen.kind == RecoveryKind::replace;
-  co_return fail(Errc::cancelled, fmt::format("interrupted: {}{}", how_far(seen),
-                                              goes_on ? "; the next `resilver rebuild` goes on from there" : ""));
+  const std::string next = fmt::format("; this goes on from there: resilver rebuild {}", place_words(place_));
+  co_return fail(Errc::cancelled, fmt::format("interrupted: {}{}", how_far(seen), goes_on ? next : ""));
 }
 
 Task<Status> ArraySession::finish_recovery() {

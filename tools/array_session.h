@@ -69,6 +69,7 @@ class ArraySession {
   friend int run_session(const std::string&, const std::function<Task<Status>(ArraySession&)>&);
   Task<void> run(const std::function<Task<Status>(ArraySession&)>& work, Status& outcome);
   Task<void> watch_signal();
+  void report_unopened();
   Task<Status> probe(const StartOptions& options);
   Task<Error> name_sides();
   Task<Status> with_progress(Task<Status> work);

@@ -277,14 +277,15 @@ namespace {
 
 constexpr OptionSpec kJson = {"json", nullptr, "as JSON"};
 constexpr OptionSpec kExamineOptions[] = {kJson};
-constexpr CommandSpec kExamine = {"examine",
-                                  "Usage: resilver examine IMAGE... [OPTIONS]\n\n"
-                                  "Prints the superblock of a member, field by field as mdadm --examine names them.",
-                                  kExamineOptions,
-                                  "Examples:\n"
-                                  "  resilver examine vm/disk0.img\n"
-                                  "  resilver examine vm --json\n\n"
-                                  "Exit: 0 done, 1 an image has no superblock that can be read, 2 bad usage.\n"};
+constexpr CommandSpec kExamine = {
+    "examine",
+    "Usage: resilver examine IMAGE... [OPTIONS]\n\n"
+    "Prints the superblock of a member, field by field as mdadm --examine names them.",
+    kExamineOptions,
+    "Examples:\n"
+    "  resilver examine vm/disk0.img\n"
+    "  resilver examine vm --json\n\n"
+    "Exit: 0 done, 1 an image that was named, or all of a folder, has no superblock that can be read, 2 bad usage.\n"};
 
 constexpr OptionSpec kStatusOptions[] = {kJson, {"test", nullptr, "exit codes as of mdadm --detail --test"}};
 constexpr CommandSpec kStatus = {
@@ -302,9 +303,16 @@ constexpr CommandSpec kStatus = {
 Task<Status> examine(ArraySession& session, const Place& place, bool json) {
   if (Status opened = co_await session.open(place, uring::Access::read_only); !opened) co_return opened;
   Status outcome;
+  // In a folder lies what nobody named: that is no failure.
+  const bool some = std::ranges::any_of(session.disks(), [](const Disk& disk) { return disk.super.has_value(); });
   for (const Disk& disk : session.disks()) {
     if (disk.super) continue;
-    if (outcome) outcome = fail(disk.super.error().code, fmt::format("{}: {}", disk.name, disk.super.error().what));
+    const std::string why = fmt::format("{}: {}{}", disk.name, disk.super.error().what, disk.holds);
+    if (some && !place.folder.empty()) {
+      fmt::print(stderr, "resilver examine: {}: left out\n", why);
+    } else if (outcome) {
+      outcome = fail(disk.super.error().code, why);
+    }
   }
   if (json) {
     fmt::print("{}\n", examine_json(session.disks()));

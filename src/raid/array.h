@@ -13,6 +13,7 @@
 // Concurrency: one thread, the scheduler's. Every method may be called at any time before stop(); stop() once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -63,6 +64,8 @@ struct ArrayConfig {
   Consistency consistency = Consistency::resync;
   std::uint32_t bitmap_chunk_bytes = 0;  // 0: the finest that fits, at least 64 KiB; else a power of two ≥ 4096
   std::string name = "resilver";         // at most 32 bytes
+  std::optional<std::array<std::uint8_t, 16>> uuid = {};  // of the array; default: random
+  std::optional<std::uint64_t> data_offset_bytes = {};  // where data begins on every member, a multiple of 4096; default: md's
   ArrayTuning tuning;
 };
 
@@ -75,7 +78,7 @@ struct MemberDisk {
 
 // The disks of a new array. `journal` exactly if the consistency policy is journal.
 struct ArrayDisks {
-  std::vector<MemberDisk> members;  // in slot order
+  std::vector<MemberDisk> members;  // in slot order; without a device: missing, at most as many as the level survives
   std::vector<MemberDisk> spares;
   std::optional<MemberDisk> journal;
 };
@@ -230,7 +233,8 @@ struct ScrubOptions {
 class Array final : public BlockDevice {
  public:
   // Writes superblocks (and whatever the disks held is gone) and starts. `members` in slot order; their usable size is that
-  // of the smallest. assume_clean: the members are known to be consistent (all zeroes); else a resync follows at once.
+  // of the smallest. assume_clean: the members are known to be consistent (all zeroes, or of a former array); else a resync
+  // follows at once, if enough of them are there for one.
   // `random` gives the UUIDs. Errors: invalid_argument (a shape that cannot be, a disk too small; one line), or the first
   // disk's error.
   static Task<Result<std::unique_ptr<Array>>> create(Scheduler& scheduler, BufferPool& pool, Random& random,

@@ -64,12 +64,17 @@ void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
 Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {
   if (consistency_ != Consistency::bitmap) return {};
   const std::uint64_t sync_sectors = geometry_.sync_bytes() / kSectorBytes;
-  if (chunk_bytes == 0) {
-    auto chosen =
-        choose_bitmap_chunk(sync_sectors, bitmap_space_sectors(device_bytes / kSectorBytes), kFinestBitmapChunk);
-    if (!chosen) return std::unexpected(chosen.error());
-    chunk_bytes = *chosen;
+  const std::uint64_t room = common_.data_offset_sectors - kSuperOffsetSectors - kBitmapOffsetSectors;
+  const std::uint64_t space = std::min(bitmap_space_sectors(device_bytes / kSectorBytes), room);
+  const std::uint32_t finest = chunk_bytes != 0 ? chunk_bytes : kFinestBitmapChunk;
+  const auto chosen = choose_bitmap_chunk(sync_sectors, chunk_bytes != 0 ? room : space, finest);
+  if (!chosen) return std::unexpected(chosen.error());
+  if (chunk_bytes != 0 && *chosen != chunk_bytes) {
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("a bitmap with chunks of {} bytes does not fit before the data: {} do", chunk_bytes, *chosen));
   }
+  chunk_bytes = *chosen;
   bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), chunk_bytes);
   return {};
 }
@@ -85,39 +90,80 @@ struct NewShape {
   std::uint64_t smallest;  // disk
 };
 
-Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
-  std::uint64_t smallest = ~std::uint64_t{0};
+constexpr std::uint64_t kLeastDataOffset = (kSuperOffsetSectors * kSectorBytes) + kSuperblockBytes;
+
+// The smallest of all that are there; null: none is.
+const MemberDisk* smallest_of(const ArrayDisks& disks) {
+  const MemberDisk* smallest = nullptr;
   for (const auto* list : {&disks.members, &disks.spares}) {
-    for (const MemberDisk& disk : *list) smallest = std::min(smallest, disk.device->size_bytes());
+    for (const MemberDisk& disk : *list) {
+      if (disk.device == nullptr) continue;
+      if (smallest == nullptr || disk.device->size_bytes() < smallest->device->size_bytes()) smallest = &disk;
+    }
   }
+  return smallest;
+}
+
+MemberSet missing_of(const ArrayDisks& disks) {
+  MemberSet missing;
+  for (std::uint32_t slot = 0; slot < disks.members.size(); ++slot) {
+    if (disks.members[slot].device == nullptr) missing.add(slot);
+  }
+  return missing;
+}
+
+Status check_new_config(const ArrayConfig& config, const ArrayDisks& disks) {
   const bool with_journal = config.consistency == Consistency::journal;
   if (with_journal != disks.journal.has_value()) {
     return fail(Errc::invalid_argument,
                 "a journal disk goes with the consistency policy journal, and the other way round");
   }
+  if (config.name.size() > 32) return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
+  const std::uint64_t data_offset = config.data_offset_bytes.value_or(kLeastDataOffset);
+  if (data_offset < kLeastDataOffset || data_offset % kBlockBytes != 0) {
+    return fail(Errc::invalid_argument, fmt::format("a data offset of {} bytes: at least {}, and a multiple of {}",
+                                                    data_offset, kLeastDataOffset, kBlockBytes));
+  }
+  return {};
+}
+
+Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
+  if (Status fine = check_new_config(config, disks); !fine) return std::unexpected(fine.error());
+  const MemberDisk* const least = smallest_of(disks);
+  if (least == nullptr) return fail(Errc::invalid_argument, "an array of no disks");
+  const std::uint64_t smallest = least->device->size_bytes();
   const bool mirror = config.level == Level::raid1;
   const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);
-  const std::uint64_t data_offset = choose_data_offset(smallest / kSectorBytes, chunk_sectors);
-  if (disks.members.empty() || smallest <= data_offset * kSectorBytes) {
-    return fail(Errc::invalid_argument, "the disks are too small for an array");
-  }
+  const std::uint64_t data_offset = config.data_offset_bytes
+                                        ? *config.data_offset_bytes / kSectorBytes
+                                        : choose_data_offset(smallest / kSectorBytes, chunk_sectors);
   // A mirror has no chunk; mdadm rounds to 64 KiB there (so that it could become a RAID 5).
   const std::uint64_t unit = mirror ? kMirrorUnit : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
+  if (smallest < data_offset * kSectorBytes + unit) {
+    return fail(Errc::invalid_argument,
+                fmt::format("{}: its size, {} bytes, is too small for a member: at least {} are needed", least->name,
+                            smallest, data_offset * kSectorBytes + unit));
+  }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
+  const MemberSet missing = missing_of(disks);
   std::vector<std::uint64_t> sizes;
   for (const MemberDisk& disk : disks.members) {
-    sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
+    if (disk.device != nullptr)
+      sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
   }
   const Layout layout = config.layout.value_or(default_layout(config.level));
-  auto geometry = config.level == Level::raid0
+  auto geometry = config.level == Level::raid0 && missing.empty()
                       ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
                       : Geometry::make(config.level, layout, static_cast<std::uint32_t>(disks.members.size()),
                                        config.chunk_bytes, usable);
   if (!geometry) return std::unexpected(geometry.error());
-  if (with_journal && geometry->parity_disks() == 0) {
+  if (disks.journal && geometry->parity_disks() == 0) {
     return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
   }
-  if (config.name.size() > 32) return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
+  if (!geometry->survives(missing)) {
+    return fail(Errc::invalid_argument, fmt::format("{} of {} disks does not work with {} missing", name(config.level),
+                                                    geometry->disks(), disks.members.size() - sizes.size()));
+  }
   return NewShape{std::move(*geometry), data_offset, usable, chunk_sectors, smallest};
 }
 
@@ -130,7 +176,7 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   auto core = std::make_unique<Core>(LeafPoolOwner(new LeafPool(scheduler)), pool, random.fork(1), config.tuning,
                                      shape->geometry, config.consistency);
   Superblock& common = core->common_;
-  common.set_uuid = random_uuid(core->random_);
+  common.set_uuid = config.uuid ? *config.uuid : random_uuid(core->random_);
   common.set_name = config.name;
   common.ctime = core->unix_seconds();
   common.level = shape->geometry.level();
@@ -140,9 +186,12 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   common.raid_disks = shape->geometry.disks();
   common.data_offset_sectors = shape->data_offset_sectors;
   common.bitmap_offset = kBitmapOffsetSectors;
+  if (Status made = core->make_bitmap(shape->smallest, config.bitmap_chunk_bytes); !made)
+    co_return std::unexpected(made.error());
   for (std::size_t i = 0; i < disks.members.size() + disks.spares.size(); ++i) {
     const bool is_member = i < disks.members.size();
     const MemberDisk& disk = is_member ? disks.members[i] : disks.spares[i - disks.members.size()];
+    if (disk.device == nullptr) continue;
     Member& member = core->new_member(disk);
     core->place_metadata(member, disk.device->size_bytes());
     if (!is_member) continue;
@@ -151,9 +200,8 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
     core->slots_[i] = &member;
     common.roles[member.super.dev_number] = static_cast<std::uint16_t>(i);
   }
-  if (Status made = core->make_bitmap(shape->smallest, config.bitmap_chunk_bytes); !made)
-    co_return std::unexpected(made.error());
-  core->resync_needed_ = !assume_clean && shape->geometry.redundancy() > 0;
+  core->resync_needed_ = !assume_clean && core->redundancy_left() > 0;
+  core->forced_ = core->resync_needed_ && core->redundancy_left() < shape->geometry.redundancy();
   core->may_locate_ = !core->resync_needed_;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
   if (Status written = co_await core->format(disks.journal); !written) {
@@ -321,6 +369,18 @@ void Core::seat(Member& member, const DiskFound& found) {
   slots_[slot] = &member;
 }
 
+// Spares that were away while another disk was given their number.
+void Core::renumber_spares() {
+  for (const auto& member : members_) {
+    std::uint32_t& number = member->super.dev_number;
+    if (member->state != MemberState::spare) continue;
+    if (common_.roles[number] == kRoleSpare && !number_used(number, member.get())) continue;
+    number = free_number();
+    if (number == common_.roles.size()) common_.roles.push_back(kRoleSpare);
+    common_.roles[number] = kRoleSpare;
+  }
+}
+
 // The disks of the array become members, in the order in which they were given.
 Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& report) {
   std::vector<Member*> made(given.size(), nullptr);
@@ -336,6 +396,7 @@ Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport&
                    : report[i].verdict == DiskVerdict::journal ? MemberState::journal
                                                                : MemberState::faulty;
   }
+  renumber_spares();
   for (const bool replacements : {false, true}) {
     for (std::size_t i = 0; i < given.size(); ++i) {
       DiskFound& found = report[i];

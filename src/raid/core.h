@@ -227,6 +227,8 @@ class Core {
   // membership.cc
   Member& new_member(const MemberDisk& disk);
   std::uint32_t free_number() const noexcept;
+  bool number_used(std::uint32_t number, const Member* self) const noexcept;
+  void renumber_spares();
   Status check_new(const MemberDisk& disk);
   void forget(Member& member);
   void wake_manager() noexcept {
@@ -469,7 +471,7 @@ class Core {
   bool dirty_durable_ = false;  // and do
   bool resync_needed_ = false;
   std::uint64_t resync_reached_ = 0;  // everything below was resynced, and flushed (Geometry::sync_bytes() counts)
-  bool forced_ = false;               // started dirty and degraded: parity is taken for right
+  bool forced_ = false;               // started (or made) dirty and degraded: parity is taken for right
   bool doubtful_ = false;             // ... or with members that had missed writes
   bool full_ = false;                 // see no_room()
   Nanos full_until_ = 0;

@@ -34,6 +34,9 @@ std::string difference(const Superblock& super, const Superblock& fresh) {
 DiskVerdict verdict_of(const Superblock& super, const Superblock& fresh) noexcept {
   const std::uint16_t role = role_in(fresh, super);
   if (role == kRoleFaulty) return DiskVerdict::faulty;
+  // One that was away holds nothing that could be old, so (as in md) its events do not count. Its number may be another's by
+  // now: it gets a new one.
+  if (super.role() == kRoleSpare && !current(super, fresh)) return DiskVerdict::spare;
   if (!current(super, fresh)) return DiskVerdict::stale;
   if (role == kRoleSpare) return DiskVerdict::spare;
   if (role == kRoleJournal) return DiskVerdict::journal;
@@ -194,7 +197,8 @@ class Discovery {
   bool number_taken(std::size_t i) const {
     for (std::size_t other = 0; other < given_.size(); ++other) {
       const DiskVerdict verdict = report_[other].verdict;
-      const bool used = has_slot(verdict) || verdict == DiskVerdict::spare || verdict == DiskVerdict::journal;
+      const bool used = has_slot(verdict) || verdict == DiskVerdict::journal ||
+                        (verdict == DiskVerdict::spare && current(super(other), lineup_.fresh));
       if (used && super(other).dev_number == super(i).dev_number) return true;
     }
     return false;

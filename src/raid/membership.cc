@@ -13,19 +13,23 @@ Status refuse_read_only() { return fail(Errc::read_only, "the array was assemble
 
 }  // namespace
 
-// The lowest number in the superblocks' list of roles that belongs to no disk here. A disk that had it before is not taken
-// for the new one: it missed at least the event that freed the number and the one that gave it anew.
+// The lowest number in the superblocks' list of roles that belongs to no disk here. One that was never used if there is any:
+// a disk that was failed or removed keeps being known as such. A disk that had the number before is not taken for the new
+// one: it missed at least the event that freed the number and the one that gave it anew.
 std::uint32_t Core::free_number() const noexcept {
-  std::uint32_t number = 0;
-  for (; number < common_.roles.size(); ++number) {
-    const std::uint16_t role = common_.roles[number];
-    if (role != kRoleSpare && role != kRoleFaulty) continue;
-    const bool used = std::any_of(members_.begin(), members_.end(), [number](const auto& member) {
-      return !member->replaced_disk && member->super.dev_number == number;
-    });
-    if (!used) break;
+  for (const std::uint16_t unused : {kRoleSpare, kRoleFaulty}) {
+    for (std::uint32_t number = 0; number < common_.roles.size(); ++number) {
+      if (common_.roles[number] == unused && !number_used(number, nullptr)) return number;
+    }
   }
-  return number;
+  return static_cast<std::uint32_t>(common_.roles.size());
+}
+
+// By a disk here other than this one.
+bool Core::number_used(std::uint32_t number, const Member* self) const noexcept {
+  return std::any_of(members_.begin(), members_.end(), [number, self](const auto& member) {
+    return member.get() != self && !member->replaced_disk && member->super.dev_number == number;
+  });
 }
 
 Member& Core::new_member(const MemberDisk& disk) {
@@ -78,8 +82,9 @@ Status Core::check_new(const MemberDisk& disk) {
     if (old->orphans + old->in_flight_count != 0) return fail(Errc::busy, disk.name + ": I/O to it is still out");
   }
   if (members_.size() + gone_.size() >= kMaxDevs) return fail(Errc::limit, "too many disks have come and gone");
-  if (disk.device->size_bytes() < data_offset_bytes() + geometry_.member_bytes()) {
-    return fail(Errc::invalid_argument, disk.name + ": too small for this array");
+  if (const std::uint64_t needed = data_offset_bytes() + geometry_.member_bytes(); disk.device->size_bytes() < needed) {
+    return fail(Errc::invalid_argument, fmt::format("{}: too small for this array: {} bytes, {} are needed", disk.name,
+                                                    disk.device->size_bytes(), needed));
   }
   return {};
 }
@@ -208,8 +213,9 @@ Status Core::may_readd(const MemberDisk& disk, const Superblock& super, bool dis
   if (went_on_alone(super, common_)) {
     if (discard_its_writes) return {};
     return fail(Errc::unavailable,
-                disk.name + ": it was written without the others meanwhile: --force gives up what was written there and "
-                            "copies what either side wrote; add copies everything");
+                disk.name +
+                    ": it was written without the others meanwhile: --force gives up what was written there and "
+                    "copies what either side wrote; add copies everything");
   }
   if (super.events < bitmap_->events_cleared()) {
     return fail(Errc::unavailable,
