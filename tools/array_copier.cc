@@ -98,7 +98,7 @@ Task<void> Copier::worker(bool import) {
 
 Piece Copier::take() {
   Piece piece;
-  if (exports_) skip_hole();
+  skip_hole();
   piece.from = piece.to = next_;
   if (next_ >= end_) return piece;
   piece.to = std::min(end_, (next_ / piece_bytes_ + 1) * piece_bytes_);
@@ -109,10 +109,15 @@ Piece Copier::take() {
   return piece;
 }
 
-// What is a hole there is one in the file already.
+// A hole at both ends needs no copy; a file that is exported to is one to begin with.
 void Copier::skip_hole() {
-  if (!regular_ || next_ >= end_) return;
-  const std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  if (!regular_ || next_ >= end_ || end_ == kUnknown) return;
+  std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  if (!exports_) {
+    const off_t in_file = lseek(fd_, static_cast<off_t>(next_ - copy_.offset), SEEK_DATA);
+    if (in_file < 0 && errno != ENXIO) return;
+    if (in_file >= 0) data = std::min(data, static_cast<std::uint64_t>(in_file) + copy_.offset);
+  }
   const std::uint64_t to = std::min(std::max(data, next_), end_);
   done_ += to - next_;
   next_ = to;

@@ -293,6 +293,12 @@ Task<Result<std::uint32_t>> Core::read_bitmap_chunk(Member& member) {
   const auto header =
       decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(block.data(), kBitmapHeaderBytes));
   if (!header) co_return std::unexpected(header.error());
+  const std::uint64_t begin = Bitmap::device_offset(member);
+  const std::uint64_t bytes = bitmap_bytes(bitmap_bits(geometry_.sync_bytes() / kSectorBytes, header->chunk_bytes));
+  if (begin < member.data_offset && bytes > member.data_offset - begin) {
+    co_return fail(Errc::bad_input,
+                   fmt::format("bitmap: chunksize {}: its bits do not fit before the data", header->chunk_bytes));
+  }
   co_return header->chunk_bytes;
 }
 
