@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <ranges>
 
 #include "base/units.h"
 #include "tools/array_command.h"
 #include "tools/array_main.h"
 #include "tools/array_session.h"
+#include "tools/array_update.h"
 
 namespace resilver::tools {
 namespace {
@@ -56,9 +58,19 @@ void print_end(ArraySession& session) {
   }
 }
 
+bool started_without_journal(ArraySession& session) {
+  const bool had = std::ranges::any_of(session.disks(), [](const Disk& disk) {
+    return disk.super && (disk.super->feature_map & raid::kFeatureJournal) != 0;
+  });
+  const raid::ArrayStatus status = session.array().status();
+  return had && std::ranges::find(status.members, raid::MemberState::journal, &raid::MemberStatus::state) ==
+                    status.members.end();
+}
+
 struct Work {
   Place place;
   StartOptions start;
+  Update update;  // assemble
 };
 
 // Reads DIR|IMAGE..., --force and --speed-max. Nothing if the line makes no sense: `code` says so.
@@ -82,6 +94,24 @@ std::optional<Work> read_work(const CommandLine& line, int& code) {
   return work;
 }
 
+// The verdicts, and how the array would start. Nothing is written.
+Task<Status> look(ArraySession& session, const Work& work) {
+  if (Status opened = co_await session.open(work.place, uring::Access::read_only); !opened) co_return opened;
+  StartOptions start = work.start;
+  start.read_only = true;
+  const Status started = co_await session.start(start);
+  print_found(session);
+  if (!started) co_return started;
+  fmt::print("{}: {}, only read: nothing was written\n", session.place().label, state_text(session.array()));
+  co_return Status{};
+}
+
+// A session of its own: the array starts from what is on the disks then.
+Task<Status> update(ArraySession& session, const Work& work) {
+  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  co_return co_await apply_update(session, work.update);
+}
+
 Task<Status> assemble(ArraySession& session, const Work& work) {
   if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
   if (Status started = co_await session.start(work.start); !started) co_return started;
@@ -90,11 +120,15 @@ Task<Status> assemble(ArraySession& session, const Work& work) {
   if (Status done = co_await session.finish_recovery(); !done) co_return done;
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   print_end(session);
+  if (started_without_journal(session)) {
+    fmt::print("it goes on without its journal; resilver add {} DISK --journal gives it another\n",
+               place_words(session.place()));
+  }
   co_return Status{};
 }
 
 Task<Status> rebuild(ArraySession& session, const Work& work) {
-  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = co_await session.open(work.place, uring::Access::maintain); !opened) co_return opened;
   if (Status started = co_await session.start(work.start); !started) co_return started;
   if (Status done = co_await session.finish_recovery(); !done) co_return done;
   const bool full = session.array().redundancy_full();
@@ -121,16 +155,45 @@ void print_mismatches(const raid::ArrayStatus& status, bool locate) {
   if (status.mismatches.size() > kShown) fmt::print("  and more\n");
 }
 
-Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions options, bool& differs) {
-  if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
-  if (Status started = co_await session.start(work.start); !started) co_return started;
-  if (Status done = co_await session.finish_recovery(); !done) co_return done;
-  if (Status done = co_await session.scrub(options); !done) {
-    if (done.error().code == Errc::unavailable && done.error().what.empty()) {
-      co_return fail(Errc::unavailable, "a degraded array has nothing to compare: rebuild it first");
-    }
-    co_return done;
+// What nothing can restore: the places, then how much of each member. Such a row is good again when all its lost blocks are
+// written.
+Status tell_lost(const ArraySession& session, const raid::ArrayStatus& status) {
+  constexpr std::size_t kShown = 20;
+  if (status.lost_row_count == 0) return {};
+  const auto name_of = [&status](std::uint32_t slot) {
+    const std::string& name = status.members[slot].name;
+    return name.empty() ? fmt::format("slot {}", slot) : name;
+  };
+  fmt::print("{} rows of 4096 bytes cannot be restored:\n", status.lost_row_count);
+  for (const raid::LostRow& row : status.lost_rows | std::views::take(kShown)) {
+    fmt::print("  stripe {}, byte {} of each member: unreadable on {}{}\n", row.stripe, row.member_offset,
+               fmt::join(row.slots | std::views::transform(name_of), ", "),
+               row.logical.empty() ? "" : fmt::format("; lost: byte {} of the array", fmt::join(row.logical, ", ")));
   }
+  if (status.lost_row_count > kShown) fmt::print("  and {} more\n", status.lost_row_count - kShown);
+  for (std::uint32_t slot = 0; slot < status.lost_by_slot.size(); ++slot) {
+    if (status.lost_by_slot[slot] == 0) continue;
+    fmt::print("  {}: {} of these rows are unreadable\n", name_of(slot), status.lost_by_slot[slot]);
+  }
+  return fail(Errc::medium,
+              fmt::format("{}: {} rows cannot be restored: too many members cannot read them; writing the "
+                          "lost blocks anew (import) heals them",
+                          session.place().label, status.lost_row_count));
+}
+
+// Compares, and does nothing else: what else is to be done is said.
+Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions options, bool& differs) {
+  if (Status opened = co_await session.open(work.place, uring::Access::maintain); !opened) co_return opened;
+  StartOptions start = work.start;
+  start.tuning.hold_recovery = true;
+  start.check = [&session](const raid::Array& array) -> Status {
+    if (array.geometry().redundancy() == 0 || array.redundancy_full()) return {};
+    return fail(Errc::unavailable,
+                fmt::format("{}: {}: there is nothing to compare before it is whole; {}", session.place().label,
+                            state_text(array), next_step(array, place_words(session.place()))));
+  };
+  if (Status started = co_await session.start(std::move(start)); !started) co_return started;
+  if (Status done = co_await session.scrub(options); !done) co_return done;
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   const raid::ArrayStatus status = session.array().status();
   fmt::print("{}\n", rate_text(status.last_recovery));
@@ -141,7 +204,10 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
   if (status.healed_blocks > 0) fmt::print("{} unreadable blocks rewritten\n", status.healed_blocks);
   print_mismatches(status, options.locate);
   differs = status.mismatch_sectors != 0 && !options.repair;
-  co_return Status{};
+  if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
+    fmt::print("{}\n", step);
+  }
+  co_return tell_lost(session, status);
 }
 
 // ---- stop ----
@@ -180,7 +246,26 @@ Task<Status> tell_state(ArraySession& session, const Place& place) {
   co_return Status{};
 }
 
-constexpr OptionSpec kAssembleOptions[] = {kForceAssemble, kSpeedMax};
+Status read_update(const CommandLine& line, Update& update) {
+  update.word = line.text("update");
+  update.name = line.text("name");
+  if (line.has("uuid")) {
+    const auto uuid = raid::parse_uuid(line.text("uuid"));
+    if (!uuid) return std::unexpected(uuid.error());
+    update.uuid = *uuid;
+  }
+  return check_update(update);
+}
+
+constexpr OptionSpec kAssembleOptions[] = {
+    kForceAssemble,
+    kSpeedMax,
+    {"read-only", nullptr, "say what each image is, and how the array would start; write nothing"},
+    {"update", "WORD",
+     "first change a field of every member, as mdadm does: resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap,\n"
+     "no-bitmap, devicesize, layout-original, layout-alternate"},
+    {"name", "NAME", "the array's new name, with --update=name"},
+    {"uuid", "UUID", "the array's new UUID, with --update=uuid"}};
 constexpr CommandSpec kAssemble = {
     "assemble",
     "Usage: resilver assemble DIR|IMAGE... [OPTIONS]\n\n"
@@ -190,7 +275,9 @@ constexpr CommandSpec kAssemble = {
     "Examples:\n"
     "  resilver assemble vm\n"
     "  resilver assemble vm/disk2.img vm/disk0.img vm/disk1.img\n"
-    "  resilver assemble vm --force --speed-max 200M\n\n"
+    "  resilver assemble vm --force --speed-max 200M\n"
+    "  resilver assemble vm --read-only\n"
+    "  resilver assemble vm --update=force-no-bbl\n\n"
     "Exit: 0 done, 1 refused (nothing was written) or failed, 2 bad usage, 130 interrupted (the next goes on).\n"};
 
 constexpr OptionSpec kRebuildOptions[] = {kSpeedMax, kForce};
@@ -212,12 +299,15 @@ constexpr OptionSpec kScrubOptions[] = {{"repair", nullptr, "rewrite what does n
 constexpr CommandSpec kScrub = {
     "scrub",
     "Usage: resilver scrub DIR|IMAGE... [OPTIONS]\n\n"
-    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors).",
+    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors);\n"
+    "names what cannot be read and not be restored. Does nothing else: an array that is not whole, or that a resync\n"
+    "is due for, is refused with the command that does that. Others may read the array meanwhile.",
     kScrubOptions,
     "Examples:\n"
     "  resilver scrub vm\n"
     "  resilver scrub vm --repair --locate\n\n"
-    "Exit: 0 all matches or was repaired, 1 mismatches remain, or refused, 2 bad usage, 130 interrupted.\n"};
+    "Exit: 0 all matches or was repaired, 1 mismatches remain, rows cannot be restored, or refused, 2 bad usage, 130 "
+    "interrupted.\n"};
 
 constexpr CommandSpec kStop = {
     "stop",
@@ -243,8 +333,19 @@ int long_work(int argc, char** argv, const CommandSpec& spec, Run run) {
 }  // namespace
 
 int assemble_main(int argc, char** argv) {
-  return long_work(argc, argv, kAssemble, [](const CommandLine&, const Work& work) {
-    return run_session("assemble", [&work](ArraySession& session) { return assemble(session, work); });
+  return long_work(argc, argv, kAssemble, [](const CommandLine& line, Work work) {
+    const auto session = [&work](auto step) {
+      return run_session("assemble", [&work, step](ArraySession& one) { return step(one, work); });
+    };
+    if (line.has("read-only")) {
+      if (line.has("update")) return refuse_usage("assemble", "--update writes, --read-only does not");
+      return session(look);
+    }
+    if (line.has("update")) {
+      if (const Status read = read_update(line, work.update); !read) return refuse_usage("assemble", read.error().what);
+      if (const int code = session(update); code != kDone) return code;
+    }
+    return session(assemble);
   });
 }
 

@@ -18,6 +18,9 @@ namespace {
 constexpr std::uint64_t kMaxWorkers = 8;
 constexpr std::uint64_t kMemory = 8 * kMiB;  // of all pieces under way; twice that where they are merged
 constexpr Nanos kDrawEvery = 200 * kMillisecond;
+constexpr Nanos kNoteEvery = 5 * kSecond;
+constexpr int kNoteShare = 20;  // saving the map takes at most so little of the time
+constexpr std::uint64_t kRescuePart = 64 * kKiB;
 
 // One request over several buffers: a whole stripe may be larger than one.
 struct PieceIo : IoRequest {
@@ -40,6 +43,12 @@ struct PieceIo : IoRequest {
   BlockDevice& device;
   std::coroutine_handle<> waiting;
 };
+
+// Errors of a read after which others may still succeed.
+bool is_loss(Errc code) noexcept {
+  return code == Errc::medium || code == Errc::unavailable || code == Errc::device_gone || code == Errc::io ||
+         code == Errc::timeout || code == Errc::corrupt;
+}
 
 bool all_zero(std::span<const std::byte> bytes) {
   return bytes.empty() ||
@@ -66,6 +75,12 @@ Copier::Copier(const CopyEnd& end, const FileCopy& copy, int fd)
   regular_ = S_ISREG(status.st_mode) && copy.file != "-";  // what comes out there must have its full length
 }
 
+void Copier::follow(RescueMap& map, std::function<Status()> note) {
+  map_ = &map;
+  note_ = std::move(note);
+  next_note_ = other_.env.scheduler().now() + kNoteEvery;
+}
+
 Task<Status> Copier::run(bool import) {
   exports_ = !import;
   TaskGroup group(other_.env.scheduler());
@@ -77,8 +92,14 @@ Task<Status> Copier::run(bool import) {
     co_await turn_.wait_until(other_.env.scheduler().now() + kDrawEvery);
     const std::uint64_t total = end_ == kUnknown ? 0 : end_ - copy_.offset;
     line.show(done_, total, rate.of(done_, other_.env.scheduler().now()));
+    const Nanos now = other_.env.scheduler().now();
+    if (now < next_note_) continue;
+    if (Status noted = note_(); !noted && outcome_) outcome_ = noted;
+    next_note_ = other_.env.scheduler().now() + std::max(kNoteEvery, kNoteShare * (other_.env.scheduler().now() - now));
   }
   co_await group.join();
+  if (!unread_.buffers.empty() && !other_.interrupted())
+    outcome_ = co_await first_lost(std::move(unread_), unread_error_);
   if (outcome_ && other_.interrupted()) {
     outcome_ = fail(Errc::cancelled, fmt::format("interrupted after {} bytes", done_));
   }
@@ -97,22 +118,36 @@ Task<void> Copier::worker(bool import) {
 }
 
 Piece Copier::take() {
+  if (map_ == nullptr) skip_hole();  // what a missing member held is no hole
+  std::uint64_t end = end_;
+  if (map_ != nullptr) {
+    const RescueMap::Part open = map_->open_part(next_, end_);
+    next_ = open.begin;
+    end = open.end;
+  }
+  if (next_ >= end) return part_of(next_, next_);
+  const std::uint64_t to = std::min({end, (next_ / piece_bytes_ + 1) * piece_bytes_, other_.device.size_bytes()});
+  return part_of(std::exchange(next_, to), to);
+}
+
+Piece Copier::part_of(std::uint64_t from, std::uint64_t to) const {
   Piece piece;
-  if (exports_) skip_hole();
-  piece.from = piece.to = next_;
-  if (next_ >= end_) return piece;
-  piece.to = std::min(end_, (next_ / piece_bytes_ + 1) * piece_bytes_);
-  piece.to = std::min(piece.to, other_.device.size_bytes());
-  piece.begin = piece.from / kBlockBytes * kBlockBytes;
-  next_ = piece.to;
+  piece.from = from;
+  piece.to = to;
+  piece.begin = from / kBlockBytes * kBlockBytes;
   cover(piece);
   return piece;
 }
 
-// What is a hole there is one in the file already.
+// A hole at both ends needs no copy; a file that is exported to is one to begin with.
 void Copier::skip_hole() {
-  if (!regular_ || next_ >= end_) return;
-  const std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  if (!regular_ || next_ >= end_ || end_ == kUnknown) return;
+  std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  if (!exports_) {
+    const off_t in_file = lseek(fd_, static_cast<off_t>(next_ - copy_.offset), SEEK_DATA);
+    if (in_file < 0 && errno != ENXIO) return;
+    if (in_file >= 0) data = std::min(data, static_cast<std::uint64_t>(in_file) + copy_.offset);
+  }
   const std::uint64_t to = std::min(std::max(data, next_), end_);
   done_ += to - next_;
   next_ = to;
@@ -209,8 +244,17 @@ Task<Status> Copier::read_piece(Piece& piece) {
 Task<Status> Copier::export_piece(Piece& piece) {
   piece = take();
   if (piece.from == piece.to) co_return Status{};
+  if (map_ != nullptr) co_return co_await rescue_piece(piece);
   if (Status memory = co_await give_memory(piece); !memory) co_return memory;
-  if (Status got = co_await transfer(piece, IoOp::read); !got) co_return got;
+  if (Status got = co_await transfer(piece, IoOp::read); !got) {
+    const bool tells = is_loss(got.error().code) && got.error().code != Errc::unavailable;
+    if (!tells) co_return got;
+    if (unread_.buffers.empty() || piece.from < unread_.from) {
+      unread_ = piece;
+      unread_error_ = got.error();
+    }
+    co_return got;
+  }
   while (!seekable_ && written_ != piece.from - copy_.offset) {
     if (!outcome_ || other_.interrupted()) co_return Status{};
     co_await turn_.wait();
@@ -219,6 +263,56 @@ Task<Status> Copier::export_piece(Piece& piece) {
   written_ = piece.to - copy_.offset;
   turn_.wake_all();
   co_return put;
+}
+
+// What of a piece with an error cannot be read, as far as it goes on from the first such block.
+Task<Status> Copier::first_lost(Piece piece, Error error) {
+  std::uint64_t begin = piece.end;
+  std::uint64_t end = piece.end;
+  for (std::uint64_t at = piece.begin; at < piece.end && !other_.interrupted(); at += kBlockBytes) {
+    Piece block = part_of(at, at + kBlockBytes);
+    if (Status memory = co_await give_memory(block); !memory) co_return std::unexpected(std::move(error));
+    const bool read = (co_await transfer(block, IoOp::read)).has_value();
+    if (read && begin == piece.end) continue;
+    if (read) break;
+    if (begin == piece.end) begin = at;
+    end = at + kBlockBytes;
+  }
+  if (begin == piece.end) co_return std::unexpected(std::move(error));
+  co_return fail(error.code, fmt::format("{}: {} bytes at byte {} of the {} cannot be read: {}", other_.label,
+                                         end - begin, begin, other_.kind, errc_name(error.code)));
+}
+
+// What is lost costs no more than its own blocks. Each part is read into memory of its own: a late answer of a member that was
+// given up on may still come into what was used before.
+Task<Status> Copier::rescue_piece(Piece piece) {
+  const std::uint64_t bytes = piece.to - piece.from;
+  if (Status memory = co_await give_memory(piece); !memory) co_return memory;
+  const Status got = co_await transfer(piece, IoOp::read);
+  if (got) {
+    if (Status put = write_file(piece); !put) co_return put;
+    co_return map_->set(piece.from, piece.to, RescueMap::kCopied);
+  }
+  if (!is_loss(got.error().code)) co_return got;
+  if (bytes > kRescuePart) co_return co_await rescue_parts(piece, kRescuePart);
+  if (piece.end - piece.begin > kBlockBytes) co_return co_await rescue_parts(piece, kBlockBytes);
+  co_return map_->set(piece.from, piece.to, RescueMap::kLost);
+}
+
+Task<Status> Copier::rescue_parts(Piece piece, std::uint64_t part_bytes) {
+  piece.buffers.clear();
+  for (std::uint64_t at = piece.from; at < piece.to && !other_.interrupted();) {
+    const std::uint64_t to = std::min(piece.to, (at / part_bytes + 1) * part_bytes);
+    if (Status done = co_await rescue_piece(part_of(at, to)); !done) co_return done;
+    at = to;
+  }
+  co_return Status{};
+}
+
+// A file that an earlier rescue filled may hold something there.
+bool Copier::make_hole(std::uint64_t place, std::uint64_t bytes) {
+  constexpr int kKeepSize = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return map_ == nullptr || fallocate(fd_, kKeepSize, static_cast<off_t>(place), static_cast<off_t>(bytes)) == 0;
 }
 
 Status Copier::write_file(const Piece& piece) {
@@ -233,7 +327,7 @@ Status Copier::write_file(const Piece& piece) {
       if (all_zero(there.subspan(count, more)) != hole) break;
       count += more;
     }
-    if (!hole) {
+    if (!hole || !make_hole(at - copy_.offset, count)) {
       if (Status put = write_all(there.first(count), at - copy_.offset); !put) return put;
     }
     at += count;
@@ -290,12 +384,6 @@ Status check_range(const std::string& label, std::uint64_t size, FileCopy& copy)
   return {};
 }
 
-Status open_target(const FileCopy& copy, Descriptor& file) {
-  file.fd = copy.file == "-" ? STDOUT_FILENO : open(copy.file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (file.fd < 0) return std::unexpected(file_error(copy.file));
-  return {};
-}
-
 namespace {
 
 // Its size from the start: what is zero is then left out, a hole.
@@ -332,6 +420,20 @@ Task<Result<std::uint64_t>> export_to(CopyEnd end, FileCopy copy, int fd) {
   if (Status sized = set_size(copy, fd); !sized) co_return std::unexpected(sized.error());
   Copier copier(end, copy, fd);
   if (Status done = co_await copier.run(false); !done) co_return std::unexpected(done.error());
+  co_return copier.done();
+}
+
+Task<Result<std::uint64_t>> rescue_to(CopyEnd end, FileCopy copy, int fd, RescueMap& map, std::string map_file) {
+  Copier copier(end, copy, fd);
+  const auto note = [&](bool finished) -> Status {
+    if (fdatasync(fd) != 0) return std::unexpected(file_error(copy.file));
+    return map.save(map_file, finished ? 0 : copier.next(), finished);
+  };
+  copier.follow(map, [&note] { return note(false); });
+  const Status done = co_await copier.run(false);
+  const Status noted = note(done.has_value());
+  if (!done) co_return std::unexpected(done.error());
+  if (!noted) co_return std::unexpected(noted.error());
   co_return copier.done();
 }
 

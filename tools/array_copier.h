@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/units.h"
 #include "tools/array_session.h"
+#include "tools/rescue_map.h"
 
 namespace resilver::tools {
 
@@ -42,16 +44,19 @@ struct Descriptor {
 
 Error file_error(const std::string& file);  // by errno
 
-// Opens the input, and the output cut to `copy.length`.
 Status open_source(const FileCopy& copy, Descriptor& file);
-Status open_target(const FileCopy& copy, Descriptor& file);
 // Refused before anything is written where the size is known; else when the pipe has more than fits.
 Status check_fits(const std::string& label, std::uint64_t size, FileCopy& copy, int fd);
 // Errors: bad_input. Makes an open end the device's.
 Status check_range(const std::string& label, std::uint64_t size, FileCopy& copy);
 // Copies and flushes; gives the bytes. Errors: of the file, of the device, cancelled, no_space (a pipe had more).
 Task<Result<std::uint64_t>> import_from(CopyEnd end, FileCopy copy, int fd);
+// The file gets its size from the start. An error of the device names the first bytes that cannot be read.
 Task<Result<std::uint64_t>> export_to(CopyEnd end, FileCopy copy, int fd);
+// Copies what the map does not know as copied, into a file that has its size. A piece with an error is read again in smaller
+// ones; what nobody can read stays as it is there, and is lost in the map, which is saved as `map_file` every so often and at
+// the end, always after what it says is durable. Errors: of the files, cancelled, limit.
+Task<Result<std::uint64_t>> rescue_to(CopyEnd end, FileCopy copy, int fd, RescueMap& map, std::string map_file);
 
 // Part of the device in whole blocks, and the memory for it.
 struct Piece {
@@ -73,9 +78,13 @@ class Copier {
  public:
   Copier(const CopyEnd& end, const FileCopy& copy, int fd);
 
+  // A rescue; `note` is called every so often.
+  void follow(RescueMap& map, std::function<Status()> note);
+
   // Copies everything in this direction. Errors: of the file, of the device, cancelled.
   Task<Status> run(bool import);
   std::uint64_t done() const noexcept { return done_; }
+  std::uint64_t next() const noexcept { return next_; }  // the first byte that nobody has begun with
 
  private:
   Task<void> worker(bool import);
@@ -103,6 +112,11 @@ class Copier {
 
   // ---- export ----
   Task<Status> export_piece(Piece& piece);
+  Task<Status> first_lost(Piece piece, Error error);
+  Piece part_of(std::uint64_t from, std::uint64_t to) const;
+  Task<Status> rescue_piece(Piece piece);
+  Task<Status> rescue_parts(Piece piece, std::uint64_t part_bytes);
+  bool make_hole(std::uint64_t place, std::uint64_t bytes);
   Status write_file(const Piece& piece);
   Status write_all(std::span<const std::byte> bytes, std::uint64_t place);
 
@@ -117,6 +131,11 @@ class Copier {
   std::uint64_t end_ = 0;
   std::uint64_t done_ = 0;
   std::uint64_t written_ = 0;  // pipes: so far
+  RescueMap* map_ = nullptr;
+  std::function<Status()> note_;
+  Nanos next_note_ = kNever;
+  Piece unread_;  // export: the first piece with an error
+  Error unread_error_;
   Status outcome_;
   Event turn_;
   Mutex reading_;

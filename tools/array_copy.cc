@@ -1,14 +1,20 @@
 // `resilver import` and `export`: a file into an array and back, any offset and length, many requests at a time.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <ranges>
 
 #include "base/units.h"
 #include "tools/array_command.h"
 #include "tools/array_copier.h"
 #include "tools/array_main.h"
+#include "tools/array_target.h"
+#include "tools/rescue_map.h"
 
 namespace resilver::tools {
 namespace {
@@ -16,11 +22,11 @@ namespace {
 struct Copy : FileCopy {
   Place place;
   StartOptions start;
+  std::string map;  // of a rescue; empty: none
 };
 
-bool is_one_of(const std::vector<Disk>& disks, int fd) {
-  struct stat file, image;
-  if (fstat(fd, &file) != 0) return false;
+bool is_one_of(const std::vector<Disk>& disks, const struct stat& file) {
+  struct stat image;
   return std::ranges::any_of(disks, [&](const Disk& disk) {
     return stat(disk.path.c_str(), &image) == 0 && image.st_dev == file.st_dev && image.st_ino == file.st_ino;
   });
@@ -38,7 +44,10 @@ Task<Status> import_file(ArraySession& session, Copy copy) {
   Descriptor file;
   if (Status source = open_source(copy, file); !source) co_return source;
   if (Status opened = co_await session.open(copy.place, uring::Access::read_write); !opened) co_return opened;
-  if (is_one_of(session.disks(), file.fd)) co_return fail(Errc::bad_input, copy.file + ": is an image of this array");
+  struct stat source_file;
+  if (fstat(file.fd, &source_file) == 0 && is_one_of(session.disks(), source_file)) {
+    co_return fail(Errc::bad_input, copy.file + ": is an image of this array");
+  }
   StartOptions start = copy.start;
   start.check = [&](const raid::Array& array) {
     return check_fits(session.place().label, array.size_bytes(), copy, file.fd);
@@ -52,6 +61,15 @@ Task<Status> import_file(ArraySession& session, Copy copy) {
   co_return Status{};
 }
 
+// What only a rescue reads is an error here that says so.
+Status with_hint(Status outcome) {
+  if (outcome) return outcome;
+  const Errc code = outcome.error().code;
+  const bool helps = code == Errc::medium || code == Errc::unavailable || code == Errc::io || code == Errc::device_gone;
+  if (!helps || outcome.error().what.contains("--rescue")) return outcome;
+  return fail(code, outcome.error().what + "; export --rescue MAP copies what can be read");
+}
+
 // What is read must be what was written last, or be called doubtful.
 Status check_trusted(const ArraySession& session, const raid::Array& array, bool force) {
   if (!array.doubtful()) return {};
@@ -63,23 +81,103 @@ Status check_trusted(const ArraySession& session, const raid::Array& array, bool
   return {};
 }
 
-Task<Status> export_file(ArraySession& session, Copy copy) {
-  if (Status opened = co_await session.open(copy.place, uring::Access::read_only); !opened) co_return opened;
-  StartOptions start = copy.start;
-  start.check = [&session, &copy](const raid::Array& array) { return check_trusted(session, array, copy.start.force); };
-  if (Status started = co_await session.start(std::move(start)); !started) co_return started;
-  if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
-  Descriptor file;
-  if (Status target = open_target(copy, file); !target) co_return target;
-  if (is_one_of(session.disks(), file.fd)) {
-    co_return fail(Errc::bad_input, fmt::format("{}: is an image of {}", copy.file, session.place().label));
-  }
-  const auto bytes = co_await export_to(end_of(session), copy, file.fd);
-  if (!bytes) co_return std::unexpected(bytes.error());
+Status refuse_image(const ArraySession& session, const std::string& file) {
+  return fail(Errc::bad_input, fmt::format("{}: is an image of {}", file, session.place().label));
+}
+
+Task<Status> export_whole(ArraySession& session, const Copy& copy) {
+  Target target;
+  if (Status opened = target.open(copy.file); !opened) co_return opened;
+  if (is_one_of(session.disks(), target.there())) co_return refuse_image(session, copy.file);
+  const auto bytes = co_await export_to(end_of(session), copy, target.fd());
+  if (!bytes) co_return with_hint(std::unexpected(bytes.error()));
+  if (Status made = target.commit(); !made) co_return made;
   if (copy.file != "-") {
     fmt::print("{} bytes from {} at byte {} into {}\n", *bytes, session.place().label, copy.offset, copy.file);
   }
   co_return Status{};
+}
+
+// ---- rescue ----
+
+// Opens the file that a rescue fills, with the size that it is to have. One of which the map says that parts are copied must
+// hold them; else it begins anew.
+Status open_rescued(const Copy& copy, const RescueMap& map, Descriptor& file) {
+  const bool goes_on = map.any_copied();
+  file.fd = open(copy.file.c_str(), O_RDWR | O_CLOEXEC | (goes_on ? 0 : O_CREAT), 0666);
+  if (file.fd < 0 && goes_on && errno == ENOENT) {
+    return fail(Errc::not_found,
+                fmt::format("{}: is not there, but {} says that parts of it were copied: remove the map "
+                            "to begin anew",
+                            copy.file, copy.map));
+  }
+  struct stat status;
+  if (file.fd < 0 || fstat(file.fd, &status) != 0) return std::unexpected(file_error(copy.file));
+  if (S_ISBLK(status.st_mode)) return {};
+  if (!S_ISREG(status.st_mode)) {
+    return fail(Errc::bad_input, copy.file + ": --rescue needs a file or a block device");
+  }
+  if (!goes_on && ftruncate(file.fd, 0) != 0) return std::unexpected(file_error(copy.file));
+  if (ftruncate(file.fd, static_cast<off_t>(copy.length)) != 0) return std::unexpected(file_error(copy.file));
+  return {};
+}
+
+// Nothing is written to an image by mistake.
+Status check_rescue_files(const ArraySession& session, const Copy& copy) {
+  struct stat file, map;
+  const bool has_file = stat(copy.file.c_str(), &file) == 0;
+  const bool has_map = stat(copy.map.c_str(), &map) == 0;
+  if (has_file && is_one_of(session.disks(), file)) return refuse_image(session, copy.file);
+  const bool same =
+      copy.map == copy.file || (has_file && has_map && file.st_dev == map.st_dev && file.st_ino == map.st_ino);
+  if (same) return fail(Errc::bad_input, fmt::format("--rescue: {} is the map and the file", copy.map));
+  if (has_map && (!S_ISREG(map.st_mode) || is_one_of(session.disks(), map))) {
+    return fail(Errc::bad_input, fmt::format("--rescue: {} is no map", copy.map));
+  }
+  return {};
+}
+
+Status tell_lost(const ArraySession& session, const Copy& copy, const std::vector<RescueMap::Part>& lost) {
+  constexpr std::size_t kShown = 20;
+  if (lost.empty()) return {};
+  std::uint64_t bytes = 0;
+  for (const RescueMap::Part& part : lost) bytes += part.end - part.begin;
+  fmt::print("lost:\n");
+  for (const RescueMap::Part& part : lost | std::views::take(kShown)) {
+    fmt::print("  {} bytes at byte {}\n", part.end - part.begin, part.begin);
+  }
+  if (lost.size() > kShown) fmt::print("  and {} more places\n", lost.size() - kShown);
+  return fail(Errc::medium, fmt::format("{}: {} bytes in {} places are lost, and holes in {}; the same command tries "
+                                        "them again",
+                                        session.place().label, bytes, lost.size(), copy.file));
+}
+
+Task<Status> export_rescued(ArraySession& session, const Copy& copy) {
+  if (Status good = check_rescue_files(session, copy); !good) co_return good;
+  RescueMap map(copy.offset + copy.length);
+  if (Status loaded = map.load(copy.map); !loaded) co_return loaded;
+  Descriptor file;
+  if (Status opened = open_rescued(copy, map, file); !opened) co_return opened;
+  const auto bytes = co_await rescue_to(end_of(session), copy, file.fd, map, copy.map);
+  if (!bytes) co_return std::unexpected(bytes.error());
+  fmt::print("{} bytes from {} at byte {} into {}, by the map {}\n", copy.length, session.place().label, copy.offset,
+             copy.file, copy.map);
+  co_return tell_lost(session, copy, map.lost(copy.offset, copy.offset + copy.length));
+}
+
+Task<Status> export_file(ArraySession& session, Copy copy) {
+  StartOptions start = copy.start;
+  if (copy.map.empty()) {
+    start.check = [&](const raid::Array& array) { return check_trusted(session, array, copy.start.force); };
+  }
+  if (Status started = co_await session.open_to_read(copy.place, std::move(start)); !started)
+    co_return with_hint(started);
+  if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
+  if (copy.map.empty()) co_return co_await export_whole(session, copy);
+  if (const std::string doubt = session.array().doubt(); !doubt.empty()) {
+    fmt::print(stderr, "resilver export: {}: {}\n", session.place().label, doubt);
+  }
+  co_return co_await export_rescued(session, copy);
 }
 
 constexpr OptionSpec kForce = {
@@ -97,19 +195,25 @@ constexpr CommandSpec kImport = {
     "  tar c /etc | resilver import vm - --offset 1G\n\n"
     "Exit: 0 done, 1 refused (nothing was written) or failed, 2 bad usage, 130 interrupted.\n"};
 
-constexpr OptionSpec kExportOptions[] = {{"offset", "SIZE", "first byte of the array, default 0"},
-                                         {"length", "SIZE", "so many bytes, default to the end of the array"},
-                                         kForce};
+constexpr OptionSpec kExportOptions[] = {
+    {"offset", "SIZE", "first byte of the array, default 0"},
+    {"length", "SIZE", "so many bytes, default to the end of the array"},
+    {"rescue", "MAP", "copy what can be read; MAP says what not, and where to go on"},
+    kForce};
 constexpr CommandSpec kExport = {
     "export",
     "Usage: resilver export DIR|IMAGE... FILE [OPTIONS]\n\n"
     "Reads the array into a file (-: standard output), with holes where it is zero. Lost members are\n"
-    "computed from the others. Nothing is written to any image.",
+    "computed from the others. Nothing is written to any image. FILE has its name only when it is whole.\n\n"
+    "With --rescue what cannot be read is left out: FILE has its full length, with holes there, and MAP (of\n"
+    "GNU ddrescue's form) names them. The same command again goes on with what is not copied. It reads arrays\n"
+    "that too many members have left, too, and dirty and degraded ones.",
     kExportOptions,
     "Examples:\n"
     "  resilver export vm copy.raw\n"
+    "  resilver export vm copy.raw --rescue copy.map\n"
     "  resilver export vm/disk0.img vm/disk2.img - --offset 1G --length 10M | tar t\n\n"
-    "Exit: 0 done, 1 refused or failed, 2 bad usage, 130 interrupted.\n"};
+    "Exit: 0 done, 1 refused, failed, or something is lost, 2 bad usage, 130 interrupted.\n"};
 
 std::optional<Copy> read_copy(const CommandLine& line, int& code) {
   Copy copy;
@@ -155,7 +259,11 @@ int export_main(int argc, char** argv) {
   if (!line) return code;
   auto copy = read_copy(*line, code);
   if (!copy) return code;
-  copy->start.read_only = true;
+  copy->map = line->text("rescue");
+  if (!copy->map.empty()) {
+    if (copy->file == "-") return refuse_usage("export", "--rescue: standard output has no place for what comes later");
+    copy->start.rescue = copy->start.leave_out = true;
+  }
   return run_session("export", [&copy](ArraySession& session) { return export_file(session, *copy); });
 }
 

@@ -230,26 +230,35 @@ Status check_opened(const std::vector<Disk>& disks) {
   return {};
 }
 
-std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
+namespace {
+
+// The processes with a lock of this kind on one of these files; those of a description (OFDLCK) have no process: -1.
+std::set<pid_t> lockers_of(const std::vector<std::string>& paths, const std::string& wanted_kind) {
   std::set<std::string> wanted;
   for (const std::string& path : paths) {
     struct stat status;
     if (stat(path.c_str(), &status) != 0) continue;
     wanted.insert(fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino));
   }
-  std::set<pid_t> holders;
+  std::set<pid_t> lockers;
   std::ifstream locks("/proc/locks");
   for (std::string line; std::getline(locks, line);) {
     std::istringstream in(line);
     std::string number, kind, mode, access, file;
     pid_t pid = 0;
-    if (in >> number >> kind >> mode >> access >> pid >> file && kind == "FLOCK" && wanted.contains(file)) {
-      holders.insert(pid);
+    if (in >> number >> kind >> mode >> access >> pid >> file && kind == wanted_kind && wanted.contains(file)) {
+      lockers.insert(pid);
     }
   }
-  holders.erase(getpid());
-  return holders;
+  lockers.erase(getpid());
+  return lockers;
 }
+
+}  // namespace
+
+std::set<pid_t> holders_of(const std::vector<std::string>& paths) { return lockers_of(paths, "FLOCK"); }
+
+bool is_maintained(const std::vector<std::string>& paths) { return !lockers_of(paths, "OFDLCK").empty(); }
 
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks) {
   std::vector<raid::MemberDisk> members;

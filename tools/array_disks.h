@@ -74,6 +74,9 @@ Status check_opened(const std::vector<Disk>& disks);
 // The other processes that hold a flock on one of these files, by /proc/locks.
 std::set<pid_t> holders_of(const std::vector<std::string>& paths);
 
+// Does another process maintain the array on these files (uring::Access::maintain)? By /proc/locks.
+bool is_maintained(const std::vector<std::string>& paths);
+
 // As the array is given them: those that could be opened.
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks);
 

@@ -1,4 +1,5 @@
 // The JSON of `examine` and `status`. Sizes are bytes but where a key says sectors; keys are only ever added.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "tools/array_show.h"
@@ -73,6 +74,11 @@ Json member_json(const raid::MemberStatus& member) {
           {"bad_blocks", member.bad_blocks}};
 }
 
+Json journal_name(const raid::ArrayStatus& status) {
+  const auto journal = std::ranges::find(status.members, raid::MemberState::journal, &raid::MemberStatus::state);
+  return journal == status.members.end() ? Json() : Json(journal->name);
+}
+
 }  // namespace
 
 std::string examine_json(const std::vector<Disk>& disks) {
@@ -107,6 +113,7 @@ std::string status_json(const ArraySession& session, const raid::Array& array,
   json["bitmap"] =
       bitmap ? Json{{"chunk_size", bitmap->chunk_bytes}, {"bits", bitmap->bits}, {"set_bits", bitmap->set_bits}}
              : Json();
+  json["journal"] = status.journal_missing ? Json("missing") : journal_name(status);
   json["next"] = next_step(array, place_words(session.place()));
   return dump(json);
 }

@@ -20,5 +20,6 @@ int add_main(int argc, char** argv);
 int readd_main(int argc, char** argv);
 int replace_main(int argc, char** argv);
 int wipe_main(int argc, char** argv);
+int recreate_main(int argc, char** argv);
 
 }  // namespace resilver::tools

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "base/units.h"
+#include "raid/journal.h"
 #include "tools/array_command.h"
 #include "tools/array_main.h"
 #include "tools/array_session.h"
@@ -27,13 +28,15 @@ constexpr OptionSpec kForce = {
 struct Change {
   std::string command;
   Place place;
-  std::string word;   // MEMBER as the user wrote it
-  std::string path;   // add, re-add: of the disk that comes
-  bool made = false;  // it is an image that was made for this
+  std::string word;      // MEMBER as the user wrote it
+  std::string path;      // add, re-add: of the disk that comes
+  bool made = false;     // it is an image that was made for this
+  bool journal = false;  // it becomes the journal
   StartOptions start;
   bool force = false;
   bool dry_run = false;
   std::string stand_in;  // dry run: of the image that would be made
+  bool write_mostly = false;  // add
 };
 
 // DIR|IMAGE... MEMBER
@@ -52,6 +55,7 @@ std::optional<Change> read_change(const CommandLine& line, int& code) {
   }
   change.place = *place;
   change.force = change.start.force = change.start.leave_out = line.has("force");
+  change.write_mostly = line.has("write-mostly");
   change.start.tuning.hold_recovery = true;
   change.dry_run = line.has("dry-run");
   return change;
@@ -273,7 +277,8 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
       return fail(Errc::unsupported,
                   fmt::format("{}: RAID 0 has no redundancy, nothing could be rebuilt on it", coming->name));
     }
-    const std::uint64_t needed = array.data_offset_bytes() + array.geometry().member_bytes();
+    const std::uint64_t needed =
+        array.data_offset_bytes() + (change.journal ? raid::Journal::kMinBytes : array.geometry().member_bytes());
     if (coming->image->size_bytes() >= needed) return {};
     return fail(Errc::invalid_argument, fmt::format("{}: too small for this array: {}", coming->name,
                                                     too_small_text(coming->image->size_bytes(), needed)));
@@ -282,17 +287,19 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   if (!again && change.force && !change.dry_run && own_superblock(*coming, session.disks()) == nullptr) {
     if (Status erased = erase_signatures(coming->path); !erased) co_return erased;
   }
-  const raid::MemberDisk disk{coming->name, &coming->device()};
+  const raid::MemberDisk disk{coming->name, &coming->device(), change.write_mostly};
   session.keep(std::move(*coming));
-  const Status done =
-      again ? co_await session.array().readd_disk(disk, change.force) : co_await session.array().add_disk(disk);
+  const Status done = again            ? co_await session.array().readd_disk(disk, change.force)
+                      : change.journal ? co_await session.array().add_journal(disk)
+                                       : co_await session.array().add_disk(disk);
   if (!done) {
     if (again && done.error().code == Errc::unavailable) co_return with_add(session, change, done);
     co_return explained(done, disk.name, "the array has failed", "is in use");
   }
   change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
-  say(change.dry_run, fmt::format("{} {}", disk.name, again ? "re-added" : "added"));
+  const char* const said = again ? "re-added" : change.journal ? "is the journal now" : "added";
+  say(change.dry_run, fmt::format("{} {}", disk.name, said));
   print_state(session, change);
   co_return Status{};
 }
@@ -301,7 +308,9 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
 
 constexpr OptionSpec kOnlyForce[] = {kForce, kDryRun};
 constexpr OptionSpec kAddOptions[] = {
+    {"write-mostly", nullptr, "a RAID 1 is to read this disk only where no other member can be read"},
     {"size", "SIZE", "make the image first"},
+    {"journal", nullptr, "as the journal of an array that has none, or has lost it (levels 4, 5 and 6)"},
     {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"},
     kDryRun};
 
@@ -326,6 +335,7 @@ int run_come(int argc, char** argv, const CommandSpec& spec, bool again) {
   if (!bytes) return refuse_usage(spec.name, bytes.error().what);
   if (*bytes % kBlockBytes != 0)
     return refuse_usage(spec.name, fmt::format("--size: not a multiple of {}", kBlockBytes));
+  change->journal = line->has("journal");
   if (Status chosen = choose_disk(*change, *bytes); !chosen) return refuse(spec.name, chosen.error());
   code = run_session(spec.name, [&](ArraySession& session) { return come(session, *change, again); });
   if (code != kDone && change->made) unlink(change->path.c_str());
@@ -370,7 +380,8 @@ int replace_main(int argc, char** argv) {
 int add_main(int argc, char** argv) {
   const std::string examples = std::string(
                                    "Examples:\n  resilver add vm disk9 --size 1G\n  resilver add vm /dev/sdd\n"
-                                   "  resilver fail vm disk1 && resilver add vm disk1 && resilver rebuild vm\n") +
+                                   "  resilver fail vm disk1 && resilver add vm disk1 && resilver rebuild vm\n"
+                                   "  resilver assemble vm --force && resilver add vm journal --size 64M --journal\n") +
                                kExit;
   const CommandSpec spec = {
       "add",

@@ -191,6 +191,13 @@ Task<Status> ArraySession::open(Place found, uring::Access access) {
   place_ = std::move(found);
   auto opened = co_await open_disks(env_, place_.paths, access);
   if (!opened) co_return std::unexpected(opened.error());
+  const bool has_journal = std::ranges::any_of(
+      *opened, [](const Disk& disk) { return disk.super && (disk.super->feature_map & raid::kFeatureJournal) != 0; });
+  if (access == uring::Access::maintain && has_journal) {
+    opened->clear();
+    opened = co_await open_disks(env_, place_.paths, uring::Access::read_write);
+    if (!opened) co_return std::unexpected(opened.error());
+  }
   disks_ = std::move(*opened);
   for (const std::string& name : place_.ignored) {
     fmt::print(stderr, "resilver {}: {}: no image of an array: ignored\n", command_, name);
@@ -204,6 +211,29 @@ Task<Status> ArraySession::open_to_write(Place found, bool dry_run) {
   co_return opened;
 }
 
+// Why an array may be read while another process rebuilds, resyncs or scrubs it (Access::maintain): no data changes, since
+// whoever writes data, or changes who is a member, has the images alone. So
+//  * what was in sync when this reader assembled stays right, whatever the superblocks say meanwhile: a member that is
+//    replaced is written no more, one that is healed gets what it held;
+//  * a member that is being rebuilt is read below its checkpoint only, and the rebuild writes above it only;
+//  * a resync, or a repair, writes parity, or copies of the first copy, which is the one that is read until it has passed (rule
+//    8); what a repair rewrites is wrong until then: the reader has the one or the other;
+//  * a journal is replayed only by who has the images alone: see open().
+// Only the superblocks, read one after the other while they are written, may not fit together (events two behind, a torn
+// checksum): that passes, and is tried again.
+Task<Status> ArraySession::open_to_read(Place found, StartOptions options) {
+  constexpr int kAttempts = 20;
+  options.read_only = true;
+  for (int attempt = 1;; ++attempt) {
+    if (Status opened = co_await open(found, uring::Access::read_only); !opened) co_return opened;
+    const bool maintained = is_maintained(place_.paths);
+    const Status started = co_await start(options);
+    if (started || !maintained || attempt == kAttempts || interrupted_) co_return started;
+    disks_.clear();
+    co_await sleep_for(env_.scheduler(), 100 * kMillisecond);
+  }
+}
+
 // The engine was not given those that could not be opened.
 void ArraySession::report_unopened() {
   for (const Disk& disk : disks_) {
@@ -213,7 +243,7 @@ void ArraySession::report_unopened() {
 
 // Assembles without writing anything, for the report; drops what is to be left out.
 Task<Status> ArraySession::probe(const StartOptions& options) {
-  raid::AssembleOptions look{options.tuning, options.force, options.take_stale, true};
+  raid::AssembleOptions look{options.tuning, options.force, options.take_stale, true, options.rescue};
   report_.clear();
   auto probed = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), look,
                                                member_disks(disks_), &report_);
@@ -285,7 +315,7 @@ Task<Error> ArraySession::name_sides() {
 
 Task<Status> ArraySession::start(StartOptions options) {
   if (Status probed = co_await probe(options); !probed) co_return probed;
-  raid::AssembleOptions assemble{options.tuning, options.force, options.take_stale, options.read_only};
+  raid::AssembleOptions assemble{options.tuning, options.force, options.take_stale, options.read_only, options.rescue};
   assemble.tuning.unix_time_at_zero = unix_time_at_zero(env_.scheduler());
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
@@ -297,6 +327,8 @@ Task<Status> ArraySession::start(StartOptions options) {
     co_return std::unexpected(error);
   }
   array_ = std::move(*assembled);
+  for (const std::string& note : array_->status().notes)
+    fmt::print(stderr, "resilver {}: {}: {}\n", command_, place_.label, note);
   co_return Status{};
 }
 
@@ -415,6 +447,11 @@ std::string next_step(const raid::Array& array, const std::string& place) {
   if (status.state == raid::ArrayState::failed) return {};
   const std::string letters = slot_letters(status, array.geometry().disks());
   const bool lacks = letters.contains('_');
+  if (status.journal_missing) {
+    return fmt::format(
+        "to do: resilver assemble {} --force starts it without its journal, then resilver add {} DISK --journal", place,
+        place);
+  }
   if (any(MemberState::rebuilding) || any(MemberState::replacement) || (lacks && any(MemberState::spare))) {
     return fmt::format("to do: resilver rebuild {}", place);
   }

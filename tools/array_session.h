@@ -21,6 +21,7 @@ struct StartOptions {
   bool leave_out = false;   // what cannot be used, instead of refusing the whole
   bool force = false;       // raid::AssembleOptions::force
   bool take_stale = false;  // raid::AssembleOptions::take_stale
+  bool rescue = false;      // raid::AssembleOptions::rescue
   raid::ArrayTuning tuning;
   // What the command itself has to refuse, asked before anything is written: of the array as it lies there, not writable.
   std::function<Status(const raid::Array&)> check;
@@ -34,10 +35,13 @@ class ArraySession {
   ArraySession(uring::RealEnv& environment, uring::StopSignal& signal, std::string name);
   ~ArraySession();
 
-  // Opens the place's disks: locked for this process alone, or shared with other readers.
+  // Opens the place's disks: locked for this process alone, or shared with other readers. To maintain an array that has a
+  // journal is to have it alone: what the journal holds is data that the members do not have yet.
   Task<Status> open(Place found, uring::Access access);
   // As open() to write, but for a dry run nothing reaches the disks: see lay_over().
   Task<Status> open_to_write(Place found, bool dry_run);
+  // Opens and assembles for reading, also while another process maintains the array: see array_session.cc.
+  Task<Status> open_to_read(Place found, StartOptions options);
   // Assembles. Before anything is written to any disk it is known that all of them fit together: one that cannot be used
   // (torn, stale, doubled, of another array) is refused by name and field, unless forced to be left out.
   Task<Status> start(StartOptions options);

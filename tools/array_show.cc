@@ -78,6 +78,14 @@ std::string state_of(const Superblock& super) {
 
 namespace {
 
+// What md's administrator has set on this member alone.
+std::string flags_of(const Superblock& super) {
+  const bool write_mostly = (super.devflags & raid::kWriteMostly) != 0;
+  const bool fail_fast = (super.devflags & raid::kFailFast) != 0;
+  return fmt::format("{}{}{}", write_mostly ? "write-mostly" : "", write_mostly && fail_fast ? " " : "",
+                     fail_fast ? "failfast" : "");
+}
+
 std::string bitmap_lines(const Superblock& super) {
   if ((super.feature_map & raid::kFeatureBitmap) == 0) return {};
   return fmt::format("Internal Bitmap : {} sectors from superblock\n", super.bitmap_offset);
@@ -135,6 +143,7 @@ std::string examine_text(const Disk& disk) {
   line("State", state_of(super));
   line("Device UUID", raid::format_uuid(super.device_uuid));
   text += "\n" + bitmap_lines(super);
+  if (const std::string flags = flags_of(super); !flags.empty()) line("Flags", flags);
   line("Update Time", time_text(super.utime));
   if (super.bblog_size_sectors != 0) {
     const bool bad = (super.feature_map & raid::kFeatureBadBlocks) != 0;
@@ -247,7 +256,9 @@ std::string mdstat_text(const ArraySession& session, const raid::Array& array,
   for (const raid::MemberStatus& member : status.members) {
     if (member.name.empty() || member.state == MemberState::missing) continue;
     const Superblock* super = super_of(session, member.name);
-    text += fmt::format(" {}[{}]{}", member.name, super != nullptr ? super->dev_number : 0, flag_of(member.state));
+    const bool write_mostly = super != nullptr && (super->devflags & raid::kWriteMostly) != 0;
+    text += fmt::format(" {}[{}]{}{}", member.name, super != nullptr ? super->dev_number : 0, write_mostly ? "(W)" : "",
+                        flag_of(member.state));
   }
   text += fmt::format("\n      {} blocks super 1.2 {}", array.size_bytes() / 1024, level_words(*fresh));
   if (status.level != raid::Level::raid0) {
@@ -264,6 +275,7 @@ std::string mdstat_text(const ArraySession& session, const raid::Array& array,
                         member.rebuilt_bytes / 1024, total / 1024);
   }
   if (is_dirty(session)) text += "      resync=PENDING\n";
+  if (status.journal_missing) text += "      journal=MISSING\n";
   if (bitmap) text += bitmap_text(*bitmap);
   return text;
 }
@@ -386,18 +398,23 @@ constexpr int kDegraded = 1;
 constexpr int kArrayFailed = 2;
 constexpr int kCannotTell = 4;
 
+void tell_in_use(const Place& place) {
+  fmt::print(stderr, "resilver status: {}: in use by process {}: as its superblocks lie there now\n", place.label,
+             fmt::join(holders_of(place.paths), ", "));
+}
+
 Task<Status> show_status(ArraySession& session, const Place& place, bool json, int& tested) {
   tested = kCannotTell;
-  Status opened = co_await session.open(place, uring::Access::read_only);
-  if (!opened && opened.error().code == Errc::busy) {
-    fmt::print(stderr, "resilver status: {}: in use by process {}: as its superblocks lie there now\n", place.label,
-               fmt::join(holders_of(place.paths), ", "));
-    opened = co_await session.open(place, uring::Access::look);
-  }
-  if (!opened) co_return opened;
   StartOptions options;
   options.read_only = options.leave_out = true;  // looks, whatever there is
-  if (Status started = co_await session.start(options); !started) {
+  if (is_maintained(place.paths)) tell_in_use(place);
+  Status started = co_await session.open_to_read(place, options);
+  if (!started && started.error().code == Errc::busy) {
+    tell_in_use(place);
+    if (Status opened = co_await session.open(place, uring::Access::look); !opened) co_return opened;
+    started = co_await session.start(options);
+  }
+  if (!started) {
     if (started.error().code != Errc::unavailable || freshest_superblock(session) == nullptr) co_return started;
     tested = kArrayFailed;
     if (json) {
@@ -416,7 +433,8 @@ Task<Status> show_status(ArraySession& session, const Place& place, bool json, i
                         : mdstat_text(session, session.array(), bitmap));
   const raid::ArrayStatus status = session.array().status();
   const std::string letters = slot_letters(status, session.array().geometry().disks());
-  tested = status.state == raid::ArrayState::failed ? kArrayFailed : letters.contains('_') ? kDegraded : kDone;
+  const bool lacks = letters.contains('_') || status.journal_missing;
+  tested = status.state == raid::ArrayState::failed ? kArrayFailed : lacks ? kDegraded : kDone;
   co_return Status{};
 }
 

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "service/diagnosis.h"
 #include "tools/array_copier.h"
+#include "tools/array_target.h"
 #include "tools/volume.h"
 #include "tools/volume_load.h"
 
@@ -140,57 +141,69 @@ Task<void> close_at_end(VolumeSession& session, replica::Client& client, const b
   co_await client.close();
 }
 
-bool same_file(const std::string& path, int fd) {
-  struct stat file, other;
-  return fstat(fd, &file) == 0 && stat(path.c_str(), &other) == 0 && file.st_dev == other.st_dev &&
-         file.st_ino == other.st_ino;
+bool same_file(const std::string& path, const struct stat& file) {
+  struct stat other;
+  return stat(path.c_str(), &other) == 0 && file.st_dev == other.st_dev && file.st_ino == other.st_ino;
 }
 
-Status check_no_device(const service::VolumeConfig& config, const FileCopy& copy, int fd) {
+Status check_no_device(const service::VolumeConfig& config, const FileCopy& copy, const struct stat& file) {
   for (const service::NodeEntry& node : config.nodes) {
-    const bool member = std::ranges::any_of(node.array, [fd](const std::string& path) { return same_file(path, fd); });
-    if (member || (!node.device.empty() && same_file(node.device, fd))) {
+    const bool member = std::ranges::any_of(node.array, [&file](const auto& path) { return same_file(path, file); });
+    if (member || (!node.device.empty() && same_file(node.device, file))) {
       return fail(Errc::bad_input, fmt::format("{}: is the device of node {}", copy.file, node.name));
     }
   }
   return {};
 }
 
-Task<Result<int>> copy_file(VolumeSession& session, replica::Client& client, const Plan& plan, Descriptor& file) {
+// The file of an import or an export.
+struct Files {
+  Descriptor source;
+  Target target;
+};
+
+Task<Result<int>> copy_file(VolumeSession& session, replica::Client& client, const Plan& plan, Files& files) {
   const std::string& label = session.config().name;
   FileCopy copy = plan.copy;
   CopyEnd end{
       session.env(), client, label, "volume", BufferPool::kMaxBlock, [&session] { return session.interrupted(); }};
   const bool in = plan.purpose == Purpose::import;
-  const Status fits =
-      in ? check_fits(label, client.size_bytes(), copy, file.fd) : check_range(label, client.size_bytes(), copy);
+  const Status fits = in ? check_fits(label, client.size_bytes(), copy, files.source.fd)
+                         : check_range(label, client.size_bytes(), copy);
   if (!fits) co_return std::unexpected(fits.error());
-  const auto bytes =
-      in ? co_await import_from(std::move(end), copy, file.fd) : co_await export_to(std::move(end), copy, file.fd);
+  const auto bytes = in ? co_await import_from(std::move(end), copy, files.source.fd)
+                        : co_await export_to(std::move(end), copy, files.target.fd());
   if (session.interrupted()) co_return fail(Errc::cancelled, "interrupted");
   if (!bytes) co_return std::unexpected(bytes.error());
+  if (!in) {
+    if (Status made = files.target.commit(); !made) co_return std::unexpected(made.error());
+  }
   if (in) fmt::print("{} bytes into {} at byte {}\n", *bytes, label, copy.offset);
   if (!in && copy.file != "-")
     fmt::print("{} bytes from {} at byte {} into {}\n", *bytes, label, copy.offset, copy.file);
   co_return kDone;
 }
 
-Task<Result<int>> use(VolumeSession& session, replica::Client& client, const Plan& plan, Descriptor& file,
-                      VolumeLoad& load) {
+Task<Result<int>> use(VolumeSession& session, replica::Client& client, const Plan& plan, Files& files, VolumeLoad& load) {
   if (plan.purpose == Purpose::load) co_return co_await load.run(client);
-  co_return co_await copy_file(session, client, plan, file);
+  co_return co_await copy_file(session, client, plan, files);
 }
 
-Status open_file(const service::VolumeConfig& config, const Plan& plan, Descriptor& file) {
+Status open_file(const service::VolumeConfig& config, const Plan& plan, Files& files) {
   if (plan.purpose == Purpose::load) return {};
-  const Status opened = plan.purpose == Purpose::import ? open_source(plan.copy, file) : open_target(plan.copy, file);
-  if (!opened) return opened;
-  return check_no_device(config, plan.copy, file.fd);
+  if (plan.purpose == Purpose::export_) {
+    if (Status opened = files.target.open(plan.copy.file); !opened) return opened;
+    return check_no_device(config, plan.copy, files.target.there());
+  }
+  if (Status opened = open_source(plan.copy, files.source); !opened) return opened;
+  struct stat file;
+  if (fstat(files.source.fd, &file) != 0) return std::unexpected(file_error(plan.copy.file));
+  return check_no_device(config, plan.copy, file);
 }
 
 Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
-  Descriptor file;
-  if (Status opened = open_file(session.config(), plan, file); !opened) co_return std::unexpected(opened.error());
+  Files files;
+  if (Status opened = open_file(session.config(), plan, files); !opened) co_return std::unexpected(opened.error());
   const bool reads_only = plan.purpose == Purpose::export_;
   replica::ClientConfig config = service::client_config(session.config());
   config.read_only = reads_only;
@@ -218,7 +231,7 @@ Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
   TaskGroup group(session.scheduler());
   group.spawn(close_at_end(session, **attached, ended));
   if (plan.purpose != Purpose::load) group.spawn(tell_waiting(session, **attached, ended));
-  const auto code = co_await use(session, **attached, plan, file, load);
+  const auto code = co_await use(session, **attached, plan, files, load);
   ended = true;
   session.stirred().wake_all();
   co_await group.join();

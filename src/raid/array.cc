@@ -94,6 +94,7 @@ Task<void> Array::stop() { return core_->stop(); }
 Status Array::may_fail(const std::string& disk_name) const { return core_->may_fail(disk_name); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
 Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }
+Task<Status> Array::add_journal(MemberDisk disk) { return core_->add_journal(std::move(disk)); }
 Task<Status> Array::remove_disk(std::string disk_name) { return core_->remove_disk(std::move(disk_name)); }
 Status Array::may_readd(const MemberDisk& disk, const Superblock& super, bool discard_its_writes) const {
   return core_->may_readd(disk, super, discard_its_writes);
@@ -106,6 +107,7 @@ Task<void> Array::recovered() { return core_->recovered(); }
 Task<Status> Array::scrub(ScrubOptions options) { return core_->scrub(options); }
 bool Array::redundancy_full() const noexcept { return core_->redundancy_full(); }
 bool Array::doubtful() const noexcept { return core_->doubtful(); }
+std::string Array::doubt() const { return core_->doubt(); }
 const Geometry& Array::geometry() const noexcept { return core_->geometry(); }
 std::uint64_t Array::data_offset_bytes() const noexcept { return core_->data_offset_bytes(); }
 ArrayStatus Array::status() const { return core_->status(); }

@@ -74,6 +74,7 @@ struct ArrayConfig {
 struct MemberDisk {
   std::string name;
   BlockDevice* device = nullptr;
+  bool write_mostly = false;  // add_disk(): RAID 1 reads it only where no other member can be read
 };
 
 // The disks of a new array. `journal` exactly if the consistency policy is journal.
@@ -132,7 +133,15 @@ struct Mismatch {
   std::optional<std::uint64_t> logical;  // its logical block, if it holds data
 };
 
-inline constexpr std::size_t kMaxListed = 256;  // mismatches and lost blocks that a status lists
+// A 4096-byte row of which a scrub could not read so much that nothing restores it. RAID 10: the copies of one block.
+struct LostRow {
+  std::uint64_t stripe = 0;
+  std::uint64_t member_offset = 0;     // from the start of the data area (RAID 10: of the first copy)
+  std::vector<std::uint32_t> slots;    // that cannot be read there
+  std::vector<std::uint64_t> logical;  // the blocks of data that are lost
+};
+
+inline constexpr std::size_t kMaxListed = 256;  // mismatches, lost rows and lost blocks that a status lists
 
 struct ArrayStatus {
   Level level = Level::raid0;
@@ -141,11 +150,15 @@ struct ArrayStatus {
   std::vector<MemberStatus> members;  // slots in order, then spares, then replaced faulty disks
   std::uint32_t redundancy_left = 0;  // further member failures survived right now, at the worst place
   RecoveryStatus recovery;
-  RecoveryStatus last_recovery;            // the last one that ended: kind, bytes, mean rate, limit
-  std::uint64_t mismatch_sectors = 0;      // of the last scrub, as md counts: 8 for every mismatching row of 4096 bytes
-  std::vector<Mismatch> mismatches;        // the first kMaxListed of them
-  std::vector<std::uint64_t> lost_blocks;  // logical addresses known to be unreadable, ascending, at most kMaxListed
+  RecoveryStatus last_recovery;        // the last one that ended: kind, bytes, mean rate, limit
+  std::uint64_t mismatch_sectors = 0;  // of the last scrub, as md counts: 8 for every mismatching row of 4096 bytes
+  std::vector<Mismatch> mismatches;    // the first kMaxListed of them
+  std::uint64_t lost_row_count = 0;    // of the last scrub: rows that nothing can restore
+  std::vector<LostRow> lost_rows;      // the first kMaxListed of them
+  std::vector<std::uint64_t> lost_by_slot;  // how many of them cannot be read on each slot's member
+  std::vector<std::uint64_t> lost_blocks;   // logical addresses known to be unreadable, ascending, at most kMaxListed
   std::uint64_t healed_blocks = 0;
+  bool journal_missing = false;    // it is to have one, and nothing is written without
   std::vector<std::string> notes;  // what was damaged when it was assembled, and what was done about it: a line each
   std::string full;                // the disk that had no room for the last thing to be written; empty: all had
   IoCounters io[kCauses];          // by Cause
@@ -197,6 +210,9 @@ struct AssembleOptions {
   // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A dirty array
   // reads as it lies there, and a journal is not replayed: doubtful() tells where that may be wrong.
   bool read_only = false;
+  // Together with read_only, for a rescue: too few members are enough, and the array never fails; reads are answered where
+  // what live members hold answers them.
+  bool rescue = false;
 };
 
 // What assemble() made of a disk that it was given.
@@ -245,9 +261,9 @@ class Array final : public BlockDevice {
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
   // A disk that does not answer within member_timeout_ms is left out as if it were not there; it is busy() for as long.
-  // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice, disks that diverged), unavailable (too few members; dirty
-  // and degraded without force), corrupt, unsupported, limit (no memory to read a disk). `report`, if given, is filled in
-  // either case as far as it was known.
+  // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice, disks that diverged), unavailable (too
+  // few members; dirty and degraded without force), corrupt, unsupported, limit (no memory to read a disk). `report`, if given,
+  // is filled in either case as far as it was known.
   static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                        AssembleOptions options, std::vector<MemberDisk> disks,
                                                        AssemblyReport* report = nullptr);
@@ -280,8 +296,9 @@ class Array final : public BlockDevice {
 
   // All of the following: read_only, if the array was assembled so.
 
-  // Makes a member faulty as if it had failed; a spare is taken at once. Errors: not_found; unavailable (the array would
-  // not survive it, or a resync is due: dirty and degraded it would not start any more).
+  // Makes a member faulty as if it had failed; a spare is taken at once. The journal too: nothing is written then until the
+  // array is started without it, by force. Errors: not_found; unavailable (the array would not survive it, or a resync is due:
+  // dirty and degraded it would not start any more).
   Task<Status> fail_member(std::string disk_name);
   Status may_fail(const std::string& disk_name) const;  // what fail_member() would refuse, also of a read-only array
 
@@ -289,6 +306,11 @@ class Array final : public BlockDevice {
   // this name is in use), busy (I/O that was given up on is still out), invalid_argument (too small), unsupported
   // (RAID 0), or the disk's error.
   Task<Status> add_disk(MemberDisk disk);
+
+  // A new disk becomes the journal of an array that has none: from then on writes go through it. Errors: exists (it has one, or
+  // the disk is in use), unavailable (a resync is due, or the array has failed), unsupported (no parity; a bitmap),
+  // invalid_argument (too small), or the disk's error.
+  Task<Status> add_journal(MemberDisk disk);
 
   // Forgets a disk that is faulty or a spare (mdadm --remove); its device may go. Errors: not_found; busy (it is a member in
   // use, or I/O that was given up on is still out).
@@ -308,7 +330,8 @@ class Array final : public BlockDevice {
   Task<Status> replace_member(std::string disk_name);
 
   // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: parity from data
-  // (the later copies from the first), or what options.locate says. Blocks that cannot be read are healed either way.
+  // (the later copies from the first), or what options.locate says. Blocks that cannot be read are healed either way; what
+  // nothing can restore is counted and listed too.
   // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), no_space, cancelled.
   Task<Status> scrub(ScrubOptions options);
 
@@ -321,6 +344,8 @@ class Array final : public BlockDevice {
   // What it reads may not be what was last written: it was assembled by force where it would not have been without, or only to
   // be read while it is dirty and degraded, or while its journal holds what members lack.
   bool doubtful() const noexcept;
+  // Assembled for a rescue: in one line, why what it reads may not be what was last written, or not be there; else empty.
+  std::string doubt() const;
   const Geometry& geometry() const noexcept;
   std::uint64_t data_offset_bytes() const noexcept;  // where data begins on every member
   ArrayStatus status() const;

@@ -366,10 +366,21 @@ Task<Status> Core::open_bitmap(const Result<std::uint32_t>& chunk) {
 
 // ---- the journal's disk -----------------------------------------------------------------------------------------------
 
-void Core::use_journal(Member& disk, std::uint64_t tail_sectors) {
+void Core::use_journal(std::unique_ptr<Journal> journal) {
   consistency_ = Consistency::journal;
-  journal_ = std::make_unique<Journal>(*this, disk, tail_sectors);
+  journal_ = std::move(journal);
   band_bytes_ = std::min(kBandBytes, std::bit_floor(Journal::rows_per_record(geometry_.columns())) * kRowBytes);
+}
+
+// A new disk with the journal's role; nothing is written yet.
+Member& Core::place_journal(const MemberDisk& given) {
+  Member& disk = new_member(given);
+  place_metadata(disk, given.device->size_bytes());
+  disk.super.bblog_offset = 0;
+  disk.super.bblog_size_sectors = 0;
+  disk.state = MemberState::journal;
+  common_.roles[disk.super.dev_number] = kRoleJournal;
+  return disk;
 }
 
 Task<Status> Core::make_journal(const MemberDisk& given) {
@@ -377,13 +388,7 @@ Task<Status> Core::make_journal(const MemberDisk& given) {
     co_return fail(Errc::invalid_argument, fmt::format("{}: too small for a journal: it needs {} bytes", given.name,
                                                        data_offset_bytes() + Journal::kMinBytes));
   }
-  Member& disk = new_member(given);
-  place_metadata(disk, given.device->size_bytes());
-  disk.super.bblog_offset = 0;
-  disk.super.bblog_size_sectors = 0;
-  disk.state = MemberState::journal;
-  common_.roles[disk.super.dev_number] = kRoleJournal;
-  use_journal(disk, 0);
+  use_journal(std::make_unique<Journal>(*this, place_journal(given), 0));
   if (Status room = co_await journal_->make_room(); !room) co_return room;
   co_return co_await journal_->format(random_);
 }
@@ -404,7 +409,7 @@ Task<Status> Core::open_journal() {
     co_return fail(Errc::bad_input, fmt::format("{}: superblock: data_size {} sectors: too small for a journal",
                                                 disk->name, disk->super.data_size_sectors));
   }
-  use_journal(*disk, disk->super.recovery_offset_sectors);
+  use_journal(std::make_unique<Journal>(*this, *disk, disk->super.recovery_offset_sectors));
   if (!read_only_) {
     if (Status room = co_await journal_->make_room(); !room) co_return room;
     co_return co_await journal_->replay();
@@ -491,25 +496,46 @@ Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport&
   co_return Status{};
 }
 
+// Disks that call themselves spares may be members that were made spares by mistake (mdadm --add): their data may be whole.
 Status Core::check_enough() const {
-  if (!too_many_lost()) return {};
-  const auto there = std::count_if(slots_.begin(), slots_.end(),
-                                   [](const Member* member) { return member->state == MemberState::in_sync; });
-  return fail(Errc::unavailable, fmt::format("{} of {} members are there: too few for {}", there, geometry_.disks(),
-                                             name(geometry_.level())));
+  if (!too_many_lost() || rescue_) return {};
+  std::vector<std::uint32_t> empty;
+  std::vector<std::string> spares;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot]->state != MemberState::in_sync) empty.push_back(slot);
+  }
+  for (const auto& member : members_) {
+    if (member->state == MemberState::spare) spares.push_back(member->name);
+  }
+  std::string what = fmt::format("{} of {} members are there: too few for {}", geometry_.disks() - empty.size(),
+                                 geometry_.disks(), name(geometry_.level()));
+  if (!spares.empty()) {
+    what += fmt::format(
+        "; slots {} have none, and {} say spare: if these were members, resilver recreate --guess finds their slots",
+        fmt::join(empty, ", "), fmt::join(spares, ", "));
+  }
+  return fail(Errc::unavailable, std::move(what));
 }
 
 namespace {
 
 // A RAID 0's zones follow from the sizes of all its members. One that is missing is check_enough()'s matter.
-Result<Geometry> shape_of(const Superblock& fresh, std::span<const GivenDisk> given, const AssemblyReport& found) {
+Result<Geometry> shape_of(const Superblock& fresh, std::span<const GivenDisk> given, const AssemblyReport& found,
+                          bool rescue) {
   std::vector<std::uint64_t> sizes(fresh.level == Level::raid0 ? fresh.raid_disks : 0);
   for (std::size_t i = 0; i < given.size(); ++i) {
     const bool member = found[i].verdict == DiskVerdict::member && found[i].slot && *found[i].slot < sizes.size();
     if (member) sizes[*found[i].slot] = given[i].super->data_size_sectors;
   }
-  if (sizes.empty() || std::ranges::find(sizes, 0u) != sizes.end()) return geometry_of(fresh);
-  return geometry_of_raid0(fresh, sizes);
+  if (sizes.empty() || std::ranges::find(sizes, 0u) == sizes.end()) {
+    return sizes.empty() ? geometry_of(fresh) : geometry_of_raid0(fresh, sizes);
+  }
+  // Of equal members each tells what all are; else nobody knows where the zones end that the missing one was in.
+  if (rescue && (fresh.feature_map & kFeatureRaid0Layout) != 0) {
+    return fail(Errc::unavailable,
+                "raid0 of unequal members: without one that is missing nobody knows what lies where");
+  }
+  return geometry_of(fresh);
 }
 
 }  // namespace
@@ -556,7 +582,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   if (const std::string why = read_only_reason(fresh); !why.empty() && !options.read_only) {
     co_return fail(Errc::unsupported, why + ": the array can only be read");
   }
-  const auto geometry = shape_of(fresh, given, found);
+  const auto geometry = shape_of(fresh, given, found, options.rescue);
   if (!geometry) co_return std::unexpected(geometry.error());
   const bool has_bitmap = (fresh.feature_map & kFeatureBitmap) != 0;
   const Consistency consistency = geometry->redundancy() == 0 ? Consistency::none
@@ -565,6 +591,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   auto core = std::make_unique<Core>(std::move(leaves), pool, random.fork(1), options.tuning, *geometry, consistency);
   core->common_ = fresh;
   core->read_only_ = options.read_only;
+  core->rescue_ = options.rescue;
   if (Status loaded = co_await core->load(options, *lineup, given, found); !loaded) {
     co_await core->rest();
     co_return std::unexpected(loaded.error());
@@ -586,7 +613,8 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
       (common_.feature_map & kFeatureJournal) != 0 && first_that_is(MemberState::journal) == nullptr;
   if (journal_lost && !options.force && !options.read_only) {
     co_return fail(Errc::unavailable,
-                   "the journal disk is missing: parity may not match what was being written; force starts without it");
+                   "the journal disk is missing: parity may not match what was being written; force starts without it "
+                   "(resilver assemble --force), then resilver add --journal gives it another");
   }
   const bool has_bitmap = (common_.feature_map & kFeatureBitmap) != 0;
   const Result<std::uint32_t> bitmap_chunk =

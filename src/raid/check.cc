@@ -45,7 +45,16 @@ Task<bool> Core::heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t beg
                                  std::array<Buffer, kMaxDisks>& buffers) {
   const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
   Row found = co_await load_row(stripe, at - geometry_.stripe_member_offset(stripe), pass.cause);
-  if (found.known != ColumnSet::first(geometry_.columns())) co_return false;
+  if (found.known != ColumnSet::first(geometry_.columns())) {
+    LostRow row{stripe, at, {}, {}};
+    for (const std::uint32_t column : found.unreadable | found.lost) {
+      row.slots.push_back(geometry_.member_of(stripe, column));
+      const std::uint64_t in_chunk = at - geometry_.stripe_member_offset(stripe);
+      if (column < geometry_.data_disks()) row.logical.push_back(logical_of(stripe, column, in_chunk));
+    }
+    record_lost(pass, std::move(row));
+    co_return false;
+  }
   for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
     std::memcpy(buffers[geometry_.member_of(stripe, column)].data() + (at - begin), found.columns.at(column), kRowBytes);
   }
@@ -108,6 +117,12 @@ void Core::check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& c
   if (q != nullptr) rewrite.add(geometry_.q_column());
 }
 
+void Core::record_lost(Pass& pass, LostRow row) {
+  ++pass.lost.count;
+  for (const std::uint32_t slot : row.slots) ++pass.lost.by_slot[slot];
+  if (pass.lost.first.size() < kMaxListed) pass.lost.first.push_back(std::move(row));
+}
+
 void Core::record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot) {
   ++pass.mismatch_rows;
   if (pass.mismatches.size() >= kMaxListed) return;
@@ -161,6 +176,8 @@ Task<Status> Core::scrub(ScrubOptions options) {
   std::sort(mismatches_.begin(), mismatches_.end(), [](const Mismatch& a, const Mismatch& b) {  // windows overlap in time
     return std::pair(a.stripe, a.member_offset) < std::pair(b.stripe, b.member_offset);
   });
+  lost_rows_ = std::move(pass.lost);
+  std::ranges::sort(lost_rows_.first, {}, [](const LostRow& row) { return std::pair(row.stripe, row.member_offset); });
   emit(EventKind::scrub_finished, {}, mismatch_rows_ * (kRowBytes / kSectorBytes));
   co_return Status{};
 }

@@ -3,6 +3,7 @@
 //   assembly.cc   creating and assembling        metadata.cc   superblocks, dirty flag, bad-block logs, housekeeping
 //   io.cc         requests in, straight paths    members.cc    leaves, failing members, the watchdog, status
 //   membership.cc adding, removing, replacing and re-adding disks; spares
+//   journal_disk.cc  failing and adding the journal
 //   stripe.cc     reads and writes of parity     row.cc        one 4096-byte row of a stripe, when something is unreadable
 //   stripe_write.cc  merging requests by stripe  mirror.cc     RAID 1 and 10
 //   recovery.cc   what is done next, and passes over the members by windows
@@ -37,8 +38,9 @@ namespace resilver::raid {
 
 inline constexpr std::uint64_t kBandBytes = 128 * 1024;  // a stripe operation works on so much of each chunk at a time
 inline constexpr std::uint64_t kRowBytes = 4096;
-inline constexpr std::size_t kMaxBands = 512;  // stripe operations at a time, at most
-inline constexpr std::size_t kMaxRows = 4;     // rows at a time when memory is short
+inline constexpr std::size_t kMaxBands = 512;           // stripe operations at a time, at most
+inline constexpr std::size_t kMaxRows = 4;              // rows at a time when memory is short
+inline constexpr std::size_t kMaxLostBlocks = 1 << 16;  // of which it is known that they cannot be read
 
 // One request under way. On the straight paths it is the sink of its leaves; else a coroutine owns it.
 struct Op final : LeafSink, RangeLock::Entry {
@@ -87,6 +89,13 @@ struct Columns {
   std::byte* at(std::uint32_t column) const noexcept { return buffer[column].data(); }
 };
 
+// What a scrub found that nothing can restore: see LostRow.
+struct LostRows {
+  std::uint64_t count = 0;
+  std::array<std::uint64_t, kMaxDisks> by_slot{};
+  std::vector<LostRow> first;
+};
+
 // One run of rebuild, resync or scrub over the members.
 struct Pass {
   explicit Pass(Scheduler& scheduler) noexcept : turn(scheduler) {}
@@ -112,6 +121,7 @@ struct Pass {
   std::uint64_t processed = 0;
   std::uint64_t mismatch_rows = 0;
   std::vector<Mismatch> mismatches;
+  LostRows lost;
   Nanos paced = 0, reading = 0, writing = 0;
   struct Sample {
     Nanos at;
@@ -151,6 +161,9 @@ class Core {
   Task<Status> unite_bitmaps(const MemberDisk& disk, const Superblock& super);
   Task<Status> replace_member(std::string disk_name);
 
+  // ---- journal_disk.cc ----
+  Task<Status> add_journal(MemberDisk given);
+
   // ---- members.cc ----
   void send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
             bool fua, Cause cause, std::uint32_t tag) noexcept;
@@ -164,6 +177,7 @@ class Core {
   ArrayStatus status() const;
   bool redundancy_full() const noexcept;
   bool doubtful() const noexcept { return doubtful_; }
+  std::string doubt() const;
 
   // ---- metadata.cc ----
   Task<Errc> flush_members(Cause cause, Journal* journal = nullptr);  // and of the journal's disk, if it is given
@@ -221,7 +235,8 @@ class Core {
   void seat(Member& member, const DiskFound& found);
   Status check_enough() const;
   Task<Status> open_bitmap(const Result<std::uint32_t>& chunk);
-  void use_journal(Member& disk, std::uint64_t tail_sectors);
+  void use_journal(std::unique_ptr<Journal> journal);
+  Member& place_journal(const MemberDisk& given);
   Task<Status> make_journal(const MemberDisk& given);
   Task<Status> open_journal();
   Task<void> commit_level();
@@ -232,7 +247,7 @@ class Core {
   std::uint32_t free_number() const noexcept;
   bool number_used(std::uint32_t number, const Member* self) const noexcept;
   void renumber_spares();
-  Status check_new(const MemberDisk& disk);
+  Status check_new(const MemberDisk& disk, std::uint64_t needed_bytes);
   void forget(Member& member);
   void wake_manager() noexcept {
     manager_idle_ = false;
@@ -240,6 +255,11 @@ class Core {
   }
   Task<bool> take_spares();
   void end_replacement(Member& member);
+
+  // journal_disk.cc
+  Task<Status> fail_journal(std::string disk_name);
+  Status check_new_journal(const MemberDisk& disk);
+  Task<bool> write_journal_superblock(Member& disk);
 
   // io.cc
   MemberRange rows_of(const IoRequest& request) const noexcept;
@@ -395,6 +415,7 @@ class Core {
   Task<bool> check_band(Pass& pass, Band band, ColumnSet lost, Columns& columns);
   void check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
   ColumnSet renew_parity(const Band& band, ColumnSet lost, Columns& columns);
+  void record_lost(Pass& pass, LostRow row);
   void record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot);
   bool interrupted(const Pass& pass) const noexcept;
   void retire(Pass& pass, std::uint64_t end, std::uint64_t moved);
@@ -466,6 +487,7 @@ class Core {
 
   std::vector<std::unique_ptr<Member>> gone_;  // removed; a batch may still point at them
   bool read_only_ = false;
+  bool rescue_ = false;           // never fails: see AssembleOptions
   bool bitmap_lockless_ = false;  // a member's bitmap is of a kind that is not used here
   bool bitmap_renewed_ = false;   // no member had one that could be used
   std::vector<std::string> notes_;
@@ -498,6 +520,7 @@ class Core {
   RecoveryStatus last_recovery_;
   std::uint64_t mismatch_rows_ = 0;
   std::vector<Mismatch> mismatches_;
+  LostRows lost_rows_;
   IoCounters io_[kCauses];
 
   Mutex bad_log_turn_;

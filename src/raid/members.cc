@@ -1,6 +1,8 @@
 // Leaves to members, members that fail, and what the array says of itself.
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "raid/core.h"
 
 namespace resilver::raid {
@@ -226,7 +228,7 @@ void Core::mark_faulty(Member& member, Errc why) {
   faults_settled_ = ++sb_wanted_;
   emit(EventKind::member_failed, member.name, 0, 0, why);
   if (was_member) emit(EventKind::degraded, member.name, redundancy_left());
-  if (too_many_lost() && !failed_) {
+  if (too_many_lost() && !failed_ && !rescue_) {
     failed_ = true;
     emit(EventKind::array_failed, member.name);
   }
@@ -278,6 +280,17 @@ bool Core::redundancy_full() const noexcept {
                      [](const Member* member) { return member->state == MemberState::in_sync; });
 }
 
+std::string Core::doubt() const {
+  if (!rescue_) return {};
+  const auto there =
+      std::ranges::count_if(slots_, [](const Member* member) { return member->state == MemberState::in_sync; });
+  if (too_many_lost()) {
+    return fmt::format("{} of {} members are there: what the others alone held is lost", there, geometry_.disks());
+  }
+  if (!doubtful_) return {};
+  return "dirty and degraded: what the missing members held is computed, and may be wrong where it was being written";
+}
+
 void Core::emit(EventKind kind, std::string member, std::uint64_t value, std::uint64_t total, Errc error) {
   if (listener_ == nullptr) return;
   listener_->on_event({scheduler_.now(), kind, std::move(member), value, total, error});
@@ -319,11 +332,16 @@ ArrayStatus Core::status() const {
   status.last_recovery = last_recovery_;
   status.mismatch_sectors = mismatch_rows_ * (kRowBytes / kSectorBytes);
   status.mismatches = mismatches_;
+  status.lost_row_count = lost_rows_.count;
+  status.lost_rows = lost_rows_.first;
+  status.lost_by_slot.assign(lost_rows_.by_slot.begin(), lost_rows_.by_slot.begin() + geometry_.disks());
   for (const std::uint64_t block : lost_blocks_) {
     if (status.lost_blocks.size() == kMaxListed) break;
     status.lost_blocks.push_back(block);
   }
   status.healed_blocks = healed_blocks_;
+  const bool wants_journal = read_only_ && (common_.feature_map & kFeatureJournal) != 0;
+  status.journal_missing = journal_ ? journal_->failed() : wants_journal;
   status.notes = notes_;
   status.full = full_disk_;
   std::copy(std::begin(io_), std::end(io_), std::begin(status.io));

@@ -61,6 +61,7 @@ Task<Status> Core::fail_member(std::string disk_name) {
   if (read_only_) co_return refuse_read_only();
   if (Status fine = may_fail(disk_name); !fine) co_return fine;
   Member* member = find(disk_name);
+  if (journal_ && !journal_->failed() && member == &journal_->disk()) co_return co_await fail_journal(disk_name);
   if (member->state == MemberState::spare) {
     member->state = MemberState::faulty;
     common_.roles[member->super.dev_number] = kRoleFaulty;
@@ -73,7 +74,7 @@ Task<Status> Core::fail_member(std::string disk_name) {
 }
 
 // What add_disk() and readd_disk() refuse. A faulty disk of the same name makes room: it is the same disk, or was in its place.
-Status Core::check_new(const MemberDisk& disk) {
+Status Core::check_new(const MemberDisk& disk, std::uint64_t needed_bytes) {
   if (read_only_) return refuse_read_only();
   if (geometry_.redundancy() == 0) return fail(Errc::unsupported, "RAID 0 takes no spares");
   if (const Member* old = find(disk.name); old != nullptr) {
@@ -82,15 +83,15 @@ Status Core::check_new(const MemberDisk& disk) {
     if (old->orphans + old->in_flight_count != 0) return fail(Errc::busy, disk.name + ": I/O to it is still out");
   }
   if (members_.size() + gone_.size() >= kMaxDevs) return fail(Errc::limit, "too many disks have come and gone");
-  if (const std::uint64_t needed = data_offset_bytes() + geometry_.member_bytes(); disk.device->size_bytes() < needed) {
+  if (disk.device->size_bytes() < needed_bytes) {
     return fail(Errc::invalid_argument, fmt::format("{}: too small for this array: {} bytes, {} are needed", disk.name,
-                                                    disk.device->size_bytes(), needed));
+                                                    disk.device->size_bytes(), needed_bytes));
   }
   return {};
 }
 
 Task<Status> Core::add_disk(MemberDisk disk) {
-  if (Status fine = check_new(disk); !fine) co_return fine;
+  if (Status fine = check_new(disk, data_offset_bytes() + geometry_.member_bytes()); !fine) co_return fine;
   if (Member* old = find(disk.name); old != nullptr) {
     old->name += " (replaced)";
     old->replaced_disk = true;
@@ -98,6 +99,7 @@ Task<Status> Core::add_disk(MemberDisk disk) {
   Member& member = new_member(disk);
   member.state = MemberState::spare;
   place_metadata(member, disk.device->size_bytes());
+  member.super.devflags = disk.write_mostly ? kWriteMostly : 0;
   emit(EventKind::disk_added, member.name);
   co_await commit();
   wake_manager();
@@ -247,7 +249,7 @@ Task<Status> Core::unite_bitmaps(const MemberDisk& disk, const Superblock& super
 }
 
 Task<Status> Core::readd_disk(MemberDisk disk, bool discard_its_writes) {
-  if (Status fine = check_new(disk); !fine) co_return fine;
+  if (Status fine = check_new(disk, data_offset_bytes() + geometry_.member_bytes()); !fine) co_return fine;
   auto super = co_await read_superblock(*leaves_, *disk.device, member_timeout());
   if (!super) co_return fail(Errc::not_found, disk.name + ": " + super.error().what);
   if (Status fine = may_readd(disk, *super, discard_its_writes); !fine) co_return fine;
@@ -259,7 +261,7 @@ Task<Status> Core::readd_disk(MemberDisk disk, bool discard_its_writes) {
   found->data_offset = super->data_offset_sectors * kSectorBytes;
   if (Status loaded = co_await load_bad_log(*found); !loaded) co_return loaded;
   // The world may have changed: what follows does not wait.
-  if (Status fine = check_new(disk); !fine) co_return fine;
+  if (Status fine = check_new(disk, data_offset_bytes() + geometry_.member_bytes()); !fine) co_return fine;
   if (failed_) co_return fail(Errc::unavailable, "the array has failed");
   if (slots_[slot]->live()) {
     co_return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));

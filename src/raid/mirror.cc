@@ -21,22 +21,28 @@ bool Core::copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32
 }
 
 // A copy of a piece that can be read. While a resync is due it is always the first (rule 8); else the one where the last read
-// ended just before, or the one on the member with the least to do, in turn.
+// ended just before, or the one on the member with the least to do, in turn; one that is write-mostly if there is no other.
 std::optional<CopyPlace> Core::mirror_source(std::uint64_t logical, std::uint64_t bytes, CopySet except) noexcept {
   const std::uint32_t count = geometry_.copies();
   std::optional<CopyPlace> best;
+  std::optional<CopyPlace> write_mostly;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t copy = resync_needed_ ? i : (mirror_turn_ + i) % count;
     if (except.contains(copy) || !copy_readable(logical, bytes, copy)) continue;
     const CopyPlace place = geometry_.copy_of(logical, copy);
     if (resync_needed_) return place;
     const Member& member = *slots_[place.member];
+    if ((member.super.devflags & kWriteMostly) != 0) {
+      write_mostly = place;
+      continue;
+    }
     if (member.next_sequential == place.member_offset && place.member_offset != 0) {
       best = place;
       break;
     }
     if (!best || member.in_flight_count < slots_[best->member]->in_flight_count) best = place;
   }
+  if (!best) best = write_mostly;
   if (!best) return best;
   ++mirror_turn_;
   slots_[best->member]->next_sequential = best->member_offset + bytes;
@@ -334,6 +340,11 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
       const Member* member = slots_[place.member];
       const bool held = member->holds(place.member_offset + kRowBytes);
       if (held && !read.contains(copy)) unreadable.add(copy);
+    }
+    if (!unreadable.empty() && read.empty()) {
+      LostRow row{at / geometry_.chunk_bytes(), geometry_.copy_of(at, 0).member_offset, {}, {at}};
+      for (const std::uint32_t copy : unreadable) row.slots.push_back(geometry_.copy_of(at, copy).member);
+      record_lost(pass, std::move(row));
     }
     if (!unreadable.empty() && !read.empty()) {
       co_await heal_copies(at, buffers[read.lowest()].slice(at - begin, kRowBytes), unreadable, pass.cause);

@@ -15,7 +15,7 @@ void Core::note_lost(std::uint64_t stripe, std::uint64_t row, ColumnSet columns)
   for (const std::uint32_t column : columns) {
     const bool data = column < geometry_.data_disks();
     const std::uint64_t logical = data ? logical_of(stripe, column, row) : kNoAddress;
-    if (data && !lost_blocks_.insert(logical).second) continue;
+    if (data && lost_blocks_.size() < kMaxLostBlocks && !lost_blocks_.insert(logical).second) continue;
     emit(EventKind::block_lost, {}, logical);
   }
 }

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -46,6 +47,7 @@ inline constexpr std::uint32_t kFeatureMultiplePpls = 2048;   // the same
 inline constexpr std::uint32_t kFeatureRaid0Layout = 4096;    // RAID 0 with zones: `layout` is meaningful
 
 inline constexpr std::uint8_t kWriteMostly = 1;  // of devflags: read from only where no other member can be
+inline constexpr std::uint8_t kFailFast = 2;
 
 using Uuid = std::array<std::uint8_t, 16>;
 
@@ -77,7 +79,7 @@ struct Superblock {
   std::uint32_t dev_number = 0;  // index into roles; not the role
   std::uint32_t corrected_reads = 0;
   Uuid device_uuid{};
-  std::uint8_t devflags = 0;             // kWriteMostly, 2: fail-fast
+  std::uint8_t devflags = 0;             // kWriteMostly, kFailFast
   std::uint8_t bblog_shift = 0;          // log entries count blocks of (512 << shift) bytes; 0 once the log was used
   std::uint16_t bblog_size_sectors = 0;  // 0: no log reserved
   std::int32_t bblog_offset = 0;         // sectors from the superblock, signed; 0: no log
@@ -146,5 +148,7 @@ std::array<OtherMetadata, 3> other_metadata(std::uint64_t device_sectors) noexce
 bool holds_metadata(std::span<const std::byte, 512> sector, const OtherMetadata& place) noexcept;
 
 std::string format_uuid(const Uuid& uuid);  // as mdadm prints: "01234567:89abcdef:01234567:89abcdef"
+// 32 hexadecimal digits, with ':' or '-' anywhere between. Errors: bad_input.
+Result<Uuid> parse_uuid(std::string_view text);
 
 }  // namespace resilver::raid

@@ -1,6 +1,7 @@
 // What a superblock says of the array's shape, and where mdadm puts things on a member.
 #include <fmt/format.h>
 
+#include <cctype>
 #include <string_view>
 
 #include "base/endian.h"
@@ -34,7 +35,8 @@ Result<Geometry> geometry_of_raid0(const Superblock& superblock, std::span<const
   if (geometry && geometry->has_zones() && (superblock.feature_map & kFeatureRaid0Layout) == 0) {
     return fail(
         Errc::unsupported,
-        "superblock: layout of a raid0 with unequal members is not told (feature_map lacks raid0-layout, 0x1000)");
+        "superblock: layout of a raid0 with unequal members is not told (feature_map lacks raid0-layout, 0x1000); "
+        "resilver assemble --update=layout-original or layout-alternate says which it is");
   }
   return geometry;
 }
@@ -84,6 +86,25 @@ std::string format_uuid(const Uuid& uuid) {
     text += fmt::format("{:02x}", uuid[i]);
   }
   return text;
+}
+
+Result<Uuid> parse_uuid(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  Uuid uuid{};
+  std::size_t digits = 0;
+  for (const char c : text) {
+    if (c == ':' || c == '-') continue;
+    const std::size_t value = kDigits.find(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+    if (value == std::string_view::npos || digits == 2 * uuid.size()) {
+      return fail(Errc::bad_input, fmt::format("'{}' is no UUID: 32 hexadecimal digits were expected", text));
+    }
+    uuid[digits / 2] = static_cast<std::uint8_t>(uuid[digits / 2] << 4 | value);
+    ++digits;
+  }
+  if (digits != 2 * uuid.size()) {
+    return fail(Errc::bad_input, fmt::format("'{}' is no UUID: 32 hexadecimal digits were expected", text));
+  }
+  return uuid;
 }
 
 }  // namespace resilver::raid

@@ -29,6 +29,7 @@ void Image::submit(IoRequest& request) noexcept {
 namespace {
 
 constexpr Nanos kLockPoll = 2 * kMillisecond;
+constexpr off_t kMaintainByte = off_t{1} << 62;
 
 Result<std::uint64_t> size_of(int fd, const std::string& path) {
   struct stat status;
@@ -58,6 +59,19 @@ Errc open_errc(int error) noexcept {
   }
 }
 
+// All locks are of the file description, so they end with the ring that uses it. 0, or why not; what was got is kept.
+int lock(int fd, Access access) {
+  if (access == Access::look) return 0;
+  if (flock(fd, (access == Access::read_write ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) return errno;
+  if (access != Access::maintain) return 0;
+  struct flock byte{};
+  byte.l_type = F_WRLCK;
+  byte.l_whence = SEEK_SET;
+  byte.l_start = kMaintainByte;
+  byte.l_len = 1;
+  return fcntl(fd, F_OFD_SETLK, &byte) == 0 ? 0 : errno;
+}
+
 struct Descriptor {
   explicit Descriptor(int number) noexcept : fd(number) {}
   Descriptor(const Descriptor&) = delete;
@@ -72,7 +86,7 @@ struct Descriptor {
 }  // namespace
 
 Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, Nanos deadline, Access access) {
-  const bool writes = access == Access::read_write;
+  const bool writes = access == Access::read_write || access == Access::maintain;
   struct stat before;
   const bool block_device = stat(path.c_str(), &before) == 0 && S_ISBLK(before.st_mode);
   // O_NONBLOCK: opening a FIFO by mistake must not hang; it means nothing for files and block devices.
@@ -87,9 +101,9 @@ Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, N
     const char* why = errno == EBUSY ? "in use: mounted, or part of another device" : std::strerror(errno);
     co_return fail(open_errc(errno), fmt::format("{}: {}", path, why));
   }
-  while (access != Access::look && flock(file.fd, (writes ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) {
-      co_return fail(Errc::io, fmt::format("{}: flock: {}", path, std::strerror(errno)));
+  while (const int error = lock(file.fd, access)) {
+    if (error != EWOULDBLOCK && error != EACCES && error != EINTR) {
+      co_return fail(Errc::io, fmt::format("{}: lock: {}", path, std::strerror(error)));
     }
     if (ring.now() >= deadline) co_return fail(Errc::busy, fmt::format("{}: already open by another process", path));
     co_await sleep_for(ring, kLockPoll);

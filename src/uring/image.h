@@ -21,8 +21,11 @@ enum class Allocation : std::uint8_t {
 
 enum class Access : std::uint8_t {
   read_write,  // nobody else has it open: flock LOCK_EX, and O_EXCL on a block device (not mounted, in no other array)
-  read_only,   // LOCK_SH; writes fail
-  look,        // no lock; writes fail, and what is read may be changing
+  // Writes redundancy only, and data as it is already: LOCK_SH, so that others may read meanwhile; and, against others like it,
+  // a write lock on one byte far behind any end (F_OFD_SETLK); O_EXCL on a block device.
+  maintain,
+  read_only,  // LOCK_SH; writes fail
+  look,       // no lock; writes fail, and what is read may be changing
 };
 
 // Room on the file system that holds `directory`. Errors: no_space (says how much is needed and there), not_found.

@@ -57,6 +57,21 @@ void ArrayTest::overwrite(const std::string& path, std::uint64_t at, const std::
   close(fd);
 }
 
+void ArrayTest::mark_bad(const std::string& path, std::uint64_t at) {
+  const std::uint64_t features = field(path, 8, 4);
+  const std::uint64_t log = 512 * field(path, 188, 4);  // from the superblock
+  std::uint64_t entry = 0;
+  while ((features & 8) != 0 && field(path, log + entry, 8) != ~std::uint64_t{0}) entry += 8;
+  const std::uint64_t sector = field(path, 128, 8) + at / 512;
+  overwrite(path, 4096 + log + entry, le(sector << 10 | 8, 8) + std::string(8, '\xff'));
+  set_field(path, 8, le(features | 8, 4));
+}
+
+void ArrayTest::forget_bad(const std::string& path) {
+  overwrite(path, 4096 + 512 * field(path, 188, 4), std::string(4096, '\xff'));
+  set_field(path, 8, le(field(path, 8, 4) & ~std::uint64_t{8}, 4));
+}
+
 void ArrayTest::set_field(const std::string& path, std::size_t at, const std::string& bytes) {
   std::string block(4096, '\0');
   std::ifstream(path, std::ios::binary).seekg(4096).read(block.data(), 4096);

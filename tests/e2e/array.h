@@ -61,6 +61,9 @@ class ArrayTest : public testing::Test {
   static void overwrite(const std::string& path, std::uint64_t at, const std::string& bytes);
   // Changes a field of a superblock and makes the checksum right again.
   static void set_field(const std::string& path, std::size_t at, const std::string& bytes);
+  // Enters the 4096 bytes at this byte of the data area in the member's bad-block log; empties the log.
+  static void mark_bad(const std::string& path, std::uint64_t at);
+  static void forget_bad(const std::string& path);
   static std::uint64_t field(const std::string& path, std::size_t at, int bytes);
   // Little endian, for set_field().
   static std::string le(std::uint64_t value, int bytes);

@@ -35,7 +35,7 @@ class ArrayInterrupt : public ArrayTest {
   }
   bool lock_is_free() const {
     const int fd = open((vm_ + "/spare0.img").c_str(), O_RDONLY | O_CLOEXEC);
-    const bool is_free = flock(fd, LOCK_SH | LOCK_NB) == 0;
+    const bool is_free = flock(fd, LOCK_EX | LOCK_NB) == 0;
     close(fd);
     return is_free;
   }
@@ -47,7 +47,7 @@ class ArrayInterrupt : public ArrayTest {
     return offset != std::string(8, '\xff');
   }
   std::unique_ptr<Program> slow_rebuild() {
-    return std::make_unique<Program>(Words{"rebuild", vm_, "--speed-max", "8M"});
+    return std::make_unique<Program>(Words{"rebuild", vm_, "--speed-max", "4M"});
   }
 
   const std::string data_ = noise(40'000'000);
@@ -105,6 +105,47 @@ TEST_F(ArrayInterrupt, StopEndsTheRebuildOfAnotherProcess) {
   EXPECT_NE(stopped.out.find("process " + std::to_string(program->pid())), std::string::npos) << stopped.out;
   EXPECT_EQ(program->wait(20).code, 130);
   done({"rebuild", vm_});
+}
+
+// ---- reading meanwhile ----
+
+TEST_F(ArrayInterrupt, AnArrayIsReadWhileItIsRebuiltAndScrubbed) {
+  degrade();
+  const auto read_meanwhile = [&](Program& program) {
+    int reads = 0;
+    while (program.running() && reads < 20) {
+      EXPECT_TRUE(export_text(0, data_.size()) == data_);
+      EXPECT_NE(done({"status", vm_}).out.find("vm : active raid5"), std::string::npos);
+      if (program.running()) ++reads;
+    }
+    EXPECT_GT(reads, 0);
+    const Ended refused = run({"import", vm_, file_});
+    if (program.running()) EXPECT_NE(refused.err.find("already open by another process"), std::string::npos);
+    if (program.running()) EXPECT_EQ(run({"scrub", vm_}).code, 1) << "one at a time";
+    program.signal(SIGTERM);
+    program.wait(20);
+  };
+  auto program = slow_rebuild();
+  ASSERT_TRUE(eventually([this] { return checkpoint_now() > 0; }));
+  read_meanwhile(*program);
+  done({"rebuild", vm_});
+  EXPECT_TRUE(export_text(0, data_.size()) == data_);
+  Program scrub({"scrub", vm_, "--repair", "--speed-max", "8M"});
+  ASSERT_TRUE(eventually([this] { return !lock_is_free(); }));
+  read_meanwhile(scrub);
+}
+
+TEST_F(ArrayInterrupt, AnArrayWithAJournalIsMaintainedAlone) {
+  create(5, 3, {"--consistency", "journal", "--journal-size", "16M"}, "32M");
+  import(data_);
+  Program scrub({"scrub", vm_, "--speed-max", "8M"});
+  ASSERT_TRUE(eventually([this] {
+    const int fd = open(image(0).c_str(), O_RDONLY | O_CLOEXEC);
+    const bool shared = flock(fd, LOCK_SH | LOCK_NB) == 0;
+    close(fd);
+    return !shared;
+  }));
+  EXPECT_EQ(run({"export", vm_, directory_ / "out"}).code, 1);
 }
 
 TEST_F(ArrayInterrupt, WriterThatWasKilledLeavesADirtyArrayThatAssembleResyncs) {

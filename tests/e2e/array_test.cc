@@ -237,6 +237,38 @@ TEST_F(ArrayTest, ArrayWhoseJournalIsLostStartsOnlyByForce) {
   EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
 }
 
+TEST_F(ArrayTest, ALostJournalIsSeenAndReplaced) {
+  create(5, 3, {"--consistency", "journal", "--journal-size", "16M"});
+  EXPECT_EQ(status_of("journal"), "journal.img");
+  const std::string data = noise(1'000'000);
+  import(data);
+  done({"fail", vm_, "journal"});
+  EXPECT_EQ(status_of("journal"), "missing");
+  EXPECT_EQ(run({"status", vm_, "--test"}).code, 1);
+  refuses({"import", vm_, file_}, {"vm: ", "journal", "force"});
+  fs::remove(vm_ + "/journal.img");
+  EXPECT_NE(done({"status", vm_}).out.find("journal=MISSING"), std::string::npos);
+  EXPECT_EQ(run({"status", vm_, "--test"}).code, 1);
+  const Words add = {"add", vm_, "other", "--size", "16M", "--journal"};
+  EXPECT_EQ(run(add).code, 1) << "only after a start without it";
+  EXPECT_FALSE(fs::exists(vm_ + "/other.img"));
+  const Ended forced = done({"assemble", vm_, "--force"});
+  EXPECT_NE(forced.out.find("--journal"), std::string::npos) << forced.out;
+  EXPECT_EQ(status_of("journal"), "null");
+  const Ended small = run({"add", vm_, "tiny", "--size", "4M", "--journal"});
+  EXPECT_EQ(small.code, 1);
+  EXPECT_NE(small.err.find("too small"), std::string::npos) << small.err;
+  done(add);
+  EXPECT_EQ(status_of("journal"), "other.img");
+  EXPECT_NE(done({"status", vm_}).out.find("other.img[3](J)"), std::string::npos) << done({"status", vm_}).out;
+  EXPECT_EQ(run({"status", vm_, "--test"}).code, 0);
+  import(noise(500'000, 2), 8192);
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  EXPECT_EQ(run({"add", vm_, "third", "--size", "16M", "--journal"}).code, 1);
+  fs::remove(vm_ + "/other.img");
+  refuses({"assemble", vm_}, {"journal"});
+}
+
 TEST_F(ArrayTest, Raid0UsesAllOfUnequalMembers) {
   done({"create", vm_, "--level", "0", "--disks", "3", "--size", "4M,8M,16M"});
   const std::uint64_t size = std::stoull(status_of("size"));
@@ -278,6 +310,27 @@ TEST_F(ArrayTest, ScrubCountsLocatesAndRepairs) {
   EXPECT_TRUE(export_text(0, data.size()) == data);
 }
 
+TEST_F(ArrayTest, ScrubDoesNothingElse) {
+  create(5, 3, {"--spares", "1"});
+  import(noise(1'000'000));
+  done({"replace", vm_, "disk1"});
+  const Ended compared = done({"scrub", vm_});
+  EXPECT_NE(compared.out.find("mismatch_cnt 0"), std::string::npos) << compared.out;
+  EXPECT_NE(compared.out.find("to do: resilver rebuild"), std::string::npos) << compared.out;
+  EXPECT_NE(done({"status", vm_}).out.find("spare0.img[3](R)"), std::string::npos);
+  done({"fail", vm_, "disk1"});
+  refuses({"scrub", vm_}, {"vm: ", "degraded", "resilver rebuild "});
+  refuses({"scrub", vm_, "--repair"}, {"resilver rebuild "});
+  done({"rebuild", vm_});
+  for (const int index : {0, 1, 2}) {
+    if (index != 1) set_field(image(index), 208, std::string(8, '\0'));
+  }
+  set_field(vm_ + "/spare0.img", 208, std::string(8, '\0'));
+  refuses({"scrub", vm_}, {"resilver assemble "});
+  done({"assemble", vm_});
+  done({"scrub", vm_});
+}
+
 TEST_F(ArrayTest, PipesInAndOut) {
   create(5, 3);
   write_text(file_, noise(1'234'567));
@@ -316,7 +369,7 @@ TEST_F(ArrayTest, OptionsThatMakeNoSenseExitWith2AndMakeNothing) {
 
 TEST_F(ArrayTest, EveryCommandHasHelpWithAnExample) {
   for (const char* command : {"create", "assemble", "examine", "status", "import", "export", "fail", "remove", "add",
-                              "re-add", "replace", "rebuild", "scrub", "stop"}) {
+                              "re-add", "replace", "rebuild", "scrub", "stop", "recreate"}) {
     const Ended help = done({command, "--help"});
     EXPECT_NE(help.out.find("Usage: resilver " + std::string(command)), std::string::npos) << help.out;
     EXPECT_NE(help.out.find("\n  resilver "), std::string::npos) << help.out;

@@ -358,5 +358,77 @@ TEST_F(ArrayInTheWild, ANewBitmapDoesNotCatchUpWhoLeftBefore) {
   EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20, 3));
 }
 
+// ---- assemble --update, --read-only; add --write-mostly ----
+
+TEST_F(ArrayInTheWild, UpdatesAsMdadmNamesThem) {
+  create(5, 3);
+  import(noise(1 << 20));
+  done({"assemble", vm_, "--update=no-bbl"});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(field(image(i), kLogSize, 2), 0u);
+  done({"assemble", vm_, "--update=bbl"});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(field(image(i), kLogSize, 2), 8u);
+  set_bad(image(0), field(image(0), kDataOffset, 8) + 8, 8);
+  refuses({"assemble", vm_, "--update=no-bbl"}, {"disk0.img", "not empty"});
+  done({"assemble", vm_, "--update=force-no-bbl"});
+  EXPECT_EQ(field(image(0), kFeatures, 4), 0u);
+  done({"assemble", vm_, "--update=name", "--name", "other"});
+  EXPECT_EQ(read_text(image(2)).substr(4096 + 32, 6), std::string("other\0", 6));
+  done({"assemble", vm_, "--update=uuid", "--uuid", "01234567:89abcdef:01234567:89abcdef"});
+  EXPECT_EQ(status_of("array_uuid"), "01234567:89abcdef:01234567:89abcdef");
+  done({"assemble", vm_, "--update=bitmap"});
+  EXPECT_EQ(field(image(0), kFeatures, 4), 1u);
+  done({"fail", vm_, "disk1"});
+  import(noise(1 << 20, 2));
+  done({"re-add", vm_, "disk1"});
+  done({"rebuild", vm_});
+  done({"assemble", vm_, "--update=no-bitmap"});
+  EXPECT_EQ(field(image(0), kFeatures, 4), 0u);
+  overwrite(image(1), 4 << 20, noise(4096, 5));
+  done({"assemble", vm_, "--update=resync"});
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  fs::resize_file(image(2), 32 << 20);
+  done({"assemble", vm_, "--update=devicesize"});
+  EXPECT_EQ(field(image(2), kDataSize, 8), (32 << 11) - field(image(2), kDataOffset, 8));
+  EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20, 2));
+  expect_refusal(run({"assemble", vm_, "--update=colour"}), "--update: expected", 2);
+  expect_refusal(run({"assemble", vm_, "--update=name"}), "--name", 2);
+  expect_refusal(run({"assemble", vm_, "--update=uuid", "--uuid", "12"}), "UUID", 2);
+}
+
+// A log that cannot be read keeps a member out; dropping it is a choice.
+TEST_F(ArrayInTheWild, ADamagedBadBlockLogIsDroppedWhereThatIsAskedFor) {
+  create(5, 3);
+  import(noise(1 << 20));
+  overwrite(image(1), 24 * 512, std::string(4096, '\0'));
+  set_field(image(1), kFeatures, le(8, 4));
+  refuses({"assemble", vm_}, {"disk1.img", "bad-block log"});
+  done({"assemble", vm_, "--update=force-no-bbl"});
+  EXPECT_EQ(slots(), "UUU");
+}
+
+TEST_F(ArrayInTheWild, AssembledReadOnlyItSaysWhatIsWhatAndWritesNothing) {
+  create(5, 3, {"--spares", "1"});
+  import(noise(1 << 20));
+  fs::remove(image(1));
+  for (const int i : {0, 2}) set_field(image(i), 208, le(0, 8));
+  const auto before = snapshot();
+  const Ended ended = done({"assemble", vm_, "--read-only"});
+  EXPECT_NE(ended.out.find("disk0.img"), std::string::npos);
+  EXPECT_NE(ended.out.find("[U_U]"), std::string::npos) << ended.out;
+  EXPECT_NE(ended.out.find("spare"), std::string::npos);
+  EXPECT_EQ(snapshot(), before);
+}
+
+TEST_F(ArrayInTheWild, ADiskIsAddedWriteMostly) {
+  create(1, 2);
+  import(noise(1 << 20));
+  done({"fail", vm_, "disk1"});
+  done({"add", vm_, "disk1", "--write-mostly"});
+  done({"rebuild", vm_});
+  EXPECT_EQ(field(image(1), kDevflags, 1), 1u);
+  EXPECT_EQ(field(image(0), kDevflags, 1), 0u);
+  EXPECT_NE(done({"status", vm_}).out.find("(W)"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace resilver::test

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -25,6 +26,7 @@ namespace {
 
 constexpr std::uint64_t kGuestMemory = 192u << 20;
 constexpr std::uint64_t kRoomNeeded = 3 * kGuestMemory;  // its memory is a file, and there are the images
+constexpr int kPatience = 10;                            // times the silence that is allowed
 
 std::string module_folder() {
   glob_t found{};
@@ -41,15 +43,17 @@ std::vector<std::uint64_t> common_sizes() {
 }
 
 // Each system call and page fault of the guest's processes is a switch between two processes here, which is twice as fast on
-// one CPU. UML has only one CPU anyway.
+// one CPU. UML has only one CPU anyway. Which one goes by the process, so that several guests do not share one.
 void stay_on_one_cpu() {
   cpu_set_t may;
   if (sched_getaffinity(0, sizeof may, &may) != 0) return;
-  int last = CPU_SETSIZE - 1;
-  while (last > 0 && !CPU_ISSET(last, &may)) --last;
+  int cpu = 0;
+  for (int skip = getpid() % CPU_COUNT(&may); skip > 0 || !CPU_ISSET(cpu, &may); ++cpu) {
+    if (CPU_ISSET(cpu, &may)) --skip;
+  }
   cpu_set_t one;
   CPU_ZERO(&one);
-  CPU_SET(last, &one);
+  CPU_SET(cpu, &one);
   sched_setaffinity(0, sizeof one, &one);
 }
 
@@ -193,11 +197,14 @@ std::vector<std::string> Guest::plug_all(const std::vector<std::string>& images)
 }
 
 bool Guest::read_until(const std::string& mark, int seconds, const std::string& unless) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  using Clock = std::chrono::steady_clock;
+  const std::chrono::seconds silence(seconds);
+  const auto last_end = Clock::now() + kPatience * silence;
   for (;;) {
     if (console_.find(mark) != std::string::npos) return true;
     if (!unless.empty() && console_.find(unless) != std::string::npos) return false;
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    const auto end = std::min(last_end, Clock::now() + silence);
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
     pollfd ready{out_, POLLIN, 0};
     if (left.count() <= 0 || poll(&ready, 1, static_cast<int>(left.count())) < 1) return false;
     char piece[4096];
@@ -219,7 +226,8 @@ Reply Guest::run(const std::string& script, int seconds) {
   if (!alive()) return {-1, "no guest"};
   send(script);
   if (!read_until("@@end", seconds)) {
-    const Reply reply{-1, console_ + "\n(no end after " + std::to_string(seconds) + " s, or the guest died)"};
+    const Reply reply{
+        -1, console_ + "\n(no end after " + std::to_string(seconds) + " s without a word, or the guest died)"};
     kill();
     return reply;
   }

@@ -53,7 +53,8 @@ class Guest {
   std::vector<std::string> plug_all(const std::vector<std::string>& images);
   static std::string device(std::size_t slot);  // "/dev/ubda"
 
-  // Runs a bash script in the guest (see guest_agent.sh for the functions it can use) and waits for its end.
+  // Runs a bash script in the guest (see guest_agent.sh for the functions it can use) and waits for its end: as long as it
+  // says something every `seconds`, since a busy machine makes long scripts slow (but not kPatience times as long).
   Reply run(const std::string& script, int seconds = 60);
   // Starts one and waits only until its output contains `until`. Nothing else can run until it ends.
   bool start(const std::string& script, const std::string& until, int seconds = 60);
@@ -66,7 +67,8 @@ class Guest {
   static Guest& only();
   bool boot();
   std::string slot_path(std::size_t slot) const;
-  // Reads the console until `mark` is seen; false when `unless` is (if given), at the end of time or of the guest.
+  // Reads the console until `mark` is seen; false when `unless` is (if given), after a silence of `seconds`, at the end of
+  // all patience or of the guest.
   bool read_until(const std::string& mark, int seconds, const std::string& unless = "");
   void send(const std::string& script);
 

@@ -210,9 +210,17 @@ std::uint64_t InteropTest::md_array_bytes() {
 
 // ---- GRUB ------------------------------------------------------------------------------------------------------------
 
+// RAID 6 left-asymmetric, rows whose P is on the last member and Q on the first: when one of GRUB's reads goes on from there
+// to the next row, it takes that row's first chunk from member 1 instead of 0 (grub-core/disk/diskfilter.c, read_segment:
+// `disknr -= seg->node_count` after next_level, which forgets that Q has wrapped). It reads 32 KiB at a time, so chunks of
+// that size or more are never crossed. md reads the same images rightly.
+static bool grub_misreads(const Shape& shape) {
+  return shape.level == 6 && shape.layout == "left-asymmetric" && shape.chunk_kib < 32;
+}
+
 void InteropTest::expect_grub_reads(const Shape& shape, const std::vector<std::string>& images, const std::string& lost,
                                     const std::string& data) {
-  if (shape.layout.starts_with("parity-")) return;
+  if (shape.layout.starts_with("parity-") || grub_misreads(shape)) return;
   // It does not know journals; after a stop there is nothing in them.
   const auto left = without({images.begin(), images.begin() + shape.disks}, lost);
   std::string reader = "grub-fstest -c " + std::to_string(left.size());

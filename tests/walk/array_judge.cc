@@ -30,8 +30,9 @@ bool is_known(const std::string& complaint) {
   return false;
 }
 
-// Commands that either do what they were asked for or leave everything as it was.
-const std::set<std::string> kAllOrNothing = {"import", "fail", "remove", "add", "re-add", "replace", "create"};
+// Commands that either do what they were asked for or leave everything as it was. Those that change who is a member are
+// judged by the members: what only the running array can refuse has started and stopped it, which counts its events.
+const std::set<std::string> kAllOrNothing = {"import", "create"};
 const std::set<std::string> kNeverWrite = {"status", "examine", "export", "stop"};
 
 std::string letters_of_text(const std::string& text) {

@@ -52,23 +52,31 @@ Lab::Lab(const Plan& plan) : plan_(plan) { fs::create_directory(folder()); }
 
 double Lab::now() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count(); }
 
-Ran Lab::run(const Words& words, Cut cut, std::uint32_t after_us) const {
-  Program program(words);
-  return finish(program, words, cut, after_us);
+Words Lab::on_array(const std::string& command, const Words& more) const {
+  Words words = {command};
+  if (plan_.by_name && !images().empty()) {
+    for (const std::string& name : images()) words.push_back(file(name));
+  } else {
+    words.push_back(folder());
+  }
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
 }
 
-Ran Lab::finish(Program& program, const Words& words, Cut cut, std::uint32_t after_us) const {
+Ran Lab::run(const Words& words, const Step& step) const {
   Ran ran;
   ran.command = words[0];
   ran.line = fmt::format("resilver {}", fmt::join(words, " "));
   const auto before = stamps();
-  if (cut != Cut::none) {
-    usleep(after_us);
+  Program program(words);
+  if (step.cut != Cut::none) {
+    while (step.writing && program.running() && stamps() == before) usleep(200);
+    usleep(step.after_us);
     ran.cut = program.running();
-    program.signal(cut == Cut::kill ? SIGKILL : SIGINT);
+    program.signal(step.cut == Cut::kill ? SIGKILL : SIGINT);
   }
   ran.ended = program.wait(kPatienceSeconds);
-  ran.hung = ran.ended.code == 128 + SIGKILL && cut != Cut::kill;
+  ran.hung = ran.ended.code == 128 + SIGKILL && step.cut != Cut::kill;
   ran.changed = stamps() != before;
   return ran;
 }
@@ -92,14 +100,14 @@ Ran Lab::type(const std::string& line) const {
 Seen Lab::look(const Seen& before) const {
   Seen seen;
   const auto stamped = stamps();
-  seen.json = run_program({"status", folder(), "--json"});
+  seen.json = run_program(on_array("status", {"--json"}));
   read_json(seen.json.out, seen);
   if (seen.told && seen.same_as(before)) {
     seen.text = before.text;
     seen.test = before.test;
   } else {
-    seen.text = run_program({"status", folder()});
-    seen.test = run_program({"status", folder(), "--test"});
+    seen.text = run_program(on_array("status"));
+    seen.test = run_program(on_array("status", {"--test"}));
   }
   seen.changed = stamps() != stamped;
   return seen;

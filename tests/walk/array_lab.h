@@ -71,8 +71,10 @@ class Lab {
   std::string beside(const std::string& name) const { return root_ / name; }
 
   // ---- commands ----------------------------------------------------------------------------------------------------
-  // `resilver WORDS...`; cut: it gets a signal so long after its start, if it still runs.
-  Ran run(const Words& words, Cut cut = Cut::none, std::uint32_t after_us = 0) const;
+  // COMMAND, the array (its folder, or all images by name), and what follows.
+  Words on_array(const std::string& command, const Words& more = {}) const;
+  // `resilver WORDS...`; it gets a signal when the step says so, if it still runs.
+  Ran run(const Words& words, const Step& step = {}) const;
   // A line that the program told somebody to type, in a shell.
   Ran type(const std::string& line) const;
   // The other forms than JSON are asked for only if it differs from `before`.
@@ -92,8 +94,6 @@ class Lab {
   std::string foreign_member() const;
 
  private:
-  Ran finish(Program& program, const Words& words, Cut cut, std::uint32_t after_us) const;
-
   const Plan& plan_;
   std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   Directory root_;

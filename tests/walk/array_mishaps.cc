@@ -49,9 +49,10 @@ void Walker::to_attic(const std::string& name, bool needed) {
 
 // Beyond what redundancy covers only for a while: then nothing may change.
 bool Walker::move_away(const Step& step) {
-  const std::string name = member(step.a, true);
+  const bool journal = step.b == 0 && plan_.consistency == "journal" && lab_.exists("journal.img");
+  const std::string name = journal ? "journal.img" : member(step.a, true);
   if (name.empty() || !trouble_.empty() || std::ranges::any_of(attic_, &Away::needed)) return false;
-  const bool covered = may_lose_one();
+  const bool covered = !journal && may_lose_one();
   if (!covered && step.b > 2) return false;
   to_attic(name, !covered);
   lost_one();
@@ -201,6 +202,29 @@ bool Walker::tidy() {
   return true;
 }
 
+// One member is away while the others are written; then they are away while it is. Neither is newer: both must not be used
+// together, and the disk is given to the side that is to stay.
+bool Walker::split(const Step& step) {
+  const std::string alone = member(step.a, true);
+  if (plan_.level != 1 || alone.empty() || !seen_.whole() || dirty_ || !trouble_.empty() || !attic_.empty())
+    return false;
+  to_attic(alone, false);
+  import({.verb = Verb::import, .a = step.a, .b = 300});
+  const std::vector<std::string> others = lab_.images();
+  for (const std::string& name : others) fs::rename(lab_.file(name), lab_.beside(name));
+  fs::rename(attic_.back().path, lab_.file(alone));
+  attic_.pop_back();
+  write_text(lab_.beside("in"), noise(100'000, step.a));
+  if (!run(lab_.on_array("import", {lab_.beside("in")})).good()) judge_.complain("half a mirror cannot be used");
+  for (const std::string& name : others) fs::rename(lab_.beside(name), lab_.file(name));
+  judge_.note("all are there again");
+  trouble_.insert(alone);
+  observe();
+  export_all();
+  if (step.a % 2 == 0 && run(lab_.on_array("add", {alone})).good()) trouble_.erase(alone);
+  return true;
+}
+
 // In the middle of all members' data, with other bytes in each.
 bool Walker::meddle(const Step& step) {
   std::uint64_t seed = 0;
@@ -225,6 +249,7 @@ bool Walker::take_mishap(const Step& step) {
     case Verb::copy_beside:
     case Verb::foreign:
     case Verb::stray: return stray(step);
+    case Verb::split: return split(step);
     case Verb::tidy: return tidy();
     case Verb::meddle: return meddle(step);
     default: return false;

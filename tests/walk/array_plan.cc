@@ -14,7 +14,7 @@ constexpr std::array kVerbNames = {
     "import",       "export_all",    "export_part", "fail",     "remove",  "add",        "readd",       "replace",
     "rebuild",      "scrub",         "repair",      "assemble", "force",   "examine",    "stop",        "advice",
     "beside",       "move_away",     "put_back",    "keep",     "restore", "swap_names", "copy_beside", "cut_image",
-    "damage_super", "damage_bitmap", "damage_data", "stray",    "foreign", "tidy",       "meddle"};
+    "damage_super", "damage_bitmap", "damage_data", "stray",    "split",   "foreign",    "tidy",        "meddle"};
 static_assert(kVerbNames.size() == static_cast<std::size_t>(Verb::meddle) + 1);
 
 class Drawer {
@@ -46,19 +46,21 @@ class Drawer {
     if (plan_.level > 0 && random_.percent(40)) plan_.consistency = "bitmap";
     if (plan_.has_parity() && random_.percent(20)) plan_.consistency = "journal";
     if (random_.percent(25)) plan_.folder = random_.percent(50) ? "my vm" : "vm's";
+    plan_.by_name = random_.percent(25);
     plan_.on_files = random_.percent(25) && plan_.consistency != "journal";
   }
 
   // ---- steps ---------------------------------------------------------------------------------------------------------
 
   Step& add(Verb verb, std::uint64_t b = 0) {
-    plan_.steps.push_back({verb, random_.next(), b, Cut::none, 0});
+    plan_.steps.push_back({verb, random_.next(), b});
     return plan_.steps.back();
   }
   void maybe_cut(Step& step, unsigned percent, std::uint64_t longest_us = 60'000) {
     if (!random_.percent(percent)) return;
     step.cut = random_.percent(65) ? Cut::kill : Cut::interrupt;
-    step.after_us = static_cast<std::uint32_t>(random_.between(500, longest_us));
+    step.writing = random_.percent(65);
+    step.after_us = static_cast<std::uint32_t>(step.writing ? random_.below(longest_us / 5) : random_.below(longest_us));
   }
 
   void import(unsigned cut_percent = 25) {
@@ -146,7 +148,8 @@ class Drawer {
     look();
   }
   void folder_untidy() {
-    constexpr std::array kHow = {Verb::swap_names, Verb::swap_names, Verb::copy_beside, Verb::stray, Verb::foreign};
+    constexpr std::array kHow = {Verb::swap_names, Verb::swap_names, Verb::copy_beside,
+                                 Verb::stray,      Verb::foreign,    Verb::split};
     add(kHow[random_.below(kHow.size())], random_.below(6));
     look();
     import();
@@ -191,7 +194,8 @@ std::string text_of(const Step& step) {
   std::string text = kVerbNames[static_cast<std::size_t>(step.verb)];
   if (step.b != 0) text += fmt::format(" b={}", step.b);
   if (step.cut != Cut::none) {
-    text += fmt::format(", {} after {} us", step.cut == Cut::kill ? "killed" : "interrupted", step.after_us);
+    text += fmt::format(", {} {} us after its {}", step.cut == Cut::kill ? "killed" : "interrupted", step.after_us,
+                        step.writing ? "first write" : "start");
   }
   return text;
 }
@@ -202,7 +206,7 @@ std::string text_of(const Plan& plan) {
       "steps",
       plan.seed, plan.level, plan.disks, plan.spares, plan.member_mib, plan.chunk_kib,
       plan.layout.empty() ? "default" : plan.layout, plan.consistency, plan.folder, plan.on_files ? ", on files" : "",
-      plan.steps.size());
+      plan.by_name ? ", by name" : "", plan.steps.size());
   return text;
 }
 

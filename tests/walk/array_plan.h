@@ -39,6 +39,7 @@ enum class Verb : std::uint8_t {
   damage_bitmap,  // of one member, or of all
   damage_data,
   stray,
+  split,    // of a mirror: one member is used alone, and before that the others
   foreign,  // another array's member
   tidy,     // what does not belong to the array leaves the folder
   // ---- for tests of the walk itself ----
@@ -52,7 +53,8 @@ struct Step {
   Verb verb = Verb::import;
   std::uint64_t a = 0, b = 0;
   Cut cut = Cut::none;
-  std::uint32_t after_us = 0;
+  std::uint32_t after_us = 0;  // its start, or its first write
+  bool writing = false;
 };
 std::string text_of(const Step& step);
 
@@ -66,6 +68,7 @@ struct Plan {
   std::string layout;                  // empty: the default
   std::string consistency = "resync";  // resync, bitmap, journal
   std::string folder = "vm";
+  bool by_name = false;   // commands are given the images, not the folder
   bool on_files = false;  // made on files that lie there, with a resync
   std::vector<Step> steps;
 

@@ -17,6 +17,9 @@ constexpr int kCureSteps = 20;
 bool is_writer(const std::string& command) {
   return command != "status" && command != "examine" && command != "export" && command != "stop";
 }
+bool changes_members(const std::string& command) {
+  return command == "fail" || command == "remove" || command == "add" || command == "re-add" || command == "replace";
+}
 // Starts the array for good, so that it is resynced.
 bool is_starter(const std::string& command) {
   return command == "assemble" || command == "rebuild" || command == "scrub";
@@ -30,7 +33,7 @@ Walker::Walker(const Plan& plan) : plan_(plan), lab_(plan_), judge_(lab_), model
 // ---- commands --------------------------------------------------------------------------------------------------------
 
 Ran Walker::run(const Words& words, const Step& step) {
-  const Ran ran = lab_.run(words, step.cut, step.after_us);
+  const Ran ran = lab_.run(words, step);
   ended(ran);
   return ran;
 }
@@ -45,7 +48,11 @@ void Walker::ended(const Ran& ran) {
     for (Away& away : attic_) away.needed = false;
   }
   if (ran.cut && is_writer(ran.command)) dirty_ = true;
+  const Seen before = seen_;
   observe();
+  if (changes_members(ran.command) && ran.ended.code == 1 && !ran.cut && before.told && seen_.told &&
+      !seen_.same_as(before))
+    judge_.complain(fmt::format("refused, but the array is another one now: {}: {}", ran.line, ran.ended.all()));
   if (ran.good() && is_writer(ran.command) && seen_.clean &&
       (is_starter(ran.command) || plan_.consistency != "journal")) {
     dirty_ = hole_ = false;
@@ -56,13 +63,29 @@ void Walker::ended(const Ran& ran) {
 
 void Walker::observe() {
   Seen seen = lab_.look(seen_);
+  if (!seen.told && note_other_side(seen.json.err)) return;
   judge_.status(seen, made_ && !lab_.images().empty());
   seen_ = std::move(seen);
+}
+
+// When nobody is left who was with a former member, nothing tells it from one that went on by itself. Then it is in the way,
+// and is named.
+bool Walker::note_other_side(const std::string& said) {
+  if (said.find("went on without the other") == std::string::npos) return false;
+  const auto before = trouble_.size();
+  for (const std::string& name : lab_.images()) {
+    const bool current =
+        std::ranges::any_of(seen_.members, [&name](const Member& one) { return one.name == name && one.slot >= 0; });
+    if (!current && said.find(name) != std::string::npos) trouble_.insert(name);
+  }
+  return before != trouble_.size() || !trouble_.empty();
 }
 
 // Refused for something that is there and was named, or that the walk has brought about.
 bool Walker::may_be_refused(const Ran& ran) const {
   if (hole_) return true;
+  // What is in a journal yet is not read without being replayed, which writes.
+  if (ran.command == "export" && dirty_ && plan_.has_parity() && seen_.lacks()) return true;
   if (std::ranges::any_of(attic_, &Away::needed)) return true;
   return std::ranges::any_of(trouble_, [&ran](const std::string& name) { return says(ran, name); });
 }
@@ -89,8 +112,7 @@ void Walker::import_version(std::uint32_t version, Range range, const Step& step
   const std::string file = lab_.beside("in");
   write_text(file, model_.content(version, range));
   const auto before = changes_;
-  const Ran ran = lab_.run({"import", lab_.folder(), file, "--offset", std::to_string(range.first * kSector)}, step.cut,
-                           step.after_us);
+  const Ran ran = lab_.run(lab_.on_array("import", {file, "--offset", std::to_string(range.first * kSector)}), step);
   // Before anything else: what may be there now.
   if (ran.good()) {
     model_.acknowledge(version, range);
@@ -104,15 +126,13 @@ void Walker::import_version(std::uint32_t version, Range range, const Step& step
 }
 
 bool Walker::export_part(Range range, bool settle) {
-  export_of({lab_.folder()}, range, settle);
+  export_of(lab_.on_array("export"), range, settle);
   return true;
 }
 
-void Walker::export_of(const Words& images, Range range, bool settle) {
+void Walker::export_of(Words words, Range range, bool settle) {
   const std::string out = lab_.beside("out");
   fs::remove(out);
-  Words words = {"export"};
-  words.insert(words.end(), images.begin(), images.end());
   words.insert(words.end(), {out, "--offset", std::to_string(range.first * kSector), "--length",
                              std::to_string(range.count * kSector)});
   const Ran ran = run(words);
@@ -149,7 +169,7 @@ std::string Walker::lying_about(std::uint64_t which) const {
 bool Walker::change_member(const char* command, const Step& step) {
   std::string name = command == std::string("remove") && step.a % 4 != 0 ? lying_about(step.a) : member(step.a);
   if (name.empty()) return false;
-  run({command, lab_.folder(), name}, step);
+  run(lab_.on_array(command, {name}), step);
   return true;
 }
 
@@ -157,13 +177,13 @@ bool Walker::add(const Step& step) {
   if (step.b == 1) {
     const std::string name = lying_about(step.a);
     if (name.empty()) return false;
-    if (run({"add", lab_.folder(), name}, step).good()) trouble_.erase(name);
+    if (run(lab_.on_array("add", {name}), step).good()) trouble_.erase(name);
     return true;
   }
   const bool too_small = step.b == 2;
   const std::string name = fmt::format("new{}.img", new_images_++);
   const std::string size = too_small ? "3M" : fmt::format("{}M", plan_.member_mib);
-  const Ran ran = run({"add", lab_.folder(), name, "--size", size}, step);
+  const Ran ran = run(lab_.on_array("add", {plan_.by_name ? lab_.file(name) : name, "--size", size}), step);
   if (ran.good() && too_small) judge_.complain("a disk that is too small was added: " + ran.line);
   if (!lab_.exists(name)) return true;
   if (ran.cut) {
@@ -177,7 +197,7 @@ bool Walker::add(const Step& step) {
 bool Walker::readd(const Step& step) {
   const std::string name = lying_about(step.a);
   if (name.empty()) return false;
-  if (run({"re-add", lab_.folder(), name}, step).good()) trouble_.erase(name);
+  if (run(lab_.on_array("re-add", {name}), step).good()) trouble_.erase(name);
   return true;
 }
 
@@ -186,14 +206,14 @@ bool Walker::readd(const Step& step) {
 bool Walker::take_work(const Step& step) {
   switch (step.verb) {
     case Verb::rebuild: {
-      const Ran ran = run(slow({"rebuild", lab_.folder()}, step), step);
+      const Ran ran = run(slow(lab_.on_array("rebuild"), step), step);
       if (!seen_.lacks()) must_work(ran);
       return true;
     }
-    case Verb::assemble: must_work(run(slow({"assemble", lab_.folder()}, step), step)); return true;
+    case Verb::assemble: must_work(run(slow(lab_.on_array("assemble"), step), step)); return true;
     case Verb::scrub:
     case Verb::repair: {
-      Words words = slow({"scrub", lab_.folder()}, step);
+      Words words = slow(lab_.on_array("scrub"), step);
       if (step.verb == Verb::repair) words.push_back("--repair");
       const bool lacked = seen_.lacks();
       const Ran ran = run(words, step);
@@ -207,9 +227,10 @@ bool Walker::take_work(const Step& step) {
 }
 
 bool Walker::force(const Step& step) {
+  if (std::ranges::any_of(attic_, &Away::needed)) return false;
   const bool harm = hole_ || !trouble_.empty();
   const auto changes = changes_;
-  const Ran ran = run({"assemble", lab_.folder(), "--force"}, step);
+  const Ran ran = run(lab_.on_array("assemble", {"--force"}), step);
   if (!harm || changes == changes_) return true;
   for (const Range& range : under_way_) model_.may_be_wrong(range);
   if (!trouble_.empty()) model_.all_may_be_wrong();
@@ -227,25 +248,28 @@ bool Walker::follow_advice() {
   }
   std::string line = seen_.next.substr(command);
   if (const std::size_t disk = line.find(" DISK"); disk != std::string::npos) {
-    line.replace(disk, 5, fmt::format(" new{}.img --size {}M", new_images_++, plan_.member_mib));
+    const std::string name = fmt::format("new{}.img", new_images_++);
+    line.replace(disk, 5, fmt::format(" \"{}\" --size {}M", plan_.by_name ? lab_.file(name) : name, plan_.member_mib));
   }
   const Ran ran = lab_.type(line);
   const std::string advice = seen_.next;
   ended(ran);
   if (ran.good() && seen_.clean) dirty_ = hole_ = false, under_way_.clear();
-  if (!ran.good() && !may_be_refused(ran))
+  // What it could do is done, and the next line says what else.
+  const bool in_part = says(ran, "redundancy is not full") && ran.changed;
+  if (!ran.good() && !in_part && !may_be_refused(ran))
     judge_.complain(fmt::format("'{}' does not work: {}", advice, ran.ended.all()));
   return true;
 }
 
 // Long work and what other commands make of it: they look, or are refused; `stop` ends it.
 bool Walker::work_beside(const Step& step) {
-  const Words long_work = {step.b < 2 ? "rebuild" : "scrub", lab_.folder(), "--speed-max", "20M"};
+  const Words long_work = lab_.on_array(step.b < 2 ? "rebuild" : "scrub", {"--speed-max", "20M"});
   Program program(long_work);
   usleep(static_cast<useconds_t>(30'000 + step.a % 60'000));
   const bool stops = step.b % 2 == 0;
-  for (const Words& words : {Words{"examine", lab_.folder()}, Words{"status", lab_.folder(), "--json"},
-                             Words{stops ? "stop" : "examine", lab_.folder()}}) {
+  for (const Words& words :
+       {lab_.on_array("examine"), lab_.on_array("status", {"--json"}), lab_.on_array(stops ? "stop" : "examine")}) {
     Ran ran = lab_.run(words);
     ran.changed = false;  // by the other one
     judge_.note(fmt::format("beside {}: {}\n          {}", long_work[0], ran.line, ran.ended.all()));
@@ -276,8 +300,8 @@ bool Walker::take_command(const Step& step) {
     case Verb::add: return add(step);
     case Verb::readd: return readd(step);
     case Verb::force: return force(step);
-    case Verb::examine: run({"examine", lab_.folder()}); return true;
-    case Verb::stop: must_work(run({"stop", lab_.folder()})); return true;
+    case Verb::examine: run(lab_.on_array("examine")); return true;
+    case Verb::stop: must_work(run(lab_.on_array("stop"))); return true;
     case Verb::advice: return follow_advice();
     case Verb::beside: return work_beside(step);
     default: return take_work(step);
@@ -337,7 +361,7 @@ bool Walker::bring_back() {
   std::erase_if(attic_, [](const Away& away) { return !away.needed; });
   while (!attic_.empty()) put_back();
   for (int i = 0; i < kCureSteps && judge_.good() && !interrupted(); ++i) {
-    const Ran ran = run({"assemble", lab_.folder()});
+    const Ran ran = run(lab_.on_array("assemble"));
     if (!ran.good()) {
       if (!cure(ran)) return false;
     } else if (seen_.whole()) {
@@ -352,11 +376,11 @@ bool Walker::bring_back() {
 
 void Walker::judge_rest() {
   if (model_.damaged()) {
-    take_work({Verb::repair});
+    take_work({.verb = Verb::repair});
     model_.repaired();
   }
   if (plan_.level > 0) {
-    const Ran scrubbed = run({"scrub", lab_.folder()});
+    const Ran scrubbed = run(lab_.on_array("scrub"));
     if (!scrubbed.good() || scrubbed.ended.out.find("mismatch_cnt 0") == std::string::npos)
       judge_.complain("a whole array's redundancy does not match: " + scrubbed.ended.all());
   }
@@ -364,7 +388,7 @@ void Walker::judge_rest() {
   if (plan_.level == 0 || plan_.consistency == "journal") return;
   // Without any member the same.
   const std::string left_out = member(plan_.seed, true);
-  Words images;
+  Words images = {"export"};
   for (const Member& one : seen_.members) {
     if (one.slot >= 0 && one.name != left_out) images.push_back(lab_.file(one.name));
   }

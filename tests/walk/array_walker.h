@@ -44,6 +44,7 @@ class Walker {
   // Judges it, looks at what it left, and keeps what is known of the array up to date.
   void ended(const Ran& ran);
   void observe();
+  bool note_other_side(const std::string& said);
   // A command that had to be taken: nothing that the walk did explains a refusal.
   void must_work(const Ran& ran);
   bool may_be_refused(const Ran& ran) const;
@@ -56,7 +57,7 @@ class Walker {
   void import(const Step& step);
   void import_version(std::uint32_t version, Range range, const Step& step);
   bool export_part(Range range, bool settle = false);
-  void export_of(const Words& images, Range range, bool settle);
+  void export_of(Words words, Range range, bool settle);
   bool export_all() { return export_part({0, model_.sectors()}); }
   bool change_member(const char* command, const Step& step);
   bool add(const Step& step);
@@ -77,6 +78,7 @@ class Walker {
   bool cut_image(const Step& step);
   bool stray(const Step& step);
   bool tidy();
+  bool split(const Step& step);
   bool meddle(const Step& step);
   bool may_lose_one() const;
   void lost_one();
