@@ -215,9 +215,9 @@ bool Walker::take_work(const Step& step) {
     case Verb::repair: {
       Words words = slow(lab_.on_array("scrub"), step);
       if (step.verb == Verb::repair) words.push_back("--repair");
-      const bool lacked = seen_.lacks();
+      const bool not_now = seen_.lacks() || !seen_.next.empty();  // it compares, and leaves all other work to others
       const Ran ran = run(words, step);
-      if (lacked || plan_.level == 0) return true;
+      if (not_now || plan_.level == 0) return true;
       if (!model_.damaged()) must_work(ran);
       if (ran.good() && step.verb == Verb::repair && !seen_.lacks()) model_.repaired();
       return true;
@@ -240,7 +240,7 @@ bool Walker::force(const Step& step) {
 
 // The line of status, typed as it stands; DISK is for the reader to choose.
 bool Walker::follow_advice() {
-  if (!seen_.told || seen_.next.empty()) return false;
+  if (!seen_.told || seen_.next.empty() || std::ranges::any_of(attic_, &Away::needed)) return false;
   const std::size_t command = seen_.next.find("resilver ");
   if (command == std::string::npos) {
     judge_.complain("what is to be done names no command: " + seen_.next);
