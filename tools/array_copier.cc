@@ -118,7 +118,7 @@ Task<void> Copier::worker(bool import) {
 }
 
 Piece Copier::take() {
-  if (exports_ && map_ == nullptr) skip_hole();  // what a missing member held is no hole
+  if (map_ == nullptr) skip_hole();  // what a missing member held is no hole
   std::uint64_t end = end_;
   if (map_ != nullptr) {
     const RescueMap::Part open = map_->open_part(next_, end_);
@@ -139,10 +139,15 @@ Piece Copier::part_of(std::uint64_t from, std::uint64_t to) const {
   return piece;
 }
 
-// What is a hole there is one in the file already.
+// A hole at both ends needs no copy; a file that is exported to is one to begin with.
 void Copier::skip_hole() {
-  if (!regular_ || next_ >= end_) return;
-  const std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  if (!regular_ || next_ >= end_ || end_ == kUnknown) return;
+  std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  if (!exports_) {
+    const off_t in_file = lseek(fd_, static_cast<off_t>(next_ - copy_.offset), SEEK_DATA);
+    if (in_file < 0 && errno != ENXIO) return;
+    if (in_file >= 0) data = std::min(data, static_cast<std::uint64_t>(in_file) + copy_.offset);
+  }
   const std::uint64_t to = std::min(std::max(data, next_), end_);
   done_ += to - next_;
   next_ = to;

@@ -43,6 +43,7 @@ std::uint64_t Core::next_data(MemberSet of, std::uint64_t from) const noexcept {
 std::uint64_t Core::next_logical_data(std::uint64_t from) const noexcept {
   const std::uint64_t capacity = geometry_.capacity_bytes();
   if (from >= capacity) return capacity;
+  if (too_many_lost()) return from;  // nobody knows
   const std::uint64_t row = geometry_.member_range(from, from + 1).begin;
   const std::uint64_t data = next_data(geometry_.all_members() - not_in_sync(), row);
   if (data == row) return from;

@@ -157,7 +157,9 @@ Task<void> Experiment::client_main(Env& env, Machine& machine, bool& started) {
   for (std::uint32_t i = 0; i < case_.fills; ++i) co_await client.fill();
   for (std::uint32_t i = 0; i < case_.lost; ++i) EXPECT_TRUE(co_await array.fail_member(machine.names[i]));
   for (std::uint32_t i = 0; i < case_.added; ++i) EXPECT_TRUE(co_await array.add_disk(disks[case_.members + i]));
-  if (case_.replaces()) EXPECT_TRUE(co_await array.replace_member(machine.names[0]));
+  for (std::uint32_t i = 0; case_.replaces() && i < case_.added; ++i) {
+    EXPECT_TRUE(co_await array.replace_member(machine.names[i]));
+  }
   started = true;
   TaskGroup death(env.scheduler());
   if (case_.dies_after > 0) death.spawn(fail_after(env, dying, case_.dies_after));

@@ -32,6 +32,10 @@ TEST(PowerLossInReplace, OfARaid5UnderWrites) { cut_rebuild({.added = 1, .stripe
 TEST(PowerLossInReplace, OfARaid6WithBitmapUnderWrites) {
   cut_rebuild({.level = Level::raid6, .members = 5, .consistency = Consistency::bitmap, .added = 1, .stripes = 18});
 }
+// Both take over at the same moment: what is written then must not be acknowledged too early.
+TEST(PowerLossInReplace, OfTwoMembersOfARaid5WithBitmapUnderWrites) {
+  cut_rebuild({.consistency = Consistency::bitmap, .added = 2, .stripes = 18});
+}
 
 TEST(PowerLossInResync, OfANewRaid5UnderWrites) { cut_rebuild({.initial_sync = true, .stripes = 18}); }
 TEST(PowerLossInResync, AfterAPowerLossOfRaid1) { cut_resync({.level = Level::raid1, .members = 3}); }

@@ -47,7 +47,7 @@ class ArrayInterrupt : public ArrayTest {
     return offset != std::string(8, '\xff');
   }
   std::unique_ptr<Program> slow_rebuild() {
-    return std::make_unique<Program>(Words{"rebuild", vm_, "--speed-max", "8M"});
+    return std::make_unique<Program>(Words{"rebuild", vm_, "--speed-max", "4M"});
   }
 
   const std::string data_ = noise(40'000'000);

@@ -67,10 +67,14 @@ struct GateDisk final : BlockDevice {
       request.complete(scheduler, answers(request));
     } else if (holds && holds(request)) {
       held.push_back(&request);
+    } else if (request.op == IoOp::reserve) {
+      request.complete(scheduler, Errc::ok);
     } else {
       inner.submit(request);
     }
   }
+  std::uint64_t next_data(std::uint64_t from) const noexcept override { return inner.next_data(from); }
+  bool may_lack_room(std::uint64_t /*offset*/, std::uint64_t /*length*/) const noexcept override { return reserves; }
   bool busy() const noexcept override { return !held.empty() || inner.busy(); }
   void open() {
     holds = nullptr;
@@ -81,6 +85,7 @@ struct GateDisk final : BlockDevice {
   BlockDevice& inner;
   std::function<bool(const IoRequest&)> holds;
   std::function<Errc(const IoRequest&)> answers;
+  bool reserves = false;  // it wants to be asked for room first: IoOp::reserve goes to answers or is well
   std::vector<IoRequest*> held;
 };
 

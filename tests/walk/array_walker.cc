@@ -21,7 +21,9 @@ bool changes_members(const std::string& command) {
   return command == "fail" || command == "remove" || command == "add" || command == "re-add" || command == "replace";
 }
 // Starts the array for good, so that it is resynced.
-bool is_starter(const std::string& command) { return command == "assemble" || command == "rebuild"; }
+bool is_starter(const std::string& command) {
+  return command == "assemble" || command == "rebuild" || command == "scrub";
+}
 bool says(const Ran& ran, const std::string& text) { return ran.ended.err.find(text) != std::string::npos; }
 
 }  // namespace
@@ -213,9 +215,9 @@ bool Walker::take_work(const Step& step) {
     case Verb::repair: {
       Words words = slow(lab_.on_array("scrub"), step);
       if (step.verb == Verb::repair) words.push_back("--repair");
-      const bool comparable = seen_.clean && !seen_.lacks();  // else it is refused: it only compares
+      const bool not_now = seen_.lacks() || !seen_.next.empty();  // it compares, and leaves all other work to others
       const Ran ran = run(words, step);
-      if (!comparable || plan_.level == 0) return true;
+      if (not_now || plan_.level == 0) return true;
       if (!model_.damaged()) must_work(ran);
       if (ran.good() && step.verb == Verb::repair && !seen_.lacks()) model_.repaired();
       return true;
@@ -238,7 +240,7 @@ bool Walker::force(const Step& step) {
 
 // The line of status, typed as it stands; DISK is for the reader to choose.
 bool Walker::follow_advice() {
-  if (!seen_.told || seen_.next.empty()) return false;
+  if (!seen_.told || seen_.next.empty() || std::ranges::any_of(attic_, &Away::needed)) return false;
   const std::size_t command = seen_.next.find("resilver ");
   if (command == std::string::npos) {
     judge_.complain("what is to be done names no command: " + seen_.next);
