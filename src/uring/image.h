@@ -48,11 +48,12 @@ Status sync_directory(const std::string& path);
 
 // Reads and writes go O_DIRECT through the ring; see BlockDevice for the contract. Durability is the kernel's: flush is
 // fdatasync, fua is RWF_DSYNC. A request's segments are the submitter's until it completes, so no copy and no reference
-// is taken here. next_data() asks the file system (SEEK_DATA); what was allocated and never written counts as a hole. Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
-// Bounded: kMaxInFlight reads and writes in the kernel, kMaxSlow discards and zeroings, one flush (those that come
-// while one runs share the next); the others wait here. Errors: medium (the block device named these blocks: ENODATA,
-// EILSEQ), no_space, read_only (the file system is), device_gone, timeout, limit (the kernel had no memory for the
-// request), io.
+// is taken here. next_data() asks the file system (SEEK_DATA); what was allocated and never written counts as a hole.
+// Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
+// Bounded: kMaxInFlight reads and writes in the kernel, kMaxSlow discards, zeroings and reservations, one flush (those
+// that come while one runs share the next); the others wait here. Errors: medium (the block device named these blocks:
+// ENODATA, EILSEQ), no_space, read_only (the file system is), device_gone, timeout, limit (the kernel had no memory for
+// the request), io.
 class Image final : public BlockDevice {
  public:
   static constexpr std::uint32_t kMaxInFlight = ImageFile::kMaxInFlight;
