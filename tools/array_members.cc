@@ -35,7 +35,7 @@ struct Change {
   StartOptions start;
   bool force = false;
   bool dry_run = false;
-  std::string stand_in;  // dry run: of the image that would be made
+  std::string stand_in;       // dry run: of the image that would be made
   bool write_mostly = false;  // add
 };
 

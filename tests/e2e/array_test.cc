@@ -260,7 +260,7 @@ TEST_F(ArrayTest, ALostJournalIsSeenAndReplaced) {
   EXPECT_NE(small.err.find("too small"), std::string::npos) << small.err;
   done(add);
   EXPECT_EQ(status_of("journal"), "other.img");
-  EXPECT_NE(done({"status", vm_}).out.find("other.img[3](J)"), std::string::npos) << done({"status", vm_}).out;
+  EXPECT_NE(done({"status", vm_}).out.find("other.img[4](J)"), std::string::npos) << done({"status", vm_}).out;
   EXPECT_EQ(run({"status", vm_, "--test"}).code, 0);
   import(noise(500'000, 2), 8192);
   EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
