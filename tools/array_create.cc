@@ -27,8 +27,8 @@ constexpr OptionSpec kOptions[] = {
     {"disks,n", "N", "members; with --devices: default all of them but spares and journal"},
     {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
     {"devices", "FILE...", "make it on these files or block devices, not on fresh images", true},
-    {"chunk,c", "SIZE", "chunk size, default 64K"},
-    {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 of RAID 10; default md's"},
+    {"chunk,c", "SIZE", "chunk size, default 64K: a power of two from 4K on; RAID 0: any multiple of 4K"},
+    {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 to near-255 of RAID 10; default md's"},
     {"spares,x", "S", "spares beside the members, default 0"},
     {"consistency,k", "resync|bitmap|journal", "what a crash costs: docs/arrays.md; default resync"},
     {"journal-size", "SIZE", "of the journal image, default 64M"},
@@ -43,7 +43,9 @@ constexpr CommandSpec kSpec = {
     "Usage: resilver create DIR --level L --disks N --size SIZE [OPTIONS]\n"
     "       resilver create --level L --devices FILE... [OPTIONS]\n\n"
     "Makes an array in Linux md's format (metadata 1.2): images disk0.img, disk1.img, ... (spare0.img,\n"
-    "journal.img) in the folder DIR, or superblocks on files and block devices that are there.",
+    "journal.img) in the folder DIR, or superblocks on files and block devices that are there.\n\n"
+    "Disks: RAID 0 and 1 from 1, RAID 4 and 5 from 2, RAID 6 from 4, RAID 10 from as many as copies (2); up to 255 at\n"
+    "levels 0, 4, 5 and 6 (203 with a journal), 1920 at 1 and 10.",
     kOptions,
     "Examples:\n"
     "  resilver create vm --level 5 --disks 3 --size 1G\n"
@@ -152,7 +154,8 @@ Status read_devices(const CommandLine& line, Plan& plan, std::uint32_t spares) {
 // What no array can be is known before anything is made.
 Status check_shape(const raid::ArrayConfig& config, std::uint32_t disks) {
   const raid::Layout layout = config.layout.value_or(raid::default_layout(config.level));
-  const auto geometry = raid::Geometry::make(config.level, layout, disks, config.chunk_bytes, raid::kMaxChunk);
+  const std::uint64_t one_chunk = config.level == raid::Level::raid1 ? raid::kMirrorUnit : config.chunk_bytes;
+  const auto geometry = raid::Geometry::make(config.level, layout, disks, config.chunk_bytes, one_chunk);
   if (!geometry) return std::unexpected(geometry.error());
   return {};
 }

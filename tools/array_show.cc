@@ -63,6 +63,10 @@ std::string array_letters(const Superblock& super) {
 }
 
 std::uint64_t array_bytes(const Superblock& super) {
+  // As mdadm counts: a RAID 10 may have some less.
+  if (super.level == raid::Level::raid10) {
+    return super.size_sectors * super.raid_disks / raid::near_copies(super.layout) * 512;
+  }
   const auto geometry = raid::geometry_of(super);
   return geometry ? geometry->capacity_bytes() : 0;
 }
@@ -87,7 +91,7 @@ std::string layout_lines(const Superblock& super) {
   const bool chosen = super.level != raid::Level::raid0 || (super.feature_map & raid::kFeatureRaid0Layout) != 0;
   const bool named = super.layout != raid::Layout::none && chosen;
   if (super.level == raid::Level::raid10) {
-    text += "         Layout : near=2\n";
+    text += fmt::format("         Layout : near={}\n", raid::near_copies(super.layout));
   } else if (named) {
     text += fmt::format("         Layout : {}\n", name(super.layout));
   }
@@ -173,11 +177,10 @@ std::string level_words(const Superblock& super) {
   switch (super.level) {
     case raid::Level::raid0: return fmt::format("{}k chunks", chunk);
     case raid::Level::raid1: return "";
-    case raid::Level::raid10: return fmt::format("{}K chunks 2 near-copies ", chunk);
-    default: {
-      const int algorithm = super.layout == raid::Layout::none ? 0 : static_cast<int>(super.layout);
-      return fmt::format("level {}, {}k chunk, algorithm {} ", static_cast<int>(super.level), chunk, algorithm);
-    }
+    case raid::Level::raid10: return fmt::format("{}K chunks {} near-copies ", chunk, raid::near_copies(super.layout));
+    default:
+      return fmt::format("level {}, {}k chunk, algorithm {} ", static_cast<int>(super.level), chunk,
+                         raid::layout_number(super.level, super.layout));
   }
 }
 

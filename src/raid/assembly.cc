@@ -66,6 +66,11 @@ Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) 
 
 namespace {
 
+std::unexpected<Error> refuse_journal_of(const Geometry& geometry) {
+  return fail(Errc::unsupported,
+              fmt::format("a journal is not kept for {} members: one row does not fit a record", geometry.disks()));
+}
+
 // What a new array is to look like, from its disks.
 struct NewShape {
   Geometry geometry;
@@ -74,6 +79,16 @@ struct NewShape {
   std::uint32_t chunk_sectors;
   std::uint64_t smallest;  // disk
 };
+
+// Of the smallest disk that has room for superblock and data of `unit` bytes.
+std::uint64_t least_disk_bytes(std::uint32_t chunk_sectors, std::uint64_t unit) {
+  std::uint64_t least = 0;
+  for (std::uint64_t bytes = unit; bytes > least;) {
+    least = bytes;
+    bytes = choose_data_offset(least / kSectorBytes, chunk_sectors) * kSectorBytes + unit;
+  }
+  return least;
+}
 
 Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   std::uint64_t smallest = ~std::uint64_t{0};
@@ -88,11 +103,13 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   const bool mirror = config.level == Level::raid1;
   const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);
   const std::uint64_t data_offset = choose_data_offset(smallest / kSectorBytes, chunk_sectors);
-  if (disks.members.empty() || smallest <= data_offset * kSectorBytes) {
-    return fail(Errc::invalid_argument, "the disks are too small for an array");
-  }
   // A mirror has no chunk; mdadm rounds to 64 KiB there (so that it could become a RAID 5).
   const std::uint64_t unit = mirror ? kMirrorUnit : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
+  if (disks.members.empty() || smallest < data_offset * kSectorBytes + unit) {
+    return fail(Errc::invalid_argument,
+                fmt::format("the disks are too small for an array: {} bytes, at least {} are needed", smallest,
+                            least_disk_bytes(chunk_sectors, unit)));
+  }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
   std::vector<std::uint64_t> sizes;
   for (const MemberDisk& disk : disks.members) {
@@ -107,6 +124,7 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   if (with_journal && geometry->parity_disks() == 0) {
     return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
   }
+  if (with_journal && Journal::rows_per_record(geometry->columns()) == 0) return refuse_journal_of(*geometry);
   if (config.name.size() > 32) return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
   return NewShape{std::move(*geometry), data_offset, usable, chunk_sectors, smallest};
 }
@@ -273,6 +291,10 @@ Task<Status> Core::open_journal() {
     co_return fail(Errc::bad_input, fmt::format("{}: superblock: data_size {} sectors: too small for a journal",
                                                 disk->name, disk->super.data_size_sectors));
   }
+  if (Journal::rows_per_record(geometry_.columns()) == 0) {
+    if (!read_only_) co_return refuse_journal_of(geometry_);
+    co_return Status{};
+  }
   use_journal(*disk, disk->super.recovery_offset_sectors);
   if (read_only_) co_return Status{};
   co_return co_await journal_->replay();
@@ -424,9 +446,9 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   const auto geometry = shape_of(fresh, given, found);
   if (!geometry) co_return std::unexpected(geometry.error());
   const bool has_bitmap = (fresh.feature_map & kFeatureBitmap) != 0;
-  const Consistency consistency = geometry->redundancy() == 0 ? Consistency::none
-                                  : has_bitmap                ? Consistency::bitmap
-                                                              : Consistency::resync;
+  const Consistency consistency = !geometry->is_redundant() ? Consistency::none
+                                  : has_bitmap              ? Consistency::bitmap
+                                                            : Consistency::resync;
   auto core = std::make_unique<Core>(std::move(leaves), pool, random.fork(1), options.tuning, *geometry, consistency);
   core->common_ = fresh;
   core->read_only_ = options.read_only;

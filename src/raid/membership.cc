@@ -60,7 +60,7 @@ Task<Status> Core::fail_member(std::string disk_name) {
 // What add_disk() and readd_disk() refuse. A faulty disk of the same name makes room: it is the same disk, or was in its place.
 Status Core::check_new(const MemberDisk& disk) {
   if (read_only_) return refuse_read_only();
-  if (geometry_.redundancy() == 0) return fail(Errc::unsupported, "RAID 0 takes no spares");
+  if (!geometry_.is_redundant()) return fail(Errc::unsupported, "RAID 0 takes no spares");
   if (const Member* old = find(disk.name); old != nullptr) {
     if (old->state != MemberState::faulty) return fail(Errc::exists, disk.name + ": in use");
     // A write that was given up on would land on the new member.
@@ -149,7 +149,7 @@ Task<bool> Core::take_spares() {
 
 Task<Status> Core::replace_member(std::string disk_name) {
   if (read_only_) co_return refuse_read_only();
-  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
+  if (!geometry_.is_redundant()) co_return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
   Member* member = find(disk_name);
   if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
   if (member->state != MemberState::in_sync) {

@@ -8,9 +8,9 @@ namespace resilver::raid {
 // ---- superblocks --------------------------------------------------------------------------------------------------------
 
 // Who uses the reserve at a time: one write of superblocks (a block for each disk), one of the bitmap (32) and one bad-block
-// log, a meta block for each stripe operation under way (kMaxBands), rows that are worked on (4 of at most 32 blocks), zeroes
-// (32), and at the start superblocks (64) and records of the journal (512). That is at most three quarters of it, the rest
-// is for what hung disks hold: of each some 50 blocks.
+// log, a meta block for each stripe operation under way (kMaxBands), rows that are worked on (4, a block for each member of at
+// most 255), zeroes (32), and at the start superblocks (64) and records of the journal (512). With 32 disks that is a third of
+// it, the rest is for what hung disks hold: of each some 50 blocks.
 Buffer Core::metadata_block() {
   Buffer block = leaves_->reserve().allocate(kBlockBytes);
   if (!block) block = pool_.allocate(kBlockBytes);
@@ -159,7 +159,7 @@ Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet membe
 // ---- dirty and clean --------------------------------------------------------------------------------------------------------
 
 Task<void> Core::ensure_dirty() {
-  if (geometry_.redundancy() == 0 || consistency_ == Consistency::none || journal_) co_return;
+  if (!geometry_.is_redundant() || consistency_ == Consistency::none || journal_) co_return;
   last_write_ = scheduler_.now();
   while (!dirty_durable_ && !failed_) {
     if (!dirty_) {

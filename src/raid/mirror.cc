@@ -22,12 +22,12 @@ bool Core::copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32
 
 // A copy of a piece that can be read. While a resync is due it is always the first (rule 8); else the one where the last read
 // ended just before, or the one on the member with the least to do, in turn.
-std::optional<CopyPlace> Core::mirror_source(std::uint64_t logical, std::uint64_t bytes, CopySet except) noexcept {
+std::optional<CopyPlace> Core::mirror_source(std::uint64_t logical, std::uint64_t bytes) noexcept {
   const std::uint32_t count = geometry_.copies();
   std::optional<CopyPlace> best;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t copy = resync_needed_ ? i : (mirror_turn_ + i) % count;
-    if (except.contains(copy) || !copy_readable(logical, bytes, copy)) continue;
+    if (!copy_readable(logical, bytes, copy)) continue;
     const CopyPlace place = geometry_.copy_of(logical, copy);
     if (resync_needed_) return place;
     const Member& member = *slots_[place.member];
@@ -60,7 +60,7 @@ bool Core::try_mirror_read(Op& op) noexcept {
   for (std::uint64_t at = 0; at < request.length;) {
     const std::uint64_t logical = request.offset + at;
     const std::uint64_t bytes = std::min(request.length - at, mirrored_run(logical));
-    const CopyPlace place = *mirror_source(logical, bytes, {});
+    const CopyPlace place = *mirror_source(logical, bytes);
     Member& member = *slots_[place.member];
     for (std::uint64_t done = 0; done < bytes;) {
       Leaf& leaf = leaves_->take();
@@ -214,7 +214,7 @@ Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uin
     std::vector<MirrorPiece> unread;
     for (std::uint32_t i = 0; i < pieces.size(); ++i) {
       const MirrorPiece& piece = pieces[i];
-      const auto source = mirror_source(piece.logical, piece.bytes, {});
+      const auto source = mirror_source(piece.logical, piece.bytes);
       if (!source) {
         unread.push_back(piece);
         continue;
@@ -264,7 +264,7 @@ Task<bool> Core::copy_mirror_row(Pass& pass, MirrorPiece row, MemberSet to, Buff
 // Reads every copy of a logical window, each piece in one request; where that fails, row by row, all at once. For each row the
 // copies that were read.
 Task<std::vector<Core::CopySet>> Core::read_copies(Pass& pass, std::uint64_t begin, std::uint64_t end,
-                                                   const std::array<Buffer, kMaxDisks>& buffers) {
+                                                   const WindowBuffers& buffers) {
   struct Part {
     std::uint64_t logical, bytes;
     std::uint32_t copy;
@@ -317,8 +317,7 @@ Task<std::vector<Core::CopySet>> Core::read_copies(Pass& pass, std::uint64_t beg
 }
 
 // Resync: the source's copy goes to the others. Scrub: counts, and with three copies a majority names the odd one.
-Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end,
-                                     const std::array<Buffer, kMaxDisks>& buffers) {
+Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end, const WindowBuffers& buffers) {
   const std::vector<CopySet> known = co_await read_copies(pass, begin, end, buffers);
   if (interrupted(pass)) co_return false;
   for (std::uint64_t at = begin; at < end; at += kRowBytes) {
@@ -340,8 +339,8 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
 }
 
 // One row of copies that were read.
-Task<bool> Core::check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, CopySet read,
-                              const std::array<Buffer, kMaxDisks>& buffers) {
+Task<bool> Core::check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, const CopySet& read,
+                              const WindowBuffers& buffers) {
   const auto same = [&](std::uint32_t a, std::uint32_t b) {
     return std::memcmp(buffers[a].data() + skip, buffers[b].data() + skip, kRowBytes) == 0;
   };

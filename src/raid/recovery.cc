@@ -91,7 +91,7 @@ bool Core::choose_pass(Pass& pass) {
 
 // Does what is to be done, until the array stops. What that is, is decided when it can begin: a scrub may have to end first.
 Task<void> Core::manage() {
-  while (!stopping_ && geometry_.redundancy() > 0) {
+  while (!stopping_ && geometry_.is_redundant()) {
     if (!failed_ && !tuning_.hold_recovery && co_await take_spares()) continue;
     if (pass_ != nullptr) {
       manager_idle_ = false;
@@ -117,7 +117,7 @@ Task<void> Core::manage() {
 }
 
 Task<void> Core::recovered() {
-  const bool managed = geometry_.redundancy() > 0 && !read_only_ && !tuning_.hold_recovery;
+  const bool managed = geometry_.is_redundant() && !read_only_ && !tuning_.hold_recovery;
   while (!stopping_ && !failed_ && (pass_ != nullptr || scrub_waiting_ || (managed && !manager_idle_))) {
     co_await pass_event_.wait();
   }
@@ -164,9 +164,7 @@ MemberRange Core::lock_range(const Pass& pass, std::uint64_t begin, std::uint64_
 // members would take too much memory. A multiple of kBandBytes.
 std::uint64_t Core::window_bytes(const Pass& pass) const noexcept {
   if (foreground_busy() || pass.only_marked || pass.by_bitmap) return kBandBytes;
-  const bool checks = pass.kind == RecoveryKind::resync || pass.kind == RecoveryKind::scrub;
-  const bool copies_one = pass.kind == RecoveryKind::replace || (geometry_.is_mirrored() && !checks);
-  const std::uint64_t buffers = copies_one ? 1 : geometry_.is_mirrored() ? geometry_.copies() : geometry_.disks();
+  const std::uint64_t buffers = std::max<std::uint64_t>(window_slots(pass).count(), 1);
   const std::uint64_t bytes = kWindowMemory / (buffers * std::max<std::uint64_t>(tuning_.window_depth, 1));
   return std::clamp(std::bit_floor(bytes), kBandBytes, kLargestWindow);
 }
@@ -200,7 +198,7 @@ Task<bool> Core::run_window(Pass& pass) {
   co_await lock;
   turn.reset();
   const bool done = !interrupted(pass) && co_await process(pass, begin, end, buffers);
-  buffers = {};
+  buffers.clear();
   while (pass.order.front() != begin) co_await pass_event_.wait();
   pass.order.pop_front();
   if (done && !interrupted(pass)) {

@@ -199,7 +199,7 @@ Status check_extents(const OnDisk& disk, const Superblock& superblock, const Geo
 
 Result<std::vector<std::uint16_t>> read_roles(const OnDisk& disk, std::span<const std::byte> block) {
   std::vector<std::uint16_t> roles(disk.max_dev);
-  std::array<std::uint8_t, kMaxDisks> taken{};  // raid_disks ≤ kMaxDisks was checked
+  std::vector<std::uint8_t> taken(disk.raid_disks);
   bool journal = false;
   for (std::uint32_t i = 0; i < disk.max_dev; ++i) {
     const auto role = load_le<std::uint16_t>(block.data() + kHeader + std::size_t{2} * i);
