@@ -17,11 +17,12 @@ namespace {
 
 constexpr OptionSpec kForce = {
     "force", nullptr, "leave out images that cannot be used; start a dirty and degraded array (blocks may be wrong)"};
+constexpr OptionSpec kForceAssemble = {
+    "force", nullptr,
+    "leave out images that cannot be used; start a dirty and degraded array (blocks may be wrong); while too few "
+    "members are\n"
+    "current, take the freshest of those back that missed writes (what they missed is lost)"};
 constexpr OptionSpec kSpeedMax = {"speed-max", "RATE", "bytes per second and member, such as 200M; default no limit"};
-
-std::string place_words(const Place& place) {
-  return place.folder.empty() ? fmt::format("{}", fmt::join(place.paths, " ")) : place.folder;
-}
 
 void print_found(const ArraySession& session) {
   for (const raid::DiskFound& found : session.report()) {
@@ -76,6 +77,7 @@ std::optional<Work> read_work(const CommandLine& line, int& code) {
   work.place = *place;
   work.start.force = line.has("force");
   work.start.leave_out = work.start.force;
+  work.start.take_stale = work.start.force && line.command == "assemble";
   work.start.tuning.speed_max = *speed;
   return work;
 }
@@ -174,11 +176,11 @@ Task<Status> tell_state(ArraySession& session, const Place& place) {
     dirty = dirty || (disk.super && disk.super->resync_offset_sectors != raid::kResyncDone);
   }
   fmt::print("{}: stopped, {}\n", place.label,
-             dirty ? "not clean: resilver assemble " + place_words(place) + " resyncs it" : "clean");
+             dirty ? "not clean; this resyncs it: resilver assemble " + place_words(place) : "clean");
   co_return Status{};
 }
 
-constexpr OptionSpec kAssembleOptions[] = {kForce, kSpeedMax};
+constexpr OptionSpec kAssembleOptions[] = {kForceAssemble, kSpeedMax};
 constexpr CommandSpec kAssemble = {
     "assemble",
     "Usage: resilver assemble DIR|IMAGE... [OPTIONS]\n\n"

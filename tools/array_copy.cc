@@ -52,9 +52,22 @@ Task<Status> import_file(ArraySession& session, Copy copy) {
   co_return Status{};
 }
 
+// What is read must be what was written last, or be called doubtful.
+Status check_trusted(const ArraySession& session, const raid::Array& array, bool force) {
+  if (!array.doubtful()) return {};
+  const std::string why = "dirty and degraded: blocks of the missing member may be wrong";
+  if (!force) {
+    return fail(Errc::unavailable, fmt::format("{}: {} (--force exports it nevertheless)", session.place().label, why));
+  }
+  fmt::print(stderr, "resilver {}: {}: {}\n", session.command(), session.place().label, why);
+  return {};
+}
+
 Task<Status> export_file(ArraySession& session, Copy copy) {
   if (Status opened = co_await session.open(copy.place, uring::Access::read_only); !opened) co_return opened;
-  if (Status started = co_await session.start(copy.start); !started) co_return started;
+  StartOptions start = copy.start;
+  start.check = [&session, &copy](const raid::Array& array) { return check_trusted(session, array, copy.start.force); };
+  if (Status started = co_await session.start(std::move(start)); !started) co_return started;
   if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
   Descriptor file;
   if (Status target = open_target(copy, file); !target) co_return target;

@@ -285,6 +285,7 @@ Task<Status> make_array(ArraySession& session, const Plan& plan, Maker& maker) {
   Place place{plan.config.name, plan.folder, plan.paths, {}};
   if (!plan.journal.empty()) place.paths.push_back(plan.journal);
   if (Status opened = co_await session.open(place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = check_opened(session.disks()); !opened) co_return opened;
   std::vector<std::uint64_t> sizes;
   for (const Disk& disk : session.disks()) sizes.push_back(disk.image->size_bytes());
   if (Status fits = check_sizes(plan, sizes); !fits) co_return fits;

@@ -13,9 +13,11 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "base/endian.h"
 #include "raid/leaf.h"
+#include "tools/array_signature.h"
 
 namespace resilver::tools {
 namespace {
@@ -81,6 +83,17 @@ Result<Place> find_in_folder(const std::string& folder) {
   return place;
 }
 
+bool has_magic(const Disk& disk) { return load_le<std::uint32_t>(disk.block.data()) == kMdMagic; }
+
+// What an image without a superblock is instead.
+void tell_contents(Disk& disk) {
+  if (disk.super || has_magic(disk)) return;
+  const auto holds = what_it_holds(disk.path);
+  const bool known = holds && *holds;
+  disk.stray = known || is_blank(disk.path);
+  if (known) disk.holds = fmt::format("; it holds {}", **holds);
+}
+
 Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
   if (disk.image->size_bytes() < 3 * raid::kSuperblockBytes) {
     disk.super =
@@ -99,6 +112,7 @@ Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
   std::memcpy(disk.block.data(), block.data(), disk.block.size());
   disk.super = raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(disk.block),
                                        disk.image->size_bytes() / kSectorBytes);
+  tell_contents(disk);
   co_return Status{};
 }
 
@@ -152,19 +166,48 @@ std::vector<std::string> short_names(const std::vector<std::string>& paths) {
   return names;
 }
 
+std::string shell_word(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+  if (!word.empty() && word[0] == '-') return shell_word("./" + word);  // no option
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char letter : word) quoted += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+  return quoted + "'";
+}
+
+std::string place_words(const Place& place) {
+  if (!place.folder.empty()) return shell_word(place.folder);
+  std::string words;
+  for (const std::string& path : place.paths) words += (words.empty() ? "" : " ") + shell_word(path);
+  return words;
+}
+
 Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access) {
   const std::vector<std::string> names = short_names(paths);
   std::vector<Disk> disks;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     auto image = co_await uring::Image::open(env.ring(), paths[i], env.scheduler().now() + kLockPatience, access);
-    if (!image) co_return std::unexpected(image.error());
+    if (!image && image.error().code == Errc::busy) co_return std::unexpected(image.error());
     Disk& disk = disks.emplace_back();
     disk.path = paths[i];
     disk.name = names[i];
+    if (!image) {
+      const std::string prefix = paths[i] + ": ";
+      const std::string& what = image.error().what;
+      disk.super = fail(image.error().code, what.starts_with(prefix) ? what.substr(prefix.size()) : what);
+      continue;
+    }
     disk.image = std::move(*image);
     if (Status read = co_await read_superblock(env, disk); !read) co_return std::unexpected(read.error());
   }
   co_return disks;
+}
+
+Status check_opened(const std::vector<Disk>& disks) {
+  for (const Disk& disk : disks) {
+    if (!disk.image) return fail(disk.super.error().code, fmt::format("{}: {}", disk.path, disk.super.error().what));
+  }
+  return {};
 }
 
 std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
@@ -190,7 +233,9 @@ std::set<pid_t> holders_of(const std::vector<std::string>& paths) {
 
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks) {
   std::vector<raid::MemberDisk> members;
-  for (const Disk& disk : disks) members.push_back({disk.name, disk.image.get()});
+  for (const Disk& disk : disks) {
+    if (disk.image) members.push_back({disk.name, disk.image.get()});
+  }
   return members;
 }
 

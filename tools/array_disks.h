@@ -39,21 +39,33 @@ std::optional<std::size_t> find_path(const std::vector<std::string>& paths, cons
 // How messages call each path: the last part if no two are the same, else the path.
 std::vector<std::string> short_names(const std::vector<std::string>& paths);
 
+// A word as a POSIX shell reads it back: quoted if it must be.
+std::string shell_word(const std::string& word);
+
+// The place as words of a command line, for hints that can be pasted.
+std::string place_words(const Place& place);
+
 struct Disk {
   std::string path;
   std::string name;
-  std::unique_ptr<uring::Image> image;
+  std::unique_ptr<uring::Image> image;                     // null: it cannot be opened, `super` says why
   Result<raid::Superblock> super = fail(Errc::not_found);  // as it was when the disk was opened
   std::array<std::byte, raid::kSuperblockBytes> block{};   // the same as it lies there
+  std::string holds;   // for messages, if it has no superblock but something else: "; it holds a file system: ext4"
+  bool stray = false;  // no superblock, and no member that lost it either: never written, or it holds something else
 };
 
-// Opens and locks every path and reads its superblock. Errors: the first disk's that cannot be opened or read.
+// Opens and locks every path and reads its superblock. One that cannot be opened is a disk without image and superblock.
+// Errors: busy (another process has one of them open), limit.
 Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access);
+
+// For whoever needs all of them. Errors: the first disk's that could not be opened.
+Status check_opened(const std::vector<Disk>& disks);
 
 // The other processes that hold a flock on one of these files, by /proc/locks.
 std::set<pid_t> holders_of(const std::vector<std::string>& paths);
 
-// As the array is given them.
+// As the array is given them: those that could be opened.
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks);
 
 }  // namespace resilver::tools

@@ -107,7 +107,7 @@ std::string status_json(const ArraySession& session, const raid::Array& array,
   json["bitmap"] =
       bitmap ? Json{{"chunk_size", bitmap->chunk_bytes}, {"bits", bitmap->bits}, {"set_bits", bitmap->set_bits}}
              : Json();
-  json["next"] = next_step(array, session.place().folder.empty() ? "IMAGE..." : session.place().folder);
+  json["next"] = next_step(array, place_words(session.place()));
   return dump(json);
 }
 

@@ -32,10 +32,6 @@ struct Change {
   bool made = false;  // it is an image that was made for this
   StartOptions start;
   bool force = false;
-
-  std::string place_words() const {
-    return place.folder.empty() ? fmt::format("{}", fmt::join(place.paths, " ")) : place.folder;
-  }
 };
 
 // DIR|IMAGE... MEMBER
@@ -76,15 +72,51 @@ Result<std::string> member_named(const ArraySession& session, const std::string&
 using Act = Task<Status> (*)(raid::Array& array, std::string name);
 
 Task<Status> fail_one(raid::Array& array, std::string name) { co_return co_await array.fail_member(std::move(name)); }
+
+// The disk itself notes that somebody failed it: assemble --force takes back what failed by itself, not this.
+Task<Status> note_failed_by_hand(ArraySession& session, const std::string& name) {
+  const Disk* disk = session.find_disk(name);
+  const Buffer block = session.env().buffers().allocate(raid::kSuperblockBytes);
+  const std::uint64_t at = raid::kSuperOffsetSectors * kSectorBytes;
+  if (disk == nullptr || !block || co_await Io::read(*disk->image, at, block) != Errc::ok) co_return Status{};
+  auto super =
+      raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(block.data(), raid::kSuperblockBytes),
+                              disk->image->size_bytes() / kSectorBytes);
+  if (!super) co_return Status{};
+  super->failed_by_hand = true;
+  const auto noted = raid::encode_superblock(*super);
+  if (!noted) co_return Status{};
+  std::memcpy(block.data(), noted->data(), noted->size());
+  if (co_await Io::write(*disk->image, at, block, true) == Errc::ok) co_return Status{};
+  co_return fail(Errc::io,
+                 fmt::format("{}: is faulty now, but cannot be written: assemble --force might take it back", name));
+}
 Task<Status> remove_one(raid::Array& array, std::string name) { co_return co_await array.remove_disk(std::move(name)); }
 Task<Status> replace_one(raid::Array& array, std::string name) {
   co_return co_await array.replace_member(std::move(name));
 }
 
+// As the next command has to name the array: with the disk that came.
+Place next_place(const ArraySession& session, const Change& change) {
+  Place place = session.place();
+  std::error_code error;
+  const fs::path folder = fs::absolute(change.path, error).parent_path();
+  const bool inside = !place.folder.empty() && fs::equivalent(folder, place.folder, error);
+  if (change.path.empty() || inside) return place;
+  place.folder.clear();
+  place.paths.clear();
+  for (const Disk& disk : session.disks()) place.paths.push_back(disk.path);
+  return place;
+}
+
 void print_state(ArraySession& session, const Change& change) {
+  const Place place = next_place(session, change);
   fmt::print("{}: {}\n", session.place().label, state_text(session.array()));
-  if (const std::string step = next_step(session.array(), change.place_words()); !step.empty())
-    fmt::print("{}\n", step);
+  if (const std::string step = next_step(session.array(), place_words(place)); !step.empty()) fmt::print("{}\n", step);
+  if (!session.place().folder.empty() && place.folder.empty()) {
+    fmt::print("it is not in the folder {}: name all images from now on: {}\n", session.place().folder,
+               place_words(place));
+  }
 }
 
 // The array's reason, or the rule in words where it gives none.
@@ -101,9 +133,10 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
   if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
   Result<std::string> name = fail(Errc::not_found);
   StartOptions start = change.start;
-  start.check = [&](const raid::Array&) {
+  start.check = [&](const raid::Array& array) {
     name = member_named(session, change.word);
-    return name ? Status{} : Status(std::unexpected(name.error()));
+    if (!name) return Status(std::unexpected(name.error()));
+    return act == fail_one ? array.may_fail(*name) : Status{};
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
   const Status done = co_await act(session.array(), *name);
@@ -112,6 +145,9 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
                         "is a member in use: fail it first");
   }
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
+  if (act == fail_one) {
+    if (Status noted = co_await note_failed_by_hand(session, *name); !noted) co_return noted;
+  }
   fmt::print("{} {}\n", *name, said);
   print_state(session, change);
   co_return Status{};
@@ -155,10 +191,10 @@ const raid::Superblock* own_superblock(const Disk& coming, const std::vector<Dis
 Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
   const raid::Superblock* own = own_superblock(coming, others);
   if (own == nullptr) return {};
-  const raid::Superblock* fresh = own;
+  const raid::Superblock* fresh = nullptr;  // of the others: what it says of itself does not count
   for (const Disk& other : others) {
-    if (other.super && other.super->set_uuid == own->set_uuid && other.super->events > fresh->events)
-      fresh = &*other.super;
+    if (!other.super || other.super->set_uuid != own->set_uuid) continue;
+    if (fresh == nullptr || other.super->events > fresh->events) fresh = &*other.super;
   }
   const std::uint16_t role = own->dev_number < fresh->roles.size() ? fresh->roles[own->dev_number] : raid::kRoleSpare;
   const bool current = own->events + 1 >= fresh->events;
@@ -173,6 +209,7 @@ Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
 Task<Result<Disk>> open_coming(ArraySession& session, const Change& change) {
   auto opened = co_await open_disks(session.env(), {change.path}, uring::Access::read_write);
   if (!opened) co_return std::unexpected(opened.error());
+  if (Status there = check_opened(*opened); !there) co_return std::unexpected(there.error());
   Disk coming = std::move(opened->front());
   if (session.find_disk(coming.name) != nullptr) coming.name = coming.path;
   if (Status free = check_not_in_use(coming, session.disks()); !free) co_return std::unexpected(free.error());
@@ -188,6 +225,13 @@ Status check_free_to_use(const Disk& coming, const std::vector<Disk>& others, bo
   return {};
 }
 
+// A re-add that bits do not allow: with the command that copies everything.
+Status with_add(const ArraySession& session, const Change& change, Status done) {
+  if (done || done.error().code != Errc::unavailable) return done;
+  return fail(Errc::unavailable, fmt::format("{}: resilver add {} {}", done.error().what, place_words(session.place()),
+                                             shell_word(change.path)));
+}
+
 Task<Status> come(ArraySession& session, Change& change, bool again) {
   if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
   auto coming = co_await open_coming(session, change);
@@ -196,7 +240,10 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
     if (Status free = check_free_to_use(*coming, session.disks(), change.force); !free) co_return free;
   }
   StartOptions start = change.start;
-  start.check = [&coming](const raid::Array& array) -> Status {
+  start.check = [&session, &coming, &change, again](const raid::Array& array) -> Status {
+    if (again && coming->super) {
+      return with_add(session, change, array.may_readd({coming->name, nullptr}, *coming->super, change.force));
+    }
     const std::uint64_t needed = array.data_offset_bytes() + array.geometry().member_bytes();
     if (coming->image->size_bytes() >= needed) return {};
     return fail(Errc::invalid_argument,
@@ -209,22 +256,16 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   }
   const raid::MemberDisk disk{coming->name, coming->image.get()};
   session.keep(std::move(*coming));
-  const Status done = again ? co_await session.array().readd_disk(disk) : co_await session.array().add_disk(disk);
+  const Status done =
+      again ? co_await session.array().readd_disk(disk, change.force) : co_await session.array().add_disk(disk);
   if (!done) {
-    co_return explained(
-        done, disk.name,
-        "what was written since it left is not known (no bitmap, or bits cleared): resilver add it instead",
-        "is in use");
+    if (again && done.error().code == Errc::unavailable) co_return with_add(session, change, done);
+    co_return explained(done, disk.name, "the array has failed", "is in use");
   }
   change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   fmt::print("{} {}\n", disk.name, again ? "re-added" : "added");
   print_state(session, change);
-  std::error_code error;
-  const fs::path folder = fs::absolute(change.path, error).parent_path();
-  if (!change.place.folder.empty() && !fs::equivalent(folder, change.place.folder, error)) {
-    fmt::print("it is not in the folder {}: name all images from now on\n", change.place.folder);
-  }
   co_return Status{};
 }
 

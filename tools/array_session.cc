@@ -7,11 +7,11 @@
 #include <cstdio>
 #include <ctime>
 #include <optional>
-#include <set>
 
 #include "base/units.h"
 #include "tools/array_command.h"
 #include "tools/array_progress.h"
+#include "tools/array_show.h"
 
 namespace resilver::tools {
 namespace {
@@ -62,10 +62,38 @@ std::string duplicate_of(const std::vector<Disk>& disks, const Disk& disk) {
   return fmt::format("dev_roles: another disk is in its slot, {}", disk.super ? disk.super->role() : 0);
 }
 
+// Of several copies of one member: is this the only newest? Of equal ones nobody knows which is right.
+bool is_freshest_copy(const std::vector<Disk>& disks, const Disk& disk) {
+  return std::ranges::none_of(disks, [&disk](const Disk& other) {
+    return &other != &disk && other.super && other.super->device_uuid == disk.super->device_uuid &&
+           other.super->events >= disk.super->events;
+  });
+}
+
+// A member that the freshest superblock counts on, and that is not here: an image that lost its superblock may be it.
+bool lacks_member(const std::vector<Disk>& disks, const raid::AssemblyReport& report) {
+  const auto of_array = [](const raid::DiskFound& found) {
+    return found.verdict != DiskVerdict::unusable && found.verdict != DiskVerdict::other_array;
+  };
+  const auto one = std::ranges::find_if(report, of_array);
+  if (one == report.end()) return true;
+  const auto disk = std::ranges::find(disks, one->name, &Disk::name);
+  const raid::Superblock& fresh = *freshest(disks, disk->super->set_uuid);
+  for (std::uint32_t number = 0; number < fresh.roles.size(); ++number) {
+    const std::uint16_t role = fresh.roles[number];
+    if (role >= fresh.raid_disks && role != raid::kRoleJournal) continue;
+    const bool here = std::ranges::any_of(disks, [&](const Disk& other) {
+      return other.super && other.super->set_uuid == fresh.set_uuid && other.super->dev_number == number;
+    });
+    if (!here) return true;
+  }
+  return false;
+}
+
 // Why this disk must not be used together with the others; empty: it may.
 std::string why_not(const std::vector<Disk>& disks, const Disk& disk, const raid::DiskFound& found, bool read_only) {
   if (found.verdict == DiskVerdict::duplicate) return duplicate_of(disks, disk);
-  if (found.verdict == DiskVerdict::unusable) return found.why;
+  if (found.verdict == DiskVerdict::unusable) return found.why + disk.holds;
   if (!disk.super) return {};
   const raid::Superblock& super = *disk.super;
   if (std::string why = raid::read_only_reason(super); !read_only && !why.empty()) return why;
@@ -125,26 +153,41 @@ Task<Status> ArraySession::open(Place found, uring::Access access) {
   co_return Status{};
 }
 
+// The engine was not given those that could not be opened.
+void ArraySession::report_unopened() {
+  for (const Disk& disk : disks_) {
+    if (!disk.image) report_.push_back({.name = disk.name, .slot = {}, .why = disk.super.error().what});
+  }
+}
+
 // Assembles without writing anything, for the report; drops what is to be left out.
 Task<Status> ArraySession::probe(const StartOptions& options) {
-  raid::AssembleOptions look{options.tuning, options.force, true};
+  raid::AssembleOptions look{options.tuning, options.force, options.take_stale, true};
   report_.clear();
   auto probed = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), look,
                                                member_disks(disks_), &report_);
+  report_unopened();
+  if (std::ranges::none_of(disks_, [](const Disk& disk) { return disk.image != nullptr; })) {
+    co_return check_opened(disks_);
+  }
   Status checked;
   if (probed) {
     if (options.check) checked = options.check(**probed);
     co_await (*probed)->stop();
   }
-  std::vector<std::pair<std::string, std::string>> refused;
-  std::set<raid::Uuid> kept;  // of several copies of one member the first may stay
+  const auto split = [](const raid::DiskFound& found) { return found.verdict == DiskVerdict::diverged; };
+  if (std::ranges::any_of(report_, split)) co_return std::unexpected(co_await name_sides());
+  std::vector<std::pair<std::string, std::string>> refused, passed_over;
+  // An image without a superblock is in nobody's way, unless it may be the member that is missing and there is to be writing.
+  const bool may_be_missing = !options.read_only && lacks_member(disks_, report_);
   for (const raid::DiskFound& found : report_) {
     const Disk* disk = find_disk(found.name);
     if (disk == nullptr) continue;
-    const bool copy = found.verdict == DiskVerdict::duplicate;
-    if (copy && options.leave_out && kept.insert(disk->super->device_uuid).second) continue;
-    if (std::string why = why_not(disks_, *disk, found, options.read_only); !why.empty())
-      refused.emplace_back(found.name, std::move(why));
+    if (found.verdict == DiskVerdict::duplicate && options.leave_out && is_freshest_copy(disks_, *disk)) continue;
+    std::string why = why_not(disks_, *disk, found, options.read_only);
+    if (why.empty()) continue;
+    const bool harmless = !disk->super && (disk->stray || !may_be_missing);
+    (harmless ? passed_over : refused).emplace_back(found.name, std::move(why));
   }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
@@ -152,21 +195,47 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     if (refused.size() > 1) line += fmt::format("; {} more disks do not fit either", refused.size() - 1);
     co_return fail(Errc::bad_input, line);
   }
+  if (!probed && refused.empty()) co_return std::unexpected(named(probed.error(), place_.label, disks_));
+  if (!checked) co_return checked;
+  refused.insert(refused.end(), passed_over.begin(), passed_over.end());
   for (const auto& [name, why] : refused) {
     fmt::print(stderr, "resilver {}: {}: {}: left out\n", command_, name, why);
     std::erase_if(disks_, [&name](const Disk& disk) { return disk.name == name; });
   }
-  if (!probed && refused.empty()) co_return std::unexpected(named(probed.error(), place_.label, disks_));
-  co_return checked;
+  co_return Status{};
+}
+
+// Which sides there are, what each has, and how one is chosen.
+Task<Error> ArraySession::name_sides() {
+  std::vector<std::string> sides;
+  const raid::Superblock* fresh = freshest_superblock(*this);
+  for (const raid::DiskFound& found : report_) {
+    const Disk* disk = find_disk(found.name);
+    const bool leads = disk != nullptr && disk->super && &*disk->super == fresh;
+    if (disk == nullptr || !disk->super || (found.verdict != DiskVerdict::diverged && !leads)) continue;
+    std::string side =
+        fmt::format("{} (events {}, last written {}", disk->name, disk->super->events, time_text(disk->super->utime));
+    if (const auto bitmap = co_await read_bitmap(env_, *disk)) {
+      side += fmt::format(", {} regions of {} since", bitmap->set_bits, format_size(bitmap->chunk_bytes));
+    }
+    sides.push_back(side + ")");
+  }
+  co_return Error{
+      Errc::bad_input,
+      fmt::format("{} each went on without the other, neither is newer; nothing was written. Look at one side by "
+                  "naming its images alone; resilver add gives the disks of the side that is not to stay to the "
+                  "other one",
+                  fmt::join(sides, " and "))};
 }
 
 Task<Status> ArraySession::start(StartOptions options) {
   if (Status probed = co_await probe(options); !probed) co_return probed;
-  raid::AssembleOptions assemble{options.tuning, options.force, options.read_only};
+  raid::AssembleOptions assemble{options.tuning, options.force, options.take_stale, options.read_only};
   assemble.tuning.unix_time_at_zero = unix_time_at_zero(env_.scheduler());
   report_.clear();
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
                                                   member_disks(disks_), &report_);
+  report_unopened();
   if (!assembled) co_return std::unexpected(named(assembled.error(), place_.label, disks_));
   array_ = std::move(*assembled);
   co_return Status{};
@@ -195,8 +264,8 @@ Task<Status> ArraySession::with_progress(Task<Status> work) {
   if (!cut_short) co_return outcome;
   if (seen.kind == RecoveryKind::none) co_return fail(Errc::cancelled, "interrupted");
   const bool goes_on = seen.kind == RecoveryKind::rebuild || seen.kind == RecoveryKind::replace;
-  co_return fail(Errc::cancelled, fmt::format("interrupted: {}{}", how_far(seen),
-                                              goes_on ? "; the next `resilver rebuild` goes on from there" : ""));
+  const std::string next = fmt::format("; this goes on from there: resilver rebuild {}", place_words(place_));
+  co_return fail(Errc::cancelled, fmt::format("interrupted: {}{}", how_far(seen), goes_on ? next : ""));
 }
 
 Task<Status> ArraySession::finish_recovery() {

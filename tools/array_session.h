@@ -18,8 +18,9 @@ namespace resilver::tools {
 
 struct StartOptions {
   bool read_only = false;
-  bool leave_out = false;  // what cannot be used, instead of refusing the whole
-  bool force = false;      // raid::AssembleOptions::force
+  bool leave_out = false;   // what cannot be used, instead of refusing the whole
+  bool force = false;       // raid::AssembleOptions::force
+  bool take_stale = false;  // raid::AssembleOptions::take_stale
   raid::ArrayTuning tuning;
   // What the command itself has to refuse, asked before anything is written: of the array as it lies there, not writable.
   std::function<Status(const raid::Array&)> check;
@@ -67,7 +68,9 @@ class ArraySession {
   friend int run_session(const std::string&, const std::function<Task<Status>(ArraySession&)>&);
   Task<void> run(const std::function<Task<Status>(ArraySession&)>& work, Status& outcome);
   Task<void> watch_signal();
+  void report_unopened();
   Task<Status> probe(const StartOptions& options);
+  Task<Error> name_sides();
   Task<Status> with_progress(Task<Status> work);
 
   uring::RealEnv& env_;

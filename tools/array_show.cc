@@ -34,6 +34,8 @@ std::string both_units(std::uint64_t bytes) {
   return fmt::format(" ({:.2f} TiB {:.2f} TB)", value / static_cast<double>(1ull << 40), value / 1e12);
 }
 
+}  // namespace
+
 std::string time_text(std::uint64_t md_time) {
   const auto seconds = static_cast<std::time_t>(md_time & ((1ull << 40) - 1));
   char text[64] = {};
@@ -42,8 +44,6 @@ std::string time_text(std::uint64_t md_time) {
   std::strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &parts);
   return text;
 }
-
-}  // namespace
 
 std::string role_text(const Superblock& super) {
   const std::uint16_t role = super.role();
@@ -241,31 +241,34 @@ bool is_dirty(const ArraySession& session) {
 Task<std::optional<BitmapSummary>> read_bitmap(ArraySession& session) {
   for (const Disk& disk : session.disks()) {
     if (!disk.super || (disk.super->feature_map & raid::kFeatureBitmap) == 0) continue;
-    if (disk.super->role() >= raid::kRoleJournal) continue;
-    Buffer block = session.env().buffers().allocate(kBlockBytes);
-    const std::uint64_t at =
-        (raid::kSuperOffsetSectors + static_cast<std::uint64_t>(disk.super->bitmap_offset)) * kSectorBytes;
-    if (!block || co_await Io::read(*disk.image, at, block) != Errc::ok) co_return std::nullopt;
-    const auto header = raid::decode_bitmap_header(
-        std::span<const std::byte, raid::kBitmapHeaderBytes>(block.data(), raid::kBitmapHeaderBytes));
-    if (!header) co_return std::nullopt;
-    BitmapSummary summary;
-    summary.chunk_bytes = header->chunk_bytes;
-    summary.bits = raid::bitmap_bits(header->sync_size_sectors, header->chunk_bytes);
-    std::uint64_t bit = 0;
-    for (std::uint64_t page = 0; bit < summary.bits; ++page) {
-      if (page > 0 && co_await Io::read(*disk.image, at + page * kBlockBytes, block) != Errc::ok)
-        co_return std::nullopt;
-      const std::uint64_t end = std::min(summary.bits, ((page + 1) * kBlockBytes - raid::kBitmapHeaderBytes) * 8);
-      const std::uint64_t before = summary.set_bits;
-      for (std::uint64_t i = (page == 0 ? raid::kBitmapHeaderBytes * 8 : 0); bit < end; ++i, ++bit) {
-        summary.set_bits += std::to_integer<unsigned>(block.data()[i / 8] >> (i % 8)) & 1;
-      }
-      if (summary.set_bits != before) ++summary.set_pages;
-    }
-    co_return summary;
+    if (disk.super->role() < raid::kRoleJournal) co_return co_await read_bitmap(session.env(), disk);
   }
   co_return std::nullopt;
+}
+
+Task<std::optional<BitmapSummary>> read_bitmap(uring::RealEnv& env, const Disk& disk) {
+  if (!disk.super || (disk.super->feature_map & raid::kFeatureBitmap) == 0) co_return std::nullopt;
+  Buffer block = env.buffers().allocate(kBlockBytes);
+  const std::uint64_t at =
+      (raid::kSuperOffsetSectors + static_cast<std::uint64_t>(disk.super->bitmap_offset)) * kSectorBytes;
+  if (!block || co_await Io::read(*disk.image, at, block) != Errc::ok) co_return std::nullopt;
+  const auto header = raid::decode_bitmap_header(
+      std::span<const std::byte, raid::kBitmapHeaderBytes>(block.data(), raid::kBitmapHeaderBytes));
+  if (!header) co_return std::nullopt;
+  BitmapSummary summary;
+  summary.chunk_bytes = header->chunk_bytes;
+  summary.bits = raid::bitmap_bits(header->sync_size_sectors, header->chunk_bytes);
+  std::uint64_t bit = 0;
+  for (std::uint64_t page = 0; bit < summary.bits; ++page) {
+    if (page > 0 && co_await Io::read(*disk.image, at + page * kBlockBytes, block) != Errc::ok) co_return std::nullopt;
+    const std::uint64_t end = std::min(summary.bits, ((page + 1) * kBlockBytes - raid::kBitmapHeaderBytes) * 8);
+    const std::uint64_t before = summary.set_bits;
+    for (std::uint64_t i = (page == 0 ? raid::kBitmapHeaderBytes * 8 : 0); bit < end; ++i, ++bit) {
+      summary.set_bits += std::to_integer<unsigned>(block.data()[i / 8] >> (i % 8)) & 1;
+    }
+    if (summary.set_bits != before) ++summary.set_pages;
+  }
+  co_return summary;
 }
 
 // ---- the commands ----
@@ -274,14 +277,15 @@ namespace {
 
 constexpr OptionSpec kJson = {"json", nullptr, "as JSON"};
 constexpr OptionSpec kExamineOptions[] = {kJson};
-constexpr CommandSpec kExamine = {"examine",
-                                  "Usage: resilver examine IMAGE... [OPTIONS]\n\n"
-                                  "Prints the superblock of a member, field by field as mdadm --examine names them.",
-                                  kExamineOptions,
-                                  "Examples:\n"
-                                  "  resilver examine vm/disk0.img\n"
-                                  "  resilver examine vm --json\n\n"
-                                  "Exit: 0 done, 1 an image has no superblock that can be read, 2 bad usage.\n"};
+constexpr CommandSpec kExamine = {
+    "examine",
+    "Usage: resilver examine IMAGE... [OPTIONS]\n\n"
+    "Prints the superblock of a member, field by field as mdadm --examine names them.",
+    kExamineOptions,
+    "Examples:\n"
+    "  resilver examine vm/disk0.img\n"
+    "  resilver examine vm --json\n\n"
+    "Exit: 0 done, 1 an image that was named, or all of a folder, has no superblock that can be read, 2 bad usage.\n"};
 
 constexpr OptionSpec kStatusOptions[] = {kJson, {"test", nullptr, "exit codes as of mdadm --detail --test"}};
 constexpr CommandSpec kStatus = {
@@ -299,9 +303,16 @@ constexpr CommandSpec kStatus = {
 Task<Status> examine(ArraySession& session, const Place& place, bool json) {
   if (Status opened = co_await session.open(place, uring::Access::read_only); !opened) co_return opened;
   Status outcome;
+  // In a folder lies what nobody named: that is no failure.
+  const bool some = std::ranges::any_of(session.disks(), [](const Disk& disk) { return disk.super.has_value(); });
   for (const Disk& disk : session.disks()) {
     if (disk.super) continue;
-    if (outcome) outcome = fail(disk.super.error().code, fmt::format("{}: {}", disk.name, disk.super.error().what));
+    const std::string why = fmt::format("{}: {}{}", disk.name, disk.super.error().what, disk.holds);
+    if (some && !place.folder.empty()) {
+      fmt::print(stderr, "resilver examine: {}: left out\n", why);
+    } else if (outcome) {
+      outcome = fail(disk.super.error().code, why);
+    }
   }
   if (json) {
     fmt::print("{}\n", examine_json(session.disks()));

@@ -26,9 +26,11 @@ std::string state_of(const raid::Superblock& super);  // "clean", "active"
 std::uint64_t array_bytes(const raid::Superblock& super);
 
 // ---- an array ----
-const raid::Superblock* freshest_superblock(const ArraySession& session);  // null: none
-bool is_dirty(const ArraySession& session);                                // a resync is due
-Task<std::optional<BitmapSummary>> read_bitmap(ArraySession& session);     // nothing: the array has none
+const raid::Superblock* freshest_superblock(const ArraySession& session);               // null: none
+bool is_dirty(const ArraySession& session);                                             // a resync is due
+Task<std::optional<BitmapSummary>> read_bitmap(ArraySession& session);                  // nothing: the array has none
+Task<std::optional<BitmapSummary>> read_bitmap(uring::RealEnv& env, const Disk& disk);  // nothing: it has none
+std::string time_text(std::uint64_t md_time);                                           // "Mon Nov 30 17:00:00 2026"
 std::string bitmap_text(const BitmapSummary& bitmap);
 // As /proc/mdstat.
 std::string mdstat_text(const ArraySession& session, const raid::Array& array,

@@ -3,6 +3,7 @@
 #include <blkid/blkid.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -68,6 +69,13 @@ Result<std::optional<std::string>> what_it_holds(const std::string& path) {
     case -2: return "several file systems or partition tables at once";
     default: return fail(Errc::io, fmt::format("{}: cannot be searched for file systems", path));
   }
+}
+
+bool is_blank(const std::string& path) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status;
+  if (file.fd < 0 || fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0) return false;
+  return lseek(file.fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
 }
 
 Status erase_signatures(const std::string& path) {

@@ -12,6 +12,9 @@ namespace resilver::tools {
 // that libblkid knows. Reads only. Errors: io.
 Result<std::optional<std::string>> what_it_holds(const std::string& path);
 
+// A sparse file that nothing was ever written to, as a fresh image is.
+bool is_blank(const std::string& path);
+
 // Erases the signatures that what_it_holds() goes by, so that nothing takes the member for what it was. Errors: io.
 Status erase_signatures(const std::string& path);
 

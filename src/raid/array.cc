@@ -42,8 +42,8 @@ const char* name(EventKind kind) noexcept {
   return pick(kind, kNames);
 }
 const char* name(DiskVerdict verdict) noexcept {
-  static constexpr const char* kNames[] = {"member", "rebuilding", "replacement", "spare",       "journal",
-                                           "stale",  "faulty",     "duplicate",   "other array", "unusable"};
+  static constexpr const char* kNames[] = {"member", "rebuilding", "replacement", "spare",       "journal", "stale",
+                                           "faulty", "diverged",   "duplicate",   "other array", "unusable"};
   return pick(verdict, kNames);
 }
 
@@ -89,10 +89,16 @@ void Array::submit(IoRequest& request) noexcept {
 }
 bool Array::busy() const noexcept { return core_->busy(); }
 Task<void> Array::stop() { return core_->stop(); }
+Status Array::may_fail(const std::string& disk_name) const { return core_->may_fail(disk_name); }
 Task<Status> Array::fail_member(std::string disk_name) { return core_->fail_member(std::move(disk_name)); }
 Task<Status> Array::add_disk(MemberDisk disk) { return core_->add_disk(std::move(disk)); }
 Task<Status> Array::remove_disk(std::string disk_name) { return core_->remove_disk(std::move(disk_name)); }
-Task<Status> Array::readd_disk(MemberDisk disk) { return core_->readd_disk(std::move(disk)); }
+Status Array::may_readd(const MemberDisk& disk, const Superblock& super, bool discard_its_writes) const {
+  return core_->may_readd(disk, super, discard_its_writes);
+}
+Task<Status> Array::readd_disk(MemberDisk disk, bool discard_its_writes) {
+  return core_->readd_disk(std::move(disk), discard_its_writes);
+}
 Task<Status> Array::replace_member(std::string disk_name) { return core_->replace_member(std::move(disk_name)); }
 Task<void> Array::recovered() { return core_->recovered(); }
 Task<Status> Array::scrub(ScrubOptions options) { return core_->scrub(options); }

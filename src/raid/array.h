@@ -29,6 +29,7 @@
 namespace resilver::raid {
 
 class Core;
+struct Superblock;
 
 // What happens to parity after a crash: `none` is never looked after (RAID 0, or the caller's risk); `resync` checks the
 // whole array; `bitmap` checks the regions that a bit marks; `journal` (RAID 4, 5, 6) replays what a journal disk holds, so
@@ -183,11 +184,13 @@ class ArrayListener {
 
 struct AssembleOptions {
   ArrayTuning tuning;
-  // Start a parity array that is dirty and degraded (rule 4), and take the freshest stale or faulty disks back while too few
-  // are current: what they missed is lost, lost blocks may then be wrong.
+  // Start a parity array that is dirty and degraded (rule 4), or whose journal is lost: blocks may then be wrong.
   bool force = false;
+  // Take the freshest disks back that missed something, while too few are current: what they missed is lost. Not those that
+  // were failed by hand.
+  bool take_stale = false;
   // Nothing is written to any disk, not even superblocks; writes are refused (read_only), nothing is recovered. A dirty array
-  // reads as it lies there. A journal is not replayed: with a member lost, what was being written at a crash may read wrong.
+  // reads as it lies there, and a journal is not replayed: doubtful() tells where that may be wrong.
   bool read_only = false;
 };
 
@@ -199,7 +202,8 @@ enum class DiskVerdict : std::uint8_t {
   spare,
   journal,
   stale,        // of this array, but it missed writes: its events are behind
-  faulty,       // of this array; the others hold it for faulty
+  faulty,       // of this array; the others hold it for faulty, or its place has another disk now
+  diverged,     // of this array, but it and the freshest went on without each other: neither is newer
   duplicate,    // another disk given claims the same place (the same device UUID, or the same slot)
   other_array,  // of another array
   unusable,     // no superblock, or one that cannot be used: `why`
@@ -235,7 +239,7 @@ class Array final : public BlockDevice {
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).
   // A disk that does not answer within member_timeout_ms is left out as if it were not there; it is busy() for as long.
-  // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice), unavailable (too few members; dirty
+  // Errors: not_found (no superblock), bad_input (of two arrays, a disk or a slot twice, disks that diverged), unavailable (too few members; dirty
   // and degraded without force), corrupt, unsupported, limit (no memory to read a disk). `report`, if given, is filled in
   // either case as far as it was known.
   static Task<Result<std::unique_ptr<Array>>> assemble(Scheduler& scheduler, BufferPool& pool, Random& random,
@@ -269,8 +273,9 @@ class Array final : public BlockDevice {
   // All of the following: read_only, if the array was assembled so.
 
   // Makes a member faulty as if it had failed; a spare is taken at once. Errors: not_found; unavailable (the array would
-  // not survive it).
+  // not survive it, or a resync is due: dirty and degraded it would not start any more).
   Task<Status> fail_member(std::string disk_name);
+  Status may_fail(const std::string& disk_name) const;  // what fail_member() would refuse, also of a read-only array
 
   // A new disk becomes a spare, and is taken at once if a slot has no disk. What it held is gone. Errors: exists (a disk of
   // this name is in use), busy (I/O that was given up on is still out), invalid_argument (too small), unsupported
@@ -283,8 +288,11 @@ class Array final : public BlockDevice {
 
   // Takes a former member back (mdadm --re-add): only what was written since it left, by the bitmap. Errors: as add_disk();
   // not_found (no superblock of this array, or its slot is taken); unavailable (no bitmap, or bits that it needs have been
-  // cleared since: add it as a new disk instead).
-  Task<Status> readd_disk(MemberDisk disk);
+  // cleared since: add it as a new disk instead; it went on without the array, and discard_its_writes is not set). With
+  // discard_its_writes what its own bitmap marks is copied too, over what it wrote meanwhile.
+  Task<Status> readd_disk(MemberDisk disk, bool discard_its_writes = false);
+  // What readd_disk() would refuse of a disk with this superblock, also of a read-only array.
+  Status may_readd(const MemberDisk& disk, const Superblock& super, bool discard_its_writes) const;
 
   // A spare is to take this member's slot over and is copied from it while it is readable, from redundancy where it is not;
   // the member is faulty once the copy is whole. Errors: not_found; unavailable (no spare, or the slot is being replaced);
@@ -301,7 +309,8 @@ class Array final : public BlockDevice {
 
   // No spare is needed any more: true when every slot is in sync and no resync is due.
   bool redundancy_full() const noexcept;
-  // It was assembled by force where it would not have been without: what it reads may not be what was last written.
+  // What it reads may not be what was last written: it was assembled by force where it would not have been without, or only to
+  // be read while it is dirty and degraded, or while its journal holds what members lack.
   bool doubtful() const noexcept;
   const Geometry& geometry() const noexcept;
   std::uint64_t data_offset_bytes() const noexcept;  // where data begins on every member

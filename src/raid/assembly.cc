@@ -41,14 +41,24 @@ Task<Result<Superblock>> Core::read_superblock(LeafPool& leaves, BlockDevice& de
   co_return super;
 }
 
+// Between the superblock and the data of this array, wherever that begins: the bitmap, behind it the bad-block log; a disk on
+// which there is no room for the log has none.
 void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
+  constexpr std::uint64_t kBlockSectors = kBlockBytes / kSectorBytes;
+  Superblock& super = member.super;
   member.data_offset = data_offset_bytes();
-  member.super.data_offset_sectors = common_.data_offset_sectors;
-  member.super.device_uuid = random_uuid(random_);
-  member.super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
-  member.super.bitmap_offset = kBitmapOffsetSectors;
-  member.super.bblog_offset = choose_bad_block_offset(common_.level, device_bytes / kSectorBytes, 0);
-  member.super.bblog_size_sectors = kBadBlockLogBytes / kSectorBytes;
+  super.data_offset_sectors = common_.data_offset_sectors;
+  super.device_uuid = random_uuid(random_);
+  super.data_size_sectors = (device_bytes - member.data_offset) / kSectorBytes;
+  super.bitmap_offset = bitmap_ ? common_.bitmap_offset : kBitmapOffsetSectors;
+  const std::uint64_t bitmap_end =
+      bitmap_ ? static_cast<std::uint64_t>(super.bitmap_offset) + bitmap_->size_on_disk() / kSectorBytes : kBlockSectors;
+  const std::uint64_t room = common_.data_offset_sectors - kSuperOffsetSectors;  // from the superblock
+  const auto wished = static_cast<std::uint64_t>(choose_bad_block_offset(common_.level, device_bytes / kSectorBytes, 0));
+  const bool fits = room >= bitmap_end + kBlockSectors;
+  const std::uint64_t at = fits ? std::clamp(wished, bitmap_end, room - kBlockSectors) : 0;
+  super.bblog_offset = static_cast<std::int32_t>(at);
+  super.bblog_size_sectors = fits ? kBadBlockLogBytes / kSectorBytes : 0;
 }
 
 Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {
@@ -205,10 +215,10 @@ Task<Status> Core::load_bad_log(Member& member) {
   const auto ranges = decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes>(block.data(), kBadBlockLogBytes));
   if (!ranges) co_return std::unexpected(ranges.error());
   for (const BadRange& range : *ranges) {
-    const std::uint64_t begin = round_down(range.sector * kSectorBytes, kRowBytes);
-    for (std::uint64_t at = begin; at < (range.sector + range.sectors) * kSectorBytes; at += kRowBytes) {
-      if (at >= member.data_offset) member.bad.insert(at - member.data_offset);
-    }
+    const std::uint64_t begin = std::max(range.sector * kSectorBytes, member.data_offset) - member.data_offset;
+    const std::uint64_t end = std::max((range.sector + range.sectors) * kSectorBytes, member.data_offset);
+    for (std::uint64_t at = round_down(begin, kRowBytes); at < end - member.data_offset; at += kRowBytes)
+      member.bad.insert(at);
   }
   co_return Status{};
 }
@@ -296,8 +306,9 @@ Task<Status> Core::open_journal() {
     co_return Status{};
   }
   use_journal(*disk, disk->super.recovery_offset_sectors);
-  if (read_only_) co_return Status{};
-  co_return co_await journal_->replay();
+  if (!read_only_) co_return co_await journal_->replay();
+  if (redundancy_left() < geometry_.redundancy()) doubtful_ = doubtful_ || co_await journal_->holds_writes();
+  co_return Status{};
 }
 
 // Gives a member its place. Replacements come after the members that they replace.
@@ -324,6 +335,18 @@ void Core::seat(Member& member, const DiskFound& found) {
   slots_[slot] = &member;
 }
 
+// Spares that were away while another disk was given their number.
+void Core::renumber_spares() {
+  for (const auto& member : members_) {
+    std::uint32_t& number = member->super.dev_number;
+    if (member->state != MemberState::spare) continue;
+    if (common_.roles[number] == kRoleSpare && !number_used(number, member.get())) continue;
+    number = free_number();
+    if (number == common_.roles.size()) common_.roles.push_back(kRoleSpare);
+    common_.roles[number] = kRoleSpare;
+  }
+}
+
 // The disks of the array become members, in the order in which they were given.
 Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport& report) {
   std::vector<Member*> made(given.size(), nullptr);
@@ -339,6 +362,7 @@ Task<Status> Core::add_members(std::span<const GivenDisk> given, AssemblyReport&
                    : report[i].verdict == DiskVerdict::journal ? MemberState::journal
                                                                : MemberState::faulty;
   }
+  renumber_spares();
   for (const bool replacements : {false, true}) {
     for (std::size_t i = 0; i < given.size(); ++i) {
       DiskFound& found = report[i];
@@ -437,7 +461,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
     found.push_back({.name = one.disk.name, .slot = {}, .why = one.super ? std::string() : one.super.error().what});
   }
   if (!any) co_return std::unexpected(last);
-  const auto lineup = line_up(given, options.force, found);
+  const auto lineup = line_up(given, options.take_stale, found);
   if (!lineup) co_return std::unexpected(lineup.error());
   const Superblock& fresh = lineup->fresh;
   if (const std::string why = read_only_reason(fresh); !why.empty() && !options.read_only) {
@@ -484,7 +508,7 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
   dirty = dirty || reached != kResyncDone;
   if (dirty) resync_reached_ = round_down(std::min(reached * kSectorBytes, geometry_.sync_bytes()), kBandBytes);
   if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
-  doubtful_ = forced_ || lineup.forced;
+  doubtful_ = doubtful_ || forced_ || lineup.forced;
   resync_needed_ = dirty && geometry_.redundancy() > 0;
   may_locate_ = !resync_needed_;
   dirty_ = dirty_durable_ = resync_needed_;
@@ -511,6 +535,7 @@ Status Core::check_not_both(bool dirty, const AssembleOptions& options) {
         "dirty and degraded: parity may not match the data of the missing member; force starts it nevertheless");
   }
   forced_ = dirty && degraded && options.force;
+  doubtful_ = doubtful_ || (dirty && degraded && geometry_.parity_disks() > 0);
   return {};
 }
 

@@ -114,6 +114,11 @@ Task<void> Bitmap::write_dirty_blocks() {
   give_turn();
 }
 
+Task<void> Bitmap::write_set() {
+  while (writing_) co_await written_.wait();
+  co_await write_dirty_blocks();
+}
+
 Task<void> Bitmap::sweep() {
   if (!core_.redundancy_full()) co_return;
   std::vector<std::uint64_t> idle;

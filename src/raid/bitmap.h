@@ -40,6 +40,8 @@ class Bitmap {
   void resynced();                         // all marked regions are
   std::uint64_t next_set(std::uint64_t from) const noexcept;  // first offset >= from whose bit is set; member_bytes: none
 
+  // Waits until all members have the bits that are set.
+  Task<void> write_set();
   // Writes everything to one member (a new one). Header alone: with each superblock.
   Task<void> write_all(Member& member);
   // Block 0 as it is to be on disk. Precondition: the turn was taken, and is given back when the block has been written.

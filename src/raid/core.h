@@ -140,9 +140,12 @@ class Core {
 
   // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);
+  Status may_fail(const std::string& disk_name) const;
   Task<Status> add_disk(MemberDisk disk);
   Task<Status> remove_disk(std::string disk_name);
-  Task<Status> readd_disk(MemberDisk disk);
+  Task<Status> readd_disk(MemberDisk disk, bool discard_its_writes);
+  Status may_readd(const MemberDisk& disk, const Superblock& super, bool discard_its_writes) const;
+  Task<Status> unite_bitmaps(const MemberDisk& disk, const Superblock& super);
   Task<Status> replace_member(std::string disk_name);
 
   // ---- members.cc ----
@@ -216,6 +219,8 @@ class Core {
   // membership.cc
   Member& new_member(const MemberDisk& disk);
   std::uint32_t free_number() const noexcept;
+  bool number_used(std::uint32_t number, const Member* self) const noexcept;
+  void renumber_spares();
   Status check_new(const MemberDisk& disk);
   void forget(Member& member);
   void wake_manager() noexcept {
@@ -286,6 +291,7 @@ class Core {
   Task<void> heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Cause cause);
   void note_lost(std::uint64_t stripe, std::uint64_t row, ColumnSet columns);
   Task<Errc> write_row(const BandWrite& write, std::uint64_t row);
+  bool can_forget_parity(std::uint64_t stripe, std::uint64_t at) const noexcept;
   Task<bool> forget_parity(std::uint64_t stripe, std::uint64_t at);
   Task<bool> add_bad(Member& member, std::uint64_t row_offset);
   Task<void> clear_bad(std::uint64_t begin, std::uint64_t end, MemberSet members);
@@ -338,6 +344,9 @@ class Core {
   Task<void> write_superblocks();
   std::uint64_t unix_seconds() const noexcept;
   Superblock superblock_for(const Member& member) const;
+  std::optional<std::array<std::byte, kSuperblockBytes>> superblock_block(const Member& member) const;
+  void refuse_member(Member& member);
+  static bool can_note(const Member& member) noexcept;
   Task<bool> write_bad_log(Member& member);
   Task<void> ensure_dirty();
   Task<void> housekeeping();

@@ -34,6 +34,9 @@ std::string difference(const Superblock& super, const Superblock& fresh) {
 DiskVerdict verdict_of(const Superblock& super, const Superblock& fresh) noexcept {
   const std::uint16_t role = role_in(fresh, super);
   if (role == kRoleFaulty) return DiskVerdict::faulty;
+  // One that was away holds nothing that could be old, so (as in md) its events do not count. Its number may be another's by
+  // now: it gets a new one.
+  if (super.role() == kRoleSpare && !current(super, fresh)) return DiskVerdict::spare;
   if (!current(super, fresh)) return DiskVerdict::stale;
   if (role == kRoleSpare) return DiskVerdict::spare;
   if (role == kRoleJournal) return DiskVerdict::journal;
@@ -49,14 +52,18 @@ class Discovery {
  public:
   Discovery(std::span<const GivenDisk> given, AssemblyReport& report) : given_(given), report_(report) {}
 
-  Result<Lineup> run(bool force) {
+  Result<Lineup> run(bool take_stale) {
     if (Status one = choose_array(); !one) return std::unexpected(one.error());
     for (std::size_t i = 0; i < given_.size(); ++i) {
       if (given_[i].super) judge(i);
     }
     if (Status once = refuse_copies(); !once) return std::unexpected(once.error());
+    if (Status once = refuse_sides(); !once) return std::unexpected(once.error());
+    for (std::size_t i = 0; i < given_.size(); ++i) {
+      if (report_[i].verdict == DiskVerdict::stale && number_taken(i)) report_[i].verdict = DiskVerdict::faulty;
+    }
     if (Status once = seat(); !once) return std::unexpected(once.error());
-    if (force) {
+    if (take_stale) {
       if (Status taken = take_back(); !taken) return std::unexpected(taken.error());
     }
     return std::move(lineup_);
@@ -81,6 +88,7 @@ class Discovery {
       if (freshest == nullptr || super(i).events > freshest->super->events) freshest = &given_[i];
     }
     CHECK(freshest != nullptr);
+    freshest_ = static_cast<std::size_t>(freshest - given_.data());
     lineup_.fresh = *freshest->super;
     Status status;
     for (std::size_t i = 0; i < given_.size(); ++i) {
@@ -122,6 +130,22 @@ class Discovery {
     return {};
   }
 
+  // Halves of a mirror that were used one after the other: each says that the other had failed.
+  Status refuse_sides() {
+    Status status;
+    for (std::size_t i = 0; i < given_.size(); ++i) {
+      if (!of_array(i) || has_slot(report_[i].verdict)) continue;
+      if (report_[i].verdict == DiskVerdict::stale && !number_taken(i))
+        continue;  // it is counted on: an old copy of itself
+      if (!went_on_alone(super(i), lineup_.fresh)) continue;
+      report_[i].verdict = DiskVerdict::diverged;
+      if (!status) continue;
+      status = fail(Errc::bad_input, fmt::format("{} and {}: each went on without the other; neither is newer",
+                                                 given_[freshest_].disk.name, given_[i].disk.name));
+    }
+    return status;
+  }
+
   // Every slot has one member, and perhaps one that is to replace it.
   Status seat() {
     for (std::uint32_t slot = 0; slot < lineup_.fresh.raid_disks; ++slot) {
@@ -159,6 +183,7 @@ class Discovery {
         if (verdict != DiskVerdict::stale && verdict != DiskVerdict::faulty) continue;
         const bool whole = (super(i).feature_map & kFeatureRecoveryOffset) == 0;
         if (!whole || super(i).role() >= lineup_.fresh.raid_disks || !lost().contains(super(i).role())) continue;
+        if (super(i).failed_by_hand) continue;
         if (number_taken(i)) continue;
         if (!best || super(i).events > super(*best).events) best = i;
       }
@@ -172,7 +197,8 @@ class Discovery {
   bool number_taken(std::size_t i) const {
     for (std::size_t other = 0; other < given_.size(); ++other) {
       const DiskVerdict verdict = report_[other].verdict;
-      const bool used = has_slot(verdict) || verdict == DiskVerdict::spare || verdict == DiskVerdict::journal;
+      const bool used = has_slot(verdict) || verdict == DiskVerdict::journal ||
+                        (verdict == DiskVerdict::spare && current(super(other), lineup_.fresh));
       if (used && super(other).dev_number == super(i).dev_number) return true;
     }
     return false;
@@ -203,14 +229,28 @@ class Discovery {
   std::span<const GivenDisk> given_;
   AssemblyReport& report_;
   Lineup lineup_;
+  std::size_t freshest_ = 0;
 };
 
 }  // namespace
 
 bool knows_its_slot(const Superblock& super, std::uint32_t slot) noexcept { return super.role() == slot; }
 
-Result<Lineup> line_up(std::span<const GivenDisk> given, bool force, AssemblyReport& report) {
-  return Discovery(given, report).run(force);
+bool went_on_alone(const Superblock& other, const Superblock& fresh) noexcept {
+  if (other.role() >= other.raid_disks || (other.feature_map & kFeatureRecoveryOffset) != 0) return false;
+  MemberSet its_slots;
+  for (std::uint32_t number = 0; number < other.roles.size(); ++number) {
+    const std::uint16_t role = other.roles[number];
+    if (role >= other.raid_disks) continue;
+    its_slots.add(role);
+    if (number != other.dev_number && number < fresh.roles.size() && fresh.roles[number] == role)
+      return false;  // one who was with both
+  }
+  return its_slots != MemberSet::first(other.raid_disks);  // else it left while all were there
+}
+
+Result<Lineup> line_up(std::span<const GivenDisk> given, bool take_stale, AssemblyReport& report) {
+  return Discovery(given, report).run(take_stale);
 }
 
 Task<std::optional<Error>> find_other_metadata(LeafPool& leaves, BlockDevice& device, Nanos timeout) {

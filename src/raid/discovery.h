@@ -24,10 +24,16 @@ struct Lineup {
   bool forced = false;  // a stale disk was taken back: what it missed is lost
 };
 
-// Fills the report: one entry for each disk given, with the verdict. With `force` the freshest of the stale disks are taken
-// back while too few are current. Precondition: at least one disk has a superblock.
-// Errors: bad_input (of two arrays, a disk twice, a slot twice; both disks are named), unsupported (the shape).
-Result<Lineup> line_up(std::span<const GivenDisk> given, bool force, AssemblyReport& report);
+// Fills the report: one entry for each disk given, with the verdict. With `take_stale` the freshest of the stale disks are
+// taken back while too few are current. Precondition: at least one disk has a superblock.
+// Errors: bad_input (of two arrays, a disk twice, a slot twice, disks that diverged; both disks are named), unsupported (the
+// shape).
+Result<Lineup> line_up(std::span<const GivenDisk> given, bool take_stale, AssemblyReport& report);
+
+// Did the member with superblock `other` go on without all who are members now, as they did without it? It holds what they
+// lack, and the other way round; events, which each counted alone, say nothing. True too of a member that left a degraded
+// array whose disks have all been exchanged since.
+bool went_on_alone(const Superblock& other, const Superblock& fresh) noexcept;
 
 // True if the superblock's own array of roles knows of its place. A spare that was just given a slot when a crash came may
 // not: it holds nothing.

@@ -328,6 +328,20 @@ Task<Status> Journal::apply(const JournalMeta& meta, const std::vector<Buffer>& 
   co_return Status{};
 }
 
+Task<bool> Journal::holds_writes() {
+  std::uint64_t position = tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;
+  std::optional<std::uint64_t> last;
+  for (std::uint64_t passed = 0; passed < size_;) {
+    const auto meta = co_await read_meta(position);
+    if (!meta || meta->position_sectors != position || (last && meta->seq != *last + 1)) break;
+    if (meta->sectors() > kJournalBlockSectors) co_return true;
+    last = meta->seq;
+    passed += meta->sectors();
+    position = ring_add(position, meta->sectors());
+  }
+  co_return false;
+}
+
 Task<Status> Journal::replay() {
   replaying_ = true;
   std::uint64_t position = tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;

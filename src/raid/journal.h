@@ -39,6 +39,9 @@ class Journal {
   // runs. Errors: the journal disk's; unavailable (members fail meanwhile); corrupt.
   Task<Status> replay();
 
+  // Does the log hold blocks that replay() would write? Reads only.
+  Task<bool> holds_writes();
+
   // Logs what store() is about to write and waits until it is durable; waits for space if need be. Nothing: the journal (or
   // the array) has failed, and nothing may be written. Else the record's number, with which done() must follow.
   Task<std::optional<std::uint64_t>> append(const BandWrite& write, ColumnSet writes, const Columns& columns);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "raid/core.h"
+#include "raid/discovery.h"
 
 namespace resilver::raid {
 namespace {
@@ -12,19 +13,23 @@ Status refuse_read_only() { return fail(Errc::read_only, "the array was assemble
 
 }  // namespace
 
-// The lowest number in the superblocks' list of roles that belongs to no disk here. A disk that had it before is not taken
-// for the new one: it missed at least the event that freed the number and the one that gave it anew.
+// The lowest number in the superblocks' list of roles that belongs to no disk here. One that was never used if there is any:
+// a disk that was failed or removed keeps being known as such. A disk that had the number before is not taken for the new
+// one: it missed at least the event that freed the number and the one that gave it anew.
 std::uint32_t Core::free_number() const noexcept {
-  std::uint32_t number = 0;
-  for (; number < common_.roles.size(); ++number) {
-    const std::uint16_t role = common_.roles[number];
-    if (role != kRoleSpare && role != kRoleFaulty) continue;
-    const bool used = std::any_of(members_.begin(), members_.end(), [number](const auto& member) {
-      return !member->replaced_disk && member->super.dev_number == number;
-    });
-    if (!used) break;
+  for (const std::uint16_t unused : {kRoleSpare, kRoleFaulty}) {
+    for (std::uint32_t number = 0; number < common_.roles.size(); ++number) {
+      if (common_.roles[number] == unused && !number_used(number, nullptr)) return number;
+    }
   }
-  return number;
+  return static_cast<std::uint32_t>(common_.roles.size());
+}
+
+// By a disk here other than this one.
+bool Core::number_used(std::uint32_t number, const Member* self) const noexcept {
+  return std::any_of(members_.begin(), members_.end(), [number, self](const auto& member) {
+    return member.get() != self && !member->replaced_disk && member->super.dev_number == number;
+  });
 }
 
 Member& Core::new_member(const MemberDisk& disk) {
@@ -39,13 +44,23 @@ Member& Core::new_member(const MemberDisk& disk) {
   return member;
 }
 
+Status Core::may_fail(const std::string& disk_name) const {
+  const Member* member = find(disk_name);
+  if (member == nullptr) return fail(Errc::not_found, disk_name + ": no such disk in the array");
+  if (member->state != MemberState::in_sync) return {};
+  if (!survives_without(*member)) {
+    return fail(Errc::unavailable, disk_name + ": the array would not survive the loss of this member");
+  }
+  if (resync_needed_ && geometry_.parity_disks() > 0) {
+    return fail(Errc::unavailable, disk_name + ": the array is dirty: without this member it would not start any more");
+  }
+  return {};
+}
+
 Task<Status> Core::fail_member(std::string disk_name) {
   if (read_only_) co_return refuse_read_only();
+  if (Status fine = may_fail(disk_name); !fine) co_return fine;
   Member* member = find(disk_name);
-  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
-  if (member->state == MemberState::in_sync && !survives_without(*member)) {
-    co_return fail(Errc::unavailable, disk_name + ": the array would not survive the loss of this member");
-  }
   if (member->state == MemberState::spare) {
     member->state = MemberState::faulty;
     common_.roles[member->super.dev_number] = kRoleFaulty;
@@ -182,25 +197,58 @@ void Core::end_replacement(Member& member) {
 
 // ---- re-add -------------------------------------------------------------------------------------------------------------
 
-Task<Status> Core::readd_disk(MemberDisk disk) {
+// Has it a free slot here, and do bits say all that it may lack, or hold beside the array?
+Status Core::may_readd(const MemberDisk& disk, const Superblock& super, bool discard_its_writes) const {
+  if (super.set_uuid != common_.set_uuid) return fail(Errc::not_found, disk.name + ": a member of another array");
+  const std::uint32_t slot = super.role();
+  if (slot >= slots_.size()) return fail(Errc::not_found, disk.name + ": it had no slot in this array");
+  if (slots_[slot]->live()) return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));
+  if (!bitmap_) return fail(Errc::unavailable, disk.name + ": the array has no bitmap: add it as a new disk");
+  if ((super.feature_map & kFeatureRecoveryOffset) != 0) {
+    return fail(Errc::unavailable, disk.name + ": it was being rebuilt when it left: add it as a new disk");
+  }
+  if (went_on_alone(super, common_)) {
+    if (discard_its_writes) return {};
+    return fail(Errc::unavailable,
+                disk.name +
+                    ": it was written without the others meanwhile: --force gives up what was written there and "
+                    "copies what either side wrote; add copies everything");
+  }
+  if (super.events < bitmap_->events_cleared()) {
+    return fail(Errc::unavailable,
+                fmt::format("{}: its events {} are behind {}, when bits were last cleared: add it as a new disk",
+                            disk.name, super.events, bitmap_->events_cleared()));
+  }
+  return {};
+}
+
+// What a disk wrote without us is to be copied, too. Neither side cleared bits while it was degraded: both bitmaps know all
+// since they parted if ours was not cleared later than its own.
+Task<Status> Core::unite_bitmaps(const MemberDisk& disk, const Superblock& super) {
+  const Status unknown =
+      fail(Errc::unavailable, disk.name + ": its bitmap does not tell what it wrote alone: add it as a new disk");
+  if ((super.feature_map & kFeatureBitmap) == 0) co_return unknown;
+  const std::uint64_t at = (kSuperOffsetSectors + static_cast<std::uint64_t>(super.bitmap_offset)) * kSectorBytes;
+  std::vector<std::byte> image(bitmap_->size_on_disk());
+  for (std::size_t done = 0; done < image.size(); done += kBlockBytes) {
+    const Buffer block = metadata_block();
+    if (!block) co_return fail(Errc::limit, "no buffer");
+    if (co_await read_within(*leaves_, *disk.device, at + done, block, member_timeout()) != Errc::ok) co_return unknown;
+    std::memcpy(image.data() + done, block.data(), std::min<std::size_t>(kBlockBytes, image.size() - done));
+  }
+  const auto header =
+      decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(image.data(), kBitmapHeaderBytes));
+  if (!header || header->events_cleared < bitmap_->events_cleared() || !bitmap_->merge(image)) co_return unknown;
+  co_await bitmap_->write_set();  // a crash must not forget them while the copy is under way
+  co_return Status{};
+}
+
+Task<Status> Core::readd_disk(MemberDisk disk, bool discard_its_writes) {
   if (Status fine = check_new(disk); !fine) co_return fine;
   auto super = co_await read_superblock(*leaves_, *disk.device, member_timeout());
   if (!super) co_return fail(Errc::not_found, disk.name + ": " + super.error().what);
-  if (super->set_uuid != common_.set_uuid) co_return fail(Errc::not_found, disk.name + ": a member of another array");
+  if (Status fine = may_readd(disk, *super, discard_its_writes); !fine) co_return fine;
   const std::uint32_t slot = super->role();
-  if (slot >= slots_.size()) co_return fail(Errc::not_found, disk.name + ": it had no slot in this array");
-  if (slots_[slot]->live()) {
-    co_return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));
-  }
-  if (!bitmap_) co_return fail(Errc::unavailable, disk.name + ": the array has no bitmap: add it as a new disk");
-  if (super->events < bitmap_->events_cleared()) {
-    co_return fail(Errc::unavailable,
-                   fmt::format("{}: its events {} are behind {}, when bits were last cleared: add it as a new disk",
-                               disk.name, super->events, bitmap_->events_cleared()));
-  }
-  if ((super->feature_map & kFeatureRecoveryOffset) != 0) {
-    co_return fail(Errc::unavailable, disk.name + ": it was being rebuilt when it left: add it as a new disk");
-  }
   auto found = std::make_unique<Member>();  // to see whether its log can be read, before anything changes
   found->name = disk.name;
   found->device = disk.device;
@@ -212,6 +260,10 @@ Task<Status> Core::readd_disk(MemberDisk disk) {
   if (failed_) co_return fail(Errc::unavailable, "the array has failed");
   if (slots_[slot]->live()) {
     co_return fail(Errc::not_found, fmt::format("{}: its slot {} is taken", disk.name, slot));
+  }
+  if (went_on_alone(*super, common_)) {
+    if (Status united = co_await unite_bitmaps(disk, *super); !united) co_return united;
+    if (slots_[slot]->live() || failed_) co_return fail(Errc::not_found, disk.name + ": its slot is taken");
   }
   if (Member* old = find(disk.name); old != nullptr) forget(*old);
   Member& member = new_member(disk);

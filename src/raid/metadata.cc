@@ -27,20 +27,27 @@ std::uint64_t Core::unix_seconds() const noexcept {
   return tuning_.unix_time_at_zero + static_cast<std::uint64_t>(scheduler_.now() / kSecond);
 }
 
+// A member's own superblock with what all members share; the rest stays as it was read (Superblock::kept too).
 Superblock Core::superblock_for(const Member& member) const {
-  Superblock super = common_;
-  const Superblock& own = member.super;
-  super.dev_number = own.dev_number;
-  super.device_uuid = own.device_uuid;
-  super.data_offset_sectors = own.data_offset_sectors;
-  super.data_size_sectors = own.data_size_sectors;
-  super.bitmap_offset = own.bitmap_offset;
-  super.bblog_offset = own.bblog_offset;
-  super.bblog_size_sectors = own.bblog_size_sectors;
+  constexpr std::uint32_t kOwned = kFeatureBitmap | kFeatureRecoveryOffset | kFeatureBadBlocks | kFeatureReplacement |
+                                   kFeatureRecoveryBitmap | kFeatureJournal;
+  Superblock super = member.super;
+  super.set_uuid = common_.set_uuid;
+  super.set_name = common_.set_name;
+  super.ctime = common_.ctime;
+  super.level = common_.level;
+  super.layout = common_.layout;
+  super.size_sectors = common_.size_sectors;
+  super.chunk_sectors = common_.chunk_sectors;
+  super.raid_disks = common_.raid_disks;
+  super.roles = common_.roles;
+  super.events = common_.events;
+  super.utime = common_.utime;
+  super.failed_by_hand = false;
   // md's way: while the array is written everything may differ, between writes only what no resync has reached yet.
   super.resync_offset_sectors = dirty_ ? 0 : resync_needed_ ? resync_reached_ / kSectorBytes : kResyncDone;
   super.recovery_offset_sectors = 0;
-  super.feature_map = bitmap_ ? kFeatureBitmap : 0;
+  super.feature_map = (super.feature_map & ~kOwned) | (bitmap_ ? kFeatureBitmap : 0);
   if (journal_) super.feature_map |= kFeatureJournal;
   if (journal_ && member.state == MemberState::journal) super.recovery_offset_sectors = journal_->tail_sectors();
   if (geometry_.has_zones()) super.feature_map |= kFeatureRaid0Layout;
@@ -52,6 +59,13 @@ Superblock Core::superblock_for(const Member& member) const {
     super.recovery_offset_sectors = member.checkpoint / kSectorBytes;
   }
   return super;
+}
+
+// The block to write; none if our own reader would refuse it: then nothing is written.
+std::optional<std::array<std::byte, kSuperblockBytes>> Core::superblock_block(const Member& member) const {
+  const auto block = encode_superblock(superblock_for(member));
+  if (!block || !decode_superblock(*block, member.device->size_bytes() / kSectorBytes)) return std::nullopt;
+  return *block;
 }
 
 // Waits until a write of all superblocks that began after `wanted` was asked for has ended. When the array has failed, whether
@@ -67,12 +81,24 @@ Task<void> Core::settle(std::uint64_t wanted) {
   }
 }
 
+// A disk on which the array's superblock cannot stand.
+void Core::refuse_member(Member& member) {
+  if (member.live()) {
+    mark_faulty(member, Errc::bad_input);
+  } else {
+    member.state = MemberState::faulty;
+    common_.roles[member.super.dev_number] = kRoleFaulty;
+    ++sb_wanted_;
+  }
+}
+
 Task<void> Core::write_superblocks() {
   sb_busy_ = true;
   if (bitmap_) co_await bitmap_->take_turn();  // the header shares its block with bits
   const std::uint64_t covers = sb_wanted_;
   ++common_.events;
   common_.utime = unix_seconds();
+  std::vector<Member*> unwritable;
   {
     Batch batch(*this, Cause::metadata);
     const Buffer bitmap_header = bitmap_ ? metadata_block() : Buffer();
@@ -80,10 +106,13 @@ Task<void> Core::write_superblocks() {
     for (auto& owned : members_) {
       Member& member = *owned;
       if (!member.live() && member.state != MemberState::spare && member.state != MemberState::journal) continue;
+      const auto encoded = superblock_block(member);
+      if (!encoded) {
+        unwritable.push_back(&member);
+        continue;
+      }
       const Buffer block = metadata_block();
       if (!block) break;
-      const auto encoded = encode_superblock(superblock_for(member));
-      CHECK(encoded, "a superblock cannot be written");
       std::memcpy(block.data(), encoded->data(), encoded->size());
       batch.write_raw(member, kSuperOffsetSectors * kSectorBytes, block);
       if (bitmap_header && member.live()) batch.write_raw(member, Bitmap::device_offset(member), bitmap_header);
@@ -95,6 +124,7 @@ Task<void> Core::write_superblocks() {
       if (failure.member->state == MemberState::journal && journal_) journal_->give_up(failure.status);
     }
   }
+  for (Member* member : unwritable) refuse_member(*member);
   if (bitmap_) bitmap_->give_turn();
   sb_done_ = std::max(sb_done_, covers);
   sb_busy_ = false;
@@ -103,13 +133,7 @@ Task<void> Core::write_superblocks() {
 
 // ---- bad blocks -----------------------------------------------------------------------------------------------------------
 
-Task<bool> Core::write_bad_log(Member& member) {
-  if (read_only_) co_return true;
-  // Two writes of one log are never in flight together: the older one could land last.
-  co_await bad_log_turn_.acquire();
-  SemaphoreGuard turn(bad_log_turn_);
-  const Buffer block = metadata_block();
-  if (!block) co_return false;
+static std::vector<BadRange> bad_ranges(const Member& member) {
   std::vector<BadRange> ranges;
   for (const std::uint64_t offset : member.bad) {
     const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;
@@ -121,7 +145,25 @@ Task<bool> Core::write_bad_log(Member& member) {
       ranges.push_back({sector, sectors});
     }
   }
-  const auto encoded = encode_bad_blocks(ranges);
+  return ranges;
+}
+
+// Does its log take one more row?
+bool Core::can_note(const Member& member) noexcept {
+  return member.super.has_bad_block_log() && bad_ranges(member).size() < kBadBlockEntries;
+}
+
+// False: it has no log, or not for so much, or cannot be written.
+Task<bool> Core::write_bad_log(Member& member) {
+  if (read_only_) co_return true;
+  if (!member.super.has_bad_block_log()) co_return member.bad.empty();
+  member.super.bblog_shift = 0;  // md's, too, once the log is used
+  // Two writes of one log are never in flight together: the older one could land last.
+  co_await bad_log_turn_.acquire();
+  SemaphoreGuard turn(bad_log_turn_);
+  const Buffer block = metadata_block();
+  if (!block) co_return false;
+  const auto encoded = encode_bad_blocks(bad_ranges(member));
   if (!encoded) co_return false;
   std::memcpy(block.data(), encoded->data(), encoded->size());
   Batch batch(*this, Cause::metadata);

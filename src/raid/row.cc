@@ -96,6 +96,16 @@ Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Caus
   row.unreadable = {};
 }
 
+// A parity member without a bad-block log, or with a full one, cannot say that its parity is none. It works: the array does not
+// give it up for one row that is lost already.
+bool Core::can_forget_parity(std::uint64_t stripe, std::uint64_t at) const noexcept {
+  for (std::uint32_t column = geometry_.data_disks(); column < geometry_.columns(); ++column) {
+    const Member* member = slots_[geometry_.member_of(stripe, column)];
+    if (member->holds(at + kRowBytes) && !member->has_bad(at, at + kRowBytes) && !can_note(*member)) return false;
+  }
+  return true;
+}
+
 // Other data of this row is lost, so nobody knows its parity either: durably noted before data is written that the old
 // parity does not go with. False: the array has failed.
 Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
@@ -133,7 +143,7 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
                     kRowBytes);
   } else {
     // What is for a lost member could only live on in parity, which nobody can compute.
-    if (!(fresh & found.lost).empty()) co_return Errc::medium;
+    if (!(fresh & found.lost).empty() || !can_forget_parity(stripe, at)) co_return Errc::medium;
     if (!co_await forget_parity(stripe, at)) co_return Errc::unavailable;
   }
   // What heals a bad block is durable before the log forgets the block.

@@ -51,7 +51,8 @@ struct [[gnu::packed]] OnDisk {
   std::uint64_t resync_offset;
   std::uint32_t sb_csum;
   std::uint32_t max_dev;
-  std::uint8_t pad3[32];
+  std::uint8_t pad3[28];
+  std::uint32_t by_hand;  // the end of md's padding: kFailedByHand
 };
 static_assert(sizeof(OnDisk) == 256);
 static_assert(offsetof(OnDisk, set_uuid) == 16 && offsetof(OnDisk, set_name) == 32 && offsetof(OnDisk, ctime) == 64);
@@ -64,6 +65,7 @@ static_assert(offsetof(OnDisk, utime) == 192 && offsetof(OnDisk, resync_offset) 
 static_assert(offsetof(OnDisk, sb_csum) == 216 && offsetof(OnDisk, max_dev) == 220);
 
 constexpr std::size_t kHeader = sizeof(OnDisk);
+constexpr std::uint32_t kFailedByHand = 0x4c494146;  // "FAIL"
 
 struct Feature {
   std::uint32_t bit;
@@ -165,6 +167,9 @@ Status check_places(const OnDisk& disk, std::uint64_t device_sectors) {
     return refuse(Errc::unsupported, "bblog_shift {} is not 0", disk.bblog_shift);
   }
   const bool has_log = disk.bblog_size != 0 && disk.bblog_offset != 0;
+  if (has_log && disk.bblog_size > kBadBlockLogBytes / kSectorBytes) {
+    return refuse(Errc::unsupported, "bblog_size {} is more than {}", disk.bblog_size, kBadBlockLogBytes / kSectorBytes);
+  }
   if ((disk.feature_map & kFeatureBadBlocks) != 0 && !has_log) {
     return refuse(Errc::bad_input, "bblog_size and bblog_offset are 0 but feature_map says there are bad blocks");
   }
@@ -230,6 +235,50 @@ std::uint32_t padded_devs(std::size_t roles) {
   return static_cast<std::uint32_t>((bytes - kHeader) / 2);
 }
 
+// What a name's field holds up to its end.
+std::string name_of(const OnDisk& disk) {
+  return std::string(disk.set_name, std::find(disk.set_name, disk.set_name + sizeof disk.set_name, '\0'));
+}
+
+// `kept`: `disk` holds what was read. Two fields say more on disk than their host form: what lies behind the name, and a
+// layout's number where the level has no choice.
+void store_fields(const Superblock& superblock, OnDisk& disk, bool kept) {
+  const auto layout = kept ? layout_from_number(superblock.level, disk.layout) : fail(Errc::not_found);
+  const bool same_layout = kept && (layout ? *layout == superblock.layout : superblock.layout == Layout::none);
+  disk.magic = kSuperblockMagic;
+  disk.major_version = 1;
+  disk.feature_map = superblock.feature_map;
+  std::ranges::copy(superblock.set_uuid, disk.set_uuid);
+  if (!kept || name_of(disk) != superblock.set_name) {
+    std::ranges::fill(disk.set_name, '\0');
+    std::ranges::copy(superblock.set_name, disk.set_name);
+  }
+  disk.ctime = superblock.ctime;
+  disk.level = static_cast<int>(superblock.level);
+  if (!same_layout) disk.layout = layout_number(superblock.level, superblock.layout);
+  disk.size = superblock.size_sectors;
+  disk.chunksize = superblock.chunk_sectors;
+  disk.raid_disks = superblock.raid_disks;
+  disk.bitmap_offset = superblock.bitmap_offset;
+  disk.data_offset = superblock.data_offset_sectors;
+  disk.data_size = superblock.data_size_sectors;
+  disk.super_offset = kSuperOffsetSectors;
+  disk.recovery_offset = superblock.recovery_offset_sectors;
+  disk.dev_number = superblock.dev_number;
+  disk.cnt_corrected_read = superblock.corrected_reads;
+  std::ranges::copy(superblock.device_uuid, disk.device_uuid);
+  disk.devflags = superblock.devflags;
+  disk.bblog_shift = superblock.bblog_shift;
+  disk.bblog_size = superblock.bblog_size_sectors;
+  disk.bblog_offset = superblock.bblog_offset;
+  disk.utime = superblock.utime;
+  disk.events = superblock.events;
+  disk.resync_offset = superblock.resync_offset_sectors;
+  if (superblock.failed_by_hand) disk.by_hand = kFailedByHand;
+  if (!superblock.failed_by_hand && disk.by_hand == kFailedByHand) disk.by_hand = 0;
+  disk.max_dev = std::max(kept ? disk.max_dev : 0, padded_devs(superblock.roles.size()));
+}
+
 }  // namespace
 
 std::uint32_t superblock_checksum(std::span<const std::byte> superblock) {
@@ -249,36 +298,13 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
   if (superblock.roles.size() > kMaxDevs) {
     return refuse(Errc::invalid_argument, "{} dev_roles are more than {}", superblock.roles.size(), kMaxDevs);
   }
-  OnDisk disk{};
-  disk.magic = kSuperblockMagic;
-  disk.major_version = 1;
-  disk.feature_map = superblock.feature_map;
-  std::ranges::copy(superblock.set_uuid, disk.set_uuid);
-  std::ranges::copy(superblock.set_name, disk.set_name);
-  disk.ctime = superblock.ctime;
-  disk.level = static_cast<int>(superblock.level);
-  disk.layout = layout_number(superblock.level, superblock.layout);
-  disk.size = superblock.size_sectors;
-  disk.chunksize = superblock.chunk_sectors;
-  disk.raid_disks = superblock.raid_disks;
-  disk.bitmap_offset = superblock.bitmap_offset;
-  disk.data_offset = superblock.data_offset_sectors;
-  disk.data_size = superblock.data_size_sectors;
-  disk.super_offset = kSuperOffsetSectors;
-  disk.recovery_offset = superblock.recovery_offset_sectors;
-  disk.dev_number = superblock.dev_number;
-  disk.cnt_corrected_read = superblock.corrected_reads;
-  std::ranges::copy(superblock.device_uuid, disk.device_uuid);
-  disk.devflags = superblock.devflags;
-  disk.bblog_shift = superblock.bblog_shift;
-  disk.bblog_size = superblock.bblog_size_sectors;
-  disk.bblog_offset = superblock.bblog_offset;
-  disk.utime = superblock.utime;
-  disk.events = superblock.events;
-  disk.resync_offset = superblock.resync_offset_sectors;
-  disk.max_dev = padded_devs(superblock.roles.size());
-
   std::array<std::byte, kSuperblockBytes> block{};
+  const bool kept = superblock.kept.bytes.size() == block.size();
+  if (kept) std::ranges::copy(superblock.kept.bytes, block.begin());
+  OnDisk disk;
+  std::memcpy(&disk, block.data(), sizeof disk);
+  store_fields(superblock, disk, kept);
+
   const std::span<std::byte> out(block);
   std::memcpy(block.data(), &disk, sizeof disk);
   for (std::uint32_t i = 0; i < disk.max_dev; ++i) {
@@ -296,7 +322,7 @@ Superblock to_host(const OnDisk& disk, Layout layout, std::vector<std::uint16_t>
   Superblock superblock;
   superblock.feature_map = disk.feature_map;
   std::ranges::copy(disk.set_uuid, superblock.set_uuid.begin());
-  superblock.set_name.assign(disk.set_name, std::find(disk.set_name, disk.set_name + sizeof disk.set_name, '\0'));
+  superblock.set_name = name_of(disk);
   superblock.ctime = disk.ctime;
   superblock.level = static_cast<Level>(disk.level);
   superblock.layout = layout;
@@ -317,6 +343,7 @@ Superblock to_host(const OnDisk& disk, Layout layout, std::vector<std::uint16_t>
   superblock.utime = disk.utime;
   superblock.events = disk.events;
   superblock.resync_offset_sectors = disk.resync_offset;
+  superblock.failed_by_hand = disk.by_hand == kFailedByHand;
   superblock.roles = std::move(roles);
   return superblock;
 }
@@ -337,6 +364,7 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
     return refuse(Errc::bad_input, "size {} is impossible with level {}", disk.size, disk.level);
   }
   Superblock superblock = to_host(disk, *layout, std::move(*roles));
+  superblock.kept.bytes.assign(block.begin(), block.end());
   const auto shape = geometry_of(superblock);
   if (!shape) return refuse(Errc::bad_input, "size or data_size: {}", shape.error().what);
   if (Status status = check_extents(disk, superblock, *shape); !status) return std::unexpected(status.error());
@@ -344,6 +372,18 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
 }
 
 std::string read_only_reason(const Superblock& superblock) {
+  // What is written in whole blocks needs a block of its own.
+  const auto crowded = [](std::int32_t offset) { return offset < std::int32_t{kSuperblockBytes / kSectorBytes}; };
+  if ((superblock.feature_map & kFeatureBitmap) != 0 && crowded(superblock.bitmap_offset)) {
+    return fmt::format("superblock: bitmap_offset {} lies in the superblock's own block", superblock.bitmap_offset);
+  }
+  if (superblock.has_bad_block_log() && crowded(superblock.bblog_offset)) {
+    return fmt::format("superblock: bblog_offset {} lies in the superblock's own block", superblock.bblog_offset);
+  }
+  if (superblock.has_bad_block_log() && superblock.bblog_size_sectors != kBadBlockLogBytes / kSectorBytes) {
+    return fmt::format("superblock: bblog_size is {}, not {}", superblock.bblog_size_sectors,
+                       kBadBlockLogBytes / kSectorBytes);
+  }
   for (const Feature& feature : kReadOnlyFeatures) {
     if ((superblock.feature_map & feature.bit) != 0) {
       return fmt::format("superblock: feature_map has {} ({:#x}), which is not kept here", feature.name, feature.bit);

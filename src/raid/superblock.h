@@ -45,7 +45,16 @@ inline constexpr std::uint32_t kFeaturePpl = 1024;            // partial parity 
 inline constexpr std::uint32_t kFeatureMultiplePpls = 2048;   // the same
 inline constexpr std::uint32_t kFeatureRaid0Layout = 4096;    // RAID 0 with zones: `layout` is meaningful
 
+inline constexpr std::uint8_t kWriteMostly = 1;  // of devflags: read from only where no other member can be
+
 using Uuid = std::array<std::uint8_t, 16>;
+
+// The block that a superblock was read from. Whatever Superblock does not name (padding, fields of later kernels, what lies
+// behind it in the block) is written back as it was. Not compared.
+struct KeptBlock {
+  std::vector<std::byte> bytes;  // kSuperblockBytes, or none: of a superblock that is new
+  bool operator==(const KeptBlock&) const { return true; }
+};
 
 // Host form. Units are in the names; what the fields mean is md's.
 struct Superblock {
@@ -68,10 +77,12 @@ struct Superblock {
   std::uint32_t dev_number = 0;  // index into roles; not the role
   std::uint32_t corrected_reads = 0;
   Uuid device_uuid{};
-  std::uint8_t devflags = 0;             // 1: write-mostly, 2: fail-fast; kept as they are
-  std::uint8_t bblog_shift = 0;          // log entries count blocks of (512 << shift) bytes; 0 here
+  std::uint8_t devflags = 0;             // kWriteMostly, 2: fail-fast
+  std::uint8_t bblog_shift = 0;          // log entries count blocks of (512 << shift) bytes; 0 once the log was used
   std::uint16_t bblog_size_sectors = 0;  // 0: no log reserved
-  std::int32_t bblog_offset = 0;         // sectors from the superblock, signed
+  std::int32_t bblog_offset = 0;         // sectors from the superblock, signed; 0: no log
+  // Ours, in padding that md ignores: somebody failed this disk by hand; it comes back by re-add or add only.
+  bool failed_by_hand = false;
 
   std::uint64_t utime = 0;
   std::uint64_t events = 0;
@@ -79,16 +90,19 @@ struct Superblock {
   // By dev_number: slot, kRoleSpare, kRoleFaulty or kRoleJournal; its size is md's max_dev. A slot stands here twice while one
   // member replaces another.
   std::vector<std::uint16_t> roles;
+  KeptBlock kept;
 
   // The slot of this member, or kRoleSpare / kRoleFaulty / kRoleJournal.
   std::uint16_t role() const { return dev_number < roles.size() ? roles[dev_number] : kRoleSpare; }
   bool is_journal() const { return role() == kRoleJournal; }
+  bool has_bad_block_log() const { return bblog_size_sectors != 0 && bblog_offset != 0; }
   bool operator==(const Superblock&) const = default;
 };
 
-// The block to write at sector 8. Fields must be ones that decode() accepts (CHECKed by decoding it again in tests, not
-// here); roles is padded with kRoleSpare so that the superblock fills whole sectors (max_dev 128, 384, ...), as mdadm does.
-// Errors: invalid_argument if the name is longer than 32 bytes or there are more than kMaxDevs roles.
+// The block to write at sector 8: the one that was kept, with the fields above. roles is padded with kRoleSpare so that the
+// superblock fills whole sectors (max_dev 128, 384, ...), as mdadm does, and is as long as it was at least.
+// Errors: invalid_argument if the name is longer than 32 bytes or there are more than kMaxDevs roles. What decode() thinks of
+// the rest is for the caller to ask before he writes it.
 Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblock& superblock);
 
 // Checks everything that can be checked without other members. device_sectors: the size of the whole member. Errors, one

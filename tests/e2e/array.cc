@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -57,7 +58,8 @@ void ArrayTest::overwrite(const std::string& path, std::uint64_t at, const std::
 }
 
 void ArrayTest::set_field(const std::string& path, std::size_t at, const std::string& bytes) {
-  std::string block = read_text(path).substr(4096, 4096);
+  std::string block(4096, '\0');
+  std::ifstream(path, std::ios::binary).seekg(4096).read(block.data(), 4096);
   block.replace(at, bytes.size(), bytes);
   const auto word = [&block](std::size_t place, std::size_t size) {
     std::uint64_t value = 0;
@@ -73,6 +75,20 @@ void ArrayTest::set_field(const std::string& path, std::size_t at, const std::st
   const auto folded = static_cast<std::uint32_t>((sum & 0xffffffff) + (sum >> 32));
   for (int b = 0; b < 4; ++b) block[216 + b] = static_cast<char>(folded >> (8 * b));
   overwrite(path, 4096, block);
+}
+
+std::uint64_t ArrayTest::field(const std::string& path, std::size_t at, int bytes) {
+  std::ifstream file(path, std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(4096 + at));
+  std::uint64_t value = 0;
+  for (int i = 0; i < bytes; ++i) value |= static_cast<std::uint64_t>(file.get()) << (8 * i);
+  return value;
+}
+
+std::string ArrayTest::le(std::uint64_t value, int bytes) {
+  std::string text;
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
+  return text;
 }
 
 }  // namespace resilver::test

@@ -61,6 +61,9 @@ class ArrayTest : public testing::Test {
   static void overwrite(const std::string& path, std::uint64_t at, const std::string& bytes);
   // Changes a field of a superblock and makes the checksum right again.
   static void set_field(const std::string& path, std::size_t at, const std::string& bytes);
+  static std::uint64_t field(const std::string& path, std::size_t at, int bytes);
+  // Little endian, for set_field().
+  static std::string le(std::uint64_t value, int bytes);
 
   Directory directory_;
   std::string vm_ = directory_ / "vm";

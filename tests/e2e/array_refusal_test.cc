@@ -22,11 +22,6 @@ class ArrayRefusal : public ArrayTest {
     write_text(file_, "precious");
     refuses({"import", vm_, file_}, texts);
   }
-  static std::string le(std::uint64_t value, int bytes) {
-    std::string text;
-    for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
-    return text;
-  }
 };
 
 TEST_F(ArrayRefusal, TruncatedImage) {

@@ -72,6 +72,33 @@ std::string refusal_with(std::size_t offset, T value, std::function<void(Superbl
   return refusal(block);
 }
 
+// What a superblock does not name is written back: padding, what lies behind the name, a layout's number where the level has
+// none, the length of dev_roles, the rest of the block.
+TEST(Superblock, KeepsWhatItDoesNotKnow) {
+  Superblock sb = sample();
+  sb.level = Level::raid1;
+  sb.layout = Layout::none;
+  sb.chunk_sectors = 0;
+  Block block = encode(sb);
+  put<std::uint32_t>(block, 12, 0x11111111);
+  put<std::uint32_t>(block, 32 + 16, 0x22222222);
+  put<std::uint32_t>(block, 76, 5);
+  put<std::uint32_t>(block, 104, 0x33333333);
+  put<std::uint64_t>(block, 224, 0x4444444444444444);
+  put<std::uint32_t>(block, 220, 384);
+  put<std::uint64_t>(block, 3000, 0x5555555555555555);
+  for (std::size_t i = 128; i < 384; ++i) put<std::uint16_t>(block, 256 + 2 * i, kRoleSpare);
+  seal(block);
+  auto read = decode_superblock(block, kDeviceSectors);
+  ASSERT_TRUE(read.has_value()) << read.error().what;
+  EXPECT_TRUE(encode(*read) == block);
+  read->events += 5;
+  Block changed = encode(*read);
+  put<std::uint64_t>(changed, 200, sb.events);
+  seal(changed);
+  EXPECT_TRUE(changed == block);
+}
+
 TEST(Superblock, ReadsBackWhatWasWritten) {
   const Superblock sb = sample();
   auto back = decode_superblock(encode(sb), kDeviceSectors);

@@ -193,7 +193,8 @@ TEST(Assembly, ForceTakesTheFreshestStaleDisksBack) {
     const Status refused = co_await assemble(lab, lab.some(0, 4), {}, report);
     EXPECT_FALSE(refused.has_value());
     if (!refused) EXPECT_EQ(refused.error().code, Errc::unavailable);
-    EXPECT_TRUE((co_await assemble(lab, lab.some(0, 4), {.tuning = {}, .force = true}, report)).has_value());
+    EXPECT_TRUE(
+        (co_await assemble(lab, lab.some(0, 4), {.tuning = {}, .force = true, .take_stale = true}, report)).has_value());
     EXPECT_EQ(report.at(2).verdict, DiskVerdict::member);
     EXPECT_NE(report.at(2).why.find("by force"), std::string::npos);
     EXPECT_EQ(report.at(3).verdict, DiskVerdict::faulty);

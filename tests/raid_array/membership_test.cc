@@ -76,6 +76,47 @@ TEST(Membership, FaultyDisksAndSparesAreRemovedAndTheirNumbersUsedAgain) {
   });
 }
 
+// Commands may be given fewer images than the array has.
+TEST(Membership, SpareThatWasAwayIsASpareStillAlsoIfItsNumberIsAnothers) {
+  run(7, [](Lab& lab) -> Task<void> {
+    co_await lab.create(config(Level::raid5), 4, 2);  // d4, d5
+    EXPECT_TRUE((co_await lab.array->remove_disk("d5")).has_value());
+    const auto reopen = [&lab](std::vector<MemberDisk> list, AssemblyReport& report) -> Task<void> {
+      co_await lab.array->stop();
+      lab.array.reset();
+      auto again = co_await Array::assemble(lab.env.scheduler(), lab.env.buffers(), lab.env.random(), {},
+                                            std::move(list), &report);
+      CHECK(again.has_value());
+      lab.take(std::move(*again));
+    };
+    AssemblyReport report;
+    for (std::uint64_t version : {1, 2, 3}) {
+      co_await reopen(lab.some(0, 4), report);
+      EXPECT_EQ(co_await lab.write_all(version), Errc::ok);
+    }
+    co_await reopen(lab.some(0, 6), report);
+    EXPECT_EQ(report.at(4).verdict, DiskVerdict::spare);
+    EXPECT_EQ(report.at(5).verdict, DiskVerdict::faulty) << "it was removed";
+    co_await reopen(lab.some(0, 4), report);
+    EXPECT_TRUE((co_await lab.array->add_disk(lab.disk(6))).has_value());  // with the number of d4
+    EXPECT_TRUE((co_await lab.array->fail_member("d1")).has_value());
+    EXPECT_TRUE(co_await lab.whole());
+    EXPECT_EQ(lab.member(1).name, "d6");
+    co_await reopen(lab.some(0, 7), report);
+    EXPECT_EQ(report.at(1).verdict, DiskVerdict::faulty);
+    EXPECT_EQ(report.at(4).verdict, DiskVerdict::spare);
+    EXPECT_EQ(report.at(5).verdict, DiskVerdict::faulty);
+    EXPECT_EQ(report.at(6).slot, 1u);
+    EXPECT_TRUE((co_await lab.array->fail_member("d0")).has_value());
+    EXPECT_TRUE(co_await lab.whole());
+    EXPECT_EQ(lab.member(0).name, "d4");
+    EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
+    co_await reopen(lab.some(0, 7), report);
+    EXPECT_EQ(report.at(4).slot, 0u);
+    EXPECT_EQ(report.at(6).slot, 1u);
+  });
+}
+
 TEST(Replace, CopiesTheMemberWhileItIsReadAndWritten) {
   for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(5, [level](Lab& lab) -> Task<void> {

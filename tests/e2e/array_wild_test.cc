@@ -1,0 +1,291 @@
+// Arrays as they are found: superblocks with fields that we do not use, members without a bad-block log, data that begins
+// where old programs put it, halves of a mirror that went on alone, bitmaps that are damaged.
+#include <cstdlib>
+
+#include "tests/e2e/array.h"
+
+namespace resilver::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Offsets in a superblock.
+constexpr std::size_t kFeatures = 8, kDataOffset = 128, kDataSize = 136, kDevflags = 184, kLogShift = 185,
+                      kLogSize = 186, kLogOffset = 188, kPadding = 224;
+
+class ArrayInTheWild : public ArrayTest {
+ protected:
+  // The block at sector 24 of an image: one range of bad blocks.
+  static void set_bad(const std::string& path, std::uint64_t sector, std::uint64_t sectors) {
+    overwrite(path, 24 * 512, le(sector << 10 | sectors, 8) + std::string(4096 - 8, '\xff'));
+    set_field(path, kFeatures, le(field(path, kFeatures, 4) | 8, 4));
+  }
+  std::string all() { return export_text(0, std::stoull(status_of("size"))); }
+};
+
+TEST_F(ArrayInTheWild, WhatIsOfOneMemberStaysThere) {
+  create(1, 2);
+  set_field(image(1), kDevflags, le(1, 1));            // write-mostly
+  set_field(image(0), kPadding, le(0x1234567890, 8));  // whatever that is
+  set_field(image(0), 164, le(7, 4));                  // cnt_corrected_read
+  set_field(image(1), kLogShift, le(9, 1));            // mdadm's, of a log that was never used
+  set_field(image(0), 32 + 20, "behind");              // behind the end of the name
+  for (const Words& command : {Words{"assemble", vm_}, Words{"scrub", vm_}}) {
+    done(command);
+    EXPECT_EQ(field(image(0), kDevflags, 1), 0u);
+    EXPECT_EQ(field(image(1), kDevflags, 1), 1u);
+    EXPECT_EQ(field(image(0), kPadding, 8), 0x1234567890u);
+    EXPECT_EQ(field(image(1), kPadding, 8), 0u);
+    EXPECT_EQ(field(image(0), 164, 4), 7u);
+    EXPECT_EQ(field(image(1), 164, 4), 0u);
+    EXPECT_EQ(field(image(1), kLogShift, 1), 9u);
+    EXPECT_EQ(read_text(image(0)).substr(4096 + 32 + 20, 6), "behind");
+  }
+  import(noise(100'000));
+  done({"fail", vm_, "disk1"});
+  done({"add", vm_, "disk1"});
+  done({"rebuild", vm_});
+  EXPECT_EQ(field(image(0), kPadding, 8), 0x1234567890u);
+  EXPECT_EQ(field(image(1), kDevflags, 1), 0u) << "a new disk";
+}
+
+// What a member has no log for costs that row, not the member.
+TEST_F(ArrayInTheWild, AMemberWithoutABadBlockLogIsNotGivenUp) {
+  for (const bool no_offset : {false, true}) {
+    SCOPED_TRACE(no_offset);
+    fs::remove_all(vm_);
+    create(5, 4, {}, "9M");
+    const std::string old = noise(3 << 20);
+    import(old);
+    for (const int i : {1, 2, 3}) set_field(image(i), no_offset ? kLogOffset : kLogSize, le(0, no_offset ? 4 : 2));
+    const std::uint64_t data = field(image(0), kDataOffset, 8);
+    set_bad(image(0), data + 8, 8);
+    done({"fail", vm_, "disk1"});
+    // The row of the bad block, one sector of each other chunk in turn: refused or written, never a member lost.
+    for (int chunk = 0; chunk < 3; ++chunk) {
+      write_text(file_, std::string(4096, 'x'));
+      const Ended ended = run({"import", vm_, file_, "--offset", std::to_string(chunk * 65536 + 4096)});
+      EXPECT_TRUE(ended.code == 0 || ended.code == 1) << ended.all();
+      EXPECT_EQ(slots(), "U_UU") << ended.all();
+      EXPECT_EQ(field(image(2), 0, 4), 0xa92b4efcu);
+    }
+    EXPECT_TRUE(export_text(1 << 20, 2 << 20) == old.substr(1 << 20));
+  }
+}
+
+TEST_F(ArrayInTheWild, AFullBadBlockLogCostsTheRowNotTheMember) {
+  create(5, 4, {}, "9M");
+  const std::uint64_t data = field(image(0), kDataOffset, 8);
+  for (const int i : {1, 2, 3}) {  // 512 single rows, far from the one that is written
+    std::string log;
+    for (std::uint64_t k = 0; k < 512; ++k) log += le((data + 1024 + 16 * k) << 10 | 8, 8);
+    overwrite(image(i), 24 * 512, log);
+    set_field(image(i), kFeatures, le(8, 4));
+  }
+  set_bad(image(0), data + 8, 8);
+  done({"fail", vm_, "disk1"});
+  for (int chunk = 0; chunk < 3; ++chunk) {
+    write_text(file_, std::string(4096, 'x'));
+    run({"import", vm_, file_, "--offset", std::to_string(chunk * 65536 + 4096)});
+    EXPECT_EQ(slots(), "U_UU");
+  }
+}
+
+// mdadm of 2010: the data begins at sector 272; of still older ones at 16 and 24.
+TEST_F(ArrayInTheWild, MetadataIsPlacedBeforeTheDataWhereverThatBegins) {
+  for (const std::uint64_t offset : {272u, 144u, 32u, 24u, 16u}) {
+    for (const bool bitmap : {false, true}) {
+      SCOPED_TRACE(std::to_string(offset) + (bitmap ? " bitmap" : ""));
+      if (bitmap && offset < 24) continue;
+      fs::remove_all(vm_);
+      create(5, 3, bitmap ? Words{"--consistency", "bitmap"} : Words{});
+      for (int i = 0; i < 3; ++i) {
+        set_field(image(i), kLogSize, le(0, 2));
+        set_field(image(i), kDataOffset, le(offset, 8));
+        set_field(image(i), kDataSize, le((16 << 11) - offset, 8));
+      }
+      const std::string text = noise(1 << 20);
+      import(text);
+      done({"add", vm_, "disk3", "--size", "300G"});
+      done({"assemble", vm_});
+      done({"fail", vm_, "disk0"});
+      done({"rebuild", vm_});
+      EXPECT_EQ(slots(), "UUU");
+      EXPECT_EQ(field(vm_ + "/disk3.img", kDataOffset, 8), offset);
+      fs::remove(image(1));
+      EXPECT_TRUE(export_text(0, 1 << 20) == text);
+    }
+  }
+}
+
+// ---- halves that went on alone ----
+
+class ASplitMirror : public ArrayInTheWild {
+ protected:
+  void split(const Words& more) {
+    create(1, 2, more);
+    import(noise(4 << 20));
+    done({"assemble", vm_});
+    write_text(file_, noise(4096, 7));
+    done({"import", image(0), file_});
+    done({"import", image(1), file_, "--offset", "1M"});
+  }
+};
+
+TEST_F(ASplitMirror, IsNamedAndNeverPickedByChance) {
+  for (const char* policy : {"resync", "bitmap"}) {
+    for (const bool one_is_ahead : {false, true}) {
+      SCOPED_TRACE(policy);
+      fs::remove_all(vm_);
+      split({"--consistency", policy});
+      if (one_is_ahead) done({"import", image(1), file_, "--offset", "2M"});
+      write_text(file_, "x");
+      for (const Words& words :
+           {Words{"assemble", vm_}, Words{"import", vm_, file_}, Words{"rebuild", vm_},
+            Words{"export", vm_, directory_ / "out"}, Words{"scrub", vm_, "--repair"},
+            Words{"assemble", vm_, "--force"}, Words{"export", vm_, directory_ / "out", "--force"}}) {
+        refuses(words, {"disk0.img (events", "disk1.img (events", "neither is newer"});
+      }
+      EXPECT_EQ(run({"status", vm_, "--test"}).code, 4);
+      done({"export", image(0), directory_ / "a", "--length", "4096"});  // each side can be looked at
+      EXPECT_TRUE(read_text(directory_ / "a") == noise(4096, 7));
+      done({"export", image(1), directory_ / "a", "--length", "4096"});
+      EXPECT_TRUE(read_text(directory_ / "a") == noise(4 << 20).substr(0, 4096));
+    }
+  }
+}
+
+TEST_F(ASplitMirror, IsJoinedByAFullCopy) {
+  split({});
+  done({"add", vm_, "disk1"});
+  done({"rebuild", vm_});
+  EXPECT_EQ(slots(), "UU");
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  EXPECT_TRUE(export_text(0, 4096) == noise(4096, 7));
+  EXPECT_TRUE(export_text(1 << 20, 4096) == noise(4 << 20).substr(1 << 20, 4096));
+}
+
+TEST_F(ASplitMirror, IsJoinedByBothBitmapsIfThatIsAskedFor) {
+  split({"--consistency", "bitmap"});
+  refuses({"re-add", vm_, "disk1"}, {"disk1.img", "without the others", "--force", "add"});
+  done({"re-add", vm_, "disk1", "--force"});
+  done({"rebuild", vm_});
+  EXPECT_EQ(slots(), "UU");
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  EXPECT_TRUE(export_text(0, 4096) == noise(4096, 7));
+  EXPECT_TRUE(export_text(1 << 20, 4096) == noise(4 << 20).substr(1 << 20, 4096));
+}
+
+// Bits of our side were cleared since the two parted: they do not tell any more what the other lacks.
+TEST_F(ASplitMirror, IsNotJoinedByBitmapsThatForgot) {
+  create(1, 3, {"--consistency", "bitmap"});
+  import(noise(1 << 20));
+  done({"fail", vm_, "disk2"});
+  done({"fail", vm_, "disk1"});
+  write_text(file_, noise(4096, 7));
+  done({"import", image(2), file_, "--force"});  // alone: it never heard that the others failed it
+  done({"import", image(0), file_, "--offset", "64K"});
+  done({"re-add", image(0), image(1)});
+  run({"rebuild", image(0), image(1)});  // a third is still missing
+  done({"add", image(0), image(1), directory_ / "new.img", "--size", "16M"});
+  done({"rebuild", image(0), image(1), directory_ / "new.img"});
+  done({"import", image(0), image(1), directory_ / "new.img", file_, "--offset", "128K"});
+  done({"fail", image(0), image(1), directory_ / "new.img", directory_ / "new.img"});
+  const Ended ended = run({"re-add", image(0), image(1), image(2), "--force"});
+  EXPECT_EQ(ended.code, 1) << ended.all();
+  EXPECT_NE(ended.err.find("add it as a new disk"), std::string::npos) << ended.err;
+}
+
+TEST_F(ASplitMirror, OfFour) {
+  create(10, 4);
+  import(noise(1 << 20));
+  write_text(file_, noise(4096, 7));
+  done({"import", image(0), image(2), file_});
+  done({"import", image(1), image(3), file_, "--offset", "64K"});
+  refuses({"assemble", vm_}, {"neither is newer"});
+}
+
+// ---- force ----
+
+TEST_F(ArrayInTheWild, OnlyAssembleTakesStaleMembersBackAndNeverWhatWasFailedByHand) {
+  create(5, 3);
+  import(noise(1 << 20));
+  done({"fail", vm_, "disk1"});
+  import(noise(1 << 20, 2));
+  const std::string away = directory_ / "away.img";
+  fs::rename(image(2), away);
+  write_text(file_, "x");
+  for (const Words& words : {Words{"export", vm_, directory_ / "out", "--force"}, Words{"import", vm_, file_, "--force"},
+                             Words{"rebuild", vm_, "--force"}, Words{"assemble", vm_, "--force"}}) {
+    refuses(words, {"1 of 3"});
+  }
+  fs::rename(away, image(2));
+  EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20, 2));
+
+  // One that is merely behind: an old copy, put back.
+  fs::remove_all(vm_);
+  create(5, 3);
+  import(noise(1 << 20));
+  fs::copy_file(image(1), directory_ / "old");
+  import(noise(4096, 3), 9 << 20);
+  fs::remove(image(1));
+  fs::copy_file(directory_ / "old", image(1));
+  fs::remove(image(2));
+  EXPECT_EQ(run({"export", vm_, directory_ / "out", "--force"}).code, 1);
+  EXPECT_EQ(run({"import", vm_, file_, "--force"}).code, 1);
+  const Ended forced = done({"assemble", vm_, "--force"});
+  EXPECT_NE(forced.out.find("taken back by force"), std::string::npos) << forced.out;
+  EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20));
+}
+
+TEST_F(ArrayInTheWild, WhatIsDirtyAndDegradedIsNotExportedUnasked) {
+  for (const char* policy : {"resync", "journal"}) {
+    SCOPED_TRACE(policy);
+    fs::remove_all(vm_);
+    create(5, 4, {"--consistency", policy}, "9M");
+    import(noise(1 << 20));
+    const bool journal = std::string(policy) == "journal";
+    for (int i = 0; i < 4; ++i) {
+      if (!journal) set_field(image(i), 208, le(0, 8));
+    }
+    fs::remove(image(2));
+    if (journal) {  // clean: nothing waits in it
+      done({"export", vm_, directory_ / "out"});
+      continue;
+    }
+    refuses({"export", vm_, directory_ / "out"}, {"vm: ", "dirty and degraded", "--force"});
+    const Ended forced = done({"export", vm_, directory_ / "out", "--force", "--length", "4096"});
+    EXPECT_NE(forced.err.find("dirty and degraded"), std::string::npos);
+  }
+}
+
+TEST_F(ArrayInTheWild, FailGuardsWhatStartsTheArray) {
+  for (const int level : {5, 6}) {
+    fs::remove_all(vm_);
+    create(level, 5);
+    import(noise(1 << 20));
+    for (int i = 0; i < 5; ++i) set_field(image(i), 208, le(0, 8));
+    refuses({"fail", vm_, "disk1"}, {"disk1.img", "dirty"});
+    done({"assemble", vm_});
+    done({"fail", vm_, "disk1"});
+  }
+}
+
+// (F), whether or not another disk has its number by now.
+TEST_F(ArrayInTheWild, AFormerMemberIsNoRefusal) {
+  create(5, 3);
+  import(noise(1 << 20));
+  const std::string away = directory_ / "away.img";
+  fs::rename(image(1), away);
+  import(noise(4096, 2));
+  done({"add", vm_, "disk9", "--size", "16M"});
+  done({"rebuild", vm_});
+  fs::rename(away, image(1));
+  EXPECT_EQ(slots(), "UUU");
+  EXPECT_NE(done({"status", vm_}).out.find("disk1.img["), std::string::npos);
+  done({"assemble", vm_});
+  import(noise(4096, 3));
+}
+
+}  // namespace
+}  // namespace resilver::test
