@@ -100,14 +100,16 @@ Piece Copier::take() {
   piece.from = piece.to = next_;
   if (next_ >= end_) return piece;
   piece.to = std::min(end_, (next_ / piece_bytes_ + 1) * piece_bytes_);
-  piece.to = std::min(piece.to, other_.device.size_bytes());
+  piece.to = std::min(piece.to, other_.size);
   piece.begin = piece.from / kBlockBytes * kBlockBytes;
   next_ = piece.to;
   cover(piece);
   return piece;
 }
 
-void Copier::cover(Piece& piece) { piece.end = (piece.to + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }
+void Copier::cover(Piece& piece) const {
+  piece.end = std::min((piece.to + kBlockBytes - 1) / kBlockBytes * kBlockBytes, other_.size);
+}
 
 Task<Status> Copier::give_memory(Piece& piece) {
   for (std::uint64_t at = piece.begin; at < piece.end; at += BufferPool::kMaxBlock) {
@@ -299,7 +301,7 @@ Status set_size(const FileCopy& copy, int fd) {
 
 Status check_pipe_ended(const CopyEnd& end, const FileCopy& copy, const Copier& copier, int fd) {
   std::byte more;
-  const bool filled = copier.done() >= end.device.size_bytes() - copy.offset;
+  const bool filled = copier.done() >= end.size - copy.offset;
   if (copy.length != kUnknown || !filled || read(fd, &more, 1) <= 0) return {};
   return fail(Errc::no_space,
               fmt::format("{}: more than the {} bytes that fit; the rest is left", copy.file, copier.done()));

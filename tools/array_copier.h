@@ -25,6 +25,7 @@ struct FileCopy {
 struct CopyEnd {
   uring::RealEnv& env;
   BlockDevice& device;
+  std::uint64_t size;         // of the device, to the byte
   std::string label;          // for messages and progress
   std::string kind;           // "array", "volume"
   std::uint64_t piece_bytes;  // of one request: a multiple of 4096, at most kMaxPiece
@@ -82,7 +83,7 @@ class Copier {
 
   // The next piece in order; empty at the end.
   Piece take();
-  static void cover(Piece& piece);
+  void cover(Piece& piece) const;
   Task<Status> give_memory(Piece& piece);
   Task<Status> transfer(const Piece& piece, IoOp op);
 

@@ -28,10 +28,13 @@ bool is_one_of(const std::vector<Disk>& disks, int fd) {
 
 CopyEnd end_of(ArraySession& session) {
   const std::uint64_t stripe = session.array().geometry().stripe_data_bytes();
-  const std::uint64_t piece =
-      stripe <= kMaxPiece ? std::max<std::uint64_t>(kMaxPiece / 4 / stripe, 1) * stripe : BufferPool::kMaxBlock;
-  return {session.env(), session.array(), session.place().label,
-          "array",       piece,           [&session] { return session.interrupted(); }};
+  const bool blocks = stripe % kBlockBytes == 0;  // else two pieces would share one
+  const std::uint64_t piece = blocks && stripe <= kMaxPiece ? std::max<std::uint64_t>(kMaxPiece / 4 / stripe, 1) * stripe
+                                                            : BufferPool::kMaxBlock;
+  return {
+      session.env(), session.array(), session.array().exact_bytes(), session.place().label, "array", piece, [&session] {
+        return session.interrupted();
+      }};
 }
 
 Task<Status> import_file(ArraySession& session, Copy copy) {
@@ -41,7 +44,7 @@ Task<Status> import_file(ArraySession& session, Copy copy) {
   if (is_one_of(session.disks(), file.fd)) co_return fail(Errc::bad_input, copy.file + ": is an image of this array");
   StartOptions start = copy.start;
   start.check = [&](const raid::Array& array) {
-    return check_fits(session.place().label, array.size_bytes(), copy, file.fd);
+    return check_fits(session.place().label, array.exact_bytes(), copy, file.fd);
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
   const auto bytes = co_await import_from(end_of(session), copy, file.fd);
@@ -68,7 +71,7 @@ Task<Status> export_file(ArraySession& session, Copy copy) {
   StartOptions start = copy.start;
   start.check = [&session, &copy](const raid::Array& array) { return check_trusted(session, array, copy.start.force); };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
-  if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
+  if (Status good = check_range(session.place().label, session.array().exact_bytes(), copy); !good) co_return good;
   Descriptor file;
   if (Status target = open_target(copy, file); !target) co_return target;
   if (is_one_of(session.disks(), file.fd)) {

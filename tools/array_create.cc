@@ -27,7 +27,7 @@ constexpr OptionSpec kOptions[] = {
     {"disks,n", "N", "members; with --devices: default all of them but spares and journal"},
     {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
     {"devices", "FILE...", "make it on these files or block devices, not on fresh images", true},
-    {"chunk,c", "SIZE", "chunk size, default 64K: a power of two from 4K on; RAID 0: any multiple of 4K"},
+    {"chunk,c", "SIZE", "chunk size, default 64K: a power of two from 4K on; RAID 0: any multiple of 512"},
     {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 to near-255 of RAID 10; default md's"},
     {"spares,x", "S", "spares beside the members, default 0"},
     {"consistency,k", "resync|bitmap|journal", "what a crash costs: docs/arrays.md; default resync"},
@@ -275,7 +275,7 @@ void print_made(const ArraySession& session, const raid::Array& array, const Pla
   if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
   if (geometry.layout() != raid::Layout::none) text += fmt::format(", {}", name(geometry.layout()));
   if (geometry.redundancy() > 0) text += fmt::format(", consistency {}", name(plan.config.consistency));
-  fmt::print("{}: {} usable ({} bytes)\n", text, format_size(array.size_bytes()), array.size_bytes());
+  fmt::print("{}: {} usable ({} bytes)\n", text, format_size(array.exact_bytes()), array.exact_bytes());
   if (geometry.redundancy() > 0 && !plan.folder.empty()) {
     fmt::print("no resync is needed: fresh images are all zeroes, so redundancy is right already\n");
   }

@@ -159,8 +159,9 @@ Status check_no_device(const service::VolumeConfig& config, const FileCopy& copy
 Task<Result<int>> copy_file(VolumeSession& session, replica::Client& client, const Plan& plan, Descriptor& file) {
   const std::string& label = session.config().name;
   FileCopy copy = plan.copy;
-  CopyEnd end{
-      session.env(), client, label, "volume", BufferPool::kMaxBlock, [&session] { return session.interrupted(); }};
+  CopyEnd end{session.env(), client, client.size_bytes(), label, "volume", BufferPool::kMaxBlock, [&session] {
+                return session.interrupted();
+              }};
   const bool in = plan.purpose == Purpose::import;
   const Status fits =
       in ? check_fits(label, client.size_bytes(), copy, file.fd) : check_range(label, client.size_bytes(), copy);

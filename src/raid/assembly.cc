@@ -28,17 +28,8 @@ std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value
 }  // namespace
 
 Task<Result<Superblock>> Core::read_superblock(LeafPool& leaves, BlockDevice& device, Nanos timeout) {
-  const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
-  if (!block) co_return fail(Errc::limit, "no buffer");
-  if (device.size_bytes() < 3 * kSuperblockBytes) co_return fail(Errc::not_found, "too small for a superblock");
-  const Errc status = co_await read_within(leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);
-  if (status != Errc::ok) co_return fail(status, "the superblock cannot be read");
-  auto super = decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
-                                 device.size_bytes() / kSectorBytes);
-  if (!super) {
-    if (const auto other = co_await find_other_metadata(leaves, device, timeout)) co_return std::unexpected(*other);
-  }
-  co_return super;
+  auto found = co_await find_superblock(leaves, device, timeout);
+  co_return std::move(found.super);
 }
 
 // Between the superblock and the data of this array, wherever that begins: the bitmap, behind it the bad-block log; a disk on
@@ -208,9 +199,9 @@ Task<Status> Core::load_bad_log(Member& member) {
   if ((member.super.feature_map & kFeatureBadBlocks) == 0) co_return Status{};
   const Buffer block = metadata_block();
   if (!block) co_return fail(Errc::limit, "no buffer");
-  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
-  const Errc status = co_await read_within(*leaves_, *member.device, static_cast<std::uint64_t>(sector) * kSectorBytes,
-                                           block, member_timeout());
+  const Errc status =
+      co_await read_within(*leaves_, *member.device, member.super.sector_of(member.super.bblog_offset) * kSectorBytes,
+                           block, member_timeout());
   if (status != Errc::ok) co_return fail(status, member.name + ": the bad-block log cannot be read");
   const auto ranges = decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes>(block.data(), kBadBlockLogBytes));
   if (!ranges) co_return std::unexpected(ranges.error());
@@ -518,7 +509,7 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
       slots_[slot]->twin->watermark = slots_[slot]->twin->checkpoint = 0;
     }
   }
-  if ((common_.feature_map & kFeatureBitmap) != 0) {
+  if ((common_.feature_map & kFeatureBitmap) != 0 && common_.place == MetadataPlace()) {
     if (Status opened = co_await open_bitmap(); !opened) co_return opened;
   }
   if (Status enough = check_enough(); !enough) co_return enough;

@@ -304,6 +304,7 @@ class Core {
     std::uint64_t bytes;
   };
   std::uint64_t mirrored_run(std::uint64_t logical) const noexcept;
+  std::uint64_t mirror_row(std::uint64_t logical) const noexcept;
   bool copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32_t copy) const noexcept;
   std::optional<CopyPlace> mirror_source(std::uint64_t logical, std::uint64_t bytes) noexcept;
   bool try_mirror_read(Op& op) noexcept;

@@ -53,9 +53,9 @@ Status check_disks(Level level, Layout layout, std::uint32_t disks) {
 
 Status check_sizes(Level level, std::uint64_t chunk_bytes, std::uint64_t member_bytes, std::uint32_t data_disks) {
   const bool striped = level == Level::raid0;
-  if (striped && (chunk_bytes == 0 || chunk_bytes % kMinChunk != 0 || chunk_bytes > kMaxChunk)) {
+  if (striped && (chunk_bytes == 0 || chunk_bytes % kSector != 0 || chunk_bytes > kMaxChunk)) {
     return fail(Errc::invalid_argument,
-                fmt::format("chunk of {} bytes: must be a multiple of 4 KiB up to 512 GiB", chunk_bytes));
+                fmt::format("chunk of {} bytes: must be a multiple of 512 up to 512 GiB", chunk_bytes));
   }
   if (!striped && level != Level::raid1 &&
       (!std::has_single_bit(chunk_bytes) || chunk_bytes < kMinChunk || chunk_bytes > kMaxChunk)) {

@@ -57,8 +57,8 @@ enum class Level : int { raid0 = 0, raid1 = 1, raid4 = 4, raid5 = 5, raid6 = 6, 
 //   *_symmetric:  data from the member after parity, wrapping        *_asymmetric: data on the other members, rising
 //   parity_first: P (and Q) on the first members     parity_last: P (and Q) on the last
 //   left_asymmetric_6 ..: RAID 6 as a RAID 5 of one member less, Q on the last
-//   ddf_*:        RAID 6 as in SNIA's DDF. zero_restart: as right_asymmetric; n_restart: P on member n-1-((s+1) mod n), Q on the
-//                 next, data rising; n_continue: P as left_*, Q on the member before, data from the member after P, wrapping
+//   ddf_*:        RAID 6 as in SNIA's DDF. zero_restart: as right_asymmetric; n_restart: P on member n-1-((s+1) mod n), Q on
+//                 the next, data rising; n_continue: P as left_*, Q on the member before, data from the member after P, wrapping
 //   near_2:       RAID 10 with two copies, next to each other; near_layout(N) has N
 //   raid0_original, raid0_alternate: RAID 0. They differ only with unequal members: from which member a zone begins.
 //   none:         RAID 1; RAID 4 (P on the last member); allowed for RAID 0 with equal members.
@@ -169,7 +169,7 @@ class Geometry {
   // Validates everything that can be wrong about an array's shape; each refusal is one line that names the value.
   //   disks: RAID 0 and 1: 1 ..; RAID 4 and 5: 2 ..; RAID 6: 4 ..; RAID 10: as many as copies, and 2 ..; at most kMaxDisks,
   //   RAID 0, 4, 5, 6 kMaxStripedDisks.
-  //   chunk_bytes: a power of two, kMinChunk .. kMaxChunk; RAID 0: any multiple of kMinChunk; for RAID 1 ignored (kMirrorUnit).
+  //   chunk_bytes: a power of two, kMinChunk .. kMaxChunk; RAID 0: any multiple of 512; for RAID 1 ignored (kMirrorUnit).
   //   member_bytes: usable bytes of each member, a multiple of the chunk (RAID 1: of 512), > 0; data capacity at most
   //   kMaxCapacity.
   // Errors: invalid_argument.
@@ -252,7 +252,8 @@ class Geometry {
     return stripe * stripe_data_bytes() + data_index(stripe, column) * chunk_bytes_;
   }
   // What the parity code calls a column: its coefficient in Q is g^(this). All but DDF: the same number. DDF: data columns are
-  // code columns 0 .. disks-1 by member, and those of P's and Q's members are always zeroes; P and Q follow (code_data_disks()).
+  // code columns 0 .. disks-1 by member, and those of P's and Q's members are always zeroes; P and Q follow
+  // (code_data_disks()).
   std::uint32_t code_data_disks() const { return is_ddf() ? disks_ : data_disks_; }
   std::uint32_t code_column(std::uint64_t stripe, std::uint32_t column) const {
     if (!is_ddf()) return column;

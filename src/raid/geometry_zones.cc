@@ -14,7 +14,7 @@ Result<Geometry> Geometry::make_raid0(Layout layout, std::uint64_t chunk_bytes,
                                       std::span<const std::uint64_t> member_bytes) {
   if (member_bytes.empty()) return make(Level::raid0, layout, 0, chunk_bytes, 0);
   const std::uint64_t largest = std::ranges::max(member_bytes);
-  if (chunk_bytes == 0 || chunk_bytes % kMinChunk != 0) {
+  if (chunk_bytes == 0 || chunk_bytes % kSector != 0) {
     return make(Level::raid0, layout, static_cast<std::uint32_t>(member_bytes.size()), chunk_bytes, largest);
   }
   std::vector<std::uint64_t> chunks;

@@ -228,7 +228,7 @@ Task<Status> Core::unite_bitmaps(const MemberDisk& disk, const Superblock& super
   const Status unknown =
       fail(Errc::unavailable, disk.name + ": its bitmap does not tell what it wrote alone: add it as a new disk");
   if ((super.feature_map & kFeatureBitmap) == 0) co_return unknown;
-  const std::uint64_t at = (kSuperOffsetSectors + static_cast<std::uint64_t>(super.bitmap_offset)) * kSectorBytes;
+  const std::uint64_t at = super.sector_of(super.bitmap_offset) * kSectorBytes;
   std::vector<std::byte> image(bitmap_->size_on_disk());
   for (std::size_t done = 0; done < image.size(); done += kBlockBytes) {
     const Buffer block = metadata_block();

@@ -137,7 +137,10 @@ static std::vector<BadRange> bad_ranges(const Member& member) {
   std::vector<BadRange> ranges;
   for (const std::uint64_t offset : member.bad) {
     const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;
-    const std::uint64_t sectors = kRowBytes / kSectorBytes;
+    // The last row of a mirror may be short.
+    const std::uint64_t last = member.data_offset / kSectorBytes + member.super.data_size_sectors;
+    const std::uint64_t sectors = std::min(kRowBytes / kSectorBytes, last - std::min(last, sector));
+    if (sectors == 0) continue;
     if (!ranges.empty() && ranges.back().sector + ranges.back().sectors == sector &&
         ranges.back().sectors + sectors <= kBadBlockMaxSectors) {
       ranges.back().sectors += sectors;
@@ -167,8 +170,7 @@ Task<bool> Core::write_bad_log(Member& member) {
   if (!encoded) co_return false;
   std::memcpy(block.data(), encoded->data(), encoded->size());
   Batch batch(*this, Cause::metadata);
-  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
-  batch.write_raw(member, static_cast<std::uint64_t>(sector) * kSectorBytes, block);
+  batch.write_raw(member, member.super.sector_of(member.super.bblog_offset) * kSectorBytes, block);
   co_await batch;
   judge(batch);
   co_return batch.failures().empty();

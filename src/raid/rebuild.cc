@@ -96,7 +96,8 @@ Task<std::vector<Core::Damage>> Core::read_window(Pass& pass, MemberSet from, st
         if (slots_[slot]->has_bad(at, at + kRowBytes)) {
           damage.push_back({slot, at});
         } else {
-          batch.read(*slots_[slot], at, buffers[slot].slice(at - begin, kRowBytes), tag_of(slot, at));
+          batch.read(*slots_[slot], at, buffers[slot].slice(at - begin, std::min(kRowBytes, end - at)),
+                     tag_of(slot, at));
         }
       }
     }
@@ -177,8 +178,8 @@ Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t e
       if (!co_await rebuild_row(pass, row.at, slot, begin, buffers)) co_return false;
       continue;
     }
-    for (const MirrorPiece& piece : mirror_pieces(row.slot, row.at, row.at + kRowBytes)) {
-      if (!co_await copy_mirror_row(pass, piece, slot, buffers[row.slot].slice(row.at - begin, kRowBytes)))
+    for (const MirrorPiece& piece : mirror_pieces(row.slot, row.at, std::min(row.at + kRowBytes, end))) {
+      if (!co_await copy_mirror_row(pass, piece, slot, buffers[row.slot].slice(row.at - begin, piece.bytes)))
         co_return false;
     }
   }

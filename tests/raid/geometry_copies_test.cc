@@ -192,9 +192,9 @@ TEST(Zones, RefuseImpossibleMembersByName) {
             "member of 100 bytes: less than a chunk of 4096 (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, kChunk, {}), "raid0 needs at least 1 disk, not 0 (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, 5000, {kChunk, kChunk}),
-            "chunk of 5000 bytes: must be a multiple of 4 KiB up to 512 GiB (invalid argument)");
+            "chunk of 5000 bytes: must be a multiple of 512 up to 512 GiB (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, 0, {kChunk, kChunk}),
-            "chunk of 0 bytes: must be a multiple of 4 KiB up to 512 GiB (invalid argument)");
+            "chunk of 0 bytes: must be a multiple of 512 up to 512 GiB (invalid argument)");
 }
 
 }  // namespace
