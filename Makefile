@@ -9,6 +9,7 @@
 #                            then N schedules of faults against the replicas' protocol alone
 #   make walk N=20 SEED=1    N rounds over real processes from seed SEED on: nodes are killed, records and images restored,
 #                            cloned, damaged, files differ, disks fill up (tests/walk)
+#   make walk KIND=arrays      the same of an array's images: killed commands, images lost, aged, damaged, exchanged
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
 #   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
 #   make bench               speed against fio, btrfs and reference programs (14 minutes; see tests/bench/run)
@@ -261,7 +262,7 @@ swarm:
 walk:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory build/release/resilver build/release/tests/walk
-	@tests/walk/run $(N) $(SEED)
+	@tests/walk/run $(N) $(SEED) $(KIND)
 
 interop:
 	@$(MAKE) --no-print-directory deps

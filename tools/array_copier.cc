@@ -63,10 +63,11 @@ Copier::Copier(const CopyEnd& end, const FileCopy& copy, int fd)
   end_ = copy.length == kUnknown ? kUnknown : copy.offset + copy.length;
   struct stat status;
   seekable_ = fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
-  regular_ = S_ISREG(status.st_mode);
+  regular_ = S_ISREG(status.st_mode) && copy.file != "-";  // what comes out there must have its full length
 }
 
 Task<Status> Copier::run(bool import) {
+  exports_ = !import;
   TaskGroup group(other_.env.scheduler());
   const std::uint64_t workers = std::clamp<std::uint64_t>(kMemory / piece_bytes_, 2, kMaxWorkers);
   for (std::uint64_t i = 0; i < workers; ++i) group.spawn(worker(import));
@@ -97,6 +98,7 @@ Task<void> Copier::worker(bool import) {
 
 Piece Copier::take() {
   Piece piece;
+  if (exports_) skip_hole();
   piece.from = piece.to = next_;
   if (next_ >= end_) return piece;
   piece.to = std::min(end_, (next_ / piece_bytes_ + 1) * piece_bytes_);
@@ -105,6 +107,15 @@ Piece Copier::take() {
   next_ = piece.to;
   cover(piece);
   return piece;
+}
+
+// What is a hole there is one in the file already.
+void Copier::skip_hole() {
+  if (!regular_ || next_ >= end_) return;
+  const std::uint64_t data = other_.device.next_data(next_ / kBlockBytes * kBlockBytes);
+  const std::uint64_t to = std::min(std::max(data, next_), end_);
+  done_ += to - next_;
+  next_ = to;
 }
 
 void Copier::cover(Piece& piece) const {

@@ -83,6 +83,7 @@ class Copier {
 
   // The next piece in order; empty at the end.
   Piece take();
+  void skip_hole();
   void cover(Piece& piece) const;
   Task<Status> give_memory(Piece& piece);
   Task<Status> transfer(const Piece& piece, IoOp op);
@@ -111,6 +112,7 @@ class Copier {
   int fd_;
   bool seekable_ = false;
   bool regular_ = false;
+  bool exports_ = false;
   std::uint64_t piece_bytes_;
   std::uint64_t next_ = 0;  // first byte of the device that no worker has taken
   std::uint64_t end_ = 0;

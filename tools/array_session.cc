@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <optional>
 
 #include "base/units.h"
@@ -118,6 +120,19 @@ Error named(const Error& error, const std::string& label, const std::vector<Disk
   return has_name
              ? error
              : Error{error.code, fmt::format("{}: {}", label, error.what.empty() ? errc_name(error.code) : error.what)};
+}
+
+// Why nothing could be written to this image.
+std::string why_no_room(const std::string& path) {
+  constexpr std::uint64_t kFull = 1 << 20;
+  std::error_code error;
+  const std::string folder = std::filesystem::absolute(path, error).parent_path().string();
+  struct statvfs there;
+  const bool known = statvfs(folder.c_str(), &there) == 0;
+  const std::uint64_t free = known ? std::uint64_t{there.f_bavail} * there.f_frsize : 0;
+  if (!known || free < kFull) return fmt::format("the file system of {} is full", folder);
+  return fmt::format("it cannot grow, though {} has {} free: a quota, or a limit (ulimit -f)", folder,
+                     format_size(free));
 }
 
 std::uint64_t real_seed() {
@@ -270,8 +285,17 @@ Task<Status> ArraySession::with_progress(Task<Status> work) {
 
 Task<Status> ArraySession::finish_recovery() {
   if (Status waited = co_await with_progress(wait_recovered(*array_)); !waited) co_return waited;
+  if (Status room = check_room(); !room) co_return room;
   if (array_->status().state == raid::ArrayState::failed) co_return fail(Errc::unavailable, "the array failed");
   co_return Status{};
+}
+
+Status ArraySession::check_room() const {
+  const std::string full = array_ ? array_->status().full : std::string();
+  if (full.empty()) return {};
+  const Disk* disk = find_disk(full);
+  return fail(Errc::no_space, fmt::format("{}: {}: {}; no disk was given up, it goes on when there is room",
+                                          place_.label, full, why_no_room(disk != nullptr ? disk->path : full)));
 }
 
 Task<Status> ArraySession::scrub(raid::ScrubOptions options) {
@@ -279,9 +303,11 @@ Task<Status> ArraySession::scrub(raid::ScrubOptions options) {
 }
 
 Task<Status> ArraySession::stop() {
-  if (!array_ || stopped_) co_return Status{};
+  if (!array_) co_return Status{};
+  if (stopped_) co_return check_room();
   stopped_ = true;
   co_await array_->stop();
+  if (Status room = check_room(); !room) co_return room;
   if (array_->status().state == raid::ArrayState::failed) co_return fail(Errc::unavailable, "the array failed");
   co_return Status{};
 }
@@ -297,7 +323,8 @@ Task<void> ArraySession::run(const std::function<Task<Status>(ArraySession&)>& w
   group.spawn(watch_signal());
   outcome = co_await work(*this);
   const Status stopped = co_await stop();
-  if (outcome && !stopped) outcome = stopped;
+  const bool full = !stopped && stopped.error().code == Errc::no_space;  // whatever else came of it
+  if (!stopped && (outcome || full)) outcome = stopped;
   array_.reset();
   disks_.clear();
   signal_.close();

@@ -51,6 +51,7 @@ class ArraySession {
   // A scrub with progress. Errors: as Array::scrub(), cancelled by a signal.
   Task<Status> scrub(raid::ScrubOptions options);
 
+  // Errors: unavailable (the array failed), no_space (a disk had no room: the line names it and its file system).
   Task<Status> stop();
   bool interrupted() const noexcept { return interrupted_; }
 
@@ -72,6 +73,7 @@ class ArraySession {
   Task<Status> probe(const StartOptions& options);
   Task<Error> name_sides();
   Task<Status> with_progress(Task<Status> work);
+  Status check_room() const;
 
   uring::RealEnv& env_;
   uring::StopSignal& signal_;

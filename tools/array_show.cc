@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <ctime>
 
@@ -283,13 +284,15 @@ Task<std::optional<BitmapSummary>> read_bitmap(uring::RealEnv& env, const Disk& 
   BitmapSummary summary;
   summary.chunk_bytes = header->chunk_bytes;
   summary.bits = raid::bitmap_bits(header->sync_size_sectors, header->chunk_bytes);
+  if (at + raid::bitmap_bytes(summary.bits) > disk.image->size_bytes()) co_return std::nullopt;
   std::uint64_t bit = 0;
   for (std::uint64_t page = 0; bit < summary.bits; ++page) {
     if (page > 0 && co_await Io::read(*disk.image, at + page * kBlockBytes, block) != Errc::ok) co_return std::nullopt;
     const std::uint64_t end = std::min(summary.bits, ((page + 1) * kBlockBytes - raid::kBitmapHeaderBytes) * 8);
     const std::uint64_t before = summary.set_bits;
-    for (std::uint64_t i = (page == 0 ? raid::kBitmapHeaderBytes * 8 : 0); bit < end; ++i, ++bit) {
-      summary.set_bits += std::to_integer<unsigned>(block.data()[i / 8] >> (i % 8)) & 1;
+    for (std::size_t i = page == 0 ? raid::kBitmapHeaderBytes : 0; bit < end; ++i, bit += 8) {
+      const unsigned wanted = end - bit < 8 ? (1u << (end - bit)) - 1 : 0xff;
+      summary.set_bits += static_cast<unsigned>(std::popcount(std::to_integer<unsigned>(block.data()[i]) & wanted));
     }
     if (summary.set_bits != before) ++summary.set_pages;
   }

@@ -1,5 +1,6 @@
 // resilver: one program, one file per subcommand. main() only chooses.
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <array>
 #include <cstdio>
@@ -98,6 +99,7 @@ int main_(int argc, char** argv) {
 }  // namespace resilver::tools
 
 int main(int argc, char** argv) {
+  signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is a disk without room (EFBIG), no reason to die
   resilver::tools::prepare_standard_streams();
   return resilver::tools::code_after_output(resilver::tools::main_(argc, argv));
 }

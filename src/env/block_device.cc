@@ -11,6 +11,7 @@ const char* io_op_name(IoOp op) noexcept {
     case IoOp::flush: return "flush";
     case IoOp::discard: return "discard";
     case IoOp::write_zeroes: return "write_zeroes";
+    case IoOp::reserve: return "reserve";
   }
   return "?";
 }

@@ -18,7 +18,8 @@ namespace resilver {
 inline constexpr std::uint64_t kBlockBytes = 4096;  // unit of offset and length of every request
 inline constexpr std::uint64_t kSectorBytes = 512;  // unit of atomicity when power is lost
 
-enum class IoOp : std::uint8_t { read, write, flush, discard, write_zeroes };
+// reserve: see BlockDevice::may_lack_room().
+enum class IoOp : std::uint8_t { read, write, flush, discard, write_zeroes, reserve };
 
 const char* io_op_name(IoOp op) noexcept;
 
@@ -57,6 +58,15 @@ class BlockDevice {
   // Takes a request whose range lies inside the device. Errors arrive as the completion's status:
   // medium (these blocks cannot be read), device_gone, timeout, io, no_space, limit, not_primary, fenced, unavailable.
   virtual void submit(IoRequest& request) noexcept = 0;
+
+  // Where, from `from` (at most size_bytes()) on, it may hold anything but zeroes, as far as it can tell without reading: what
+  // lies before reads as zeroes, size_bytes() means that all of it does. Requests in flight may count or not. Cheap where
+  // there is data; only a device that knows its holes says more than this.
+  virtual std::uint64_t next_data(std::uint64_t from) const noexcept { return from; }
+
+  // True: a write of this range may need room that the device has not got yet, as over a hole of a file. Then IoOp::reserve
+  // gets it or completes with no_space, and changes nothing that is read. Sent to those only that say so.
+  virtual bool may_lack_room(std::uint64_t /*offset*/, std::uint64_t /*length*/) const noexcept { return false; }
 
   // True while it holds a request that it has not completed. Whoever may give up on requests asks: until then the device must
   // neither be destroyed nor be given to anybody else, over whose writes an old one could come. A device whose submitters

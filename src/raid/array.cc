@@ -88,6 +88,8 @@ void Array::submit(IoRequest& request) noexcept {
   }
   core_->submit(request);
 }
+std::uint64_t Array::next_data(std::uint64_t from) const noexcept { return core_->next_logical_data(from); }
+
 bool Array::busy() const noexcept { return core_->busy(); }
 Task<void> Array::stop() { return core_->stop(); }
 Status Array::may_fail(const std::string& disk_name) const { return core_->may_fail(disk_name); }

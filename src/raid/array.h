@@ -13,6 +13,7 @@
 // Concurrency: one thread, the scheduler's. Every method may be called at any time before stop(); stop() once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -63,6 +64,8 @@ struct ArrayConfig {
   Consistency consistency = Consistency::resync;
   std::uint32_t bitmap_chunk_bytes = 0;  // 0: the finest that fits, at least 64 KiB; else a power of two ≥ 4096
   std::string name = "resilver";         // at most 32 bytes
+  std::optional<std::array<std::uint8_t, 16>> uuid = {};  // of the array; default: random
+  std::optional<std::uint64_t> data_offset_bytes = {};  // where data begins on every member, a multiple of 4096; default: md's
   ArrayTuning tuning;
 };
 
@@ -75,7 +78,7 @@ struct MemberDisk {
 
 // The disks of a new array. `journal` exactly if the consistency policy is journal.
 struct ArrayDisks {
-  std::vector<MemberDisk> members;  // in slot order
+  std::vector<MemberDisk> members;  // in slot order; without a device: missing, at most as many as the level survives
   std::vector<MemberDisk> spares;
   std::optional<MemberDisk> journal;
 };
@@ -143,6 +146,8 @@ struct ArrayStatus {
   std::vector<Mismatch> mismatches;        // the first kMaxListed of them
   std::vector<std::uint64_t> lost_blocks;  // logical addresses known to be unreadable, ascending, at most kMaxListed
   std::uint64_t healed_blocks = 0;
+  std::vector<std::string> notes;  // what was damaged when it was assembled, and what was done about it: a line each
+  std::string full;        // the disk that had no room for the last thing to be written; empty: all had
   IoCounters io[kCauses];  // by Cause
 };
 
@@ -229,7 +234,8 @@ struct ScrubOptions {
 class Array final : public BlockDevice {
  public:
   // Writes superblocks (and whatever the disks held is gone) and starts. `members` in slot order; their usable size is that
-  // of the smallest. assume_clean: the members are known to be consistent (all zeroes); else a resync follows at once.
+  // of the smallest. assume_clean: the members are known to be consistent (all zeroes, or of a former array); else a resync
+  // follows at once, if enough of them are there for one.
   // `random` gives the UUIDs. Errors: invalid_argument (a shape that cannot be, a disk too small; one line), or the first
   // disk's error.
   static Task<Result<std::unique_ptr<Array>>> create(Scheduler& scheduler, BufferPool& pool, Random& random,
@@ -260,7 +266,8 @@ class Array final : public BlockDevice {
   std::uint64_t exact_bytes() const noexcept;
 
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
-  // members still hold are answered; or the journal is lost), closed (stopping), read_only (assembled so;
+  // members still hold are answered; or the journal is lost), no_space (a member's file system is full: no member is given up
+  // for that, all writes are refused for a second, reads go on), closed (stopping), read_only (assembled so;
   // flushes then succeed); RAID 0 passes its member's error on. A failed request may have been done in part.
   // Read into fresh buffers: a member that was given up on may answer a read later, with the same bytes, into memory that must
   // not have become another request's by then. (A buffer that is dropped stays the late read's alone.)
@@ -268,6 +275,7 @@ class Array final : public BlockDevice {
   // the last: that it ends well proves that each of them answers, or is durably excluded.
   // discard and write_zeroes are the same: whole stripes by write_zeroes of every member, the rest written (rule 9).
   void submit(IoRequest& request) noexcept override;
+  std::uint64_t next_data(std::uint64_t from) const noexcept override;
   bool busy() const noexcept override;
 
   // Refuses new requests, ends those under way and all recovery, flushes and marks the array clean. Safe in any state.
@@ -304,10 +312,11 @@ class Array final : public BlockDevice {
 
   // Compares redundancy with data everywhere and counts what does not match; with `repair` rewrites it: parity from data
   // (the later copies from the first), or what options.locate says. Blocks that cannot be read are healed either way.
-  // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), cancelled.
+  // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), no_space, cancelled.
   Task<Status> scrub(ScrubOptions options);
 
-  // Waits until no recovery runs or could start: everything that can be done is done, or the array failed or stops.
+  // Waits until no recovery runs or could start: everything that can be done is done, or the array failed, has no room or
+  // stops.
   Task<void> recovered();
 
   // No spare is needed any more: true when every slot is in sync and no resync is due.

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/endian.h"
 #include "raid/core.h"
 #include "raid/discovery.h"
 
@@ -55,12 +56,17 @@ void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
 Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {
   if (consistency_ != Consistency::bitmap) return {};
   const std::uint64_t sync_sectors = geometry_.sync_bytes() / kSectorBytes;
-  if (chunk_bytes == 0) {
-    auto chosen =
-        choose_bitmap_chunk(sync_sectors, bitmap_space_sectors(device_bytes / kSectorBytes), kFinestBitmapChunk);
-    if (!chosen) return std::unexpected(chosen.error());
-    chunk_bytes = *chosen;
+  const std::uint64_t room = common_.data_offset_sectors - kSuperOffsetSectors - kBitmapOffsetSectors;
+  const std::uint64_t space = std::min(bitmap_space_sectors(device_bytes / kSectorBytes), room);
+  const std::uint32_t finest = chunk_bytes != 0 ? chunk_bytes : kFinestBitmapChunk;
+  const auto chosen = choose_bitmap_chunk(sync_sectors, chunk_bytes != 0 ? room : space, finest);
+  if (!chosen) return std::unexpected(chosen.error());
+  if (chunk_bytes != 0 && *chosen != chunk_bytes) {
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("a bitmap with chunks of {} bytes does not fit before the data: {} do", chunk_bytes, *chosen));
   }
+  chunk_bytes = *chosen;
   bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), chunk_bytes);
   return {};
 }
@@ -91,42 +97,83 @@ std::uint64_t least_disk_bytes(std::uint32_t chunk_sectors, std::uint64_t unit) 
   return least;
 }
 
-Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
-  std::uint64_t smallest = ~std::uint64_t{0};
+constexpr std::uint64_t kLeastDataOffset = (kSuperOffsetSectors * kSectorBytes) + kSuperblockBytes;
+
+// The smallest of all that are there; null: none is.
+const MemberDisk* smallest_of(const ArrayDisks& disks) {
+  const MemberDisk* smallest = nullptr;
   for (const auto* list : {&disks.members, &disks.spares}) {
-    for (const MemberDisk& disk : *list) smallest = std::min(smallest, disk.device->size_bytes());
+    for (const MemberDisk& disk : *list) {
+      if (disk.device == nullptr) continue;
+      if (smallest == nullptr || disk.device->size_bytes() < smallest->device->size_bytes()) smallest = &disk;
+    }
   }
+  return smallest;
+}
+
+MemberSet missing_of(const ArrayDisks& disks) {
+  MemberSet missing;
+  for (std::uint32_t slot = 0; slot < disks.members.size(); ++slot) {
+    if (disks.members[slot].device == nullptr) missing.add(slot);
+  }
+  return missing;
+}
+
+Status check_new_config(const ArrayConfig& config, const ArrayDisks& disks) {
   const bool with_journal = config.consistency == Consistency::journal;
   if (with_journal != disks.journal.has_value()) {
     return fail(Errc::invalid_argument,
                 "a journal disk goes with the consistency policy journal, and the other way round");
   }
+  if (config.name.size() > 32) return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
+  const std::uint64_t data_offset = config.data_offset_bytes.value_or(kLeastDataOffset);
+  if (data_offset < kLeastDataOffset || data_offset % kBlockBytes != 0) {
+    return fail(Errc::invalid_argument, fmt::format("a data offset of {} bytes: at least {}, and a multiple of {}",
+                                                    data_offset, kLeastDataOffset, kBlockBytes));
+  }
+  return {};
+}
+
+Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
+  if (Status fine = check_new_config(config, disks); !fine) return std::unexpected(fine.error());
+  const MemberDisk* const least = smallest_of(disks);
+  if (least == nullptr) return fail(Errc::invalid_argument, "an array of no disks");
+  const std::uint64_t smallest = least->device->size_bytes();
   const bool mirror = config.level == Level::raid1;
   const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);
-  const std::uint64_t data_offset = choose_data_offset(smallest / kSectorBytes, chunk_sectors);
+  const std::uint64_t data_offset = config.data_offset_bytes
+                                        ? *config.data_offset_bytes / kSectorBytes
+                                        : choose_data_offset(smallest / kSectorBytes, chunk_sectors);
   // A mirror has no chunk; mdadm rounds to 64 KiB there (so that it could become a RAID 5).
   const std::uint64_t unit = mirror ? kMirrorUnit : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
-  if (disks.members.empty() || smallest < data_offset * kSectorBytes + unit) {
+  if (smallest < data_offset * kSectorBytes + unit) {
     return fail(Errc::invalid_argument,
-                fmt::format("the disks are too small for an array: {} bytes, at least {} are needed", smallest,
-                            least_disk_bytes(chunk_sectors, unit)));
+                fmt::format("{}: its size, {} bytes, is too small for a member: at least {} are needed", least->name,
+                            smallest,
+                            config.data_offset_bytes ? data_offset * kSectorBytes + unit
+                                                     : least_disk_bytes(chunk_sectors, unit)));
   }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
+  const MemberSet missing = missing_of(disks);
   std::vector<std::uint64_t> sizes;
   for (const MemberDisk& disk : disks.members) {
-    sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
+    if (disk.device != nullptr)
+      sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
   }
   const Layout layout = config.layout.value_or(default_layout(config.level));
-  auto geometry = config.level == Level::raid0
+  auto geometry = config.level == Level::raid0 && missing.empty()
                       ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
                       : Geometry::make(config.level, layout, static_cast<std::uint32_t>(disks.members.size()),
                                        config.chunk_bytes, usable);
   if (!geometry) return std::unexpected(geometry.error());
-  if (with_journal && geometry->parity_disks() == 0) {
+  if (disks.journal && geometry->parity_disks() == 0) {
     return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
   }
-  if (with_journal && Journal::rows_per_record(geometry->columns()) == 0) return refuse_journal_of(*geometry);
-  if (config.name.size() > 32) return fail(Errc::invalid_argument, "an array's name has at most 32 bytes");
+  if (disks.journal && Journal::rows_per_record(geometry->columns()) == 0) return refuse_journal_of(*geometry);
+  if (!geometry->survives(missing)) {
+    return fail(Errc::invalid_argument, fmt::format("{} of {} disks does not work with {} missing", name(config.level),
+                                                    geometry->disks(), disks.members.size() - sizes.size()));
+  }
   return NewShape{std::move(*geometry), data_offset, usable, chunk_sectors, smallest};
 }
 
@@ -139,7 +186,7 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   auto core = std::make_unique<Core>(LeafPoolOwner(new LeafPool(scheduler)), pool, random.fork(1), config.tuning,
                                      shape->geometry, config.consistency);
   Superblock& common = core->common_;
-  common.set_uuid = random_uuid(core->random_);
+  common.set_uuid = config.uuid ? *config.uuid : random_uuid(core->random_);
   common.set_name = config.name;
   common.ctime = core->unix_seconds();
   common.level = shape->geometry.level();
@@ -149,9 +196,12 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   common.raid_disks = shape->geometry.disks();
   common.data_offset_sectors = shape->data_offset_sectors;
   common.bitmap_offset = kBitmapOffsetSectors;
+  if (Status made = core->make_bitmap(shape->smallest, config.bitmap_chunk_bytes); !made)
+    co_return std::unexpected(made.error());
   for (std::size_t i = 0; i < disks.members.size() + disks.spares.size(); ++i) {
     const bool is_member = i < disks.members.size();
     const MemberDisk& disk = is_member ? disks.members[i] : disks.spares[i - disks.members.size()];
+    if (disk.device == nullptr) continue;
     Member& member = core->new_member(disk);
     core->place_metadata(member, disk.device->size_bytes());
     if (!is_member) continue;
@@ -160,9 +210,8 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
     core->slots_[i] = &member;
     common.roles[member.super.dev_number] = static_cast<std::uint16_t>(i);
   }
-  if (Status made = core->make_bitmap(shape->smallest, config.bitmap_chunk_bytes); !made)
-    co_return std::unexpected(made.error());
-  core->resync_needed_ = !assume_clean && shape->geometry.redundancy() > 0;
+  core->resync_needed_ = !assume_clean && core->redundancy_left() > 0;
+  core->forced_ = core->resync_needed_ && core->redundancy_left() < shape->geometry.redundancy();
   core->may_locate_ = !core->resync_needed_;
   core->dirty_ = core->dirty_durable_ = core->resync_needed_;
   if (Status written = co_await core->format(disks.journal); !written) {
@@ -185,9 +234,13 @@ Task<Status> Core::format(std::optional<MemberDisk> journal) {
   for (auto& member : members_) {
     if (member->state == MemberState::journal) continue;
     if (bitmap_) co_await bitmap_->write_all(*member);
-    if (!co_await write_bad_log(*member)) co_return fail(Errc::io, member->name + ": cannot be written");
+    if (!co_await write_bad_log(*member)) {
+      co_return fail(full_ ? Errc::no_space : Errc::io,
+                     member->name + (full_ ? ": no room for what it holds beside data" : ": cannot be written"));
+    }
   }
   co_await commit();
+  if (full_) co_return fail(Errc::no_space, full_disk_ + ": no room for what it holds beside data");
   if (failed_ || too_many_lost()) co_return fail(Errc::io, "too few disks can be written");
   co_return Status{};
 }
@@ -242,15 +295,83 @@ Task<Status> Core::load_bitmap() {
   co_return Status{};
 }
 
+// Sectors that a bitmap may take on this member: up to what lies behind it.
+static std::uint64_t bitmap_room(const Superblock& super) noexcept {
+  const std::int64_t to_data = static_cast<std::int64_t>(super.data_offset_sectors - kSuperOffsetSectors);
+  const bool before_log = super.has_bad_block_log() && super.bblog_offset > super.bitmap_offset;
+  return static_cast<std::uint64_t>((before_log ? super.bblog_offset : to_data) - super.bitmap_offset);
+}
+
+// The bytes for each bit, by one member's bitmap. Errors: it is none of this array, or none at all.
 Task<Result<std::uint32_t>> Core::read_bitmap_chunk(Member& member) {
+  constexpr std::uint32_t kLockless = 6;
   const Buffer block = metadata_block();
   if (!block) co_return fail(Errc::limit, "no buffer");
   const Errc status = co_await read_metadata(member, Bitmap::device_offset(member), block);
-  if (status != Errc::ok) co_return fail(status, "the bitmap cannot be read");
+  if (status != Errc::ok) co_return fail(status, "bitmap: it cannot be read");
   const auto header =
       decode_bitmap_header(std::span<const std::byte, kBitmapHeaderBytes>(block.data(), kBitmapHeaderBytes));
-  if (!header) co_return std::unexpected(header.error());
+  if (!header) {
+    bitmap_lockless_ =
+        bitmap_lockless_ || (header.error().code == Errc::unsupported && load_le<std::uint32_t>(block.data() + 4) == kLockless);
+    co_return std::unexpected(header.error());
+  }
+  if (header->uuid != common_.set_uuid) co_return fail(Errc::bad_input, "bitmap: its uuid is another array's");
+  const std::uint64_t bytes = bitmap_bytes(bitmap_bits(geometry_.sync_bytes() / kSectorBytes, header->chunk_bytes));
+  if (bytes > bitmap_room(member.super) * kSectorBytes) {
+    co_return fail(Errc::bad_input, fmt::format("bitmap: chunksize {} needs {} bytes", header->chunk_bytes, bytes));
+  }
   co_return header->chunk_bytes;
+}
+
+// All members have the same; one that can be used is enough.
+Task<Result<std::uint32_t>> Core::find_bitmap_chunk() {
+  Result<std::uint32_t> chunk = fail(Errc::corrupt, "bitmap: no member has one");
+  for (Member* member : slots_) {  // spares have none
+    if (chunk || member->state != MemberState::in_sync) continue;
+    chunk = co_await read_bitmap_chunk(*member);
+    if (!chunk && chunk.error().code == Errc::limit) break;
+  }
+  co_return chunk;
+}
+
+// No member's bitmap can be used. What bits say can be known without them: of a clean array nothing, else everything may
+// differ. Who left earlier is no longer caught up by bits.
+void Core::renew_bitmap(const std::string& why) {
+  const char* then = resync_needed_ ? "everything is resynced" : "nothing was being written";
+  for (const auto& member : members_) member->by_bitmap = false;
+  if (read_only_) {
+    notes_.push_back(fmt::format("{}: it is not used", why));
+    return;
+  }
+  std::uint64_t room = ~std::uint64_t{0};
+  for (const auto& member : members_) {
+    if (member->live()) room = std::min(room, bitmap_room(member->super));
+  }
+  const auto chunk = choose_bitmap_chunk(geometry_.sync_bytes() / kSectorBytes, room, kFinestBitmapChunk);
+  if (!chunk) {
+    consistency_ = Consistency::resync;
+    notes_.push_back(fmt::format("{}: there is no room for a new one, the array goes on without; {}", why, then));
+    return;
+  }
+  notes_.push_back(fmt::format("{}: made anew; {}", why, then));
+  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
+  bitmap_->forget_before(common_.events);
+  if (resync_needed_) bitmap_->set_all();
+  bitmap_renewed_ = true;
+}
+
+Task<Status> Core::open_bitmap(const Result<std::uint32_t>& chunk) {
+  if (chunk) {
+    bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
+    if (Status loaded = co_await load_bitmap(); !loaded) co_return loaded;
+  } else if (chunk.error().code == Errc::limit) {
+    co_return std::unexpected(chunk.error());
+  } else {
+    renew_bitmap(chunk.error().what);
+  }
+  if (bitmap_ && resync_needed_) bitmap_->mark_all_for_resync();
+  co_return Status{};
 }
 
 // ---- the journal's disk -----------------------------------------------------------------------------------------------
@@ -273,6 +394,7 @@ Task<Status> Core::make_journal(const MemberDisk& given) {
   disk.state = MemberState::journal;
   common_.roles[disk.super.dev_number] = kRoleJournal;
   use_journal(disk, 0);
+  if (Status room = co_await journal_->make_room(); !room) co_return room;
   co_return co_await journal_->format(random_);
 }
 
@@ -297,7 +419,10 @@ Task<Status> Core::open_journal() {
     co_return Status{};
   }
   use_journal(*disk, disk->super.recovery_offset_sectors);
-  if (!read_only_) co_return co_await journal_->replay();
+  if (!read_only_) {
+    if (Status room = co_await journal_->make_room(); !room) co_return room;
+    co_return co_await journal_->replay();
+  }
   if (redundancy_left() < geometry_.redundancy()) doubtful_ = doubtful_ || co_await journal_->holds_writes();
   co_return Status{};
 }
@@ -388,19 +513,6 @@ Status Core::check_enough() const {
                                              name(geometry_.level())));
 }
 
-Task<Status> Core::open_bitmap() {
-  Result<std::uint32_t> chunk = fail(Errc::corrupt, "no member has a bitmap");
-  for (Member* member : slots_) {  // spares have none
-    if (chunk || member->state != MemberState::in_sync) continue;
-    chunk = co_await read_bitmap_chunk(*member);
-  }
-  if (!chunk) co_return std::unexpected(chunk.error());
-  bitmap_ = std::make_unique<Bitmap>(*this, common_.set_uuid, geometry_.sync_bytes(), *chunk);
-  if (Status loaded = co_await load_bitmap(); !loaded) co_return loaded;
-  if (resync_needed_) bitmap_->mark_all_for_resync();
-  co_return Status{};
-}
-
 namespace {
 
 // A RAID 0's zones follow from the sizes of all its members. One that is missing is check_enough()'s matter.
@@ -472,6 +584,7 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
     co_return std::unexpected(loaded.error());
   }
   if (!options.read_only) {
+    co_await core->write_renewed_bitmap();
     co_await core->commit_level();
     core->start();
   }
@@ -489,7 +602,11 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
     co_return fail(Errc::unavailable,
                    "the journal disk is missing: parity may not match what was being written; force starts without it");
   }
-  bool dirty = lineup.forced || journal_lost;
+  const bool has_bitmap = (common_.feature_map & kFeatureBitmap) != 0 && common_.place == MetadataPlace();
+  const Result<std::uint32_t> bitmap_chunk =
+      has_bitmap ? co_await find_bitmap_chunk() : Result<std::uint32_t>(std::uint32_t{0});
+  // A lockless bitmap may say of regions that they were never synced.
+  bool dirty = lineup.forced || journal_lost || (bitmap_lockless_ && !bitmap_chunk);
   std::uint64_t reached = dirty ? 0 : kResyncDone;
   for (std::size_t i = 0; i < given.size(); ++i) {
     const bool current =
@@ -509,8 +626,8 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
       slots_[slot]->twin->watermark = slots_[slot]->twin->checkpoint = 0;
     }
   }
-  if ((common_.feature_map & kFeatureBitmap) != 0 && common_.place == MetadataPlace()) {
-    if (Status opened = co_await open_bitmap(); !opened) co_return opened;
+  if (has_bitmap) {
+    if (Status opened = co_await open_bitmap(bitmap_chunk); !opened) co_return opened;
   }
   if (Status enough = check_enough(); !enough) co_return enough;
   if (Status fine = check_not_both(dirty, options); !fine) co_return fine;
@@ -528,6 +645,14 @@ Status Core::check_not_both(bool dirty, const AssembleOptions& options) {
   forced_ = dirty && degraded && options.force;
   doubtful_ = doubtful_ || (dirty && degraded && geometry_.parity_disks() > 0);
   return {};
+}
+
+Task<void> Core::write_renewed_bitmap() {
+  for (Member* member : slots_) {
+    if (!bitmap_renewed_ || !member->live()) continue;
+    co_await bitmap_->write_all(*member);
+    if (member->twin != nullptr) co_await bitmap_->write_all(*member->twin);
+  }
 }
 
 // The first superblocks of an assembled array. A crash may have left members an event behind; were the freshest now to go

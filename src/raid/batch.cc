@@ -96,17 +96,25 @@ void Batch::write_spans(Member& member, std::uint64_t base, std::span<const Span
   send();
 }
 
-void Batch::write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua) {
-  if (Member* twin = also_written(member, offset)) write_zeroes(*twin, offset, length, fua);
+void Batch::on_range(IoOp op, Member& member, std::uint64_t offset, std::uint64_t length) {
   ++pending_;
-  core_.send(core_.leaves().take(), member, *this, IoOp::write_zeroes, member.data_offset + offset, length, fua, cause_,
-             0);
+  core_.send(core_.leaves().take(), member, *this, op, member.data_offset + offset, length, false, cause_, 0);
 }
 
 void Batch::flush(Member& member) {
   if (member.twin != nullptr) flush(*member.twin);
   ++pending_;
   core_.send(core_.leaves().take(), member, *this, IoOp::flush, 0, 0, false, cause_, 0);
+}
+
+void Batch::reserve(Member& member, std::uint64_t offset, std::uint64_t length) {
+  if (Member* twin = also_written(member, offset)) reserve(*twin, offset, length);
+  if (member.device == nullptr || !member.device->may_lack_room(member.data_offset + offset, length)) return;
+  on_range(IoOp::reserve, member, offset, length);
+}
+
+bool Batch::lacks_room() const noexcept {
+  return std::ranges::any_of(failures_, [](const Failure& failure) { return failure.status == Errc::no_space; });
 }
 
 void Batch::leaf_done(Leaf& leaf) noexcept {

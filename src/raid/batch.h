@@ -43,14 +43,19 @@ class Batch final : LeafSink, Runnable {
                 std::uint64_t length, bool fua, std::uint32_t tag = 0);
   // `base`: of the stripe in the data area. Spans that lie next to each other go in one request.
   void write_spans(Member& member, std::uint64_t base, std::span<const Span> spans, bool fua);
-  void write_zeroes(Member& member, std::uint64_t offset, std::uint64_t length, bool fua);
+  // discard, write_zeroes, reserve: of this member alone.
+  void on_range(IoOp op, Member& member, std::uint64_t offset, std::uint64_t length);
   void flush(Member& member);
+  // Room for a write, where the device may lack it.
+  void reserve(Member& member, std::uint64_t offset, std::uint64_t length);
 
   bool await_ready() const noexcept { return pending_ == 0; }
   void await_suspend(std::coroutine_handle<> handle) noexcept { waiting_ = handle; }
   void await_resume() const noexcept {}
 
   const std::vector<Failure>& failures() const noexcept { return failures_; }
+  // Something was not written, or not reserved, for lack of room.
+  bool lacks_room() const noexcept;
 
  private:
   void leaf_done(Leaf& leaf) noexcept override;

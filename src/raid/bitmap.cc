@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/endian.h"
 #include "base/planted_bug.h"
 #include "raid/core.h"
 
@@ -15,8 +16,11 @@ Bitmap::Bitmap(Core& core, const Uuid& uuid, std::uint64_t member_bytes, std::ui
       shift_(static_cast<std::uint32_t>(std::countr_zero(chunk_bytes))),
       bits_(bitmap_bits(member_bytes / kSectorBytes, chunk_bytes)),
       image_(bitmap_bytes(bits_)),
-      flags_(bits_),
-      writers_(bits_),
+      set_(bits_),
+      durable_(bits_),
+      touched_(bits_),
+      marked_(bits_),
+      writers_((bits_ + kWritersAtOnce - 1) / kWritersAtOnce),
       dirty_blocks_(image_.size() / kBlockBytes),
       written_(core.scheduler()) {}
 
@@ -25,40 +29,46 @@ std::uint64_t Bitmap::device_offset(const Member& member) noexcept {
 }
 
 void Bitmap::set_bit(std::uint64_t bit) {
-  if ((flags_[bit] & kSet) == 0) ++set_count_;
-  flags_[bit] |= kSet;
+  set_.add(bit);
   set_bitmap_bit(image_, bit);
-  dirty_blocks_[bitmap_block_of(bit) / kBlockBytes] = true;
+  dirty_blocks_.add(bitmap_block_of(bit) / kBlockBytes);
 }
 
 void Bitmap::clear_bit(std::uint64_t bit) {
-  flags_[bit] &= static_cast<std::uint8_t>(~(kSet | kDurable));
-  --set_count_;
+  set_.remove(bit);
+  durable_.remove(bit);
   clear_bitmap_bit(image_, bit);
-  dirty_blocks_[bitmap_block_of(bit) / kBlockBytes] = true;
+  dirty_blocks_.add(bitmap_block_of(bit) / kBlockBytes);
 }
 
 bool Bitmap::durable(std::uint64_t from, std::uint64_t to) const noexcept {
   for (std::uint64_t bit = bit_of(from); bit <= bit_of(to - 1); ++bit) {
-    if ((flags_[bit] & kDurable) == 0) return false;
+    if (!durable_.contains(bit)) return false;
   }
   return true;
 }
 
+bool Bitmap::written_now(std::uint64_t bit) const noexcept {
+  const auto& writers = writers_[bit / kWritersAtOnce];
+  return writers && (*writers)[bit % kWritersAtOnce] != 0;
+}
+
 bool Bitmap::begin(std::uint64_t from, std::uint64_t to) {
   for (std::uint64_t bit = bit_of(from); bit <= bit_of(to - 1); ++bit) {
-    ++writers_[bit];
-    if ((flags_[bit] & kSet) == 0) {
+    auto& writers = writers_[bit / kWritersAtOnce];
+    if (!writers) writers = std::make_unique<Writers>();
+    ++(*writers)[bit % kWritersAtOnce];
+    if (!set_.contains(bit)) {
       set_bit(bit);
       fresh_.push_back(bit);
     }
-    flags_[bit] |= kTouched;
+    touched_.add(bit);
   }
   return durable(from, to);
 }
 
 Task<void> Bitmap::wait_durable(std::uint64_t from, std::uint64_t to) {
-  while (!durable(from, to) && !core_.failed()) {
+  while (!durable(from, to) && !core_.failed() && !core_.full()) {
     if (writing_) {
       co_await written_.wait();
     } else {
@@ -69,23 +79,22 @@ Task<void> Bitmap::wait_durable(std::uint64_t from, std::uint64_t to) {
 
 void Bitmap::end(std::uint64_t from, std::uint64_t to) {
   for (std::uint64_t bit = bit_of(from); bit <= bit_of(to - 1); ++bit) {
-    CHECK(writers_[bit] > 0);
-    --writers_[bit];
-    if (planted(PlantedBug::bitmap_cleared_early) && writers_[bit] == 0 && (flags_[bit] & kDurable) != 0)
-      clear_bit(bit);
+    CHECK(written_now(bit));
+    --(*writers_[bit / kWritersAtOnce])[bit % kWritersAtOnce];
+    if (planted(PlantedBug::bitmap_cleared_early) && !written_now(bit) && durable_.contains(bit)) clear_bit(bit);
   }
 }
 
 // Sends blocks from `next` on to these members, as many as go at a time; moves `next` behind them.
 Task<void> Bitmap::write_some(std::span<Member* const> to, std::size_t& next, bool only_dirty) {
   Batch batch(core_, Cause::metadata);
-  std::size_t sent = 0;
-  for (; next < dirty_blocks_.size() && sent < kBlocksAtOnce; ++next) {
-    if (only_dirty && !dirty_blocks_[next]) continue;
+  for (std::size_t sent = 0; next < blocks() && sent < kBlocksAtOnce; ++next, ++sent) {
+    if (only_dirty) next = dirty_blocks_.next(next);
+    if (next == blocks()) break;
     const Buffer buffer = core_.metadata_block();
     if (!buffer) break;  // the array has failed
     if (next == 0) encode_header();
-    if (only_dirty) dirty_blocks_[next] = false;
+    if (only_dirty) dirty_blocks_.remove(next);
     std::memcpy(buffer.data(), image_.data() + next * kBlockBytes, kBlockBytes);
     for (Member* member : to) {
       if (member->live() || !only_dirty) batch.write_raw(*member, device_offset(*member) + next * kBlockBytes, buffer);
@@ -93,7 +102,6 @@ Task<void> Bitmap::write_some(std::span<Member* const> to, std::size_t& next, bo
       Member* twin = only_dirty ? member->twin : nullptr;
       if (twin != nullptr) batch.write_raw(*twin, device_offset(*twin) + next * kBlockBytes, buffer);
     }
-    ++sent;
   }
   co_await batch;
   core_.judge(batch);
@@ -105,11 +113,17 @@ Task<void> Bitmap::write_dirty_blocks() {
   std::vector<std::uint64_t> fresh;
   fresh.swap(fresh_);
   // A bit that is set while this runs is not among the fresh ones, whether or not its block takes it along.
-  for (std::size_t next = 0; next < dirty_blocks_.size() && !core_.failed();) {
+  for (std::size_t next = 0; next < blocks() && !core_.failed();) {
     co_await write_some(core_.slots(), next, true);
   }
   for (std::uint64_t bit : fresh) {
-    if ((flags_[bit] & kSet) != 0 && !core_.failed()) flags_[bit] |= kDurable;
+    if (!set_.contains(bit) || core_.failed()) continue;
+    if (core_.full()) {  // once more
+      set_bit(bit);
+      fresh_.push_back(bit);
+    } else {
+      durable_.add(bit);
+    }
   }
   give_turn();
 }
@@ -122,16 +136,15 @@ Task<void> Bitmap::write_set() {
 Task<void> Bitmap::sweep() {
   if (!core_.redundancy_full()) co_return;
   std::vector<std::uint64_t> idle;
-  for (std::uint64_t bit = 0; bit < bits_; ++bit) {
-    const std::uint8_t flags = flags_[bit];
-    flags_[bit] &= static_cast<std::uint8_t>(~kTouched);
-    if ((flags & kSet) != 0 && (flags & (kTouched | kMarked)) == 0 && writers_[bit] == 0) idle.push_back(bit);
+  for (std::uint64_t bit = set_.next(0); bit < bits_; bit = set_.next(bit + 1)) {
+    if (!touched_.contains(bit) && !marked_.contains(bit) && !written_now(bit)) idle.push_back(bit);
   }
+  touched_.clear();
   if (idle.empty()) co_return;
   if (co_await core_.flush_members(Cause::metadata) != Errc::ok || !core_.redundancy_full()) co_return;
   bool cleared = false;
   for (std::uint64_t bit : idle) {
-    if ((flags_[bit] & kTouched) != 0 || writers_[bit] != 0 || (flags_[bit] & kSet) == 0) continue;
+    if (touched_.contains(bit) || written_now(bit) || !set_.contains(bit)) continue;
     clear_bit(bit);
     cleared = true;
   }
@@ -159,10 +172,13 @@ Status Bitmap::merge(std::span<const std::byte> image) {
     return fail(Errc::bad_input, "bitmap: it belongs to another array");
   }
   events_cleared_ = std::max(events_cleared_, header->events_cleared);
-  for (std::uint64_t bit = 0; bit < bits_; ++bit) {
-    if (!bitmap_bit(image, bit)) continue;
-    set_bit(bit);
-    fresh_.push_back(bit);
+  for (std::size_t at = kBitmapHeaderBytes; at < image.size(); at += 8) {
+    for (auto word = load_le<std::uint64_t>(image.data() + at); word != 0; word &= word - 1) {
+      const std::uint64_t bit = (at - kBitmapHeaderBytes) * 8 + static_cast<std::uint64_t>(std::countr_zero(word));
+      if (bit >= bits_) break;
+      set_bit(bit);
+      fresh_.push_back(bit);
+    }
   }
   return {};
 }
@@ -175,28 +191,19 @@ void Bitmap::set_all() {
 }
 
 void Bitmap::mark_all_for_resync() {
-  for (auto& flags : flags_) {
-    if ((flags & kSet) != 0) flags |= kMarked;
-  }
+  for (std::uint64_t bit = set_.next(0); bit < bits_; bit = set_.next(bit + 1)) marked_.add(bit);
 }
 
-std::uint64_t Bitmap::next_marked(std::uint64_t from) const noexcept {
-  for (std::uint64_t bit = bit_of(from); bit < bits_; ++bit) {
-    if ((flags_[bit] & kMarked) != 0) return std::max(from, bit << shift_);
-  }
-  return member_bytes_;
+std::uint64_t Bitmap::first_of(const BitTree& bits, std::uint64_t from) const noexcept {
+  const std::uint64_t bit = bits.next(bit_of(from));
+  return bit < bits_ ? std::max(from, bit << shift_) : member_bytes_;
 }
 
-std::uint64_t Bitmap::next_set(std::uint64_t from) const noexcept {
-  for (std::uint64_t bit = bit_of(from); bit < bits_; ++bit) {
-    if ((flags_[bit] & kSet) != 0) return std::max(from, bit << shift_);
-  }
-  return member_bytes_;
-}
+std::uint64_t Bitmap::next_marked(std::uint64_t from) const noexcept { return first_of(marked_, from); }
 
-void Bitmap::resynced() {
-  for (auto& flags : flags_) flags &= static_cast<std::uint8_t>(~kMarked);
-}
+std::uint64_t Bitmap::next_set(std::uint64_t from) const noexcept { return first_of(set_, from); }
+
+void Bitmap::resynced() { marked_.clear(); }
 
 void Bitmap::copy_header(const Buffer& block) {
   encode_header();
@@ -216,7 +223,7 @@ void Bitmap::give_turn() {
 Task<void> Bitmap::write_all(Member& member) {
   co_await take_turn();
   Member* const to[] = {&member};
-  for (std::size_t next = 0; next < dirty_blocks_.size() && member.state != MemberState::faulty && !core_.failed();) {
+  for (std::size_t next = 0; next < blocks() && member.state != MemberState::faulty && !core_.failed();) {
     co_await write_some(to, next, false);
   }
   give_turn();

@@ -2,11 +2,14 @@
 // (rule 1), concurrent setters share one update, and idle bits are cleared by sweep() after a flush, never while degraded.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "async/sync.h"
+#include "raid/bit_tree.h"
 #include "raid/bitmap_format.h"
 #include "raid/leaf.h"
 
@@ -22,19 +25,21 @@ class Bitmap {
   // ---- before and after a write of [begin, end) of the data area ----
   // True if all bits are durable already. Counts the write in either case: end() must follow.
   bool begin(std::uint64_t from, std::uint64_t to);
-  // Waits until they are; returns early when the array has failed.
+  // Waits until they are; returns early when the array has failed or has no room.
   Task<void> wait_durable(std::uint64_t from, std::uint64_t to);
   void end(std::uint64_t from, std::uint64_t to);
 
   // Clears bits that were idle since the last sweep. Does nothing while degraded or before a resync has ended.
   Task<void> sweep();
-  bool any_set() const noexcept { return set_count_ != 0; }
+  bool any_set() const noexcept { return !set_.empty(); }
 
   // ---- starting ----
   // Takes over the bits that a member has on disk. Errors: not ours, or unreadable in form.
   Status merge(std::span<const std::byte> image);
   void mark_all_for_resync();  // every bit that is set: its region must be resynced
   void set_all();
+  // A member that left before these events cannot be told by bits what it missed.
+  void forget_before(std::uint64_t events) noexcept { events_cleared_ = events; }
   std::uint64_t next_marked(
       std::uint64_t from) const noexcept;  // first offset >= from that needs a resync; member_bytes: none
   void resynced();                         // all marked regions are
@@ -56,15 +61,16 @@ class Bitmap {
   static std::uint64_t device_offset(const Member& member) noexcept;
 
  private:
-  static constexpr std::uint8_t kSet = 1;      // in the image
-  static constexpr std::uint8_t kDurable = 2;  // and on all live members
-  static constexpr std::uint8_t kTouched = 4;  // since the last sweep
-  static constexpr std::uint8_t kMarked = 8;   // to be resynced
+  static constexpr std::uint64_t kWritersAtOnce = 1024;
+  using Writers = std::array<std::uint32_t, kWritersAtOnce>;
 
+  std::uint64_t blocks() const noexcept { return image_.size() / kBlockBytes; }
   std::uint64_t bit_of(std::uint64_t offset) const noexcept { return offset >> shift_; }
   bool durable(std::uint64_t from, std::uint64_t to) const noexcept;
   void set_bit(std::uint64_t bit);
   void clear_bit(std::uint64_t bit);
+  bool written_now(std::uint64_t bit) const noexcept;
+  std::uint64_t first_of(const BitTree& bits, std::uint64_t from) const noexcept;
   static constexpr std::size_t kBlocksAtOnce = 32;
 
   Task<void> write_dirty_blocks();
@@ -78,12 +84,14 @@ class Bitmap {
   std::uint32_t shift_;
   std::uint64_t bits_;
   std::uint64_t events_cleared_ = 0;
-  std::vector<std::byte> image_;        // as on disk
-  std::vector<std::uint8_t> flags_;     // by bit
-  std::vector<std::uint32_t> writers_;  // by bit: writes under way
-  std::vector<bool> dirty_blocks_;
+  std::vector<std::byte> image_;                   // as on disk
+  BitTree set_;                                    // the bits of the image
+  BitTree durable_;                                // of them: on all live members
+  BitTree touched_;                                // ... written since the last sweep
+  BitTree marked_;                                 // ... to be resynced
+  std::vector<std::unique_ptr<Writers>> writers_;  // by bit: writes under way; null: none ever
+  BitTree dirty_blocks_;
   std::vector<std::uint64_t> fresh_;  // set, not yet on disk
-  std::uint64_t set_count_ = 0;
   bool writing_ = false;
   Event written_;
 };

@@ -7,7 +7,7 @@ namespace resilver::raid {
 
 // Every member is read in one request for the whole window, however many stripes lie in it.
 Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
-  const MemberSet lost = lost_for(begin, end);
+  const MemberSet lost = lost_for(end);
   // Forced: dirty and degraded. Without redundancy to spare there is nothing to compare: the lost is what parity says.
   if (lost.count() >= geometry_.parity_disks()) co_return true;
   const std::vector<Damage> damage = co_await read_window(pass, geometry_.all_members() - lost, begin, end, buffers);
@@ -124,6 +124,7 @@ Task<void> Core::finish_resync() {
   if (co_await flush_members(Cause::resync) != Errc::ok || version != version_) co_return;
   resync_needed_ = false;
   resync_reached_ = 0;
+  full_disk_.clear();
   may_locate_ = true;
   if (bitmap_) bitmap_->resynced();
   emit(EventKind::resync_finished, {}, geometry_.sync_bytes());
@@ -158,6 +159,7 @@ Task<Status> Core::scrub(ScrubOptions options) {
   if (whole && options.repair) co_await flush_members(Cause::scrub);
   scrub_waiting_ = false;
   pass_event_.wake_all();
+  if (!whole && full_) co_return fail(Errc::no_space, full_disk_ + ": no room for what is to be written");
   if (!whole) co_return fail(Errc::cancelled, "something else came first");
   mismatch_rows_ = pass.mismatch_rows;
   mismatches_ = std::move(pass.mismatches);

@@ -7,6 +7,7 @@
 //   stripe_write.cc  merging requests by stripe  mirror.cc     RAID 1 and 10
 //   recovery.cc   what is done next, and passes over the members by windows
 //   rebuild.cc    windows of rebuild and replace check.cc      windows of resync and scrub
+//   holes.cc      what reads as zeroes on every member, and needs no work
 //
 // A *row* is the same 4096 bytes of every chunk of a stripe: the unit in which damage is told, healed and recorded.
 #pragma once
@@ -138,6 +139,9 @@ class Core {
   void straight_done(Op& op) noexcept;
   bool busy() const noexcept { return ops_in_use_ != 0 || !queued_.empty(); }
 
+  // ---- holes.cc ----
+  std::uint64_t next_logical_data(std::uint64_t from) const noexcept;  // BlockDevice::next_data() of the array
+
   // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);
   Status may_fail(const std::string& disk_name) const;
@@ -151,8 +155,13 @@ class Core {
   // ---- members.cc ----
   void send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64_t device_offset, std::uint64_t length,
             bool fua, Cause cause, std::uint32_t tag) noexcept;
-  // Looks at what failed: makes members faulty. True if blocks could not be read on members that live on.
+  // Looks at what failed: makes members faulty, but for lack of room. True if blocks could not be read on members that live
+  // on.
   bool judge(const Batch& batch);
+  // A disk has no room for what is to be written: that is no fault of it. Nothing is written for a while, then it is tried
+  // again; a pass under way ends.
+  void no_room(const Member& disk);
+  bool full() const noexcept { return full_; }
   ArrayStatus status() const;
   bool redundancy_full() const noexcept;
   bool doubtful() const noexcept { return doubtful_; }
@@ -205,11 +214,14 @@ class Core {
   Status check_not_both(bool dirty, const AssembleOptions& options);
   Task<Errc> read_metadata(Member& member, std::uint64_t device_offset, Buffer block);
   Task<Result<std::uint32_t>> read_bitmap_chunk(Member& member);
+  Task<Result<std::uint32_t>> find_bitmap_chunk();
+  void renew_bitmap(const std::string& why);
+  Task<void> write_renewed_bitmap();
   Task<void> rest();
   Task<Status> add_members(std::span<const GivenDisk> given, AssemblyReport& report);
   void seat(Member& member, const DiskFound& found);
   Status check_enough() const;
-  Task<Status> open_bitmap();
+  Task<Status> open_bitmap(const Result<std::uint32_t>& chunk);
   void use_journal(Member& disk, std::uint64_t tail_sectors);
   Task<Status> make_journal(const MemberDisk& given);
   Task<Status> open_journal();
@@ -263,6 +275,7 @@ class Core {
   bool allocate(const Band& band, ColumnSet wanted, Columns& columns);
   void recover(const Band& band, ColumnSet lost, ColumnSet wanted, Columns& columns);
   bool compute_parity(const BandWrite& write, const WritePlan& plan, Columns& columns);
+  Task<Errc> make_room(const Band& band, ColumnSet writes);
   Task<Errc> store(const BandWrite& write, ColumnSet writes, Columns& columns);
   bool has_bad(const Band& band) const noexcept;
 
@@ -325,7 +338,9 @@ class Core {
 
   // members.cc
   void mark_faulty(Member& member, Errc why);
-  MemberSet lost_for(std::uint64_t begin, std::uint64_t end) const noexcept;
+  bool has_room() noexcept;
+  void need_resync();
+  MemberSet lost_for(std::uint64_t end) const noexcept;  // slots that do not hold everything below `end`
   Member* find(const std::string& disk_name) const noexcept;
   Member* first_that_is(MemberState state) const noexcept;  // null: none
   std::uint32_t redundancy_left() const noexcept;
@@ -359,6 +374,8 @@ class Core {
   Task<void> run_pass(Pass& pass);
   Task<void> worker(Pass& pass);
   Task<bool> process(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
+  Task<bool> process_parts(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers,
+                           std::uint64_t& moved);
   Task<bool> rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   MemberSet window_slots(const Pass& pass) const noexcept;
   bool window_buffers(MemberSet slots, std::uint64_t bytes, WindowBuffers& buffers) noexcept;
@@ -371,11 +388,8 @@ class Core {
                                         const WindowBuffers& buffers);
   Task<bool> rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin, WindowBuffers& buffers);
   Task<bool> heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin, WindowBuffers& buffers);
-  Task<bool> rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
-  Task<bool> rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   Task<bool> replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   Task<void> finish_replace(const Pass& pass);
-  bool marked(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
   MemberRange lock_range(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
   Member& target(const Pass& pass, std::uint32_t slot) noexcept;
   Task<bool> check_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
@@ -385,7 +399,7 @@ class Core {
   bool comparable() const noexcept;
   void record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot);
   bool interrupted(const Pass& pass) const noexcept;
-  void retire(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  void retire(Pass& pass, std::uint64_t end, std::uint64_t moved);
   Task<void> pace(Pass& pass, std::uint64_t bytes);
   Task<void> checkpoint(Pass& pass);
   Task<bool> run_window(Pass& pass);
@@ -399,6 +413,13 @@ class Core {
   MemberSet targets(const Pass& pass) const noexcept;
   MemberSet replaced() const noexcept;  // slots whose member has a replacement in the making
   bool foreground_busy() const noexcept;
+
+  // holes.cc
+  std::uint64_t next_data(MemberSet of, std::uint64_t from) const noexcept;
+  std::uint64_t unmarked_until(const Pass& pass, std::uint64_t from) const noexcept;
+  std::uint64_t hole_until(const Pass& pass, std::uint64_t from) const noexcept;
+  Task<bool> clear_targets(Pass& pass, std::uint64_t begin, std::uint64_t end);
+  void write_target(Batch& batch, Member& member, std::uint64_t begin, const Buffer& content);
 
   struct Watchdog : Timer {
     explicit Watchdog(Core& owner)
@@ -453,6 +474,9 @@ class Core {
 
   std::vector<std::unique_ptr<Member>> gone_;  // removed; a batch may still point at them
   bool read_only_ = false;
+  bool bitmap_lockless_ = false;  // a member's bitmap is of a kind that is not used here
+  bool bitmap_renewed_ = false;   // no member had one that could be used
+  std::vector<std::string> notes_;
   bool may_locate_ = true;     // the array was stopped cleanly, or resynced since
   bool manager_idle_ = false;  // nothing is to be rebuilt, resynced or replaced
   bool failed_ = false;
@@ -461,9 +485,12 @@ class Core {
   bool dirty_durable_ = false;  // and do
   bool resync_needed_ = false;
   std::uint64_t resync_reached_ = 0;  // everything below was resynced, and flushed (Geometry::sync_bytes() counts)
-  bool forced_ = false;               // started dirty and degraded: parity is taken for right
+  bool forced_ = false;               // started (or made) dirty and degraded: parity is taken for right
   bool doubtful_ = false;             // ... or with members that had missed writes
-  std::uint64_t version_ = 0;         // of the membership: changes whenever a slot does
+  bool full_ = false;                 // see no_room()
+  Nanos full_until_ = 0;
+  std::string full_disk_;      // until something could be written again
+  std::uint64_t version_ = 0;  // of the membership: changes whenever a slot does
   std::uint64_t sb_wanted_ = 0;
   std::uint64_t sb_done_ = 0;
   bool sb_busy_ = false;

@@ -199,6 +199,7 @@ void Core::straight_done(Op& op) noexcept {
   const bool striped_only = !geometry_.is_redundant();
   if (op.error == Errc::ok || striped_only) {
     // The failure of a RAID 0 member is the array's; its other members go on.
+    if (op.culprit != nullptr && op.error == Errc::no_space) no_room(*op.culprit);
     if (op.culprit != nullptr && (op.error == Errc::device_gone || op.error == Errc::timeout)) {
       mark_faulty(*op.culprit, op.error);
     }
@@ -239,6 +240,7 @@ Task<Errc> Core::run_flush() {
 
 Task<Errc> Core::run_write(Op& op) {
   const IoRequest& request = *op.request;
+  if (!has_room()) co_return Errc::no_space;
   ++active_writes_;
   co_await ensure_dirty();
   if (bitmap_ && !bitmap_->begin(op.begin, std::min(op.end, geometry_.sync_bytes()))) {
@@ -246,7 +248,7 @@ Task<Errc> Core::run_write(Op& op) {
     house_event_.wake_all();
   }
   const bool cannot_log = journal_ && journal_->failed();
-  Errc status = failed_ || cannot_log ? Errc::unavailable : Errc::ok;
+  Errc status = failed_ || cannot_log ? Errc::unavailable : full_ ? Errc::no_space : Errc::ok;
   if (status == Errc::ok) {
     const bool zeroes = request.op != IoOp::write;
     const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);
@@ -255,7 +257,9 @@ Task<Errc> Core::run_write(Op& op) {
   }
   // Rule 2: who missed this write is durably excluded before it is acknowledged.
   if (!planted(PlantedBug::member_not_marked_faulty)) co_await settle(faults_settled_);
+  if (status == Errc::ok && full_) status = Errc::no_space;  // it may be metadata that was not written
   if (failed_) status = Errc::unavailable;
+  if (status == Errc::ok) full_disk_.clear();
   if (status == Errc::ok && !lost_blocks_.empty()) {  // written anew: good again
     lost_blocks_.erase(lost_blocks_.lower_bound(request.offset),
                        lost_blocks_.lower_bound(request.offset + request.length));

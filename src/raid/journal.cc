@@ -37,6 +37,15 @@ void Journal::give_up(Errc why) {
   space_event_.wake_all();
 }
 
+Task<Status> Journal::make_room() {
+  Batch batch(core_, Cause::metadata);
+  batch.reserve(disk_, 0, size_ * kSectorBytes);
+  co_await batch;
+  if (batch.lacks_room()) co_return fail(Errc::no_space, disk_.name + ": no room for the journal");
+  if (!batch.failures().empty()) co_return fail(Errc::unavailable, disk_.name + ": the journal cannot be written");
+  co_return Status{};
+}
+
 Task<Status> Journal::format(Random& random) {
   tail_ = head_ = 0;
   seq_ = chain_end_ = random.next() & 0xffffffff;

@@ -34,6 +34,8 @@ class Journal {
   Journal(Core& core, Member& disk, std::uint64_t tail_sectors);
 
   // A new, empty log. Error: the disk's.
+  // Room for all of it: nothing that waits to be logged is to find none. Errors: no_space, unavailable.
+  Task<Status> make_room();
   Task<Status> format(Random& random);
   // Writes to the members what the log holds, record by record, then begins a new chain behind. Precondition: nothing else
   // runs. Errors: the journal disk's; unavailable (members fail meanwhile); corrupt.

@@ -5,6 +5,8 @@
 
 namespace resilver::raid {
 
+static constexpr Nanos kFullPause = kSecond;  // then room is looked for again
+
 Core::Core(LeafPoolOwner leaves, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
            Consistency consistency)
     : scheduler_(leaves->scheduler()),
@@ -65,7 +67,7 @@ void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64
       io->read_bytes += length;
     } else if (op == IoOp::flush) {
       ++io->flushes;
-    } else {
+    } else if (op != IoOp::reserve) {
       ++io->writes;
       io->write_bytes += length;
     }
@@ -167,11 +169,36 @@ bool Core::judge(const Batch& batch) {
                              failure.status != Errc::timeout && failure.status != Errc::closed;
     if (blocks_only) {
       damaged = true;
+    } else if (failure.status == Errc::no_space) {
+      no_room(*failure.member);
     } else {
       mark_faulty(*failure.member, failure.status);
     }
   }
   return damaged;
+}
+
+void Core::no_room(const Member& disk) {
+  full_ = true;
+  full_until_ = scheduler_.now() + kFullPause;
+  full_disk_ = disk.name;
+  if (pass_ != nullptr) pass_->stop = true;
+  wake_manager();
+  pass_event_.wake_all();
+}
+
+// Asked by whoever is about to write anything. Tried again only when all has ended that met a disk without room.
+bool Core::has_room() noexcept {
+  if (full_ && scheduler_.now() >= full_until_ && active_writes_ == 0 && pass_ == nullptr) full_ = false;
+  return !full_;
+}
+
+// A write reached some members only, and all of them live on.
+void Core::need_resync() {
+  resync_needed_ = true;
+  resync_reached_ = 0;
+  may_locate_ = false;
+  if (bitmap_) bitmap_->mark_all_for_resync();
 }
 
 MemberSet Core::not_in_sync() const noexcept {
@@ -232,7 +259,7 @@ Member* Core::first_that_is(MemberState state) const noexcept {
   return found == members_.end() ? nullptr : found->get();
 }
 
-MemberSet Core::lost_for(std::uint64_t, std::uint64_t end) const noexcept {
+MemberSet Core::lost_for(std::uint64_t end) const noexcept {
   MemberSet lost;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     if (!slots_[slot]->holds(end)) lost.add(slot);
@@ -298,6 +325,8 @@ ArrayStatus Core::status() const {
     status.lost_blocks.push_back(block);
   }
   status.healed_blocks = healed_blocks_;
+  status.notes = notes_;
+  status.full = full_disk_;
   std::copy(std::begin(io_), std::end(io_), std::begin(status.io));
   return status;
 }

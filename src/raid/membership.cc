@@ -82,8 +82,9 @@ Status Core::check_new(const MemberDisk& disk) {
     if (old->orphans + old->in_flight_count != 0) return fail(Errc::busy, disk.name + ": I/O to it is still out");
   }
   if (members_.size() + gone_.size() >= kMaxDevs) return fail(Errc::limit, "too many disks have come and gone");
-  if (disk.device->size_bytes() < data_offset_bytes() + geometry_.member_bytes()) {
-    return fail(Errc::invalid_argument, disk.name + ": too small for this array");
+  if (const std::uint64_t needed = data_offset_bytes() + geometry_.member_bytes(); disk.device->size_bytes() < needed) {
+    return fail(Errc::invalid_argument, fmt::format("{}: too small for this array: {} bytes, {} are needed", disk.name,
+                                                    disk.device->size_bytes(), needed));
   }
   return {};
 }
@@ -100,7 +101,9 @@ Task<Status> Core::add_disk(MemberDisk disk) {
   emit(EventKind::disk_added, member.name);
   co_await commit();
   wake_manager();
-  if (member.state == MemberState::faulty) co_return fail(Errc::io, disk.name + ": cannot be written");
+  if (member.state == MemberState::faulty) {
+    co_return fail(full_ ? Errc::no_space : Errc::io, disk.name + ": cannot be written");
+  }
   co_return Status{};
 }
 

@@ -119,7 +119,9 @@ Task<void> Core::write_superblocks() {
     }
     co_await batch;
     judge(batch);
+    if (batch.lacks_room()) faults_settled_ = ++sb_wanted_;  // once more, before anything is acknowledged
     for (const Batch::Failure& failure : batch.failures()) {
+      if (failure.status == Errc::no_space) no_room(*failure.member);
       if (failure.member->state == MemberState::spare) failure.member->state = MemberState::faulty;
       if (failure.member->state == MemberState::journal && journal_) journal_->give_up(failure.status);
     }
@@ -181,7 +183,7 @@ Task<bool> Core::add_bad(Member& member, std::uint64_t row_offset) {
   if (!member.live()) co_return false;
   member.bad.insert(row_offset);
   if (!co_await write_bad_log(member)) {
-    if (!failed_) mark_faulty(member, Errc::no_space);
+    if (!failed_ && !full_) mark_faulty(member, Errc::no_space);  // its log is full, not its file system
     co_return false;
   }
   co_await commit();  // feature flag
@@ -205,14 +207,14 @@ Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet membe
 Task<void> Core::ensure_dirty() {
   if (!geometry_.is_redundant() || consistency_ == Consistency::none || journal_) co_return;
   last_write_ = scheduler_.now();
-  while (!dirty_durable_ && !failed_) {
+  while (!dirty_durable_ && !failed_ && !full_) {
     if (!dirty_) {
       dirty_ = true;
       ++sb_wanted_;
       house_event_.wake_all();
     }
     co_await settle(sb_wanted_);
-    if (dirty_) dirty_durable_ = true;
+    if (dirty_ && !full_) dirty_durable_ = true;
   }
 }
 
@@ -228,7 +230,7 @@ Task<Errc> Core::flush_members(Cause cause, Journal* journal) {
     if (journal != nullptr && failure.member == &journal->disk()) journal->give_up(failure.status);
   }
   co_await settle(faults_settled_);
-  co_return failed_ ? Errc::unavailable : Errc::ok;
+  co_return failed_ ? Errc::unavailable : batch.lacks_room() ? Errc::no_space : Errc::ok;
 }
 
 // After some time without writes: everything durable, then "clean".

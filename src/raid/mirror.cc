@@ -149,6 +149,7 @@ Task<void> Core::heal_copies(std::uint64_t logical, Buffer block, CopySet bad, C
     }
     co_await batch;
     judge(batch);
+    if (batch.lacks_room()) co_return;
   }
   co_await clear_bad_copies(logical, bytes, healed);
   healed_blocks_ += healed.count();
@@ -190,6 +191,10 @@ Task<Errc> Core::write_mirror(const Transfer& transfer) {
       }
       co_await batch;
       judge(batch);
+      if (batch.lacks_room()) {
+        need_resync();
+        co_return failed_ ? Errc::unavailable : Errc::no_space;
+      }
     }
     for (const Healed& piece : healed) co_await clear_bad_copies(piece.logical, piece.bytes, piece.copies);
   }
@@ -246,7 +251,7 @@ Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uin
   }
   const Nanos write_started = scheduler_.now();
   Batch batch(*this, pass.cause);
-  for (const std::uint32_t slot : to) batch.write(target(pass, slot), begin, window, false);
+  for (const std::uint32_t slot : to) write_target(batch, target(pass, slot), begin, window);
   co_await batch;
   judge(batch);
   pass.writing += scheduler_.now() - write_started;

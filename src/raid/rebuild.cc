@@ -5,26 +5,6 @@
 
 namespace resilver::raid {
 
-Task<bool> Core::rebuild_any(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
-  co_return geometry_.is_mirrored() ? co_await rebuild_mirror_window(pass, begin, end, buffers[0])
-                                    : co_await rebuild_window(pass, begin, end, buffers);
-}
-
-// A member that came back: only regions with bits differ. A bit may have been set while this window waited for its lock: then
-// it may have no memory, and nobody waits for that under a lock; the pass begins again from here.
-Task<bool> Core::rebuild_marked(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
-  for (std::uint64_t at = begin; at < end; at += kBandBytes) {
-    const std::uint64_t stop = std::min(at + kBandBytes, end);
-    if (!marked(pass, at, stop)) continue;
-    const MemberSet slots = window_slots(pass);
-    if (buffers.empty() && !window_buffers(slots, kBandBytes, buffers)) co_return false;
-    WindowBuffers parts(buffers.size());
-    for (const std::uint32_t slot : slots) parts[slot] = buffers[slot].slice(0, stop - at);
-    if (!co_await rebuild_any(pass, at, stop, parts)) co_return false;
-  }
-  co_return !interrupted(pass);
-}
-
 // Whose content a window of this pass holds in memory.
 MemberSet Core::window_slots(const Pass& pass) const noexcept {
   const bool checks = pass.kind == RecoveryKind::resync || pass.kind == RecoveryKind::scrub;
@@ -114,7 +94,7 @@ Task<std::vector<Core::Damage>> Core::read_window(Pass& pass, MemberSet from, st
 
 // Each survivor is read and each target written in one request for the whole window, however many stripes lie in it.
 Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
-  const MemberSet lost = lost_for(begin, end);
+  const MemberSet lost = lost_for(end);
   const MemberSet to = targets() & lost;  // a target may be ahead of the window already
   const MemberSet from = geometry_.all_members() - lost;
   const std::vector<Damage> damage = co_await read_window(pass, from, begin, end, buffers);
@@ -136,7 +116,7 @@ Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t e
   }
   const Nanos write_started = scheduler_.now();
   Batch batch(*this, pass.cause);
-  for (const std::uint32_t slot : to) batch.write(*slots_[slot], begin, buffers[slot], false, slot);
+  for (const std::uint32_t slot : to) write_target(batch, *slots_[slot], begin, buffers[slot]);
   co_await batch;
   judge(batch);
   pass.writing += scheduler_.now() - write_started;
@@ -185,7 +165,7 @@ Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t e
   }
   const Nanos write_started = scheduler_.now();
   Batch batch(*this, pass.cause);
-  for (const std::uint32_t slot : from) batch.write(*slots_[slot]->twin, begin, buffers[slot], false, slot);
+  for (const std::uint32_t slot : from) write_target(batch, *slots_[slot]->twin, begin, buffers[slot]);
   co_await batch;
   judge(batch);
   pass.writing += scheduler_.now() - write_started;
@@ -262,6 +242,7 @@ Task<void> Core::finish_rebuild(const Pass& pass) {
     emit(EventKind::rebuild_finished, member.name, geometry_.member_bytes(), geometry_.member_bytes());
   }
   ++version_;
+  full_disk_.clear();
   co_await commit();
   if (redundancy_full()) emit(EventKind::redundancy_full);
 }

@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::uint64_t kWindowMemory = 8 << 20;
 constexpr std::uint64_t kLargestWindow = 256 << 10;
-constexpr Nanos kBusy = 50 * kMillisecond;  // the foreground counts as busy for so long after a request
+constexpr Nanos kLookForRoom = 100 * kMillisecond;  // the least pause
+constexpr Nanos kBusy = 50 * kMillisecond;          // the foreground counts as busy for so long after a request
 
 std::uint64_t rate_of(std::uint64_t bytes, Nanos time) noexcept {
   if (time <= 0) return 0;
@@ -57,7 +58,7 @@ bool Core::interrupted(const Pass& pass) const noexcept {
 
 // What is to be done next; false: nothing.
 bool Core::choose_pass(Pass& pass) {
-  if (failed_ || tuning_.hold_recovery) return false;
+  if (failed_ || tuning_.hold_recovery || !has_room()) return false;
   pass.total = geometry_.sync_bytes();
   const bool comparable = geometry_.is_mirrored() || forced_ || redundancy_left() == geometry_.redundancy();
   if (!targets().empty()) {
@@ -92,7 +93,7 @@ bool Core::choose_pass(Pass& pass) {
 // Does what is to be done, until the array stops. What that is, is decided when it can begin: a scrub may have to end first.
 Task<void> Core::manage() {
   while (!stopping_ && geometry_.is_redundant()) {
-    if (!failed_ && !tuning_.hold_recovery && co_await take_spares()) continue;
+    if (!failed_ && !full_ && !tuning_.hold_recovery && co_await take_spares()) continue;
     if (pass_ != nullptr) {
       manager_idle_ = false;
       co_await pass_event_.wait();
@@ -102,7 +103,7 @@ Task<void> Core::manage() {
     if (!choose_pass(pass)) {
       manager_idle_ = true;
       pass_event_.wake_all();
-      co_await manager_event_.wait();
+      co_await manager_event_.wait_until(full_ ? std::max(full_until_, scheduler_.now() + kLookForRoom) : kNever);
       continue;
     }
     co_await run_pass(pass);
@@ -144,19 +145,17 @@ Task<void> Core::run_pass(Pass& pass) {
   pass_event_.wake_all();
 }
 
-// Does a bit say that a window of the members that are rebuilt may differ?
-bool Core::marked(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept {
-  const MemberRange range = lock_range(pass, begin, end);
-  return bitmap_->next_set(range.begin) < range.end;
-}
-
 // What locks and bitmap know a window by. RAID 10: the logical addresses of what the member holds there, and what lies
 // between; they rise with the windows.
 MemberRange Core::lock_range(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept {
   if (!pass.slot) return {begin, end};
-  const std::vector<MirrorPiece> pieces = mirror_pieces(*pass.slot, begin, end);
-  if (pieces.empty()) return {geometry_.capacity_bytes(), geometry_.capacity_bytes() + 1};
-  return {pieces.front().logical, pieces.back().logical + pieces.back().bytes};
+  const std::uint64_t chunk = geometry_.chunk_bytes();
+  const auto first = geometry_.logical_at(*pass.slot, begin);
+  if (!first) return {geometry_.capacity_bytes(), geometry_.capacity_bytes() + 1};
+  // Only its last chunk may hold nothing.
+  auto last = geometry_.logical_at(*pass.slot, end - 1);
+  if (!last) last = geometry_.logical_at(*pass.slot, (end - 1) / chunk * chunk - 1);
+  return {*first, *last + 1};
 }
 
 // 256 KiB: on a disk 1.7 times the work per CPU-second of 128 KiB, and no less on tmpfs, where 512 KiB cost 10 % (caches).
@@ -180,29 +179,28 @@ Task<bool> Core::run_window(Pass& pass) {
   }
   if (pass.next >= pass.total) co_return false;
   const std::uint64_t begin = pass.next;
-  std::uint64_t end = std::min(begin + window_bytes(pass), pass.total);
-  // What lies between regions with bits is one window, in which there is nothing to do: the watermark passes it under its
-  // lock, like any other.
-  const bool gap = pass.by_bitmap && !marked(pass, begin, end);
-  if (gap && !pass.slot && end < pass.total) {
-    const std::uint64_t set = bitmap_->next_set(end);
-    end = set < pass.total ? std::max(end, set / kBandBytes * kBandBytes) : pass.total;
-  }
+  // What lies between regions with bits, and what is a hole everywhere, is one window, in which there is nothing to do: the
+  // watermark passes it under its lock, like any other.
+  std::uint64_t end = unmarked_until(pass, begin);
+  if (end == begin) end = hole_until(pass, begin);
+  const bool idle = end != begin;
+  if (!idle) end = std::min(begin + window_bytes(pass), pass.total);
   WindowBuffers buffers;
-  if (!gap && !co_await window_memory(pass, begin, end, buffers)) co_return false;
+  if (!idle && !co_await window_memory(pass, begin, end, buffers)) co_return false;
   pass.next = end;
   pass.order.push_back(begin);
-  if (!gap) co_await pace(pass, end - begin);
+  if (!idle) co_await pace(pass, end - begin);
   const MemberRange locked = lock_range(pass, begin, end);
   RangeGuard lock(locks_, locked.begin, locked.end, true);
   co_await lock;
   turn.reset();
-  const bool done = !interrupted(pass) && co_await process(pass, begin, end, buffers);
+  std::uint64_t moved = 0;
+  const bool done = !interrupted(pass) && co_await process_parts(pass, begin, end, buffers, moved);
   buffers.clear();
   while (pass.order.front() != begin) co_await pass_event_.wait();
   pass.order.pop_front();
   if (done && !interrupted(pass)) {
-    retire(pass, begin, end);
+    retire(pass, end, moved);
   } else {
     pass.stop = true;
   }
@@ -220,9 +218,9 @@ Task<void> Core::worker(Pass& pass) {
   }
 }
 
-void Core::retire(Pass& pass, std::uint64_t begin, std::uint64_t end) {
+void Core::retire(Pass& pass, std::uint64_t end, std::uint64_t moved) {
   pass.retired = end;
-  pass.processed += end - begin;
+  pass.processed += moved;
   sample(pass);
   if (pass.kind != RecoveryKind::rebuild && pass.kind != RecoveryKind::replace) return;
   for (const std::uint32_t slot : targets(pass)) {
@@ -237,11 +235,41 @@ void Core::retire(Pass& pass, std::uint64_t begin, std::uint64_t end) {
 Task<bool> Core::process(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers) {
   if (pass.kind == RecoveryKind::replace) co_return co_await replace_window(pass, begin, end, buffers);
   if (pass.kind == RecoveryKind::rebuild) {
-    co_return pass.by_bitmap ? co_await rebuild_marked(pass, begin, end, buffers)
-                             : co_await rebuild_any(pass, begin, end, buffers);
+    co_return geometry_.is_mirrored() ? co_await rebuild_mirror_window(pass, begin, end, buffers[0])
+                                      : co_await rebuild_window(pass, begin, end, buffers);
   }
   co_return geometry_.is_mirrored() ? co_await check_mirror_window(pass, begin, end, buffers)
                                     : co_await check_window(pass, begin, end, buffers);
+}
+
+// A window under its lock. One that has memory is done as it is; in one without there was nothing to do, but a bit may have
+// been set or a hole been filled while it waited for the lock. Then there may be no memory, and nobody waits for that under a
+// lock; the pass begins again from here. `moved`: bytes of each member that were worked on.
+Task<bool> Core::process_parts(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers,
+                               std::uint64_t& moved) {
+  const MemberSet slots = window_slots(pass);
+  if (!buffers.empty()) {
+    moved = end - begin;
+    co_return co_await process(pass, begin, end, buffers);
+  }
+  for (std::uint64_t at = begin; at < end && !interrupted(pass);) {
+    if (const std::uint64_t marked = unmarked_until(pass, at); marked != at) {
+      at = marked;
+    } else if (const std::uint64_t data = std::min(hole_until(pass, at), end); data != at) {
+      if (!co_await clear_targets(pass, at, data)) co_return false;
+      at = data;
+      co_await yield(scheduler_);  // there may be many
+    } else {
+      const std::uint64_t stop = std::min(at + kBandBytes, end);
+      if (buffers.empty() && !window_buffers(slots, kBandBytes, buffers)) co_return false;
+      WindowBuffers parts(buffers.size());
+      for (const std::uint32_t slot : slots) parts[slot] = buffers[slot].slice(0, stop - at);
+      if (!co_await process(pass, at, stop, parts)) co_return false;
+      moved += stop - at;
+      at = stop;
+    }
+  }
+  co_return !interrupted(pass);
 }
 
 // Holds the rate to speed_max, and to speed_min while the foreground is busy.
@@ -261,6 +289,7 @@ Task<void> Core::pace(Pass& pass, std::uint64_t bytes) {
 // ---- telling ------------------------------------------------------------------------------------------------------------
 
 LimitedBy Core::limit_of(const Pass& pass) const noexcept {
+  if (pass.processed == 0 && pass.retired != 0) return LimitedBy::nothing;
   const Nanos most = std::max({pass.paced, pass.reading, pass.writing});
   if (most == 0) return LimitedBy::cpu;
   if (most == pass.paced) return LimitedBy::set_limit;

@@ -85,6 +85,7 @@ Task<void> Core::heal_row(Row& row, std::uint64_t stripe, std::uint64_t at, Caus
     }
     co_await batch;
     judge(batch);  // a rewrite that fails makes the member faulty
+    if (batch.lacks_room()) co_return;
   }
   co_await clear_bad(at, at + kRowBytes, healed);
   for (const std::uint32_t column : row.unreadable) {
@@ -107,7 +108,7 @@ bool Core::can_forget_parity(std::uint64_t stripe, std::uint64_t at) const noexc
 }
 
 // Other data of this row is lost, so nobody knows its parity either: durably noted before data is written that the old
-// parity does not go with. False: the array has failed.
+// parity does not go with. False: the array has failed, or there is no room for it.
 Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
   for (std::uint32_t column = geometry_.data_disks(); column < geometry_.columns(); ++column) {
     Member* member = slots_[geometry_.member_of(stripe, column)];
@@ -117,7 +118,7 @@ Task<bool> Core::forget_parity(std::uint64_t stripe, std::uint64_t at) {
     if (!member->has_bad(at, at + kRowBytes)) co_await add_bad(*member, at);
     if (twin != nullptr && twin->live() && !twin->has_bad(at, at + kRowBytes)) co_await add_bad(*twin, at);
   }
-  co_return !failed_;
+  co_return !failed_ && !full_;
 }
 
 // Writes what is given of one row, over unreadable blocks too: what is given anew need not be read.
@@ -144,7 +145,7 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
   } else {
     // What is for a lost member could only live on in parity, which nobody can compute.
     if (!(fresh & found.lost).empty() || !can_forget_parity(stripe, at)) co_return Errc::medium;
-    if (!co_await forget_parity(stripe, at)) co_return Errc::unavailable;
+    if (!co_await forget_parity(stripe, at)) co_return failed_ ? Errc::unavailable : Errc::no_space;
   }
   // What heals a bad block is durable before the log forgets the block.
   BandWrite durable = one;
@@ -162,7 +163,7 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
     }
   }
   const Errc status = co_await store(durable, writes, found.columns);
-  if (heals) co_await clear_bad(at, at + kRowBytes, written);
+  if (heals && status == Errc::ok) co_await clear_bad(at, at + kRowBytes, written);
   co_return status;
 }
 

@@ -111,7 +111,7 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
   const ColumnSet wanted = touched(transfer, band);
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     if (failed_) co_return Errc::unavailable;
-    const MemberSet lost = lost_for(band.base + band.begin, band.base + band.end);
+    const MemberSet lost = lost_for(band.base + band.end);
     const ReadPlan plan = plan_read(geometry_, band.stripe, wanted, lost);
     if (!plan.possible) co_return Errc::unavailable;
     if (has_bad(band)) break;
@@ -147,7 +147,7 @@ Task<Errc> Core::write_band(BandWrite write) {
   const Band& band = write.band;
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     if (failed_) co_return Errc::unavailable;
-    const MemberSet lost = lost_for(band.base + band.begin, band.base + band.end);
+    const MemberSet lost = lost_for(band.base + band.end);
     const WritePlan plan = plan_write(geometry_, band.stripe, write.touched, write.full, lost);
     if (plan.way == WriteWay::impossible) co_return Errc::unavailable;
     if (has_bad(band)) break;
@@ -241,11 +241,27 @@ bool Core::compute_parity(const BandWrite& write, const WritePlan& plan, Columns
   return true;
 }
 
+// Degraded, a band that is written in part loses what its lost columns held, and with a journal its record would have to be
+// kept: so there is room for all of it, or nothing is written. Otherwise a resync makes up for it.
+Task<Errc> Core::make_room(const Band& band, ColumnSet writes) {
+  Batch batch(*this, Cause::foreground);
+  for (const std::uint32_t column : writes) {
+    Member* member = slots_[geometry_.member_of(band.stripe, column)];
+    if (member->live()) batch.reserve(*member, band.base + band.begin, band.size());
+  }
+  co_await batch;
+  judge(batch);
+  co_return failed_ ? Errc::unavailable : batch.lacks_room() ? Errc::no_space : Errc::ok;
+}
+
 // Writes what is given and the parity to members; with a journal, there first.
 Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& columns) {
   const Band& band = write.band;
-  const MemberSet lost = lost_for(band.base + band.begin, band.base + band.end);
+  const MemberSet lost = lost_for(band.base + band.end);
   const bool skip_parity = planted(PlantedBug::parity_not_updated_degraded) && !lost.empty();
+  if (journal_ || !lost.empty()) {
+    if (const Errc room = co_await make_room(band, writes); room != Errc::ok) co_return room;
+  }
   std::optional<std::uint64_t> record;
   if (journal_ && !journal_->replaying()) {
     // A record that leaves a member out must not be durable before that member is durably excluded: replay would count on it.
@@ -266,7 +282,11 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
   co_await batch;
   judge(batch);
   if (record) journal_->done(*record);
-  co_return failed_ ? Errc::unavailable : Errc::ok;
+  if (batch.lacks_room()) {
+    if (record) failed_ = true;  // the record is there, and the next start replays it
+    need_resync();
+  }
+  co_return failed_ ? Errc::unavailable : batch.lacks_room() ? Errc::no_space : Errc::ok;
 }
 
 }  // namespace resilver::raid

@@ -155,6 +155,7 @@ Task<Errc> ClientDoor::execute(const Request& request, Buffer data, const Event&
     case IoOp::discard: co_return co_await Io::discard(core_.device, extent.offset, extent.length);
     case IoOp::write_zeroes:
       co_return co_await Io::write_zeroes(core_.device, extent.offset, extent.length, request.fua);
+    case IoOp::reserve: break;  // no client asks for it
   }
   co_return Errc::unsupported;
 }

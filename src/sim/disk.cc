@@ -90,6 +90,7 @@ TraceOp trace_op(IoOp op) noexcept {
     case IoOp::flush: return TraceOp::flush;
     case IoOp::discard: return TraceOp::discard;
     case IoOp::write_zeroes: return TraceOp::write_zeroes;
+    case IoOp::reserve: break;  // it has room
   }
   return TraceOp::read;
 }
@@ -188,6 +189,7 @@ void Disk::finish(Pending& pending) noexcept {
       write(request, Fate::kept, request.fua);
       ++counters_.others;
       break;
+    case IoOp::reserve: break;
   }
   world_.trace(actor_, trace_op(request.op), request.offset, request.length, Errc::ok);
   request.complete(handle_->scheduler(), Errc::ok);

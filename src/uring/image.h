@@ -51,7 +51,7 @@ Status sync_directory(const std::string& path);
 
 // Reads and writes go O_DIRECT through the ring; see BlockDevice for the contract. Durability is the kernel's: flush is
 // fdatasync, fua is RWF_DSYNC. A request's segments are the submitter's until it completes, so no copy and no reference
-// is taken here. Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
+// is taken here. next_data() asks the file system (SEEK_DATA); what was allocated and never written counts as a hole. Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
 // Bounded: kMaxInFlight reads and writes in the kernel, kMaxSlow discards and zeroings, one flush (those that come
 // while one runs share the next); the others wait here. Errors: medium (the block device named these blocks: ENODATA,
 // EILSEQ), no_space, read_only (the file system is), device_gone, timeout, limit (the kernel had no memory for the
@@ -73,6 +73,10 @@ class Image final : public BlockDevice {
 
   std::uint64_t size_bytes() const noexcept override { return file_->size_bytes(); }
   void submit(IoRequest& request) noexcept override;
+  std::uint64_t next_data(std::uint64_t from) const noexcept override { return file_->next_data(from); }
+  bool may_lack_room(std::uint64_t offset, std::uint64_t length) const noexcept override {
+    return file_->may_lack_room(offset, length);
+  }
   bool busy() const noexcept override { return file_->busy(); }
 
   // False: the file system refuses O_DIRECT, the page cache is in between.

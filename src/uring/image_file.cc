@@ -4,6 +4,7 @@
 #include <liburing.h>
 #include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -207,7 +208,7 @@ void ImageFile::end_transfer(Transfer& transfer, Errc outcome) noexcept {
 // ---- discard and write_zeroes ----------------------------------------------------------------------------------------
 
 struct ImageFile::Slow : Op {
-  enum class Step : std::uint8_t { punch, zero_range, write, sync };
+  enum class Step : std::uint8_t { punch, zero_range, reserve, write, sync };
 
   explicit Slow(ImageFile& owner) noexcept : Op(kKind), image(owner) {}
   void start(Step next) noexcept {
@@ -235,8 +236,11 @@ void ImageFile::Slow::prepare_op(Op& op, io_uring_sqe& entry) noexcept {
   const int target = 0;  // see aim()
   switch (self.step) {
     case Step::punch:
-    case Step::zero_range: {
-      const int kind = self.step == Step::punch ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+    case Step::zero_range:
+    case Step::reserve: {
+      const int kind = self.step == Step::punch        ? FALLOC_FL_PUNCH_HOLE
+                       : self.step == Step::zero_range ? FALLOC_FL_ZERO_RANGE
+                                                       : 0;
       io_uring_prep_fallocate(&entry, target, kind | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(request.offset),
                               static_cast<off_t>(request.length));
       break;
@@ -259,7 +263,8 @@ void ImageFile::Slow::prepare_op(Op& op, io_uring_sqe& entry) noexcept {
 void ImageFile::Slow::complete_op(Op& op, int result) noexcept {
   auto& self = static_cast<Slow&>(op);
   if (result < 0 && transient(-result) && self.retries++ < kMaxRetries) return self.start(self.step);
-  if (result == -EOPNOTSUPP && self.step == Step::punch) return self.image.end_slow(self, Errc::ok);  // only a hint
+  const bool hint = self.step == Step::punch || self.step == Step::reserve;
+  if (result == -EOPNOTSUPP && hint) return self.image.end_slow(self, Errc::ok);
   if (result == -EOPNOTSUPP && self.step == Step::zero_range) {
     self.image.zero_range_works_ = false;
     return self.start(Step::write);
@@ -285,8 +290,12 @@ void ImageFile::start_slow(IoRequest& request) noexcept {
     slow->request = &request;
     slow->done = 0;
     slow->retries = 0;
+    if (request.op == IoOp::discard) data_end_ = 0;
     const bool ranges = request.length >= kWriteZeroesBelow && zero_range_works_;
-    slow->start(request.op == IoOp::discard ? Slow::Step::punch : ranges ? Slow::Step::zero_range : Slow::Step::write);
+    slow->start(request.op == IoOp::discard   ? Slow::Step::punch
+                : request.op == IoOp::reserve ? Slow::Step::reserve
+                : ranges                      ? Slow::Step::zero_range
+                                              : Slow::Step::write);
     return;
   }
   waiting_slow_.push(request);
@@ -345,6 +354,8 @@ void ImageFile::end_flush(Errc outcome) noexcept {
 
 ImageFile::ImageFile(Ring& ring, int fd, std::uint64_t size, int cached_fd)
     : ring_(ring), fd_(fd), cached_fd_(cached_fd), size_(size), target_(fd) {
+  struct stat status;
+  block_device_ = fstat(fd, &status) == 0 && S_ISBLK(status.st_mode);
   if (const auto slot = ring_.register_file(fd_)) {
     target_ = static_cast<int>(*slot);
     registered_ = true;
@@ -376,6 +387,23 @@ bool ImageFile::busy() const noexcept {
   return transfers_in_flight_ != 0 || flush_->running || slow_[0]->request != nullptr || slow_[1]->request != nullptr;
 }
 
+// Block devices and file systems without holes answer `from`, or nothing that helps.
+std::uint64_t ImageFile::next_data(std::uint64_t from) const noexcept {
+  if (from >= size_) return size_;
+  const off_t data = lseek(fd_, static_cast<off_t>(from), SEEK_DATA);
+  if (data < 0) return errno == ENXIO ? size_ : from;
+  return std::min(static_cast<std::uint64_t>(data), size_);
+}
+
+bool ImageFile::may_lack_room(std::uint64_t offset, std::uint64_t length) const noexcept {
+  if (block_device_ || (offset >= data_begin_ && offset + length <= data_end_)) return false;
+  const off_t hole = lseek(fd_, static_cast<off_t>(offset), SEEK_HOLE);
+  if (hole < 0 || static_cast<std::uint64_t>(hole) < offset + length) return true;
+  data_begin_ = offset;
+  data_end_ = static_cast<std::uint64_t>(hole);
+  return false;
+}
+
 void ImageFile::leave() noexcept {
   left_ = true;
   if (busy()) {
@@ -401,7 +429,8 @@ void ImageFile::submit(IoRequest& request) noexcept {
       }
       break;
     case IoOp::discard:
-    case IoOp::write_zeroes: start_slow(request); break;
+    case IoOp::write_zeroes:
+    case IoOp::reserve: start_slow(request); break;
     case IoOp::flush:
       waiting_flushes_.push(request);
       start_flush();

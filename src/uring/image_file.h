@@ -24,6 +24,8 @@ class ImageFile final : public LeftBehind {
   std::uint64_t size_bytes() const noexcept { return size_; }
   void submit(IoRequest& request) noexcept;
   bool busy() const noexcept;
+  std::uint64_t next_data(std::uint64_t from) const noexcept;  // this and the next: see BlockDevice
+  bool may_lack_room(std::uint64_t offset, std::uint64_t length) const noexcept;
   // Its image goes. Deletes itself, now or with the last completion.
   void leave() noexcept;
 
@@ -51,6 +53,9 @@ class ImageFile final : public LeftBehind {
   int fd_;
   int cached_fd_;
   std::uint64_t size_;
+  bool block_device_;
+  mutable std::uint64_t data_begin_ = 0;  // a run without holes that may_lack_room() found: punching ends it
+  mutable std::uint64_t data_end_ = 0;
   bool zero_range_works_ = true;
   bool left_ = false;  // no image any more
   int target_ = 0;     // slot in the ring's file table, or the fd

@@ -287,5 +287,76 @@ TEST_F(ArrayInTheWild, AFormerMemberIsNoRefusal) {
   import(noise(4096, 3));
 }
 
+// ---- bitmaps ----
+
+// What can be computed anew does not stand between a user and his data.
+TEST_F(ArrayInTheWild, ADestroyedBitmapIsMadeAnew) {
+  const auto destroy = [this](int disks, const std::string& bytes) {
+    for (int i = 0; i < disks; ++i) overwrite(image(i), 8192, bytes);
+  };
+  const std::string zeroes(4096, '\0');
+  for (const int level : {1, 5, 10}) {
+    SCOPED_TRACE(level);
+    fs::remove_all(vm_);
+    create(level, 3, {"--consistency", "bitmap"});
+    import(noise(1 << 20));
+    destroy(3, zeroes);
+    const auto before = snapshot();
+    done({"status", vm_});
+    EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20));
+    EXPECT_EQ(snapshot(), before) << "reading writes nothing";
+    const Ended told = done({"assemble", vm_});
+    EXPECT_NE(told.err.find("bitmap: magic"), std::string::npos) << told.all();
+    EXPECT_NE(told.err.find("made anew; nothing was being written"), std::string::npos) << told.all();
+    EXPECT_EQ(done({"assemble", vm_}).err, "");
+    done({"fail", vm_, "disk1"});
+    import(noise(1 << 20, 2));
+    done({"re-add", vm_, "disk1"});
+    done({"rebuild", vm_});
+    EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+
+    // Dirty, and the bits that say where are gone: everywhere.
+    overwrite(image(1), 4 << 20, noise(4096, 5));
+    destroy(3, zeroes);
+    for (int i = 0; i < 3; ++i) set_field(image(i), 208, le(0, 8));
+    const Ended resynced = done({"assemble", vm_});
+    EXPECT_NE(resynced.err.find("everything is resynced"), std::string::npos) << resynced.all();
+    EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  }
+}
+
+TEST_F(ArrayInTheWild, ALocklessBitmapIsNotTrustedToSayThatAllIsInSync) {
+  create(5, 3, {"--consistency", "bitmap"});
+  import(noise(1 << 20));
+  overwrite(image(1), 4 << 20, noise(4096, 5));
+  for (int i = 0; i < 3; ++i) overwrite(image(i), 8192 + 4, le(6, 4));
+  const Ended told = done({"assemble", vm_});
+  EXPECT_NE(told.err.find("version 6"), std::string::npos) << told.all();
+  EXPECT_NE(told.err.find("everything is resynced"), std::string::npos) << told.all();
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+}
+
+// One that was away comes back by a bitmap that forgot what it missed: it is copied whole, or refused.
+TEST_F(ArrayInTheWild, ANewBitmapDoesNotCatchUpWhoLeftBefore) {
+  create(1, 2, {"--consistency", "bitmap"});
+  import(noise(1 << 20));
+  done({"fail", vm_, "disk1"});
+  import(noise(1 << 20, 2));
+  overwrite(image(0), 8192, std::string(4096, '\0'));
+  const Ended refused = run({"re-add", vm_, "disk1"});
+  EXPECT_EQ(refused.code, 1) << refused.all();
+  EXPECT_NE(refused.err.find("add"), std::string::npos);
+  // Half-way through a catch-up by bits.
+  done({"add", vm_, "disk1"});
+  done({"rebuild", vm_});
+  done({"fail", vm_, "disk1"});
+  import(noise(1 << 20, 3));
+  done({"re-add", vm_, "disk1"});
+  for (int i = 0; i < 2; ++i) overwrite(image(i), 8192, std::string(4096, '\0'));
+  done({"rebuild", vm_});
+  EXPECT_NE(done({"scrub", vm_}).out.find("mismatch_cnt 0"), std::string::npos);
+  EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20, 3));
+}
+
 }  // namespace
 }  // namespace resilver::test

@@ -117,6 +117,104 @@ TEST(Membership, SpareThatWasAwayIsASpareStillAlsoIfItsNumberIsAnothers) {
   });
 }
 
+// ---- made with members missing ----
+
+// On disks full of noise: what was written survives the loss of as many more as the level can bear.
+TEST(Missing, ArrayMadeWithMembersMissingKeepsWhatIsWritten) {
+  struct Case {
+    Level level;
+    unsigned members;
+    std::vector<unsigned> missing;
+    std::vector<unsigned> lost;
+  };
+  for (const Case& one : std::vector<Case>{{Level::raid5, 4, {1}, {}},
+                                           {Level::raid6, 5, {0}, {3}},
+                                           {Level::raid6, 5, {1, 4}, {}},
+                                           {Level::raid1, 3, {0}, {1}},
+                                           {Level::raid10, 4, {2}, {0}}}) {
+    for (const Consistency consistency : {Consistency::resync, Consistency::bitmap}) {
+      run(6, [&](Lab& lab) -> Task<void> {
+        co_await lab.open();
+        for (unsigned i = 0; i < 6; ++i) {
+          Buffer noise = lab.env.buffers().allocate(64 * kKiB);
+          for (std::size_t at = 0; at < noise.size(); ++at) noise.data()[at] = static_cast<std::byte>(at * 7 + i * 13);
+          for (std::uint64_t at = 0; at < 3 * kMiB; at += noise.size()) {
+            EXPECT_EQ(co_await Io::write(*lab.disks[i], at, noise), Errc::ok);
+          }
+        }
+        ArrayDisks disks{lab.some(0, one.members), {}, {}};
+        for (const unsigned slot : one.missing) disks.members[slot] = {};
+        auto made = co_await Array::create(lab.env.scheduler(), lab.env.buffers(), lab.env.random(),
+                                           config(one.level, consistency), disks, false);
+        CHECK(made.has_value());
+        lab.take(std::move(*made));
+        co_await lab.array->recovered();
+        EXPECT_EQ(lab.array->status().state, ArrayState::degraded);
+        EXPECT_EQ(co_await lab.write(64 * kKiB, 128 * kKiB, 1), Errc::ok);
+        co_await lab.array->stop();
+        lab.array.reset();
+        std::vector<MemberDisk> left;
+        for (unsigned i = 0; i < one.members; ++i) {
+          const bool gone = std::ranges::find(one.missing, i) != one.missing.end() ||
+                            std::ranges::find(one.lost, i) != one.lost.end();
+          if (!gone) left.push_back(lab.disk(i));
+        }
+        const Status started = co_await lab.assemble(left);
+        EXPECT_TRUE(started.has_value()) << name(one.level);
+        if (started) EXPECT_EQ(co_await lab.verify(64 * kKiB, 128 * kKiB), Errc::ok);
+      });
+    }
+  }
+}
+
+TEST(Missing, MoreThanTheLevelSurvivesAreRefused) {
+  run(5, [](Lab& lab) -> Task<void> {
+    co_await lab.open();
+    for (const auto& [level, gone] : {std::pair(Level::raid5, 2u), std::pair(Level::raid6, 3u),
+                                      std::pair(Level::raid0, 1u), std::pair(Level::raid1, 5u)}) {
+      ArrayDisks disks{lab.some(0, 5), {}, {}};
+      for (unsigned i = 0; i < gone; ++i) disks.members[i] = {};
+      const auto made =
+          co_await Array::create(lab.env.scheduler(), lab.env.buffers(), lab.env.random(), config(level), disks, true);
+      EXPECT_FALSE(made.has_value());
+      if (!made) EXPECT_EQ(made.error().code, Errc::invalid_argument);
+    }
+  });
+}
+
+TEST(Missing, DataOffsetAndUuidAreAsGiven) {
+  run(3, [](Lab& lab) -> Task<void> {
+    co_await lab.open();
+    ArrayConfig wanted = config(Level::raid5, Consistency::bitmap);
+    wanted.level = Level::raid5;
+    for (const std::uint64_t offset : {20480u, 12288u, 8192u, 1'048'576u, 139'264u}) {
+      wanted.data_offset_bytes = offset;
+      wanted.uuid.emplace();
+      wanted.uuid->fill(0xab);
+      wanted.bitmap_chunk_bytes = 0;
+      wanted.consistency = offset >= 16384 ? Consistency::bitmap : Consistency::resync;
+      auto made = co_await Array::create(lab.env.scheduler(), lab.env.buffers(), lab.env.random(), wanted,
+                                         {lab.some(0, 3), {}, {}}, false);
+      CHECK(made.has_value());
+      lab.take(std::move(*made));
+      EXPECT_EQ(lab.array->data_offset_bytes(), offset);
+      EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
+      co_await lab.array->stop();
+      lab.array.reset();
+      EXPECT_TRUE((co_await lab.assemble(lab.some(0, 3))).has_value()) << offset;
+      EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
+      co_await lab.array->stop();
+      lab.array.reset();
+    }
+    for (const std::uint64_t offset : {4096u, 0u, 8704u, 3u << 20}) {
+      wanted.data_offset_bytes = offset;
+      auto made = co_await Array::create(lab.env.scheduler(), lab.env.buffers(), lab.env.random(), wanted,
+                                         {lab.some(0, 3), {}, {}}, true);
+      EXPECT_FALSE(made.has_value()) << offset;
+    }
+  });
+}
+
 TEST(Replace, CopiesTheMemberWhileItIsReadAndWritten) {
   for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(5, [level](Lab& lab) -> Task<void> {

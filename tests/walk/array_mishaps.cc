@@ -1,0 +1,234 @@
+// What happens to images between commands, by the hands of operators and disks: the second half of Walker.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "base/random.h"
+#include "tests/walk/array_walker.h"
+
+namespace resilver::test::array_walk {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kSuperAt = 4096;
+constexpr std::uint64_t kBitmapAt = 8192;
+
+std::string noise(std::size_t bytes, std::uint64_t state) {
+  std::string text(bytes, '\0');
+  for (char& byte : text) byte = static_cast<char>(splitmix64(state));
+  return text;
+}
+
+}  // namespace
+
+// Redundancy covers it, as far as the walk and status know.
+bool Walker::may_lose_one() const {
+  return seen_.runs() && seen_.redundancy_left > 0 && trouble_.empty() && std::ranges::none_of(attic_, &Away::needed);
+}
+
+void Walker::lost_one() {
+  if (dirty_ && plan_.has_write_hole()) hole_ = true;
+}
+
+void Walker::now_in_trouble(const std::string& name) {
+  trouble_.insert(name);
+  lost_one();
+  observe();
+}
+
+void Walker::to_attic(const std::string& name, bool needed) {
+  const std::string path = lab_.beside(fmt::format("away{}", new_images_++));
+  fs::rename(lab_.file(name), path);
+  trouble_.erase(name);
+  attic_.push_back({path, name, changes_, needed});
+  judge_.note(fmt::format("{} goes away", name));
+}
+
+// Beyond what redundancy covers only for a while: then nothing may change.
+bool Walker::move_away(const Step& step) {
+  const std::string name = member(step.a, true);
+  if (name.empty() || !trouble_.empty() || std::ranges::any_of(attic_, &Away::needed)) return false;
+  const bool covered = may_lose_one();
+  if (!covered && step.b > 2) return false;
+  to_attic(name, !covered);
+  lost_one();
+  observe();
+  return true;
+}
+
+bool Walker::put_back() {
+  if (attic_.empty()) return false;
+  const auto needed = std::ranges::find_if(attic_, &Away::needed);
+  const auto which = needed != attic_.end() ? needed : attic_.begin();
+  const Away away = *which;
+  attic_.erase(which);
+  const std::string name = lab_.exists(away.name) ? lab_.free_name("back") : away.name;
+  fs::rename(away.path, lab_.file(name));
+  judge_.note(fmt::format("{} is there again, as {}", away.name, name));
+  if (away.changes != changes_) trouble_.insert(name);
+  observe();
+  return true;
+}
+
+bool Walker::keep(const Step& step) {
+  const std::string name = member(step.a, true);
+  if (name.empty() || !seen_.clean || dirty_) return false;
+  const std::string path = lab_.beside(fmt::format("kept{}", new_images_++));
+  fs::copy_file(lab_.file(name), path);
+  kept_.push_back({path, name, changes_});
+  judge_.note("a copy of " + name);
+  return true;
+}
+
+bool Walker::restore() {
+  if (kept_.empty() || !may_lose_one()) return false;
+  const Away kept = kept_.back();
+  if (!lab_.exists(kept.name)) return false;
+  kept_.pop_back();
+  fs::remove(lab_.file(kept.name));
+  fs::rename(kept.path, lab_.file(kept.name));
+  judge_.note(fmt::format("{} is the one of before", kept.name));
+  if (kept.changes == changes_) return observe(), true;
+  now_in_trouble(kept.name);
+  return true;
+}
+
+bool Walker::swap_names(const Step& step) {
+  const std::vector<std::string> all = lab_.images();
+  if (all.size() < 2 || !trouble_.empty()) return false;
+  const std::string one = all[step.a % all.size()], other = all[(step.a % all.size() + 1) % all.size()];
+  fs::rename(lab_.file(one), lab_.beside("swap"));
+  fs::rename(lab_.file(other), lab_.file(one));
+  fs::rename(lab_.beside("swap"), lab_.file(other));
+  for (Away& kept : kept_) kept.name = kept.name == one ? other : kept.name == other ? one : kept.name;
+  judge_.note(fmt::format("{} and {} have changed names", one, other));
+  observe();
+  return true;
+}
+
+bool Walker::cut_image(const Step& step) {
+  const std::string name = member(step.a);
+  if (name.empty() || !may_lose_one()) return false;
+  constexpr std::array<std::uint64_t, 6> kSizes = {0, 512, 12'345, 1 << 20, 2 << 20, 0};
+  const std::uint64_t random = step.a % (static_cast<std::uint64_t>(plan_.member_mib - 2) << 20);
+  const std::uint64_t size = step.b < 5 ? kSizes[step.b] : random;
+  fs::resize_file(lab_.file(name), size);
+  judge_.note(fmt::format("{} is cut to {} bytes", name, size));
+  now_in_trouble(name);
+  return true;
+}
+
+bool Walker::damage_super(const Step& step) {
+  const std::string name = member(step.a);
+  if (name.empty() || !may_lose_one()) return false;
+  switch (step.b) {
+    case 0: lab_.overwrite(name, 0, std::string(1 << 20, '\0')); break;
+    case 1: lab_.overwrite(name, kSuperAt, noise(256, step.a)); break;
+    default: lab_.overwrite(name, kSuperAt + 8 + step.a % 200, noise(4, step.a)); break;
+  }
+  judge_.note(fmt::format("{}: its superblock is damaged", name));
+  now_in_trouble(name);
+  return true;
+}
+
+bool Walker::damage_bitmap(const Step& step) {
+  const std::string name = member(step.a);
+  if (name.empty() || plan_.consistency != "bitmap" || !may_lose_one() || !seen_.clean || dirty_) return false;
+  const bool all = step.b % 2 == 0;
+  for (const Member& one : seen_.members) {
+    if (one.name.empty() || (!all && one.name != name)) continue;
+    lab_.overwrite(one.name, kBitmapAt, step.b % 4 < 2 ? std::string(256, '\0') : noise(256, step.a));
+    judge_.note(fmt::format("{}: the header of its bitmap is damaged", one.name));
+  }
+  observe();
+  return true;
+}
+
+bool Walker::damage_data(const Step& step) {
+  const std::string name = member(step.a, true);
+  const auto data = name.empty() ? std::nullopt : lab_.data_of(name);
+  if (!data || data->second <= step.b || !seen_.clean || seen_.lacks()) return false;
+  const std::uint64_t at = (step.a >> 8) % (data->second - step.b) / kSector * kSector;
+  lab_.overwrite(name, data->first + at, noise(step.b, step.a));
+  model_.damage_member(at, step.b);
+  judge_.note(fmt::format("{}: {} bytes at {} of its data are wrong", name, step.b, at));
+  return true;
+}
+
+// Things that do not belong to the array.
+bool Walker::stray(const Step& step) {
+  if (!trouble_.empty()) return false;
+  std::string name = lab_.free_name("stray");
+  switch (step.verb) {
+    case Verb::copy_beside: {
+      const std::string of = member(step.a);
+      if (of.empty()) return false;
+      fs::copy_file(lab_.file(of), lab_.file(name));
+      trouble_.insert(of);
+      break;
+    }
+    case Verb::foreign: fs::copy_file(lab_.foreign_member(), lab_.file(name)); break;
+    default:
+      if (step.b == 3) name = "notes.txt";
+      write_text(lab_.file(name), step.b == 0 ? "" : step.b == 1 ? "short" : noise(5000, step.a));
+      if (step.b >= 4) fs::resize_file(lab_.file(name), (plan_.member_mib << 20) + (step.b == 5 ? 512 : 0));
+      if (step.b == 4) write_text(lab_.file(name), ""), fs::resize_file(lab_.file(name), plan_.member_mib << 20);
+      break;
+  }
+  judge_.note(name + " lies in the folder now");
+  if (name.ends_with(".img")) trouble_.insert(name);
+  observe();
+  return true;
+}
+
+bool Walker::tidy() {
+  if (trouble_.empty()) return false;
+  const auto troubled = trouble_;
+  for (const std::string& name : troubled) {
+    if (!lab_.exists(name)) continue;
+    // Of a member and its copy one may stay.
+    const bool of_a_copy = std::ranges::any_of(seen_.members, [&](const Member& one) { return one.name == name; });
+    if (of_a_copy && std::ranges::any_of(troubled, [](const auto& other) { return other.starts_with("stray"); }))
+      continue;
+    to_attic(name, false);
+    attic_.pop_back();
+  }
+  trouble_.clear();
+  observe();
+  return true;
+}
+
+// In the middle of all members' data, with other bytes in each.
+bool Walker::meddle(const Step& step) {
+  std::uint64_t seed = 0;
+  for (const std::string& name : lab_.images()) {
+    if (const auto data = lab_.data_of(name)) lab_.overwrite(name, data->first + step.a, noise(step.b, ++seed));
+  }
+  judge_.note("all members are wrong behind the program's back");
+  return true;
+}
+
+bool Walker::take_mishap(const Step& step) {
+  switch (step.verb) {
+    case Verb::move_away: return move_away(step);
+    case Verb::put_back: return put_back();
+    case Verb::keep: return keep(step);
+    case Verb::restore: return restore();
+    case Verb::swap_names: return swap_names(step);
+    case Verb::cut_image: return cut_image(step);
+    case Verb::damage_super: return damage_super(step);
+    case Verb::damage_bitmap: return damage_bitmap(step);
+    case Verb::damage_data: return damage_data(step);
+    case Verb::copy_beside:
+    case Verb::foreign:
+    case Verb::stray: return stray(step);
+    case Verb::tidy: return tidy();
+    case Verb::meddle: return meddle(step);
+    default: return false;
+  }
+}
+
+}  // namespace resilver::test::array_walk

@@ -1,0 +1,399 @@
+#include "tests/walk/array_walker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tests/walk/interrupt.h"
+
+namespace resilver::test::array_walk {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kCureSteps = 20;
+
+bool is_writer(const std::string& command) {
+  return command != "status" && command != "examine" && command != "export" && command != "stop";
+}
+// Starts the array for good, so that it is resynced.
+bool is_starter(const std::string& command) {
+  return command == "assemble" || command == "rebuild" || command == "scrub";
+}
+bool says(const Ran& ran, const std::string& text) { return ran.ended.err.find(text) != std::string::npos; }
+
+}  // namespace
+
+Walker::Walker(const Plan& plan) : plan_(plan), lab_(plan_), judge_(lab_), model_(plan_, 0) {}
+
+// ---- commands --------------------------------------------------------------------------------------------------------
+
+Ran Walker::run(const Words& words, const Step& step) {
+  const Ran ran = lab_.run(words, step.cut, step.after_us);
+  ended(ran);
+  return ran;
+}
+
+void Walker::ended(const Ran& ran) {
+  std::string said = ran.ended.all();
+  if (!said.empty() && said.back() == '\n') said.pop_back();
+  judge_.note(fmt::format("{}{}\n          {}", ran.line, ran.cut ? " (cut short)" : "", said));
+  judge_.command(ran);
+  if (ran.changed) {
+    ++changes_;
+    for (Away& away : attic_) away.needed = false;
+  }
+  if (ran.cut && is_writer(ran.command)) dirty_ = true;
+  observe();
+  if (ran.good() && is_writer(ran.command) && seen_.clean &&
+      (is_starter(ran.command) || plan_.consistency != "journal")) {
+    dirty_ = hole_ = false;
+    under_way_.clear();
+  }
+  if (dirty_ && plan_.has_write_hole() && seen_.lacks()) hole_ = true;
+}
+
+void Walker::observe() {
+  Seen seen = lab_.look(seen_);
+  judge_.status(seen, made_ && !lab_.images().empty());
+  seen_ = std::move(seen);
+}
+
+// Refused for something that is there and was named, or that the walk has brought about.
+bool Walker::may_be_refused(const Ran& ran) const {
+  if (hole_) return true;
+  if (std::ranges::any_of(attic_, &Away::needed)) return true;
+  return std::ranges::any_of(trouble_, [&ran](const std::string& name) { return says(ran, name); });
+}
+
+void Walker::must_work(const Ran& ran) {
+  if (ran.cut || ran.good() || may_be_refused(ran)) return;
+  judge_.complain(fmt::format("refused without a reason that the walk gave: {}: {}", ran.line, ran.ended.all()));
+}
+
+Words Walker::slow(Words words, const Step& step) const {
+  if (step.b != 0) words.insert(words.end(), {"--speed-max", "30M"});
+  return words;
+}
+
+// ---- the client ------------------------------------------------------------------------------------------------------
+
+void Walker::import(const Step& step) {
+  if (model_.sectors() == 0) return;
+  const std::uint64_t count = std::min(step.b, model_.sectors());
+  import_version(model_.new_version(), {step.a % (model_.sectors() - count + 1), count}, step);
+}
+
+void Walker::import_version(std::uint32_t version, Range range, const Step& step) {
+  const std::string file = lab_.beside("in");
+  write_text(file, model_.content(version, range));
+  const auto before = changes_;
+  const Ran ran = lab_.run({"import", lab_.folder(), file, "--offset", std::to_string(range.first * kSector)}, step.cut,
+                           step.after_us);
+  // Before anything else: what may be there now.
+  if (ran.good()) {
+    model_.acknowledge(version, range);
+  } else if (ran.changed) {
+    model_.cut_short(version, range);
+    under_way_.push_back(range);
+  }
+  ended(ran);
+  if (!ran.good() && changes_ != before && !ran.cut) dirty_ = true;
+  must_work(ran);
+}
+
+bool Walker::export_part(Range range, bool settle) {
+  export_of({lab_.folder()}, range, settle);
+  return true;
+}
+
+void Walker::export_of(const Words& images, Range range, bool settle) {
+  const std::string out = lab_.beside("out");
+  fs::remove(out);
+  Words words = {"export"};
+  words.insert(words.end(), images.begin(), images.end());
+  words.insert(words.end(), {out, "--offset", std::to_string(range.first * kSector), "--length",
+                             std::to_string(range.count * kSector)});
+  const Ran ran = run(words);
+  must_work(ran);
+  if (!ran.good()) return;
+  const std::string bytes = read_text(out);
+  if (bytes.size() != range.count * kSector) return judge_.complain("an export of another length: " + ran.line);
+  if (const std::string wrong = model_.judge(bytes, range.first); !wrong.empty()) {
+    judge_.complain(fmt::format("{}: {}", ran.line, wrong));
+  } else if (settle || (seen_.clean && !dirty_)) {
+    model_.settle(bytes, range.first);
+  }
+}
+
+// ---- members ---------------------------------------------------------------------------------------------------------
+
+std::string Walker::member(std::uint64_t which, bool in_sync) const {
+  std::vector<std::string> names;
+  for (const Member& one : seen_.members) {
+    if (one.name.empty() || one.slot < 0) continue;
+    if (!in_sync || one.state == "in_sync") names.push_back(one.name);
+  }
+  return names.empty() ? "" : names[which % names.size()];
+}
+
+std::string Walker::lying_about(std::uint64_t which) const {
+  std::vector<std::string> names(trouble_.begin(), trouble_.end());
+  for (const Member& one : seen_.members) {
+    if (!one.name.empty() && one.state == "faulty") names.push_back(one.name);
+  }
+  return names.empty() ? "" : names[which % names.size()];
+}
+
+bool Walker::change_member(const char* command, const Step& step) {
+  std::string name = command == std::string("remove") && step.a % 4 != 0 ? lying_about(step.a) : member(step.a);
+  if (name.empty()) return false;
+  run({command, lab_.folder(), name}, step);
+  return true;
+}
+
+bool Walker::add(const Step& step) {
+  if (step.b == 1) {
+    const std::string name = lying_about(step.a);
+    if (name.empty()) return false;
+    if (run({"add", lab_.folder(), name}, step).good()) trouble_.erase(name);
+    return true;
+  }
+  const bool too_small = step.b == 2;
+  const std::string name = fmt::format("new{}.img", new_images_++);
+  const std::string size = too_small ? "3M" : fmt::format("{}M", plan_.member_mib);
+  const Ran ran = run({"add", lab_.folder(), name, "--size", size}, step);
+  if (ran.good() && too_small) judge_.complain("a disk that is too small was added: " + ran.line);
+  if (!lab_.exists(name)) return true;
+  if (ran.cut) {
+    trouble_.insert(name);
+  } else if (!ran.good()) {
+    judge_.complain("refused, but the image that it made is there: " + ran.line);
+  }
+  return true;
+}
+
+bool Walker::readd(const Step& step) {
+  const std::string name = lying_about(step.a);
+  if (name.empty()) return false;
+  if (run({"re-add", lab_.folder(), name}, step).good()) trouble_.erase(name);
+  return true;
+}
+
+// ---- work ------------------------------------------------------------------------------------------------------------
+
+bool Walker::take_work(const Step& step) {
+  switch (step.verb) {
+    case Verb::rebuild: {
+      const Ran ran = run(slow({"rebuild", lab_.folder()}, step), step);
+      if (!seen_.lacks()) must_work(ran);
+      return true;
+    }
+    case Verb::assemble: must_work(run(slow({"assemble", lab_.folder()}, step), step)); return true;
+    case Verb::scrub:
+    case Verb::repair: {
+      Words words = slow({"scrub", lab_.folder()}, step);
+      if (step.verb == Verb::repair) words.push_back("--repair");
+      const bool lacked = seen_.lacks();
+      const Ran ran = run(words, step);
+      if (lacked || plan_.level == 0) return true;
+      if (!model_.damaged()) must_work(ran);
+      if (ran.good() && step.verb == Verb::repair && !seen_.lacks()) model_.repaired();
+      return true;
+    }
+    default: return false;
+  }
+}
+
+bool Walker::force(const Step& step) {
+  const bool harm = hole_ || !trouble_.empty();
+  const auto changes = changes_;
+  const Ran ran = run({"assemble", lab_.folder(), "--force"}, step);
+  if (!harm || changes == changes_) return true;
+  for (const Range& range : under_way_) model_.may_be_wrong(range);
+  if (!trouble_.empty()) model_.all_may_be_wrong();
+  if (ran.good()) hole_ = dirty_ = false;
+  return true;
+}
+
+// The line of status, typed as it stands; DISK is for the reader to choose.
+bool Walker::follow_advice() {
+  if (!seen_.told || seen_.next.empty()) return false;
+  const std::size_t command = seen_.next.find("resilver ");
+  if (command == std::string::npos) {
+    judge_.complain("what is to be done names no command: " + seen_.next);
+    return true;
+  }
+  std::string line = seen_.next.substr(command);
+  if (const std::size_t disk = line.find(" DISK"); disk != std::string::npos) {
+    line.replace(disk, 5, fmt::format(" new{}.img --size {}M", new_images_++, plan_.member_mib));
+  }
+  const Ran ran = lab_.type(line);
+  const std::string advice = seen_.next;
+  ended(ran);
+  if (ran.good() && seen_.clean) dirty_ = hole_ = false, under_way_.clear();
+  if (!ran.good() && !may_be_refused(ran))
+    judge_.complain(fmt::format("'{}' does not work: {}", advice, ran.ended.all()));
+  return true;
+}
+
+// Long work and what other commands make of it: they look, or are refused; `stop` ends it.
+bool Walker::work_beside(const Step& step) {
+  const Words long_work = {step.b < 2 ? "rebuild" : "scrub", lab_.folder(), "--speed-max", "20M"};
+  Program program(long_work);
+  usleep(static_cast<useconds_t>(30'000 + step.a % 60'000));
+  const bool stops = step.b % 2 == 0;
+  for (const Words& words : {Words{"examine", lab_.folder()}, Words{"status", lab_.folder(), "--json"},
+                             Words{stops ? "stop" : "examine", lab_.folder()}}) {
+    Ran ran = lab_.run(words);
+    ran.changed = false;  // by the other one
+    judge_.note(fmt::format("beside {}: {}\n          {}", long_work[0], ran.line, ran.ended.all()));
+    judge_.command(ran);
+  }
+  Ran ran;
+  ran.command = long_work[0];
+  ran.line = fmt::format("resilver {} (others beside it)", long_work[0]);
+  ran.ended = program.wait(kPatienceSeconds);
+  ran.cut = stops;
+  ran.changed = true;
+  ended(ran);
+  return true;
+}
+
+bool Walker::take_command(const Step& step) {
+  switch (step.verb) {
+    case Verb::import: import(step); return true;
+    case Verb::export_all: return export_all();
+    case Verb::export_part: {
+      const std::uint64_t count = 1 + step.a % 3000;
+      if (count > model_.sectors()) return false;
+      return export_part({(step.a >> 20) % (model_.sectors() - count + 1), count});
+    }
+    case Verb::fail: return change_member("fail", step);
+    case Verb::remove: return change_member("remove", step);
+    case Verb::replace: return change_member("replace", step);
+    case Verb::add: return add(step);
+    case Verb::readd: return readd(step);
+    case Verb::force: return force(step);
+    case Verb::examine: run({"examine", lab_.folder()}); return true;
+    case Verb::stop: must_work(run({"stop", lab_.folder()})); return true;
+    case Verb::advice: return follow_advice();
+    case Verb::beside: return work_beside(step);
+    default: return take_work(step);
+  }
+}
+
+void Walker::begin() {
+  Words words = {"create"};
+  if (plan_.on_files) {
+    words.push_back("--devices");
+    for (int i = 0; i < plan_.disks + plan_.spares; ++i) {
+      words.push_back(lab_.file(fmt::format("disk{}.img", i)));
+      write_text(words.back(), "");
+      fs::resize_file(words.back(), static_cast<std::uintmax_t>(plan_.member_mib) << 20);
+    }
+  } else {
+    words.insert(words.end(), {lab_.folder(), "--disks", std::to_string(plan_.disks), "--size",
+                               fmt::format("{}M", plan_.member_mib)});
+    if (plan_.consistency == "journal") words.insert(words.end(), {"--journal-size", "8M"});
+  }
+  words.insert(words.end(), {"--level", std::to_string(plan_.level)});
+  if (plan_.spares > 0) words.insert(words.end(), {"--spares", std::to_string(plan_.spares)});
+  if (plan_.chunk_kib > 0) words.insert(words.end(), {"--chunk", fmt::format("{}K", plan_.chunk_kib)});
+  if (!plan_.layout.empty()) words.insert(words.end(), {"--layout", plan_.layout});
+  if (plan_.level > 0) words.insert(words.end(), {"--consistency", plan_.consistency});
+  made_ = true;
+  const Ran ran = run(words);
+  if (!ran.good() || !seen_.whole()) judge_.complain("no whole array was made: " + ran.ended.all() + seen_.text.all());
+  model_ = Model(plan_, seen_.size);
+}
+
+void Walker::take(const Step& step) {
+  if (!judge_.good() || interrupted()) return;
+  judge_.note("-- " + text_of(step));
+  if (!take_command(step) && !take_mishap(step)) judge_.note("skipped");
+}
+
+// ---- the end ---------------------------------------------------------------------------------------------------------
+
+// Somebody who knows nothing but what the program says: the image that a refusal names goes away; a dirty and degraded
+// array is forced only where the walk has made it so; else what status says is done.
+bool Walker::cure(const Ran& refused) {
+  const std::string& line = refused.ended.err;
+  for (const std::string& name : lab_.images()) {
+    if (!trouble_.contains(name) || line.find(name) == std::string::npos) continue;
+    to_attic(name, false);
+    observe();
+    return true;
+  }
+  if (hole_ && line.find("--force") != std::string::npos) return force({});
+  if (hole_ && line.find("force") != std::string::npos) return force({});
+  judge_.complain(fmt::format("nothing helps: {}: {}", refused.line, refused.ended.all()));
+  return false;
+}
+
+bool Walker::bring_back() {
+  std::erase_if(attic_, [](const Away& away) { return !away.needed; });
+  while (!attic_.empty()) put_back();
+  for (int i = 0; i < kCureSteps && judge_.good() && !interrupted(); ++i) {
+    const Ran ran = run({"assemble", lab_.folder()});
+    if (!ran.good()) {
+      if (!cure(ran)) return false;
+    } else if (seen_.whole()) {
+      return true;
+    } else if (!follow_advice()) {
+      judge_.complain("not whole, and nothing is said to be done: " + seen_.text.all());
+    }
+  }
+  if (judge_.good() && !interrupted()) judge_.complain("does not become whole by what is said");
+  return false;
+}
+
+void Walker::judge_rest() {
+  if (model_.damaged()) {
+    take_work({Verb::repair});
+    model_.repaired();
+  }
+  if (plan_.level > 0) {
+    const Ran scrubbed = run({"scrub", lab_.folder()});
+    if (!scrubbed.good() || scrubbed.ended.out.find("mismatch_cnt 0") == std::string::npos)
+      judge_.complain("a whole array's redundancy does not match: " + scrubbed.ended.all());
+  }
+  export_part({0, model_.sectors()}, true);
+  if (plan_.level == 0 || plan_.consistency == "journal") return;
+  // Without any member the same.
+  const std::string left_out = member(plan_.seed, true);
+  Words images;
+  for (const Member& one : seen_.members) {
+    if (one.slot >= 0 && one.name != left_out) images.push_back(lab_.file(one.name));
+  }
+  export_of(images, {0, model_.sectors()}, false);
+}
+
+void Walker::end() {
+  if (!judge_.good() || interrupted()) return;
+  judge_.note("-- the end: all is to become whole");
+  if (bring_back()) judge_rest();
+}
+
+Outcome Walker::outcome() const {
+  Outcome outcome;
+  outcome.good = judge_.good();
+  outcome.complaints = judge_.complaints();
+  outcome.report = text_of(plan_) + "\n" + judge_.story();
+  if (outcome.good) return outcome;
+  outcome.report += fmt::format("last status:\n{}{}again: make walk N=1 KIND=arrays SEED={}\n", seen_.text.all(),
+                                seen_.json.all(), plan_.seed);
+  return outcome;
+}
+
+Outcome walk(const Plan& plan) {
+  Walker walker(plan);
+  walker.begin();
+  for (const Step& step : plan.steps) walker.take(step);
+  walker.end();
+  return walker.outcome();
+}
+
+}  // namespace resilver::test::array_walk
