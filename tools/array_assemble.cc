@@ -251,7 +251,7 @@ Status read_update(const CommandLine& line, Update& update) {
   update.name = line.text("name");
   if (line.has("uuid")) {
     const auto uuid = raid::parse_uuid(line.text("uuid"));
-    if (!uuid) return std::unexpected(uuid.error());
+    if (!uuid) return fail(uuid.error().code, "--uuid: " + uuid.error().what);
     update.uuid = *uuid;
   }
   return check_update(update);

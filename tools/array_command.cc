@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "env/block_device.h"
+#include "raid/index_set.h"
 #include "tools/options.h"
 
 namespace resilver::tools {
@@ -52,7 +53,9 @@ Result<std::uint32_t> CommandLine::count_of(const char* name, std::uint32_t othe
   if (!has(name)) return otherwise;
   const auto count = named(name, parse_count(text(name)));
   if (!count) return std::unexpected(count.error());
-  if (*count > 1000) return fail(Errc::bad_input, fmt::format("--{}: {} is more than 1000", name, *count));
+  if (*count > raid::kMaxDisks) {
+    return fail(Errc::bad_input, fmt::format("--{}: {} is more than {}", name, *count, raid::kMaxDisks));
+  }
   return static_cast<std::uint32_t>(*count);
 }
 

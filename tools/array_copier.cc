@@ -126,7 +126,7 @@ Piece Copier::take() {
     end = open.end;
   }
   if (next_ >= end) return part_of(next_, next_);
-  const std::uint64_t to = std::min({end, (next_ / piece_bytes_ + 1) * piece_bytes_, other_.device.size_bytes()});
+  const std::uint64_t to = std::min({end, (next_ / piece_bytes_ + 1) * piece_bytes_, other_.size});
   return part_of(std::exchange(next_, to), to);
 }
 
@@ -153,7 +153,9 @@ void Copier::skip_hole() {
   next_ = to;
 }
 
-void Copier::cover(Piece& piece) { piece.end = (piece.to + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }
+void Copier::cover(Piece& piece) const {
+  piece.end = std::min((piece.to + kBlockBytes - 1) / kBlockBytes * kBlockBytes, other_.size);
+}
 
 Task<Status> Copier::give_memory(Piece& piece) {
   for (std::uint64_t at = piece.begin; at < piece.end; at += BufferPool::kMaxBlock) {
@@ -398,7 +400,7 @@ Status set_size(const FileCopy& copy, int fd) {
 
 Status check_pipe_ended(const CopyEnd& end, const FileCopy& copy, const Copier& copier, int fd) {
   std::byte more;
-  const bool filled = copier.done() >= end.device.size_bytes() - copy.offset;
+  const bool filled = copier.done() >= end.size - copy.offset;
   if (copy.length != kUnknown || !filled || read(fd, &more, 1) <= 0) return {};
   return fail(Errc::no_space,
               fmt::format("{}: more than the {} bytes that fit; the rest is left", copy.file, copier.done()));

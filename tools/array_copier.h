@@ -27,6 +27,7 @@ struct FileCopy {
 struct CopyEnd {
   uring::RealEnv& env;
   BlockDevice& device;
+  std::uint64_t size;         // of the device, to the byte
   std::string label;          // for messages and progress
   std::string kind;           // "array", "volume"
   std::uint64_t piece_bytes;  // of one request: a multiple of 4096, at most kMaxPiece
@@ -92,7 +93,7 @@ class Copier {
   // The next piece in order; empty at the end.
   Piece take();
   void skip_hole();
-  static void cover(Piece& piece);
+  void cover(Piece& piece) const;
   Task<Status> give_memory(Piece& piece);
   Task<Status> transfer(const Piece& piece, IoOp op);
 

@@ -34,10 +34,13 @@ bool is_one_of(const std::vector<Disk>& disks, const struct stat& file) {
 
 CopyEnd end_of(ArraySession& session) {
   const std::uint64_t stripe = session.array().geometry().stripe_data_bytes();
-  const std::uint64_t piece =
-      stripe <= kMaxPiece ? std::max<std::uint64_t>(kMaxPiece / 4 / stripe, 1) * stripe : BufferPool::kMaxBlock;
-  return {session.env(), session.array(), session.place().label,
-          "array",       piece,           [&session] { return session.interrupted(); }};
+  const bool blocks = stripe % kBlockBytes == 0;  // else two pieces would share one
+  const std::uint64_t piece = blocks && stripe <= kMaxPiece ? std::max<std::uint64_t>(kMaxPiece / 4 / stripe, 1) * stripe
+                                                            : BufferPool::kMaxBlock;
+  return {
+      session.env(), session.array(), session.array().exact_bytes(), session.place().label, "array", piece, [&session] {
+        return session.interrupted();
+      }};
 }
 
 Task<Status> import_file(ArraySession& session, Copy copy) {
@@ -50,7 +53,7 @@ Task<Status> import_file(ArraySession& session, Copy copy) {
   }
   StartOptions start = copy.start;
   start.check = [&](const raid::Array& array) {
-    return check_fits(session.place().label, array.size_bytes(), copy, file.fd);
+    return check_fits(session.place().label, array.exact_bytes(), copy, file.fd);
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
   const auto bytes = co_await import_from(end_of(session), copy, file.fd);
@@ -172,7 +175,7 @@ Task<Status> export_file(ArraySession& session, Copy copy) {
   }
   if (Status started = co_await session.open_to_read(copy.place, std::move(start)); !started)
     co_return with_hint(started);
-  if (Status good = check_range(session.place().label, session.array().size_bytes(), copy); !good) co_return good;
+  if (Status good = check_range(session.place().label, session.array().exact_bytes(), copy); !good) co_return good;
   if (copy.map.empty()) co_return co_await export_whole(session, copy);
   if (const std::string doubt = session.array().doubt(); !doubt.empty()) {
     fmt::print(stderr, "resilver export: {}: {}\n", session.place().label, doubt);

@@ -31,8 +31,8 @@ constexpr OptionSpec kOptions[] = {
     {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
     {"devices", "FILE...", "make it on these files or block devices, not on fresh images; the word missing: none yet",
      true},
-    {"chunk,c", "SIZE", "chunk size, default 64K"},
-    {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 of RAID 10; default md's"},
+    {"chunk,c", "SIZE", "chunk size, default 64K: a power of two from 4K on; RAID 0: any multiple of 512"},
+    {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 to near-255 of RAID 10; default md's"},
     {"spares,x", "S", "spares beside the members, default 0"},
     {"consistency,k", "resync|bitmap|journal", "what a crash costs: docs/arrays.md; default resync"},
     {"journal-size", "SIZE", "of the journal image, default 64M"},
@@ -51,7 +51,9 @@ constexpr CommandSpec kSpec = {
     "Usage: resilver create DIR --level L --disks N --size SIZE [OPTIONS]\n"
     "       resilver create --level L --devices FILE... [OPTIONS]\n\n"
     "Makes an array in Linux md's format (metadata 1.2): images disk0.img, disk1.img, ... (spare0.img,\n"
-    "journal.img) in the folder DIR, or superblocks on files and block devices that are there.",
+    "journal.img) in the folder DIR, or superblocks on files and block devices that are there.\n\n"
+    "Disks: RAID 0 and 1 from 1, RAID 4 and 5 from 2, RAID 6 from 4, RAID 10 from as many as copies (2); up to 255 at\n"
+    "levels 0, 4, 5 and 6 (203 with a journal), 1920 at 1 and 10.",
     kOptions,
     "Examples:\n"
     "  resilver create vm --level 5 --disks 3 --size 1G\n"
@@ -109,28 +111,11 @@ Result<std::uint64_t> mdadm_size(const CommandLine& line, const char* option) {
   return fail(Errc::bad_input, fmt::format("--{}: {}", option, size ? "too large" : size.error().what));
 }
 
-Result<raid::Uuid> parse_uuid(const std::string& text) {
-  std::string digits;
-  for (const char letter : text) {
-    if (std::string_view(":.- ").find(letter) == std::string_view::npos) digits += letter;
-  }
-  raid::Uuid uuid{};
-  if (digits.size() == 2 * uuid.size() && digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos) {
-    for (std::size_t i = 0; i < uuid.size(); ++i) {
-      uuid[i] = static_cast<std::uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
-    }
-    return uuid;
-  }
-  return fail(Errc::bad_input, fmt::format("--uuid: expected 32 hex digits, such as "
-                                           "01234567:89abcdef:01234567:89abcdef, not '{}'",
-                                           text));
-}
-
 // What metadata is to hold, and where.
 Status read_metadata_options(const CommandLine& line, raid::ArrayConfig& config) {
   if (line.has("uuid")) {
-    const auto uuid = parse_uuid(line.text("uuid"));
-    if (!uuid) return std::unexpected(uuid.error());
+    const auto uuid = raid::parse_uuid(line.text("uuid"));
+    if (!uuid) return fail(uuid.error().code, "--uuid: " + uuid.error().what);
     config.uuid = *uuid;
   }
   if (line.has("data-offset")) {
@@ -239,7 +224,8 @@ Status read_devices(const CommandLine& line, Plan& plan, std::uint32_t spares) {
 // What no array can be is known before anything is made.
 Status check_shape(const raid::ArrayConfig& config, std::uint32_t disks) {
   const raid::Layout layout = config.layout.value_or(raid::default_layout(config.level));
-  const auto geometry = raid::Geometry::make(config.level, layout, disks, config.chunk_bytes, raid::kMaxChunk);
+  const std::uint64_t one_chunk = config.level == raid::Level::raid1 ? raid::kMirrorUnit : config.chunk_bytes;
+  const auto geometry = raid::Geometry::make(config.level, layout, disks, config.chunk_bytes, one_chunk);
   if (!geometry) return std::unexpected(geometry.error());
   return {};
 }
@@ -391,7 +377,7 @@ void print_made(const ArraySession& session, const raid::Array& array, const Pla
   if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
   if (geometry.layout() != raid::Layout::none) text += fmt::format(", {}", name(geometry.layout()));
   if (geometry.redundancy() > 0) text += fmt::format(", consistency {}", name(plan.config.consistency));
-  say(plan.dry_run, fmt::format("{}: {} usable ({} bytes)", text, format_size(array.size_bytes()), array.size_bytes()));
+  say(plan.dry_run, fmt::format("{}: {} usable ({} bytes)", text, format_size(array.exact_bytes()), array.exact_bytes()));
   if (geometry.redundancy() > 0 && !plan.folder.empty()) {
     say(plan.dry_run, "no resync is needed: fresh images are all zeroes, so redundancy is right already");
   }

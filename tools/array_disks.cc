@@ -17,7 +17,7 @@
 #include <string_view>
 
 #include "base/endian.h"
-#include "raid/leaf.h"
+#include "raid/discovery.h"
 #include "tools/array_signature.h"
 
 namespace resilver::tools {
@@ -33,10 +33,20 @@ constexpr Nanos kReadPatience = 30 * kSecond;  // as long as an array waits for 
 bool holds_superblock(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return false;
-  std::array<std::byte, 4> magic{};
-  const ssize_t got = pread(fd, magic.data(), magic.size(), raid::kSuperOffsetSectors * kSectorBytes);
+  const off_t bytes = lseek(fd, 0, SEEK_END);
+  std::vector<raid::MetadataPlace> places{{}};
+  if (bytes >= 128 * 512) {
+    for (const raid::MetadataPlace& place : raid::other_metadata(static_cast<std::uint64_t>(bytes) / kSectorBytes)) {
+      places.push_back(place);
+    }
+  }
+  const bool found = std::ranges::any_of(places, [fd](const raid::MetadataPlace& place) {
+    std::array<std::byte, 512> sector{};
+    const ssize_t got = pread(fd, sector.data(), sector.size(), static_cast<off_t>(place.sector * kSectorBytes));
+    return got == 512 && raid::holds_metadata(sector, place);
+  });
   close(fd);
-  return got == 4 && load_le<std::uint32_t>(magic.data()) == kMdMagic;
+  return found;
 }
 
 // disk2.img before disk10.img.
@@ -101,23 +111,11 @@ void tell_contents(Disk& disk) {
 }
 
 Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
-  if (disk.image->size_bytes() < 3 * raid::kSuperblockBytes) {
-    disk.super =
-        fail(Errc::bad_input, fmt::format("superblock: none: {} bytes are too few for one", disk.image->size_bytes()));
-    co_return Status{};
-  }
-  Buffer block = env.buffers().allocate(raid::kSuperblockBytes);
-  if (!block) co_return fail(Errc::limit, "no buffer");
   const raid::LeafPoolOwner leaves(new raid::LeafPool(env.scheduler()));  // a disk that hangs is a disk without one
-  const Errc status =
-      co_await raid::read_within(*leaves, *disk.image, raid::kSuperOffsetSectors * kSectorBytes, block, kReadPatience);
-  if (status != Errc::ok) {
-    disk.super = fail(status, fmt::format("superblock: cannot be read: {}", errc_name(status)));
-    co_return Status{};
-  }
-  std::memcpy(disk.block.data(), block.data(), disk.block.size());
-  disk.super = raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(disk.block),
-                                       disk.image->size_bytes() / kSectorBytes);
+  auto found = co_await raid::find_superblock(*leaves, *disk.image, kReadPatience);
+  disk.super = std::move(found.super);
+  disk.block = found.block;
+  if (!disk.super && disk.super.error().code == Errc::limit) co_return fail(Errc::limit, "no buffer");
   tell_contents(disk);
   co_return Status{};
 }
@@ -192,7 +190,8 @@ Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std:
   const std::vector<std::string> names = short_names(paths);
   std::vector<Disk> disks;
   for (std::size_t i = 0; i < paths.size(); ++i) {
-    auto image = co_await uring::Image::open(env.ring(), paths[i], env.scheduler().now() + kLockPatience, access);
+    auto image = co_await uring::Image::open(env.ring(), paths[i], env.scheduler().now() + kLockPatience, access,
+                                             uring::Grain::sector);
     if (!image && image.error().code == Errc::busy) co_return std::unexpected(image.error());
     Disk& disk = disks.emplace_back();
     disk.path = paths[i];

@@ -23,6 +23,7 @@ using raid::Superblock;
 namespace {
 
 constexpr std::size_t kChecksumAt = 216;
+constexpr std::size_t kOldChecksumAt = 152;
 
 // ---- examine ----
 
@@ -64,12 +65,17 @@ std::string array_letters(const Superblock& super) {
 }
 
 std::uint64_t array_bytes(const Superblock& super) {
+  // As mdadm counts: a RAID 10 may have some less.
+  if (super.level == raid::Level::raid10) {
+    return super.size_sectors * super.raid_disks / raid::near_copies(super.layout) * 512;
+  }
   const auto geometry = raid::geometry_of(super);
   return geometry ? geometry->capacity_bytes() : 0;
 }
 
 std::string checksum_of(const Disk& disk) {
-  return fmt::format("{:x}", load_le<std::uint32_t>(disk.block.data() + kChecksumAt));
+  const bool old = disk.super && disk.super->place.version == raid::MetadataVersion::v0_90;
+  return fmt::format("{:x}", load_le<std::uint32_t>(disk.block.data() + (old ? kOldChecksumAt : kChecksumAt)));
 }
 
 std::string state_of(const Superblock& super) {
@@ -96,12 +102,33 @@ std::string layout_lines(const Superblock& super) {
   const bool chosen = super.level != raid::Level::raid0 || (super.feature_map & raid::kFeatureRaid0Layout) != 0;
   const bool named = super.layout != raid::Layout::none && chosen;
   if (super.level == raid::Level::raid10) {
-    text += "         Layout : near=2\n";
+    text += fmt::format("         Layout : near={}\n", raid::near_copies(super.layout));
   } else if (named) {
     text += fmt::format("         Layout : {}\n", name(super.layout));
   }
   if (super.chunk_sectors != 0) text += fmt::format("     Chunk Size : {}K\n", super.chunk_sectors / 2);
   return text;
+}
+
+}  // namespace
+
+namespace {
+
+// As mdadm counts. Before the data at least 72 sectors from the superblock on are taken, else all up to the end of the
+// bad-block log.
+std::pair<std::uint64_t, std::uint64_t> unused_space(const Superblock& super, std::uint64_t device_sectors,
+                                                     std::uint64_t used) {
+  const std::uint64_t data = super.data_offset_sectors;
+  const auto left = [](std::uint64_t from, std::uint64_t to) { return to > from ? to - from : 0; };
+  const std::uint64_t log = super.has_bad_block_log() ? super.sector_of(super.bblog_offset) : 0;
+  if (super.place.sector > data) {
+    std::uint64_t end = super.place.sector;
+    if (log != 0) end = std::min(end, log);
+    if ((super.feature_map & raid::kFeatureBitmap) != 0) end = std::min(end, super.sector_of(super.bitmap_offset));
+    return {data, left(data + used, end)};
+  }
+  const std::uint64_t log_end = log == 0 ? 0 : log + super.bblog_size_sectors;
+  return {left(std::max(super.place.sector + 72, log_end), data), left(data + used, device_sectors)};
 }
 
 }  // namespace
@@ -115,10 +142,10 @@ std::string examine_text(const Disk& disk) {
     text += fmt::format("{:>15} : {}\n", field, value);
   };
   line("Magic", "a92b4efc");
-  line("Version", "1.2");
+  line("Version", name(super.place.version));
   line("Feature Map", fmt::format("{:#x}", super.feature_map));
   line("Array UUID", raid::format_uuid(super.set_uuid));
-  line("Name", super.set_name);
+  if (super.place.version != raid::MetadataVersion::v0_90) line("Name", super.set_name);
   line("Creation Time", time_text(super.ctime));
   line("Raid Level", name(super.level));
   line("Raid Devices", std::to_string(super.raid_disks));
@@ -129,17 +156,15 @@ std::string examine_text(const Disk& disk) {
     line("Array Size", fmt::format("{} KiB{}", array_bytes(super) / 1024, both_units(array_bytes(super))));
   }
   if (used != super.data_size_sectors) line("Used Dev Size", fmt::format("{} sectors{}", used, both_units(used * 512)));
-  line("Data Offset", fmt::format("{} sectors", super.data_offset_sectors));
-  line("Super Offset", "8 sectors");
+  if (super.data_offset_sectors != 0) line("Data Offset", fmt::format("{} sectors", super.data_offset_sectors));
+  line("Super Offset", fmt::format("{} sectors", super.place.sector));
   if ((super.feature_map & raid::kFeatureRecoveryOffset) != 0) {
     line("Recovery Offset", fmt::format("{} sectors", super.recovery_offset_sectors));
   }
-  // As mdadm counts: at least 80 sectors are taken, else up to the end of the bad-block log.
-  const std::int64_t log_end =
-      super.bblog_size_sectors == 0 ? 0 : 8 + std::int64_t{super.bblog_offset} + super.bblog_size_sectors;
-  const auto before = static_cast<std::int64_t>(super.data_offset_sectors) - std::max<std::int64_t>(80, log_end);
-  line("Unused Space",
-       fmt::format("before={} sectors, after={} sectors", before, device_sectors - super.data_offset_sectors - used));
+  const auto [before, after] = unused_space(super, device_sectors, used);
+  if (before != 0 || after != 0) {
+    line("Unused Space", fmt::format("before={} sectors, after={} sectors", before, after));
+  }
   line("State", state_of(super));
   line("Device UUID", raid::format_uuid(super.device_uuid));
   text += "\n" + bitmap_lines(super);
@@ -225,16 +250,20 @@ const char* flag_of(MemberState state) {
   }
 }
 
+// /proc/mdstat does not name 0.90.
+std::string version_words(const Superblock& super) {
+  return super.place.version == raid::MetadataVersion::v0_90 ? "" : fmt::format("super {} ", name(super.place.version));
+}
+
 std::string level_words(const Superblock& super) {
   const std::uint32_t chunk = super.chunk_sectors / 2;
   switch (super.level) {
     case raid::Level::raid0: return fmt::format("{}k chunks", chunk);
     case raid::Level::raid1: return "";
-    case raid::Level::raid10: return fmt::format("{}K chunks 2 near-copies ", chunk);
-    default: {
-      const int algorithm = super.layout == raid::Layout::none ? 0 : static_cast<int>(super.layout);
-      return fmt::format("level {}, {}k chunk, algorithm {} ", static_cast<int>(super.level), chunk, algorithm);
-    }
+    case raid::Level::raid10: return fmt::format("{}K chunks {} near-copies ", chunk, raid::near_copies(super.layout));
+    default:
+      return fmt::format("level {}, {}k chunk, algorithm {} ", static_cast<int>(super.level), chunk,
+                         raid::layout_number(super.level, super.layout));
   }
 }
 
@@ -260,7 +289,7 @@ std::string mdstat_text(const ArraySession& session, const raid::Array& array,
     text += fmt::format(" {}[{}]{}{}", member.name, super != nullptr ? super->dev_number : 0, write_mostly ? "(W)" : "",
                         flag_of(member.state));
   }
-  text += fmt::format("\n      {} blocks super 1.2 {}", array.size_bytes() / 1024, level_words(*fresh));
+  text += fmt::format("\n      {} blocks {}{}", array.exact_bytes() / 1024, version_words(*fresh), level_words(*fresh));
   if (status.level != raid::Level::raid0) {
     const std::uint32_t slots = array.geometry().disks();
     const std::string letters = slot_letters(status, slots);
@@ -306,8 +335,7 @@ Task<std::optional<BitmapSummary>> read_bitmap(ArraySession& session) {
 Task<std::optional<BitmapSummary>> read_bitmap(uring::RealEnv& env, const Disk& disk) {
   if (!disk.super || (disk.super->feature_map & raid::kFeatureBitmap) == 0) co_return std::nullopt;
   Buffer block = env.buffers().allocate(kBlockBytes);
-  const std::uint64_t at =
-      (raid::kSuperOffsetSectors + static_cast<std::uint64_t>(disk.super->bitmap_offset)) * kSectorBytes;
+  const std::uint64_t at = disk.super->sector_of(disk.super->bitmap_offset) * kSectorBytes;
   if (!block || co_await Io::read(*disk.image, at, block) != Errc::ok) co_return std::nullopt;
   const auto header = raid::decode_bitmap_header(
       std::span<const std::byte, raid::kBitmapHeaderBytes>(block.data(), raid::kBitmapHeaderBytes));

@@ -37,10 +37,10 @@ raid::Uuid uuid_in(const Buffer& block, bool old) {
   return uuid;
 }
 
-std::vector<raid::OtherMetadata> all_places(std::uint64_t sectors) {
-  std::vector<raid::OtherMetadata> places = {{"1.2", raid::kSuperOffsetSectors}};
+std::vector<raid::MetadataPlace> all_places(std::uint64_t sectors) {
+  std::vector<raid::MetadataPlace> places = {{}};
   if (sectors >= kLeastSectors) {
-    for (const raid::OtherMetadata& place : raid::other_metadata(sectors)) places.push_back(place);
+    for (const raid::MetadataPlace& place : raid::other_metadata(sectors)) places.push_back(place);
   }
   return places;
 }
@@ -50,14 +50,14 @@ Task<Status> find_supers(ArraySession& session, const std::vector<Disk>& disks, 
   if (!block) co_return fail(Errc::limit, "no buffer");
   for (std::size_t i = 0; i < disks.size(); ++i) {
     if (!disks[i].image) continue;
-    for (const raid::OtherMetadata& place : all_places(disks[i].image->size_bytes() / kSectorBytes)) {
+    for (const raid::MetadataPlace& place : all_places(disks[i].image->size_bytes() / kSectorBytes)) {
       const std::uint64_t at = place.sector * kSectorBytes;
       if (at + block.size() > disks[i].image->size_bytes()) continue;
       if (const Errc read = co_await Io::read(*disks[i].image, at, block); read != Errc::ok) {
         co_return fail(read, fmt::format("{}: cannot be read: {}", disks[i].path, errc_name(read)));
       }
       if (!raid::holds_metadata(std::span<const std::byte, 512>(block.data(), 512), place)) continue;
-      found.push_back({i, place.version, place.sector, uuid_in(block, std::string_view("0.90") == place.version)});
+      found.push_back({i, name(place.version), place.sector, uuid_in(block, place.version == raid::MetadataVersion::v0_90)});
     }
   }
   co_return Status{};

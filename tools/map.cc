@@ -65,7 +65,7 @@ po::options_description options() {
   add("layout", po::value<std::string>()->value_name("NAME"),
       "levels 5 and 6: left-symmetric (default), left-asymmetric,\n"
       "                              right-symmetric, right-asymmetric, parity-first, parity-last;\n"
-      "                              level 10: near-2");
+      "                              level 6 also ddf-*, and RAID 5's with -6; level 10: near-2 (default) to near-255");
   add("failed", po::value<std::vector<std::string>>()->value_name("DISK"), "failed disk, from 0; may be repeated");
   add("bs", po::value<std::string>()->value_name("SIZE")->default_value("4K"), "size of the read or write (default 4K)");
   add("stripes", po::value<std::string>()->value_name("N"), "draw the first N stripes");
@@ -115,7 +115,8 @@ Result<Geometry> geometry_from(const po::variables_map& given) {
     layout = *named;
   }
   // Disks as large as arrays can be: the sizes of real ones do not change where a byte lives.
-  const std::uint64_t member = raid::kMaxCapacity / raid::kMaxDisks;
+  const std::uint64_t most = raid::kMaxCapacity / std::bit_ceil(raid::kMaxDisks);
+  const std::uint64_t member = *chunk == 0 ? 0 : most / *chunk * *chunk;
   return Geometry::make(*level, layout, static_cast<std::uint32_t>(*disks), *chunk, member);
 }
 

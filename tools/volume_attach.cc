@@ -165,8 +165,9 @@ struct Files {
 Task<Result<int>> copy_file(VolumeSession& session, replica::Client& client, const Plan& plan, Files& files) {
   const std::string& label = session.config().name;
   FileCopy copy = plan.copy;
-  CopyEnd end{
-      session.env(), client, label, "volume", BufferPool::kMaxBlock, [&session] { return session.interrupted(); }};
+  CopyEnd end{session.env(), client, client.size_bytes(), label, "volume", BufferPool::kMaxBlock, [&session] {
+                return session.interrupted();
+              }};
   const bool in = plan.purpose == Purpose::import;
   const Status fits = in ? check_fits(label, client.size_bytes(), copy, files.source.fd)
                          : check_range(label, client.size_bytes(), copy);

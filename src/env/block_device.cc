@@ -17,10 +17,14 @@ const char* io_op_name(IoOp op) noexcept {
 }
 
 void check_request(const BlockDevice& device, const IoRequest& request) noexcept {
+  check_request(request, device.size_bytes(), kBlockBytes);
+}
+
+void check_request(const IoRequest& request, std::uint64_t size, std::uint64_t unit) noexcept {
   if (request.op == IoOp::flush) return;
-  CHECK(request.offset % kBlockBytes == 0 && request.length % kBlockBytes == 0 && request.length > 0);
-  CHECK(request.offset <= device.size_bytes() && request.length <= device.size_bytes() - request.offset,
-        "request beyond the end of the device");
+  CHECK(request.offset <= size && request.length <= size - request.offset, "request beyond the end of the device");
+  const bool whole = request.length % unit == 0 || request.offset + request.length == size;
+  CHECK(request.offset % unit == 0 && whole && request.length > 0);
   if (request.op != IoOp::read && request.op != IoOp::write) return;
   std::uint64_t bytes = 0;
   for (const Buffer& segment : request.segments) {

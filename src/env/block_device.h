@@ -76,6 +76,8 @@ class BlockDevice {
 
 // CHECKs what every submitter must guarantee; devices call it at their door.
 void check_request(const BlockDevice& device, const IoRequest& request) noexcept;
+// The same for a device of `size` bytes that takes offsets and lengths in smaller units, and a last unit that is not whole.
+void check_request(const IoRequest& request, std::uint64_t size, std::uint64_t unit) noexcept;
 
 // An awaitable request in the awaiter's frame: no allocation. `Errc status = co_await Io::read(device, offset, buffer);`
 struct Io : IoRequest {

@@ -78,9 +78,10 @@ Task<Errc> Array::probe(Scheduler& scheduler, BlockDevice& device, Nanos timeout
   co_return co_await read_within(*leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);
 }
 
-std::uint64_t Array::size_bytes() const noexcept { return core_->geometry().capacity_bytes(); }
+std::uint64_t Array::size_bytes() const noexcept { return exact_bytes() / kBlockBytes * kBlockBytes; }
+std::uint64_t Array::exact_bytes() const noexcept { return core_->geometry().capacity_bytes(); }
 void Array::submit(IoRequest& request) noexcept {
-  check_request(*this, request);
+  check_request(request, exact_bytes(), kBlockBytes);
   if (core_->read_only() && request.op != IoOp::read) {
     request.complete(core_->scheduler(), request.op == IoOp::flush ? Errc::ok : Errc::read_only);
     return;

@@ -276,7 +276,10 @@ class Array final : public BlockDevice {
   // left behind at the scheduler and free their memory when the device completes them. That device is busy() until then.
   ~Array() override;
 
+  // A RAID 1 (whose members may be used up to any sector) and a RAID 0 with an odd chunk may have less than a block more:
+  // exact_bytes(). A request may reach up to there.
   std::uint64_t size_bytes() const noexcept override;
+  std::uint64_t exact_bytes() const noexcept;
 
   // Errors: medium (these blocks are lost: redundancy exhausted), unavailable (too many members lost: then reads of what
   // members still hold are answered; or the journal is lost), no_space (a member's file system is full: no member is given up

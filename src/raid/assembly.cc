@@ -29,17 +29,8 @@ std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value
 }  // namespace
 
 Task<Result<Superblock>> Core::read_superblock(LeafPool& leaves, BlockDevice& device, Nanos timeout) {
-  const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
-  if (!block) co_return fail(Errc::limit, "no buffer");
-  if (device.size_bytes() < 3 * kSuperblockBytes) co_return fail(Errc::not_found, "too small for a superblock");
-  const Errc status = co_await read_within(leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);
-  if (status != Errc::ok) co_return fail(status, "the superblock cannot be read");
-  auto super = decode_superblock(std::span<const std::byte, kSuperblockBytes>(block.data(), kSuperblockBytes),
-                                 device.size_bytes() / kSectorBytes);
-  if (!super) {
-    if (const auto other = co_await find_other_metadata(leaves, device, timeout)) co_return std::unexpected(*other);
-  }
-  co_return super;
+  auto found = co_await find_superblock(leaves, device, timeout);
+  co_return std::move(found.super);
 }
 
 // Between the superblock and the data of this array, wherever that begins: the bitmap, behind it the bad-block log; a disk on
@@ -82,6 +73,11 @@ Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) 
 
 namespace {
 
+std::unexpected<Error> refuse_journal_of(const Geometry& geometry) {
+  return fail(Errc::unsupported,
+              fmt::format("a journal is not kept for {} members: one row does not fit a record", geometry.disks()));
+}
+
 // What a new array is to look like, from its disks.
 struct NewShape {
   Geometry geometry;
@@ -90,6 +86,16 @@ struct NewShape {
   std::uint32_t chunk_sectors;
   std::uint64_t smallest;  // disk
 };
+
+// Of the smallest disk that has room for superblock and data of `unit` bytes.
+std::uint64_t least_disk_bytes(std::uint32_t chunk_sectors, std::uint64_t unit) {
+  std::uint64_t least = 0;
+  for (std::uint64_t bytes = unit; bytes > least;) {
+    least = bytes;
+    bytes = choose_data_offset(least / kSectorBytes, chunk_sectors) * kSectorBytes + unit;
+  }
+  return least;
+}
 
 constexpr std::uint64_t kLeastDataOffset = (kSuperOffsetSectors * kSectorBytes) + kSuperblockBytes;
 
@@ -143,7 +149,9 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   if (smallest < data_offset * kSectorBytes + unit) {
     return fail(Errc::invalid_argument,
                 fmt::format("{}: its size, {} bytes, is too small for a member: at least {} are needed", least->name,
-                            smallest, data_offset * kSectorBytes + unit));
+                            smallest,
+                            config.data_offset_bytes ? data_offset * kSectorBytes + unit
+                                                     : least_disk_bytes(chunk_sectors, unit)));
   }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
   std::vector<std::uint64_t> sizes;
@@ -160,6 +168,7 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   if (disks.journal && geometry->parity_disks() == 0) {
     return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
   }
+  if (disks.journal && Journal::rows_per_record(geometry->columns()) == 0) return refuse_journal_of(*geometry);
   if (!geometry->survives(missing_of(disks))) {
     return fail(Errc::invalid_argument, fmt::format("{} of {} disks does not work with {} missing", name(config.level),
                                                     geometry->disks(), disks.members.size() - sizes.size()));
@@ -242,9 +251,9 @@ Task<Status> Core::load_bad_log(Member& member) {
   if ((member.super.feature_map & kFeatureBadBlocks) == 0) co_return Status{};
   const Buffer block = metadata_block();
   if (!block) co_return fail(Errc::limit, "no buffer");
-  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
-  const Errc status = co_await read_within(*leaves_, *member.device, static_cast<std::uint64_t>(sector) * kSectorBytes,
-                                           block, member_timeout());
+  const Errc status =
+      co_await read_within(*leaves_, *member.device, member.super.sector_of(member.super.bblog_offset) * kSectorBytes,
+                           block, member_timeout());
   if (status != Errc::ok) co_return fail(status, member.name + ": the bad-block log cannot be read");
   const auto ranges = decode_bad_blocks(std::span<const std::byte, kBadBlockLogBytes>(block.data(), kBadBlockLogBytes));
   if (!ranges) co_return std::unexpected(ranges.error());
@@ -408,6 +417,10 @@ Task<Status> Core::open_journal() {
   if (disk->super.data_size_sectors * kSectorBytes < Journal::kLeastBytes) {
     co_return fail(Errc::bad_input, fmt::format("{}: superblock: data_size {} sectors: too small for a journal",
                                                 disk->name, disk->super.data_size_sectors));
+  }
+  if (Journal::rows_per_record(geometry_.columns()) == 0) {
+    if (!read_only_) co_return refuse_journal_of(geometry_);
+    co_return Status{};
   }
   use_journal(std::make_unique<Journal>(*this, *disk, disk->super.recovery_offset_sectors));
   if (!read_only_) {
@@ -585,9 +598,9 @@ Task<Result<std::unique_ptr<Core>>> Core::assemble(Scheduler& scheduler, BufferP
   const auto geometry = shape_of(fresh, given, found, options.rescue);
   if (!geometry) co_return std::unexpected(geometry.error());
   const bool has_bitmap = (fresh.feature_map & kFeatureBitmap) != 0;
-  const Consistency consistency = geometry->redundancy() == 0 ? Consistency::none
-                                  : has_bitmap                ? Consistency::bitmap
-                                                              : Consistency::resync;
+  const Consistency consistency = !geometry->is_redundant() ? Consistency::none
+                                  : has_bitmap              ? Consistency::bitmap
+                                                            : Consistency::resync;
   auto core = std::make_unique<Core>(std::move(leaves), pool, random.fork(1), options.tuning, *geometry, consistency);
   core->common_ = fresh;
   core->read_only_ = options.read_only;
@@ -616,7 +629,7 @@ Task<Status> Core::load(const AssembleOptions& options, const Lineup& lineup, st
                    "the journal disk is missing: parity may not match what was being written; force starts without it "
                    "(resilver assemble --force), then resilver add --journal gives it another");
   }
-  const bool has_bitmap = (common_.feature_map & kFeatureBitmap) != 0;
+  const bool has_bitmap = (common_.feature_map & kFeatureBitmap) != 0 && common_.place == MetadataPlace();
   const Result<std::uint32_t> bitmap_chunk =
       has_bitmap ? co_await find_bitmap_chunk() : Result<std::uint32_t>(std::uint32_t{0});
   // A lockless bitmap may say of regions that they were never synced.

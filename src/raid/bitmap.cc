@@ -25,7 +25,7 @@ Bitmap::Bitmap(Core& core, const Uuid& uuid, std::uint64_t member_bytes, std::ui
       written_(core.scheduler()) {}
 
 std::uint64_t Bitmap::device_offset(const Member& member) noexcept {
-  return (kSuperOffsetSectors + static_cast<std::uint64_t>(member.super.bitmap_offset)) * kSectorBytes;
+  return member.super.sector_of(member.super.bitmap_offset) * kSectorBytes;
 }
 
 void Bitmap::set_bit(std::uint64_t bit) {

@@ -30,7 +30,7 @@ Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end
     }
     if (next_unknown != unknown.end()) stop = std::min(stop, *next_unknown);
     const Band band{stripe, base, at - base, stop - base};
-    Columns columns;
+    Columns columns(geometry_);
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
       columns.buffer[column] = buffers[geometry_.member_of(stripe, column)].slice(at - begin, band.size());
     }
@@ -41,8 +41,7 @@ Task<bool> Core::check_window(Pass& pass, std::uint64_t begin, std::uint64_t end
 }
 
 // Heals a row that could not be read everywhere, and completes the window with it. False: nobody knows all of it.
-Task<bool> Core::heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin,
-                                 std::array<Buffer, kMaxDisks>& buffers) {
+Task<bool> Core::heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin, WindowBuffers& buffers) {
   const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
   Row found = co_await load_row(stripe, at - geometry_.stripe_member_offset(stripe), pass.cause);
   if (found.known != ColumnSet::first(geometry_.columns())) {
@@ -92,27 +91,27 @@ ColumnSet Core::renew_parity(const Band& band, ColumnSet lost, Columns& columns)
 // one culprit.
 void Core::check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite) {
   const std::uint64_t skip = row - band.begin;
-  std::array<const std::byte*, kMaxDisks> bytes{};
+  std::array<const std::byte*, kMaxColumns> bytes;
   for (std::uint32_t c = 0; c < geometry_.columns(); ++c) bytes[c] = columns.at(c) + skip;
   const std::span<const std::byte* const> all(bytes.data(), geometry_.columns());
-  if (code_->consistent(all, kRowBytes)) return;
+  if (code_->consistent(band.stripe, all, kRowBytes)) return;
   Located located;
   if (pass.kind == RecoveryKind::scrub) {
-    located = code_->locate(all, kRowBytes);
+    located = code_->locate(band.stripe, all, kRowBytes);
     std::optional<std::uint32_t> slot;
     if (located.verdict == Located::Verdict::single) slot = geometry_.member_of(band.stripe, located.column);
     record_mismatch(pass, band.stripe, row, slot);
   }
   if (!pass.repair) return;
   if (pass.locate && located.verdict == Located::Verdict::single && located.column < geometry_.data_disks()) {
-    std::array<std::byte*, kMaxDisks> writable{};
+    std::array<std::byte*, kMaxColumns> writable;
     for (std::uint32_t c = 0; c < geometry_.columns(); ++c) writable[c] = columns.at(c) + skip;
-    code_->recover(std::span(writable.data(), geometry_.columns()), ColumnSet{located.column}, kRowBytes);
+    code_->recover(band.stripe, std::span(writable.data(), geometry_.columns()), ColumnSet{located.column}, kRowBytes);
     rewrite.add(located.column);
     return;
   }
   std::byte* q = geometry_.parity_disks() > 1 ? columns.at(geometry_.q_column()) + skip : nullptr;
-  code_->generate(all.first(geometry_.data_disks()), columns.at(geometry_.p_column()) + skip, q, kRowBytes);
+  code_->generate(band.stripe, all.first(geometry_.data_disks()), columns.at(geometry_.p_column()) + skip, q, kRowBytes);
   rewrite.add(geometry_.p_column());
   if (q != nullptr) rewrite.add(geometry_.q_column());
 }
@@ -151,10 +150,16 @@ Task<void> Core::finish_resync() {
   if (redundancy_full()) emit(EventKind::redundancy_full);
 }
 
+// A mirror has something to compare as long as two members are there; often it has slots that no disk was ever meant for.
+bool Core::comparable() const noexcept {
+  const bool two = geometry_.is_mirror() && not_in_sync().count() + 2 <= geometry_.disks() && targets().empty();
+  return !failed_ && !resync_needed_ && (two || redundancy_full());
+}
+
 Task<Status> Core::scrub(ScrubOptions options) {
   if (read_only_) co_return fail(Errc::read_only, "the array was assembled read-only");
-  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 has nothing to compare");
-  if (!redundancy_full()) co_return fail(Errc::unavailable, "the array is not whole");
+  if (!geometry_.is_redundant()) co_return fail(Errc::unsupported, "RAID 0 has nothing to compare");
+  if (!comparable()) co_return fail(Errc::unavailable, "the array is not whole");
   if (pass_ != nullptr || scrub_waiting_) co_return fail(Errc::unavailable, "another recovery runs");
   scrub_waiting_ = true;
   Pass pass(scheduler_);

@@ -29,9 +29,9 @@
 #include "raid/discovery.h"
 #include "raid/journal.h"
 #include "raid/leaf.h"
-#include "raid/parity.h"
 #include "raid/payload.h"
 #include "raid/range_lock.h"
+#include "raid/stripe_code.h"
 #include "raid/stripe_write.h"
 
 namespace resilver::raid {
@@ -85,7 +85,8 @@ struct BandWrite {
 
 // Content of the columns of a band (or row), each from its begin on.
 struct Columns {
-  std::array<Buffer, kMaxDisks> buffer;
+  explicit Columns(const Geometry& geometry) : buffer(geometry.columns()) {}
+  std::vector<Buffer> buffer;
   std::byte* at(std::uint32_t column) const noexcept { return buffer[column].data(); }
 };
 
@@ -312,6 +313,7 @@ class Core {
 
   // row.cc
   struct Row {
+    explicit Row(const Geometry& geometry) : columns(geometry) {}
     Columns columns;
     ColumnSet known;                       // read or recovered
     ColumnSet lost;                        // on members that are lost here
@@ -328,15 +330,16 @@ class Core {
   Task<void> clear_bad(std::uint64_t begin, std::uint64_t end, MemberSet members);
 
   // mirror.cc
-  using CopySet = IndexSet<struct CopyTag>;
+  using CopySet = IndexSet<struct CopyTag, kMaxDisks>;
   struct MirrorPiece {
     std::uint64_t logical;
     std::uint64_t at;  // offset in the data area of the member that is rebuilt
     std::uint64_t bytes;
   };
   std::uint64_t mirrored_run(std::uint64_t logical) const noexcept;
+  std::uint64_t mirror_row(std::uint64_t logical) const noexcept;
   bool copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32_t copy) const noexcept;
-  std::optional<CopyPlace> mirror_source(std::uint64_t logical, std::uint64_t bytes, CopySet except) noexcept;
+  std::optional<CopyPlace> mirror_source(std::uint64_t logical, std::uint64_t bytes) noexcept;
   bool try_mirror_read(Op& op) noexcept;
   Task<Errc> read_mirror(const Transfer& transfer);
   Task<Errc> read_mirror_row(std::uint64_t logical, Buffer& block, Cause cause);
@@ -346,12 +349,12 @@ class Core {
   std::vector<MirrorPiece> mirror_pieces(std::uint32_t slot, std::uint64_t begin, std::uint64_t end) const;
   Task<bool> rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end, const Buffer& window);
   Task<bool> copy_mirror_row(Pass& pass, MirrorPiece row, MemberSet to, Buffer block);
+  using WindowBuffers = std::vector<Buffer>;  // by slot (RAID 1 and 10: by copy, or the first alone); empty: none
   Task<std::vector<CopySet>> read_copies(Pass& pass, std::uint64_t begin, std::uint64_t end,
-                                         const std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end,
-                                 const std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, CopySet read,
-                          const std::array<Buffer, kMaxDisks>& buffers);
+                                         const WindowBuffers& buffers);
+  Task<bool> check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end, const WindowBuffers& buffers);
+  Task<bool> check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, const CopySet& read,
+                          const WindowBuffers& buffers);
 
   // members.cc
   void mark_faulty(Member& member, Errc why);
@@ -386,7 +389,6 @@ class Core {
   Task<void> try_clean();
 
   // recovery.cc
-  using WindowBuffers = std::array<Buffer, kMaxDisks>;  // by slot (RAID 1 and 10: by copy, or the first alone)
   Task<void> manage();
   bool choose_pass(Pass& pass);
   Task<void> run_pass(Pass& pass);
@@ -403,10 +405,9 @@ class Core {
     std::uint64_t at;  // offset in the data area
   };
   Task<std::vector<Damage>> read_window(Pass& pass, MemberSet from, std::uint64_t begin, std::uint64_t end,
-                                        const std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin,
-                         std::array<Buffer, kMaxDisks>& buffers);
-  Task<bool> heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin, std::array<Buffer, kMaxDisks>& buffers);
+                                        const WindowBuffers& buffers);
+  Task<bool> rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin, WindowBuffers& buffers);
+  Task<bool> heal_window_row(Pass& pass, std::uint64_t at, std::uint64_t begin, WindowBuffers& buffers);
   Task<bool> replace_window(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers);
   Task<void> finish_replace(const Pass& pass);
   MemberRange lock_range(const Pass& pass, std::uint64_t begin, std::uint64_t end) const noexcept;
@@ -416,6 +417,7 @@ class Core {
   void check_row(Pass& pass, const Band& band, std::uint64_t row, Columns& columns, ColumnSet& rewrite);
   ColumnSet renew_parity(const Band& band, ColumnSet lost, Columns& columns);
   void record_lost(Pass& pass, LostRow row);
+  bool comparable() const noexcept;
   void record_mismatch(Pass& pass, std::uint64_t stripe, std::uint64_t row, std::optional<std::uint32_t> slot);
   bool interrupted(const Pass& pass) const noexcept;
   void retire(Pass& pass, std::uint64_t end, std::uint64_t moved);
@@ -453,7 +455,7 @@ class Core {
   ArrayTuning tuning_;
   Geometry geometry_;
   Consistency consistency_;
-  std::unique_ptr<ParityCode> code_;
+  std::unique_ptr<StripeCode> code_;
   Superblock common_;     // what all members share; events; roles
   LeafPoolOwner leaves_;  // before all that may hold a part of its reserve
   Member absent_;         // stands in slots without a disk: holds nothing, and every I/O to it fails
@@ -468,6 +470,12 @@ class Core {
   std::vector<std::unique_ptr<Op>> ops_;
   Op* free_ops_ = nullptr;
   std::deque<IoRequest*> queued_;
+  struct Run {  // what launch_striped() gathers for a member: adjacent chunks
+    Leaf* leaf = nullptr;
+    std::uint64_t begin = 0;
+    std::uint64_t length = 0;
+  };
+  std::vector<Run> runs_;  // by slot; without leaves between two calls
   std::uint32_t ops_in_use_ = 0;
   bool starting_queued_ = false;
   Nanos last_foreground_ = -kHour;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace resilver::raid {
 namespace {
@@ -253,18 +254,63 @@ Result<Lineup> line_up(std::span<const GivenDisk> given, bool take_stale, Assemb
   return Discovery(given, report).run(take_stale);
 }
 
-Task<std::optional<Error>> find_other_metadata(LeafPool& leaves, BlockDevice& device, Nanos timeout) {
-  if (device.size_bytes() < 128 * kSectorBytes) co_return std::nullopt;
-  for (const OtherMetadata& place : other_metadata(device.size_bytes() / kSectorBytes)) {
-    const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
-    if (!block) co_return std::nullopt;
-    const Errc status = co_await read_within(leaves, device, place.sector * kSectorBytes, block, timeout);
-    if (status == Errc::timeout) co_return std::nullopt;
-    if (status != Errc::ok) continue;
-    if (!holds_metadata(std::span<const std::byte, 512>(block.data(), 512), place)) continue;
-    co_return Error{Errc::unsupported, fmt::format("metadata {} is not supported (1.2 is)", place.version)};
+namespace {
+
+Task<bool> is_of_partition(LeafPool& leaves, BlockDevice& device, MetadataPlace place, Nanos timeout) {
+  const Buffer start = leaves.reserve().allocate(kPartitionTableBytes);
+  if (!start || co_await read_within(leaves, device, 0, start, timeout) != Errc::ok) co_return false;
+  co_return belongs_to_partition(start.bytes(), place);
+}
+
+// Nothing: there is no such superblock here, or the device does not answer.
+Task<std::optional<FoundSuperblock>> find_other(LeafPool& leaves, BlockDevice& device, MetadataPlace place,
+                                                Nanos timeout) {
+  const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
+  if (!block) co_return std::nullopt;
+  if (co_await read_within(leaves, device, place.sector * kSectorBytes, block, timeout) != Errc::ok)
+    co_return std::nullopt;
+  if (!holds_metadata(std::span<const std::byte, 512>(block.data(), 512), place)) co_return std::nullopt;
+  if (place.version == MetadataVersion::v0_90 && co_await is_of_partition(leaves, device, place, timeout)) {
+    co_return std::nullopt;
   }
-  co_return std::nullopt;
+  FoundSuperblock found;
+  std::memcpy(found.block.data(), block.data(), found.block.size());
+  found.super = decode_superblock(found.block, device.size_bytes() / kSectorBytes, place);
+  if (!found.super) {
+    found.super =
+        fail(found.super.error().code, fmt::format("metadata {}: {}", name(place.version), found.super.error().what));
+  }
+  co_return found;
+}
+
+}  // namespace
+
+Task<FoundSuperblock> find_superblock(LeafPool& leaves, BlockDevice& device, Nanos timeout) {
+  FoundSuperblock found;
+  const std::uint64_t bytes = device.size_bytes();
+  if (bytes < 3 * kSuperblockBytes) {
+    found.super = fail(Errc::bad_input, fmt::format("superblock: none: {} bytes are too few for one", bytes));
+    co_return found;
+  }
+  const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
+  if (!block) {
+    found.super = fail(Errc::limit, "no buffer");
+    co_return found;
+  }
+  const Errc status = co_await read_within(leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);
+  if (status != Errc::ok) {
+    found.super = fail(status, fmt::format("superblock: cannot be read: {}", errc_name(status)));
+    co_return found;
+  }
+  std::memcpy(found.block.data(), block.data(), found.block.size());
+  found.super = decode_superblock(found.block, bytes / kSectorBytes);
+  // One that is there, if damaged, is what counts: others may be left over from before.
+  const bool there = holds_metadata(std::span<const std::byte, 512>(block.data(), 512), MetadataPlace());
+  if (found.super || there || bytes < 128 * kSectorBytes) co_return found;
+  for (const MetadataPlace& place : other_metadata(bytes / kSectorBytes)) {
+    if (auto other = co_await find_other(leaves, device, place, timeout)) co_return std::move(*other);
+  }
+  co_return found;
 }
 
 }  // namespace resilver::raid

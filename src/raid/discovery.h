@@ -1,5 +1,5 @@
 // Which of the disks given to assemble() make the array: the superblocks alone decide. Only
-// find_other_metadata() does I/O.
+// find_superblock() does I/O.
 //
 // The freshest superblock says who belongs where (rule 2). A crash between two superblock writes leaves members one event
 // behind, so these are current too; further behind is stale.
@@ -39,8 +39,13 @@ bool went_on_alone(const Superblock& other, const Superblock& fresh) noexcept;
 // not: it holds nothing.
 bool knows_its_slot(const Superblock& super, std::uint32_t slot) noexcept;
 
-// For a device without a usable 1.2 superblock: the refusal of another version that it holds, "metadata 0.90 is not supported
-// (1.2 is)"; empty if it holds none that can be read.
-Task<std::optional<Error>> find_other_metadata(LeafPool& leaves, BlockDevice& device, Nanos timeout);
+struct FoundSuperblock {
+  Result<Superblock> super = fail(Errc::not_found);
+  std::array<std::byte, kSuperblockBytes> block{};  // as it lies there; zeroes if it cannot be read
+};
+
+// Reads the superblock of a device: of version 1.2, or, where there is none, of another one. Errors: as decode_superblock(),
+// with the version before it if it is not 1.2; bad_input (the device is too small), limit (no memory), or what reading gave.
+Task<FoundSuperblock> find_superblock(LeafPool& leaves, BlockDevice& device, Nanos timeout);
 
 }  // namespace resilver::raid

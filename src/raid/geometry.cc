@@ -11,6 +11,8 @@ namespace resilver::raid {
 
 namespace {
 
+constexpr std::uint64_t kSector = 512;
+
 Status check_layout(Level level, Layout layout) {
   if (layout == Layout::none) {
     if (layout_choices(level).empty() || level == Level::raid0) return {};
@@ -24,23 +26,24 @@ Status check_layout(Level level, Layout layout) {
               fmt::format("{} has no layout {} ({} was expected)", name(level), name(layout), layout_choices(level)));
 }
 
-Status check_disks(Level level, std::uint32_t disks) {
+Status check_disks(Level level, Layout layout, std::uint32_t disks) {
   std::uint32_t least = 1;
-  std::uint32_t most = kMaxDisks;
+  std::uint32_t most = kMaxStripedDisks;
   switch (level) {
     case Level::raid0: break;
-    case Level::raid1:
-      least = 2;
-      most = 8;
-      break;
+    case Level::raid1: most = kMaxDisks; break;
     case Level::raid4:
-    case Level::raid5: least = 3; break;
+    case Level::raid5: least = 2; break;
     case Level::raid6: least = 4; break;
-    case Level::raid10: least = 2; break;
+    case Level::raid10:
+      least = near_copies(layout);
+      most = kMaxDisks;
+      break;
   }
   if (disks < least) {
-    return fail(Errc::invalid_argument,
-                fmt::format("{} needs at least {} disk{}, not {}", name(level), least, least == 1 ? "" : "s", disks));
+    const std::string what = least > 2 && level == Level::raid10 ? " " + name(layout) : "";
+    return fail(Errc::invalid_argument, fmt::format("{}{} needs at least {} disk{}, not {}", name(level), what, least,
+                                                    least == 1 ? "" : "s", disks));
   }
   if (disks > most) {
     return fail(Errc::invalid_argument, fmt::format("{} takes at most {} disks, not {}", name(level), most, disks));
@@ -49,12 +52,17 @@ Status check_disks(Level level, std::uint32_t disks) {
 }
 
 Status check_sizes(Level level, std::uint64_t chunk_bytes, std::uint64_t member_bytes, std::uint32_t data_disks) {
-  if (level != Level::raid1 &&
+  const bool striped = level == Level::raid0;
+  if (striped && (chunk_bytes == 0 || chunk_bytes % kSector != 0 || chunk_bytes > kMaxChunk)) {
+    return fail(Errc::invalid_argument,
+                fmt::format("chunk of {} bytes: must be a multiple of 512 up to 512 GiB", chunk_bytes));
+  }
+  if (!striped && level != Level::raid1 &&
       (!std::has_single_bit(chunk_bytes) || chunk_bytes < kMinChunk || chunk_bytes > kMaxChunk)) {
     return fail(Errc::invalid_argument,
-                fmt::format("chunk of {} bytes: must be a power of two from 4 KiB to 16 MiB", chunk_bytes));
+                fmt::format("chunk of {} bytes: must be a power of two from 4 KiB to 512 GiB", chunk_bytes));
   }
-  const std::uint64_t unit = level == Level::raid1 ? 4096 : chunk_bytes;
+  const std::uint64_t unit = level == Level::raid1 ? kSector : chunk_bytes;
   if (member_bytes == 0 || member_bytes % unit != 0) {
     return fail(Errc::invalid_argument,
                 fmt::format("member of {} bytes: must be a positive multiple of {}", member_bytes, unit));
@@ -83,7 +91,7 @@ std::uint32_t parity_of(Level level) {
 Result<Geometry> Geometry::make(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk_bytes,
                                 std::uint64_t member_bytes) {
   if (Status status = check_layout(level, layout); !status) return std::unexpected(status.error());
-  if (Status status = check_disks(level, disks); !status) return std::unexpected(status.error());
+  if (Status status = check_disks(level, layout, disks); !status) return std::unexpected(status.error());
   const std::uint32_t parity = parity_of(level);
   const bool mirrored = level == Level::raid1 || level == Level::raid10;
   if (Status status = check_sizes(level, chunk_bytes, member_bytes, level == Level::raid1 ? 1 : disks - parity);
@@ -96,12 +104,15 @@ Result<Geometry> Geometry::make(Level level, Layout layout, std::uint32_t disks,
   geometry.disks_ = disks;
   geometry.data_disks_ = mirrored ? 1 : disks - parity;
   geometry.parity_disks_ = parity;
-  geometry.chunk_shift_ =
-      static_cast<std::uint32_t>(std::countr_zero(level == Level::raid1 ? kMirrorUnit : chunk_bytes));
+  geometry.copies_ = level == Level::raid1 ? disks : level == Level::raid10 ? near_copies(layout) : 1;
+  geometry.chunk_bytes_ = level == Level::raid1 ? kMirrorUnit : chunk_bytes;
+  if (std::has_single_bit(geometry.chunk_bytes_)) {
+    geometry.chunk_shift_ = static_cast<std::uint32_t>(std::countr_zero(geometry.chunk_bytes_));
+  }
   geometry.member_bytes_ = member_bytes;
-  geometry.capacity_ = member_bytes * geometry.data_disks_;
+  geometry.capacity_ = level == Level::raid0 ? geometry.striped_capacity() : member_bytes * geometry.data_disks_;
   if (level == Level::raid10) {
-    geometry.capacity_ = (member_bytes >> geometry.chunk_shift_) * disks / 2 << geometry.chunk_shift_;
+    geometry.capacity_ = geometry.in_chunks(member_bytes) * disks / geometry.copies_ * geometry.chunk_bytes_;
   }
   return geometry;
 }
@@ -114,7 +125,7 @@ std::uint64_t Geometry::column_bytes(std::uint64_t stripe) const {
 bool Geometry::survives(MemberSet lost) const {
   lost = lost & all_members();
   if (level_ != Level::raid10) return lost.count() <= redundancy();
-  // The pairs of members repeat after `disks` chunks at the latest.
+  // The sets of members that hold a chunk repeat after `disks` chunks at the latest.
   for (std::uint64_t chunk = 0; chunk < std::min<std::uint64_t>(disks_, stripes()); ++chunk) {
     if (!columns_lost(chunk, lost).empty()) return false;
   }
@@ -123,15 +134,29 @@ bool Geometry::survives(MemberSet lost) const {
 
 // ---- parity layouts -------------------------------------------------------------------------------------------------
 
-// The member that holds P; Q, then the data columns follow on the next ones, wrapping. In every layout, as columns are in
-// the order of the syndrome.
-std::uint32_t Geometry::parity_begin(std::uint64_t stripe) const {
+// Columns are the data members in rising order. In all other layouts: Q on the member after P, then the data columns on the
+// next ones, wrapping.
+bool Geometry::rises() const { return layout_ >= Layout::left_asymmetric_6 && layout_ <= Layout::ddf_n_continue; }
+
+// The member that holds P.
+std::uint32_t Geometry::p_place(std::uint64_t stripe) const {
+  const auto turn = [&](std::uint32_t members, std::uint64_t first) {
+    return static_cast<std::uint32_t>((stripe + first) % members);
+  };
   switch (layout_) {
     case Layout::left_asymmetric:
-    case Layout::left_symmetric: return disks_ - 1 - static_cast<std::uint32_t>(stripe % disks_);
+    case Layout::left_symmetric:
+    case Layout::ddf_n_continue: return disks_ - 1 - turn(disks_, 0);
+    case Layout::ddf_n_restart: return disks_ - 1 - turn(disks_, 1);
     case Layout::right_asymmetric:
-    case Layout::right_symmetric: return static_cast<std::uint32_t>(stripe % disks_);
-    case Layout::parity_first: return 0;
+    case Layout::right_symmetric:
+    case Layout::ddf_zero_restart: return turn(disks_, 0);
+    case Layout::left_asymmetric_6:
+    case Layout::left_symmetric_6: return disks_ - 2 - turn(disks_ - 1, 0);
+    case Layout::right_asymmetric_6:
+    case Layout::right_symmetric_6: return turn(disks_ - 1, 0);
+    case Layout::parity_first:
+    case Layout::parity_first_6: return 0;
     case Layout::parity_last:
     case Layout::near_2:
     case Layout::raid0_original:
@@ -141,12 +166,31 @@ std::uint32_t Geometry::parity_begin(std::uint64_t stripe) const {
   return data_disks_ % disks_;  // RAID 4 and parity-last; RAID 0: 0
 }
 
-// Column 0 holds this data index. Asymmetric: data in rising order of members, so those below P come first; where Q has
-// wrapped to member 0 nothing is below parity.
+// The member that holds Q where P is on `p`, in the layouts that rise.
+std::uint32_t Geometry::q_place(std::uint32_t p) const {
+  if (!is_ddf()) return disks_ - 1;
+  const std::uint32_t step = layout_ == Layout::ddf_n_continue ? disks_ - 1 : 1;
+  return (p + step) % disks_;
+}
+
+// Column 0 holds this data index.
 std::uint32_t Geometry::rotation(std::uint64_t stripe) const {
-  if (layout_ != Layout::left_asymmetric && layout_ != Layout::right_asymmetric) return 0;
-  const std::uint32_t p = parity_begin(stripe);
-  return p >= data_disks_ ? 0 : p;
+  switch (layout_) {
+    // Data in rising order of members, so those below P come first; where Q has wrapped to member 0 nothing is below parity.
+    case Layout::left_asymmetric:
+    case Layout::right_asymmetric: {
+      const std::uint32_t p = p_place(stripe);
+      return p >= data_disks_ ? 0 : p;
+    }
+    // Columns rise, and data begins behind P, wrapping: as many columns as data members before P hold the last of it.
+    case Layout::left_symmetric_6:
+    case Layout::right_symmetric_6: return (data_disks_ - p_place(stripe) % data_disks_) % data_disks_;
+    case Layout::ddf_n_continue: {
+      const std::uint32_t p = p_place(stripe);
+      return p == 0 ? 0 : (data_disks_ - (p - 1) % data_disks_) % data_disks_;
+    }
+    default: return 0;
+  }
 }
 
 std::uint32_t Geometry::column_at(std::uint64_t stripe, std::uint32_t data_index) const {
@@ -163,14 +207,21 @@ std::uint32_t Geometry::data_index(std::uint64_t stripe, std::uint32_t column) c
 
 std::uint32_t Geometry::member_of(std::uint64_t stripe, std::uint32_t column) const {
   CHECK(column < columns());
-  if (is_mirrored()) return is_mirror() ? 0 : copy_of(stripe << chunk_shift_, 0).member;
+  if (is_mirrored()) return is_mirror() ? 0 : copy_of(stripe * chunk_bytes_, 0).member;
   if (has_zones()) {
     const Zone& zone = zone_of_stripe(stripe);
     CHECK(column < zone.width);
     return zone.members[(column + zone.rotation) % zone.width];
   }
+  const std::uint32_t p = p_place(stripe);
+  if (rises()) {
+    const std::uint32_t q = q_place(p);
+    if (column >= data_disks_) return column == p_column() ? p : q;
+    const std::uint32_t behind_one = column + (column >= std::min(p, q) ? 1 : 0);
+    return behind_one + (behind_one >= std::max(p, q) ? 1 : 0);
+  }
   const std::uint32_t after_p = column < data_disks_ ? parity_disks_ + column : column - data_disks_;
-  const std::uint32_t member = parity_begin(stripe) + after_p;
+  const std::uint32_t member = p + after_p;
   return member < disks_ ? member : member - disks_;
 }
 
@@ -179,12 +230,16 @@ std::uint32_t Geometry::column_of(std::uint64_t stripe, std::uint32_t member) co
   if (is_mirrored()) return 0;
   if (has_zones()) {
     const Zone& zone = zone_of_stripe(stripe);
-    const auto end = zone.members.begin() + zone.width;
-    const auto found = std::find(zone.members.begin(), end, member);
-    CHECK(found != end);
+    const auto found = std::find(zone.members.begin(), zone.members.end(), member);
+    CHECK(found != zone.members.end());
     return (static_cast<std::uint32_t>(found - zone.members.begin()) + zone.width - zone.rotation) % zone.width;
   }
-  const std::uint32_t p = parity_begin(stripe);
+  const std::uint32_t p = p_place(stripe);
+  if (rises()) {
+    const std::uint32_t q = q_place(p);
+    if (member == p || member == q) return member == p ? p_column() : q_column();
+    return member - (member > p ? 1 : 0) - (member > q ? 1 : 0);
+  }
   const std::uint32_t after_p = member >= p ? member - p : member + disks_ - p;
   return after_p < parity_disks_ ? data_disks_ + after_p : after_p - parity_disks_;
 }
@@ -199,9 +254,9 @@ Role Geometry::role_of(std::uint64_t stripe, std::uint32_t member) const {
 
 Location Geometry::map(std::uint64_t logical) const {
   CHECK(logical < capacity_);
-  const std::uint64_t chunk = logical >> chunk_shift_;
+  const std::uint64_t chunk = in_chunks(logical);
   Location where;
-  where.chunk_offset = logical & (chunk_bytes() - 1);
+  where.chunk_offset = logical - chunk * chunk_bytes_;
   if (level_ == Level::raid10) {
     const CopyPlace first = copy_of(logical, 0);
     where.stripe = chunk;
@@ -235,19 +290,23 @@ MemberPlace Geometry::at(std::uint32_t member, std::uint64_t member_offset) cons
   CHECK(member < disks_ && member_offset < member_bytes(member));
   MemberPlace place;
   place.stripe = stripe_of_member_offset(member_offset);
-  place.chunk_offset = member_offset & (chunk_bytes() - 1);
+  place.chunk_offset = member_offset - stripe_member_offset(place.stripe);
   if (level_ == Level::raid10) {
-    place.stripe = (place.stripe * disks_ + member) / 2;
+    place.stripe = (place.stripe * disks_ + member) / copies_;
     if (place.stripe >= stripes()) {
       place.role.kind = RoleKind::unused;
     } else {
-      place.logical = (place.stripe << chunk_shift_) + place.chunk_offset;
+      place.logical = place.stripe * chunk_bytes_ + place.chunk_offset;
     }
     return place;
   }
   place.role = role_of(place.stripe, member);
   if (place.role.kind == RoleKind::data) {
-    place.logical = (logical_chunk(place.stripe, place.role.data_index) << chunk_shift_) + place.chunk_offset;
+    place.logical = logical_chunk(place.stripe, place.role.data_index) * chunk_bytes_ + place.chunk_offset;
+  }
+  if (place.logical >= capacity_) {
+    place.role = {RoleKind::unused, 0};
+    place.logical.reset();
   }
   return place;
 }
@@ -257,13 +316,13 @@ MemberRange Geometry::member_range(std::uint64_t begin, std::uint64_t end) const
   if (is_mirror()) return {begin, end};
   const bool ten = level_ == Level::raid10;
   const std::uint64_t first = ten ? flat_of_copy(begin, 0) / disks_ : map(begin).stripe;
-  const std::uint64_t last = ten ? flat_of_copy(end - 1, 1) / disks_ : map(end - 1).stripe;
-  return {first << chunk_shift_, (last + 1) << chunk_shift_};
+  const std::uint64_t last = ten ? flat_of_copy(end - 1, copies_ - 1) / disks_ : map(end - 1).stripe;
+  return {first * chunk_bytes_, (last + 1) * chunk_bytes_};
 }
 
 // RAID 10: the number of a copy of a chunk, counted row by row over the members.
 std::uint64_t Geometry::flat_of_copy(std::uint64_t logical, std::uint32_t copy) const {
-  return (logical >> chunk_shift_) * 2 + copy;
+  return in_chunks(logical) * copies_ + copy;
 }
 
 CopyPlace Geometry::copy_of(std::uint64_t logical, std::uint32_t copy) const {
@@ -271,12 +330,12 @@ CopyPlace Geometry::copy_of(std::uint64_t logical, std::uint32_t copy) const {
   if (is_mirror()) return {copy, logical};
   const std::uint64_t flat = flat_of_copy(logical, copy);
   const std::uint64_t row = flat / disks_;
-  return {static_cast<std::uint32_t>(flat - row * disks_), (row << chunk_shift_) + (logical & (chunk_bytes() - 1))};
+  return {static_cast<std::uint32_t>(flat - row * disks_), row * chunk_bytes_ + within_chunk(logical)};
 }
 
 std::uint64_t Geometry::mirrored_run(std::uint64_t logical) const {
   CHECK(is_mirrored() && logical < capacity_);
-  return std::min(chunk_bytes() - (logical & (chunk_bytes() - 1)), capacity_ - logical);
+  return std::min(chunk_bytes_ - within_chunk(logical), capacity_ - logical);
 }
 
 ColumnSet Geometry::columns_lost(std::uint64_t stripe, MemberSet lost_members) const {
@@ -294,7 +353,7 @@ MemberSet Geometry::members_of(std::uint64_t stripe, ColumnSet columns) const {
   MemberSet members;
   if (is_mirrored()) {
     if (columns.empty()) return members;
-    for (std::uint32_t copy = 0; copy < copies(); ++copy) members.add(copy_of(stripe << chunk_shift_, copy).member);
+    for (std::uint32_t copy = 0; copy < copies(); ++copy) members.add(copy_of(stripe * chunk_bytes_, copy).member);
     return members;
   }
   for (std::uint32_t column : columns) members.add(member_of(stripe, column));
@@ -318,13 +377,13 @@ StripePart Geometry::first_part(std::uint64_t logical, std::uint64_t length) con
     part.length = in_first;
   }
   const std::uint64_t stop = start + part.length;
-  const std::uint64_t last_index = (stop - 1) >> chunk_shift_;
+  const std::uint64_t last_index = in_chunks(stop - 1);
   const bool one_column = last_index == first.data_index;
   part.begin = one_column ? first.chunk_offset : 0;
   part.end = one_column ? first.chunk_offset + part.length : chunk;
   for (std::uint64_t index = first.data_index; index <= last_index; ++index) {
-    const std::uint64_t from = std::max(start, index << chunk_shift_) - (index << chunk_shift_);
-    const std::uint64_t to = std::min(stop, (index + 1) << chunk_shift_) - (index << chunk_shift_);
+    const std::uint64_t from = std::max(start, index * chunk) - index * chunk;
+    const std::uint64_t to = std::min(stop, (index + 1) * chunk) - index * chunk;
     const std::uint32_t column = column_at(part.stripe, static_cast<std::uint32_t>(index));
     part.touched.add(column);
     if (from <= part.begin && to >= part.end) part.full.add(column);

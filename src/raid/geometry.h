@@ -23,19 +23,20 @@
 // In the asymmetric ones (data on the non-parity members in rising order) the columns are rotated against it:
 // column_at(stripe, i) and data_index(stripe, column) convert, column_logical() tells where a column's data lives in the
 // array. Sets of columns (ColumnSet) never hold data indices.
+//   RAID 6 as RAID 5 with Q on the last member (the layouts *_6), and as DDF has it (ddf_*): columns are the data members in
+// rising order. With DDF the coefficient in Q is not g^c but g^(member), parity members counted too: see code_column().
 //
 // RAID 1 and 10 (is_mirrored()): a *stripe* is one piece of the logical address space with all its copies; it has one data
 // column (D = 1), no P, no Q. RAID 1: a piece of kMirrorUnit bytes, at the same offset on every member; it is not on disk and
 // only cuts the address space for locks and windows, and the last one may be short (column_bytes()). RAID 10: a chunk, with
-// two copies. Copy c of chunk k is the (2k + c)-th chunk of the array's space counted row by row over the members, so with
-// an odd number of members the copies may lie in different rows. Use copy_of() and logical_at(); for RAID 10 the functions
-// that take a *stripe's* member offset or a member's column have no meaning.
+// N copies (near-N). Copy c of chunk k is the (Nk + c)-th chunk of the array's space counted row by row over the members, so
+// where N does not divide the number of members the copies may lie in different rows. Use copy_of() and logical_at(); for
+// RAID 10 the functions that take a *stripe's* member offset or a member's column have no meaning.
 //
 // RAID 0 with members of unequal size has md's *zones*: zone 0 stripes over all members up to the end of the smallest, the
 // next one over those that go on, and so on. A stripe is still a row of chunks at the same offset, over its zone's members.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -55,7 +56,10 @@ enum class Level : int { raid0 = 0, raid1 = 1, raid4 = 4, raid5 = 5, raid6 = 6, 
 //   left_*:       P on member n-1-(s mod n)          right_*:     P on member s mod n
 //   *_symmetric:  data from the member after parity, wrapping        *_asymmetric: data on the other members, rising
 //   parity_first: P (and Q) on the first members     parity_last: P (and Q) on the last
-//   near_2:       RAID 10 with two copies, next to each other
+//   left_asymmetric_6 ..: RAID 6 as a RAID 5 of one member less, Q on the last
+//   ddf_*:        RAID 6 as in SNIA's DDF. zero_restart: as right_asymmetric; n_restart: P on member n-1-((s+1) mod n), Q on
+//                 the next, data rising; n_continue: P as left_*, Q on the member before, data from the member after P, wrapping
+//   near_2:       RAID 10 with two copies, next to each other; near_layout(N) has N
 //   raid0_original, raid0_alternate: RAID 0. They differ only with unequal members: from which member a zone begins.
 //   none:         RAID 1; RAID 4 (P on the last member); allowed for RAID 0 with equal members.
 enum class Layout : int {
@@ -65,35 +69,50 @@ enum class Layout : int {
   right_symmetric,
   parity_first,
   parity_last,
-  near_2,
+  left_asymmetric_6,
+  right_asymmetric_6,
+  left_symmetric_6,
+  right_symmetric_6,
+  parity_first_6,
+  ddf_zero_restart,
+  ddf_n_restart,
+  ddf_n_continue,
   raid0_original,
   raid0_alternate,
-  none
+  none,
+  near_2 = 0x100 + 2  // and the other numbers of copies
 };
 
-inline constexpr std::uint32_t kMaxDisks = 32;
+inline constexpr std::uint32_t kMaxCopies = 255;  // of RAID 10
+// RAID 10 with 2 .. kMaxCopies copies; near_copies(): how many a layout has, 0 if it is none of these.
+constexpr Layout near_layout(std::uint32_t copies) { return static_cast<Layout>(0x100 + copies); }
+constexpr std::uint32_t near_copies(Layout layout) {
+  const auto number = static_cast<std::uint32_t>(layout);
+  return number >= 0x102 && number <= 0x100 + kMaxCopies ? number - 0x100 : 0;
+}
+
 inline constexpr std::uint64_t kMinChunk = 4096;
-inline constexpr std::uint64_t kMaxChunk = 16ull << 20;
-inline constexpr std::uint64_t kMirrorUnit = 64 * 1024;  // RAID 1's unit of locks and windows, not on disk
+inline constexpr std::uint64_t kMaxChunk = 512ull << 30;  // md counts its sectors in a signed 32-bit number
+inline constexpr std::uint64_t kMirrorUnit = 64 * 1024;   // RAID 1's unit of locks and windows, not on disk
 inline constexpr std::uint64_t kMaxCapacity = std::uint64_t{1} << 62;
 
 // The words used in files, messages and by mdadm: "raid5", "left-symmetric", "near-2". name(Layout::none) is "-".
 const char* name(Level level) noexcept;
-const char* name(Layout layout) noexcept;
+std::string name(Layout layout);
 std::optional<Level> level_from_number(int number) noexcept;
 std::optional<Layout> layout_from_name(std::string_view text) noexcept;
 // Left-symmetric for RAID 5 and 6, near-2 for RAID 10, original for RAID 0, none for the others.
 Layout default_layout(Level level) noexcept;
-// The names of the layouts that a level has, for messages: "left-asymmetric, ... or parity-last"; empty for RAID 1 and 4.
+// The names of the layouts that a level has, for messages: "left-asymmetric, ... or near-N"; empty for RAID 1 and 4.
 std::string layout_choices(Level level);
 // md's number as in a superblock. none: 0.
 int layout_number(Level level, Layout layout) noexcept;
 // The inverse. Levels without a choice: none, whatever the number. RAID 0: 0 (not told) is none. Errors: unsupported for
-// md's other layouts, by their names (RAID 10 near-3, far-2, offset-2; RAID 6 ddf-zero-restart, left-symmetric-6, ...);
-// bad_input for numbers that md does not know.
+// RAID 10's other layouts, by their names (far-2, offset-2); bad_input for numbers that md does not know.
 Result<Layout> layout_from_number(Level level, int number);
 
-// What a chunk of a member is. unused: the odd place at the end of a RAID 10 with an odd number of members.
+// What a chunk of a member is. unused: places at the end that a RAID 10 has left over where the number of copies does not
+// divide that of the members' chunks, and a RAID 0 with a chunk that is no power of two.
 enum class RoleKind : std::uint8_t { data, p, q, unused };
 struct Role {
   RoleKind kind = RoleKind::data;
@@ -148,10 +167,10 @@ struct StripePart {
 class Geometry {
  public:
   // Validates everything that can be wrong about an array's shape; each refusal is one line that names the value.
-  //   disks: RAID 0: 1 ..; RAID 1: 2 .. 8; RAID 4 and 5: 3 ..; RAID 6: 4 ..; RAID 10: 2 ..; at most kMaxDisks. (md itself
-  //   would allow RAID 5 of 2; those are a mirror in disguise and are refused here.)
-  //   chunk_bytes: a power of two, kMinChunk .. kMaxChunk; for RAID 1 ignored (kMirrorUnit).
-  //   member_bytes: usable bytes of each member, a multiple of the chunk (RAID 1: of 4096), > 0; data capacity at most
+  //   disks: RAID 0 and 1: 1 ..; RAID 4 and 5: 2 ..; RAID 6: 4 ..; RAID 10: as many as copies, and 2 ..; at most kMaxDisks,
+  //   RAID 0, 4, 5, 6 kMaxStripedDisks.
+  //   chunk_bytes: a power of two, kMinChunk .. kMaxChunk; RAID 0: any multiple of 512; for RAID 1 ignored (kMirrorUnit).
+  //   member_bytes: usable bytes of each member, a multiple of the chunk (RAID 1: of 512), > 0; data capacity at most
   //   kMaxCapacity.
   // Errors: invalid_argument.
   static Result<Geometry> make(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk_bytes,
@@ -164,7 +183,7 @@ class Geometry {
   Level level() const { return level_; }
   Layout layout() const { return layout_; }
   std::uint32_t disks() const { return disks_; }
-  std::uint64_t chunk_bytes() const { return std::uint64_t{1} << chunk_shift_; }
+  std::uint64_t chunk_bytes() const { return chunk_bytes_; }
   // Used bytes of every member's data area; RAID 0 with unequal members: of the largest.
   std::uint64_t member_bytes() const { return member_bytes_; }
   std::uint64_t member_bytes(std::uint32_t member) const {
@@ -174,7 +193,9 @@ class Geometry {
   bool is_mirror() const { return level_ == Level::raid1; }
   bool is_mirrored() const { return level_ == Level::raid1 || level_ == Level::raid10; }
   bool has_zones() const { return !zones_.empty(); }  // RAID 0 with unequal members
-  std::uint32_t copies() const { return is_mirror() ? disks_ : level_ == Level::raid10 ? 2 : 1; }
+  std::uint32_t copies() const { return copies_; }
+  // The level can keep redundancy: all but RAID 0. A RAID 1 of one disk does, as soon as it has more slots.
+  bool is_redundant() const { return level_ != Level::raid0; }
   // D: data columns per stripe; RAID 1 and 10: 1; with zones: of the first one.
   std::uint32_t data_disks() const { return data_disks_; }
   std::uint32_t parity_disks() const { return parity_disks_; }  // 0, 1 (P) or 2 (P, Q)
@@ -185,22 +206,22 @@ class Geometry {
   std::uint32_t redundancy() const { return is_mirrored() ? copies() - 1 : parity_disks_; }
   // True if every byte can still be read when exactly these members are lost.
   bool survives(MemberSet lost) const;
+  // RAID 0 with a chunk that is no power of two: what md offers, which is a little less than its members hold.
   std::uint64_t capacity_bytes() const { return capacity_; }
   std::uint64_t stripe_data_bytes() const { return chunk_bytes() * data_disks_; }  // without zones
-  std::uint64_t stripes() const {
-    return ((is_mirrored() ? capacity_ : member_bytes_) + chunk_bytes() - 1) >> chunk_shift_;
-  }
+  std::uint64_t stripes() const { return in_chunks((is_mirrored() ? capacity_ : member_bytes_) + chunk_bytes() - 1); }
   // What md's resync offset and bitmap count: RAID 10: logical bytes; else bytes of the members' data areas.
   std::uint64_t sync_bytes() const { return level_ == Level::raid10 ? capacity_ : member_bytes_; }
   // Bytes of each column in this stripe: the chunk, but for the last stripe of a RAID 1.
   std::uint64_t column_bytes(std::uint64_t stripe) const;
   // Offset of a stripe in every member's data area. Not for RAID 10, nor is the inverse.
-  std::uint64_t stripe_member_offset(std::uint64_t stripe) const { return stripe << chunk_shift_; }
-  std::uint64_t stripe_of_member_offset(std::uint64_t member_offset) const { return member_offset >> chunk_shift_; }
+  std::uint64_t stripe_member_offset(std::uint64_t stripe) const { return stripe * chunk_bytes_; }
+  std::uint64_t stripe_of_member_offset(std::uint64_t member_offset) const { return in_chunks(member_offset); }
   MemberSet all_members() const { return MemberSet::first(disks_); }
   ColumnSet all_data() const { return ColumnSet::first(data_disks_); }
 
-  // Where logical byte `logical` (< capacity_bytes()) lives. One division by D, the rest are shifts.
+  // Where logical byte `logical` (< capacity_bytes()) lives. One division by D, the rest are shifts (but for RAID 0 with a
+  // chunk that is no power of two).
   Location map(std::uint64_t logical) const;
   // The inverse; member < disks(), member_offset < member_bytes(member). RAID 1 and 10: of any copy.
   MemberPlace at(std::uint32_t member, std::uint64_t member_offset) const;
@@ -228,7 +249,18 @@ class Geometry {
   std::uint32_t data_index(std::uint64_t stripe, std::uint32_t column) const;
   // The first logical byte of a data column; its chunk follows. Without zones.
   std::uint64_t column_logical(std::uint64_t stripe, std::uint32_t column) const {
-    return stripe * stripe_data_bytes() + (std::uint64_t{data_index(stripe, column)} << chunk_shift_);
+    return stripe * stripe_data_bytes() + data_index(stripe, column) * chunk_bytes_;
+  }
+  // What the parity code calls a column: its coefficient in Q is g^(this). All but DDF: the same number. DDF: data columns are
+  // code columns 0 .. disks-1 by member, and those of P's and Q's members are always zeroes; P and Q follow
+  // (code_data_disks()).
+  std::uint32_t code_data_disks() const { return is_ddf() ? disks_ : data_disks_; }
+  std::uint32_t code_column(std::uint64_t stripe, std::uint32_t column) const {
+    if (!is_ddf()) return column;
+    return column < data_disks_ ? member_of(stripe, column) : disks_ + column - data_disks_;
+  }
+  bool is_ddf() const {
+    return layout_ == Layout::ddf_zero_restart || layout_ == Layout::ddf_n_restart || layout_ == Layout::ddf_n_continue;
   }
   // Converts sets. RAID 1 and 10: column 0 is lost only when all its copies are, so columns_lost() says so.
   ColumnSet columns_lost(std::uint64_t stripe, MemberSet lost_members) const;
@@ -246,18 +278,25 @@ class Geometry {
     std::uint64_t first_chunk = 0;  // of the array
     std::uint32_t width = 0;        // members in it
     std::uint32_t rotation = 0;     // the member that holds the zone's first chunk, as an index into `members`
-    std::array<std::uint8_t, kMaxDisks> members{};
+    std::vector<std::uint8_t> members;
   };
 
   Geometry() = default;
   static Result<Geometry> checked(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk_bytes,
                                   std::uint64_t member_bytes);
   void make_zones(std::span<const std::uint64_t> member_chunks);
+  std::uint64_t striped_capacity() const;
   std::uint64_t zoned_bytes(std::uint32_t member) const;
   const Zone& zone_of_stripe(std::uint64_t stripe) const;
   const Zone& zone_of_chunk(std::uint64_t chunk) const;
   std::uint64_t logical_chunk(std::uint64_t stripe, std::uint32_t data_index) const;
-  std::uint32_t parity_begin(std::uint64_t stripe) const;
+  std::uint64_t in_chunks(std::uint64_t bytes) const {
+    return chunk_shift_ != 0 ? bytes >> chunk_shift_ : bytes / chunk_bytes_;
+  }
+  std::uint64_t within_chunk(std::uint64_t bytes) const { return bytes - in_chunks(bytes) * chunk_bytes_; }
+  bool rises() const;
+  std::uint32_t p_place(std::uint64_t stripe) const;
+  std::uint32_t q_place(std::uint32_t p) const;
   std::uint32_t rotation(std::uint64_t stripe) const;
   std::uint64_t flat_of_copy(std::uint64_t logical, std::uint32_t copy) const;
 
@@ -266,7 +305,9 @@ class Geometry {
   std::uint32_t disks_ = 0;
   std::uint32_t data_disks_ = 0;
   std::uint32_t parity_disks_ = 0;
-  std::uint32_t chunk_shift_ = 0;
+  std::uint32_t copies_ = 1;
+  std::uint64_t chunk_bytes_ = 0;
+  std::uint32_t chunk_shift_ = 0;  // 0: the chunk is no power of two
   std::uint64_t member_bytes_ = 0;
   std::uint64_t capacity_ = 0;
   std::vector<Zone> zones_;  // empty, or two and more

@@ -2,18 +2,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "base/check.h"
 #include "raid/geometry.h"
 
 namespace resilver::raid {
 
+static constexpr std::uint64_t kSector = 512;
+
 Result<Geometry> Geometry::make_raid0(Layout layout, std::uint64_t chunk_bytes,
                                       std::span<const std::uint64_t> member_bytes) {
   if (member_bytes.empty()) return make(Level::raid0, layout, 0, chunk_bytes, 0);
   const std::uint64_t largest = std::ranges::max(member_bytes);
-  if (!std::has_single_bit(chunk_bytes)) {
+  if (chunk_bytes == 0 || chunk_bytes % kSector != 0) {
     return make(Level::raid0, layout, static_cast<std::uint32_t>(member_bytes.size()), chunk_bytes, largest);
   }
   std::vector<std::uint64_t> chunks;
@@ -45,7 +46,8 @@ void Geometry::make_zones(std::span<const std::uint64_t> member_chunks) {
     std::uint64_t end = ~std::uint64_t{0};
     for (std::size_t member = 0; member < member_chunks.size(); ++member) {
       if (member_chunks[member] <= first_stripe) continue;
-      zone.members[zone.width++] = static_cast<std::uint8_t>(member);
+      zone.members.push_back(static_cast<std::uint8_t>(member));
+      ++zone.width;
       end = std::min(end, member_chunks[member]);
     }
     if (zone.width == 0) break;
@@ -55,7 +57,17 @@ void Geometry::make_zones(std::span<const std::uint64_t> member_chunks) {
     first_stripe = end;
     zones_.push_back(zone);
   }
-  capacity_ = first_chunk << chunk_shift_;
+  capacity_ = striped_capacity();
+}
+
+// md's raid0_size() clears the bits of (chunk - 1) in the size of each member, also where that is no mask.
+std::uint64_t Geometry::striped_capacity() const {
+  std::uint64_t sum = 0;
+  for (std::uint32_t member = 0; member < disks_; ++member) {
+    const std::uint64_t sectors = member_bytes(member) / kSector;
+    sum += (sectors & ~(chunk_bytes_ / kSector - 1)) * kSector;
+  }
+  return sum;
 }
 
 const Geometry::Zone& Geometry::zone_of_stripe(std::uint64_t stripe) const {
@@ -72,9 +84,8 @@ std::uint64_t Geometry::zoned_bytes(std::uint32_t member) const {
   CHECK(member < disks_);
   for (std::size_t i = zones_.size(); i-- > 0;) {
     const Zone& zone = zones_[i];
-    const auto end = zone.members.begin() + zone.width;
-    if (std::find(zone.members.begin(), end, member) == end) continue;
-    return i + 1 == zones_.size() ? member_bytes_ : zones_[i + 1].first_stripe << chunk_shift_;
+    if (std::find(zone.members.begin(), zone.members.end(), member) == zone.members.end()) continue;
+    return i + 1 == zones_.size() ? member_bytes_ : zones_[i + 1].first_stripe * chunk_bytes_;
   }
   return 0;
 }

@@ -71,7 +71,7 @@ MemberRange Core::rows_of(const IoRequest& request) const noexcept {
 void Core::begin(Op& op) noexcept {
   const IoRequest& request = *op.request;
   last_foreground_ = scheduler_.turn_time();
-  if (geometry_.redundancy() == 0) {
+  if (!geometry_.is_redundant()) {
     if (!try_straight_raid0(op)) launch_striped(op);
     return;
   }
@@ -158,14 +158,8 @@ void Core::launch_striped(Op& op) noexcept {
   } else {
     const bool moves = request.op == IoOp::read || request.op == IoOp::write;
     const Payload payload = moves ? Payload(request.segments) : Payload::of_zeroes(zeroes_);
-    struct Run {
-      Leaf* leaf = nullptr;
-      std::uint64_t begin = 0;
-      std::uint64_t length = 0;
-    };
-    std::array<Run, kMaxDisks> runs{};
     auto launch = [&](std::uint32_t slot) {
-      Run& run = runs[slot];
+      Run& run = runs_[slot];
       if (run.leaf == nullptr) return;
       Member& member = *slots_[slot];
       ++op.pending;
@@ -181,7 +175,7 @@ void Core::launch_striped(Op& op) noexcept {
         at += bytes;
         continue;
       }
-      Run& run = runs[place.member];
+      Run& run = runs_[place.member];
       if (run.leaf != nullptr && run.begin + run.length != place.member_offset) launch(place.member);
       if (run.leaf == nullptr) {
         run = {&leaves_->take(), place.member_offset, 0};
@@ -202,7 +196,7 @@ void Core::launch_striped(Op& op) noexcept {
 }
 
 void Core::straight_done(Op& op) noexcept {
-  const bool striped_only = geometry_.redundancy() == 0;
+  const bool striped_only = !geometry_.is_redundant();
   if (op.error == Errc::ok || striped_only) {
     // The failure of a RAID 0 member is the array's; its other members go on.
     if (op.culprit != nullptr && op.error == Errc::no_space) no_room(*op.culprit);

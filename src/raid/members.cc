@@ -22,6 +22,7 @@ Core::Core(LeafPoolOwner leaves, BufferPool& pool, Random random, const ArrayTun
       locks_(scheduler_),
       zeroes_(leaves_->reserve().allocate(kBandBytes)),
       watchdog_(*this),
+      runs_(geometry.disks()),
       bands_(scheduler_,
              std::clamp<std::size_t>(tuning.stripe_memory_bytes / (kBandBytes * (geometry.disks() + 1)), 2, kMaxBands)),
       rows_(scheduler_, kMaxRows),
@@ -33,7 +34,7 @@ Core::Core(LeafPoolOwner leaves, BufferPool& pool, Random random, const ArrayTun
       drained_(scheduler_),
       plug_event_(scheduler_),
       tasks_(scheduler_) {
-  if (geometry.parity_disks() > 0) code_ = std::make_unique<ParityCode>(geometry.data_disks(), geometry.parity_disks());
+  if (geometry.parity_disks() > 0) code_ = std::make_unique<StripeCode>(geometry_);
   stream_ends_.fill(kNoAddress);
   CHECK(zeroes_, "the reserve is fresh");
   std::memset(zeroes_.data(), 0, zeroes_.size());

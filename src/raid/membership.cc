@@ -76,7 +76,7 @@ Task<Status> Core::fail_member(std::string disk_name) {
 // What add_disk() and readd_disk() refuse. A faulty disk of the same name makes room: it is the same disk, or was in its place.
 Status Core::check_new(const MemberDisk& disk, std::uint64_t needed_bytes) {
   if (read_only_) return refuse_read_only();
-  if (geometry_.redundancy() == 0) return fail(Errc::unsupported, "RAID 0 takes no spares");
+  if (!geometry_.is_redundant()) return fail(Errc::unsupported, "RAID 0 takes no spares");
   if (const Member* old = find(disk.name); old != nullptr) {
     if (old->state != MemberState::faulty) return fail(Errc::exists, disk.name + ": in use");
     // A write that was given up on would land on the new member.
@@ -169,7 +169,7 @@ Task<bool> Core::take_spares() {
 
 Task<Status> Core::replace_member(std::string disk_name) {
   if (read_only_) co_return refuse_read_only();
-  if (geometry_.redundancy() == 0) co_return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
+  if (!geometry_.is_redundant()) co_return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
   Member* member = find(disk_name);
   if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
   if (member->state != MemberState::in_sync) {
@@ -233,7 +233,7 @@ Task<Status> Core::unite_bitmaps(const MemberDisk& disk, const Superblock& super
   const Status unknown =
       fail(Errc::unavailable, disk.name + ": its bitmap does not tell what it wrote alone: add it as a new disk");
   if ((super.feature_map & kFeatureBitmap) == 0) co_return unknown;
-  const std::uint64_t at = (kSuperOffsetSectors + static_cast<std::uint64_t>(super.bitmap_offset)) * kSectorBytes;
+  const std::uint64_t at = super.sector_of(super.bitmap_offset) * kSectorBytes;
   std::vector<std::byte> image(bitmap_->size_on_disk());
   for (std::size_t done = 0; done < image.size(); done += kBlockBytes) {
     const Buffer block = metadata_block();

@@ -8,9 +8,9 @@ namespace resilver::raid {
 // ---- superblocks --------------------------------------------------------------------------------------------------------
 
 // Who uses the reserve at a time: one write of superblocks (a block for each disk), one of the bitmap (32) and one bad-block
-// log, a meta block for each stripe operation under way (kMaxBands), rows that are worked on (4 of at most 32 blocks), zeroes
-// (32), and at the start superblocks (64) and records of the journal (512). That is at most three quarters of it, the rest
-// is for what hung disks hold: of each some 50 blocks.
+// log, a meta block for each stripe operation under way (kMaxBands), rows that are worked on (4, a block for each member of at
+// most 255), zeroes (32), and at the start superblocks (64) and records of the journal (512). With 32 disks that is a third of
+// it, the rest is for what hung disks hold: of each some 50 blocks.
 Buffer Core::metadata_block() {
   Buffer block = leaves_->reserve().allocate(kBlockBytes);
   if (!block) block = pool_.allocate(kBlockBytes);
@@ -139,7 +139,10 @@ static std::vector<BadRange> bad_ranges(const Member& member) {
   std::vector<BadRange> ranges;
   for (const std::uint64_t offset : member.bad) {
     const std::uint64_t sector = (member.data_offset + offset) / kSectorBytes;
-    const std::uint64_t sectors = kRowBytes / kSectorBytes;
+    // The last row of a mirror may be short.
+    const std::uint64_t last = member.data_offset / kSectorBytes + member.super.data_size_sectors;
+    const std::uint64_t sectors = std::min(kRowBytes / kSectorBytes, last - std::min(last, sector));
+    if (sectors == 0) continue;
     if (!ranges.empty() && ranges.back().sector + ranges.back().sectors == sector &&
         ranges.back().sectors + sectors <= kBadBlockMaxSectors) {
       ranges.back().sectors += sectors;
@@ -169,8 +172,7 @@ Task<bool> Core::write_bad_log(Member& member) {
   if (!encoded) co_return false;
   std::memcpy(block.data(), encoded->data(), encoded->size());
   Batch batch(*this, Cause::metadata);
-  const auto sector = static_cast<std::int64_t>(kSuperOffsetSectors) + member.super.bblog_offset;
-  batch.write_raw(member, static_cast<std::uint64_t>(sector) * kSectorBytes, block);
+  batch.write_raw(member, member.super.sector_of(member.super.bblog_offset) * kSectorBytes, block);
   co_await batch;
   judge(batch);
   co_return batch.failures().empty();
@@ -203,7 +205,7 @@ Task<void> Core::clear_bad(std::uint64_t from, std::uint64_t to, MemberSet membe
 // ---- dirty and clean --------------------------------------------------------------------------------------------------------
 
 Task<void> Core::ensure_dirty() {
-  if (geometry_.redundancy() == 0 || consistency_ == Consistency::none || journal_) co_return;
+  if (!geometry_.is_redundant() || consistency_ == Consistency::none || journal_) co_return;
   last_write_ = scheduler_.now();
   while (!dirty_durable_ && !failed_ && !full_) {
     if (!dirty_) {

@@ -15,6 +15,11 @@ std::uint64_t Core::mirrored_run(std::uint64_t logical) const noexcept {
   return geometry_.is_mirror() ? geometry_.capacity_bytes() - logical : geometry_.mirrored_run(logical);
 }
 
+// Of the row that begins at `logical`: the last one of a RAID 1 may be short.
+std::uint64_t Core::mirror_row(std::uint64_t logical) const noexcept {
+  return std::min(kRowBytes, geometry_.capacity_bytes() - logical);
+}
+
 bool Core::copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32_t copy) const noexcept {
   const CopyPlace place = geometry_.copy_of(logical, copy);
   return readable(place.member, place.member_offset, place.member_offset + bytes);
@@ -22,13 +27,13 @@ bool Core::copy_readable(std::uint64_t logical, std::uint64_t bytes, std::uint32
 
 // A copy of a piece that can be read. While a resync is due it is always the first (rule 8); else the one where the last read
 // ended just before, or the one on the member with the least to do, in turn; one that is write-mostly if there is no other.
-std::optional<CopyPlace> Core::mirror_source(std::uint64_t logical, std::uint64_t bytes, CopySet except) noexcept {
+std::optional<CopyPlace> Core::mirror_source(std::uint64_t logical, std::uint64_t bytes) noexcept {
   const std::uint32_t count = geometry_.copies();
   std::optional<CopyPlace> best;
   std::optional<CopyPlace> write_mostly;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t copy = resync_needed_ ? i : (mirror_turn_ + i) % count;
-    if (except.contains(copy) || !copy_readable(logical, bytes, copy)) continue;
+    if (!copy_readable(logical, bytes, copy)) continue;
     const CopyPlace place = geometry_.copy_of(logical, copy);
     if (resync_needed_) return place;
     const Member& member = *slots_[place.member];
@@ -66,7 +71,7 @@ bool Core::try_mirror_read(Op& op) noexcept {
   for (std::uint64_t at = 0; at < request.length;) {
     const std::uint64_t logical = request.offset + at;
     const std::uint64_t bytes = std::min(request.length - at, mirrored_run(logical));
-    const CopyPlace place = *mirror_source(logical, bytes, {});
+    const CopyPlace place = *mirror_source(logical, bytes);
     Member& member = *slots_[place.member];
     for (std::uint64_t done = 0; done < bytes;) {
       Leaf& leaf = leaves_->take();
@@ -94,31 +99,32 @@ Task<Errc> Core::read_mirror(const Transfer& transfer) {
   for (std::uint64_t at = 0; at < transfer.length; at += kRowBytes) {
     const Errc status = co_await read_mirror_row(transfer.offset + at, block, Cause::foreground);
     if (status != Errc::ok) co_return status;
-    transfer.payload.copy_from(block.data(), at, kRowBytes);
+    transfer.payload.copy_from(block.data(), at, mirror_row(transfer.offset + at));
   }
   co_return Errc::ok;
 }
 
 // Tries one copy after the other; what could not be read is rewritten from the one that could.
 Task<Errc> Core::read_mirror_row(std::uint64_t logical, Buffer& block, Cause cause) {
+  const std::uint64_t bytes = mirror_row(logical);
   CopySet bad;
   for (std::uint32_t copy = 0; copy < geometry_.copies(); ++copy) {
     const CopyPlace place = geometry_.copy_of(logical, copy);
     const Member* member = slots_[place.member];
-    if (member->has_bad(place.member_offset, place.member_offset + kRowBytes)) bad.add(copy);
+    if (member->has_bad(place.member_offset, place.member_offset + bytes)) bad.add(copy);
   }
   while (!failed_) {
     std::optional<CopyPlace> source;
     std::uint32_t copy = 0;
     for (; copy < geometry_.copies() && !source; ++copy) {
-      if (!bad.contains(copy) && copy_readable(logical, kRowBytes, copy)) source = geometry_.copy_of(logical, copy);
+      if (!bad.contains(copy) && copy_readable(logical, bytes, copy)) source = geometry_.copy_of(logical, copy);
     }
     if (!source) {
       note_lost(logical / geometry_.chunk_bytes(), logical % geometry_.chunk_bytes(), ColumnSet{0});
       co_return Errc::medium;
     }
     Batch batch(*this, cause);
-    batch.read(*slots_[source->member], source->member_offset, block);
+    batch.read(*slots_[source->member], source->member_offset, block.slice(0, bytes));
     co_await batch;
     judge(batch);
     if (batch.failures().empty()) break;
@@ -137,20 +143,21 @@ Task<Errc> Core::read_mirror_row(std::uint64_t logical, Buffer& block, Cause cau
 Task<void> Core::heal_copies(std::uint64_t logical, Buffer block, CopySet bad, Cause cause) {
   if (read_only_) co_return;
   CopySet healed;
+  const std::uint64_t bytes = mirror_row(logical);
   {
     Batch batch(*this, cause);
     for (const std::uint32_t copy : bad) {
       const CopyPlace place = geometry_.copy_of(logical, copy);
       Member* member = slots_[place.member];
-      if (!member->holds(place.member_offset + kRowBytes)) continue;
-      batch.write(*member, place.member_offset, block, true);
+      if (!member->holds(place.member_offset + bytes)) continue;
+      batch.write(*member, place.member_offset, block.slice(0, bytes), true);
       healed.add(copy);
     }
     co_await batch;
     judge(batch);
     if (batch.lacks_room()) co_return;
   }
-  co_await clear_bad_copies(logical, kRowBytes, healed);
+  co_await clear_bad_copies(logical, bytes, healed);
   healed_blocks_ += healed.count();
   if (!healed.empty()) emit(EventKind::block_healed, {}, logical);
 }
@@ -225,7 +232,7 @@ Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uin
     std::vector<MirrorPiece> unread;
     for (std::uint32_t i = 0; i < pieces.size(); ++i) {
       const MirrorPiece& piece = pieces[i];
-      const auto source = mirror_source(piece.logical, piece.bytes, {});
+      const auto source = mirror_source(piece.logical, piece.bytes);
       if (!source) {
         unread.push_back(piece);
         continue;
@@ -239,14 +246,14 @@ Task<bool> Core::rebuild_mirror_window(Pass& pass, std::uint64_t begin, std::uin
     pieces.clear();
     for (const MirrorPiece& piece : unread) {
       for (std::uint64_t skip = 0; skip < piece.bytes; skip += kRowBytes) {
-        pieces.push_back({piece.logical + skip, piece.at + skip, kRowBytes});
+        pieces.push_back({piece.logical + skip, piece.at + skip, mirror_row(piece.logical + skip)});
       }
     }
     if (pieces.empty() || rows) break;
   }
   pass.reading += scheduler_.now() - started;
   for (const MirrorPiece& row : pieces) {
-    if (!co_await copy_mirror_row(pass, row, to, window.slice(row.at - begin, kRowBytes))) co_return false;
+    if (!co_await copy_mirror_row(pass, row, to, window.slice(row.at - begin, row.bytes))) co_return false;
   }
   const Nanos write_started = scheduler_.now();
   Batch batch(*this, pass.cause);
@@ -263,7 +270,7 @@ Task<bool> Core::copy_mirror_row(Pass& pass, MirrorPiece row, MemberSet to, Buff
   if (interrupted(pass)) co_return false;
   if (status == Errc::ok) co_return true;
   if (status != Errc::medium) co_return false;
-  std::memset(block.data(), 0, kRowBytes);
+  std::memset(block.data(), 0, row.bytes);
   for (const std::uint32_t slot : to) {
     if (!co_await add_bad(target(pass, slot), row.at)) co_return false;
   }
@@ -275,12 +282,12 @@ Task<bool> Core::copy_mirror_row(Pass& pass, MirrorPiece row, MemberSet to, Buff
 // Reads every copy of a logical window, each piece in one request; where that fails, row by row, all at once. For each row the
 // copies that were read.
 Task<std::vector<Core::CopySet>> Core::read_copies(Pass& pass, std::uint64_t begin, std::uint64_t end,
-                                                   const std::array<Buffer, kMaxDisks>& buffers) {
+                                                   const WindowBuffers& buffers) {
   struct Part {
     std::uint64_t logical, bytes;
     std::uint32_t copy;
   };
-  std::vector<CopySet> known((end - begin) / kRowBytes);
+  std::vector<CopySet> known((end - begin + kRowBytes - 1) / kRowBytes);
   std::vector<Part> parts;
   for (std::uint64_t at = begin; at < end;) {
     const std::uint64_t bytes = std::min(end - at, mirrored_run(at));
@@ -319,7 +326,7 @@ Task<std::vector<Core::CopySet>> Core::read_copies(Pass& pass, std::uint64_t beg
     parts.clear();
     for (const Part& part : unread) {
       for (std::uint64_t skip = 0; skip < part.bytes; skip += kRowBytes) {
-        parts.push_back({part.logical + skip, kRowBytes, part.copy});
+        parts.push_back({part.logical + skip, mirror_row(part.logical + skip), part.copy});
       }
     }
   }
@@ -328,17 +335,17 @@ Task<std::vector<Core::CopySet>> Core::read_copies(Pass& pass, std::uint64_t beg
 }
 
 // Resync: the source's copy goes to the others. Scrub: counts, and with three copies a majority names the odd one.
-Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end,
-                                     const std::array<Buffer, kMaxDisks>& buffers) {
+Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint64_t end, const WindowBuffers& buffers) {
   const std::vector<CopySet> known = co_await read_copies(pass, begin, end, buffers);
   if (interrupted(pass)) co_return false;
   for (std::uint64_t at = begin; at < end; at += kRowBytes) {
+    const std::uint64_t bytes = mirror_row(at);
     const CopySet read = known[(at - begin) / kRowBytes];
     CopySet unreadable;
     for (std::uint32_t copy = 0; copy < geometry_.copies(); ++copy) {
       const CopyPlace place = geometry_.copy_of(at, copy);
       const Member* member = slots_[place.member];
-      const bool held = member->holds(place.member_offset + kRowBytes);
+      const bool held = member->holds(place.member_offset + bytes);
       if (held && !read.contains(copy)) unreadable.add(copy);
     }
     if (!unreadable.empty() && read.empty()) {
@@ -347,7 +354,7 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
       record_lost(pass, std::move(row));
     }
     if (!unreadable.empty() && !read.empty()) {
-      co_await heal_copies(at, buffers[read.lowest()].slice(at - begin, kRowBytes), unreadable, pass.cause);
+      co_await heal_copies(at, buffers[read.lowest()].slice(at - begin, bytes), unreadable, pass.cause);
       if (interrupted(pass)) co_return false;
     }
     if (read.count() >= 2 && !co_await check_copies(pass, at, at - begin, read, buffers)) co_return false;
@@ -356,10 +363,11 @@ Task<bool> Core::check_mirror_window(Pass& pass, std::uint64_t begin, std::uint6
 }
 
 // One row of copies that were read.
-Task<bool> Core::check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, CopySet read,
-                              const std::array<Buffer, kMaxDisks>& buffers) {
+Task<bool> Core::check_copies(Pass& pass, std::uint64_t logical, std::uint64_t skip, const CopySet& read,
+                              const WindowBuffers& buffers) {
+  const std::uint64_t bytes = mirror_row(logical);
   const auto same = [&](std::uint32_t a, std::uint32_t b) {
-    return std::memcmp(buffers[a].data() + skip, buffers[b].data() + skip, kRowBytes) == 0;
+    return std::memcmp(buffers[a].data() + skip, buffers[b].data() + skip, bytes) == 0;
   };
   std::uint32_t good = read.lowest();
   CopySet odd;
@@ -395,7 +403,7 @@ Task<bool> Core::check_copies(Pass& pass, std::uint64_t logical, std::uint64_t s
   Batch batch(*this, pass.cause);
   for (const std::uint32_t copy : odd) {
     const CopyPlace place = geometry_.copy_of(logical, copy);
-    batch.write(*slots_[place.member], place.member_offset, buffers[good].slice(skip, kRowBytes), false);
+    batch.write(*slots_[place.member], place.member_offset, buffers[good].slice(skip, bytes), false);
   }
   co_await batch;
   judge(batch);

@@ -14,7 +14,6 @@ namespace resilver::raid {
 
 namespace {
 
-constexpr std::size_t kMaxColumns = 34;                 // 32 data, P, Q
 constexpr std::size_t kPiece = 32 * 1024;               // columns with nulls are worked off in pieces of at most this
 constexpr std::size_t kLargest = std::size_t{1} << 30;  // ISA-L counts in int
 
@@ -139,7 +138,7 @@ void add_scaled(Row& to, const Row& from, std::uint8_t factor) {
 
 // Solves for the lost data columns (at most two) from live data and the live parities, P first; fills their rows. The
 // algebra is section 4 of Anvin's paper.
-void solve_data(std::uint32_t data_disks, ColumnSet lost, std::array<Row, kMaxColumns>& rows) {
+void solve_data(std::uint32_t data_disks, const ColumnSet& lost, std::array<Row, kMaxColumns>& rows) {
   const std::uint32_t p = data_disks;
   const std::uint32_t q = data_disks + 1;
   const ColumnSet lost_data = lost & ColumnSet::first(data_disks);
@@ -225,7 +224,7 @@ void ParityCode::update(std::uint32_t data_index, const std::byte* delta, std::b
   clear_vector_registers();
 }
 
-const ParityCode::Decoder& ParityCode::decoder_for(ColumnSet lost, ColumnSet wanted) {
+const ParityCode::Decoder& ParityCode::decoder_for(const ColumnSet& lost, const ColumnSet& wanted) {
   for (const auto& known : decoders_) {
     if (known && known->lost == lost && known->wanted == wanted) return *known;
   }
@@ -260,7 +259,7 @@ const ParityCode::Decoder& ParityCode::decoder_for(ColumnSet lost, ColumnSet wan
   return *place;
 }
 
-void ParityCode::recover(std::span<std::byte* const> columns, ColumnSet lost, std::size_t len) {
+void ParityCode::recover(std::span<std::byte* const> columns, const ColumnSet& lost, std::size_t len) {
   CHECK(columns.size() == data_disks_ + parity_disks_);
   CHECK(lost.count() <= parity_disks_ && (lost - ColumnSet::first(data_disks_ + parity_disks_)).empty());
   check_length(len);

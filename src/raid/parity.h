@@ -24,13 +24,13 @@ namespace resilver::raid {
 inline constexpr std::size_t kParityAlign = 32;
 inline constexpr std::size_t kParityUnit = 64;
 
-// p = sum of the data columns (1 .. 32 of them, null = zeroes).
+// p = sum of the data columns (1 .. kMaxStripedDisks of them, null = zeroes).
 void xor_gen(std::span<const std::byte* const> data, std::byte* p, std::size_t len);
 
 // dst += src (exclusive or). Any alignment, any length; the buffers do not overlap.
 void xor_into(std::byte* dst, const std::byte* src, std::size_t len);
 
-// p and q from 2 .. 32 data columns (null = zeroes).
+// p and q from 2 .. kMaxStripedDisks data columns (null = zeroes).
 void pq_gen(std::span<const std::byte* const> data, std::byte* p, std::byte* q, std::size_t len);
 
 // True if all bytes are zero. Any alignment, any length.
@@ -51,7 +51,7 @@ struct Located {
 // The code of one array: D data columns and 1 (P) or 2 (P, Q) parity columns.
 class ParityCode {
  public:
-  // parity_disks 1: data_disks 1 .. 32; parity_disks 2: data_disks 2 .. 32.
+  // parity_disks 1: data_disks 1 .. kMaxStripedDisks; parity_disks 2: data_disks 2 .. the same.
   ParityCode(std::uint32_t data_disks, std::uint32_t parity_disks);
   ~ParityCode();
   ParityCode(const ParityCode&) = delete;
@@ -71,7 +71,7 @@ class ParityCode {
   // null means "lost, but not wanted"; of any other column it is the input, and null means zeroes. At most parity_disks
   // columns may be lost. A single lost data column is computed from P, and Q is then not read, unless P is lost too; so a
   // caller that has not read P says that P is lost, with a null pointer.
-  void recover(std::span<std::byte* const> columns, ColumnSet lost, std::size_t len);
+  void recover(std::span<std::byte* const> columns, const ColumnSet& lost, std::size_t len);
 
   // True if P (and Q) match the data.
   bool consistent(std::span<const std::byte* const> columns, std::size_t len) const;
@@ -82,7 +82,7 @@ class ParityCode {
 
  private:
   struct Decoder;
-  const Decoder& decoder_for(ColumnSet lost, ColumnSet wanted);
+  const Decoder& decoder_for(const ColumnSet& lost, const ColumnSet& wanted);
 
   static constexpr std::size_t kCachedDecoders = 16;  // lost sets remembered; the oldest makes room
 

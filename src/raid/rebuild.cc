@@ -10,14 +10,21 @@ MemberSet Core::window_slots(const Pass& pass) const noexcept {
   const bool checks = pass.kind == RecoveryKind::resync || pass.kind == RecoveryKind::scrub;
   if (pass.kind == RecoveryKind::replace) return targets(pass);
   if (!geometry_.is_mirrored()) return geometry_.all_members();
-  return checks ? MemberSet::first(geometry_.copies()) : MemberSet{0};
+  if (!checks) return MemberSet{0};
+  if (!geometry_.is_mirror()) return MemberSet::first(geometry_.copies());
+  MemberSet there;  // of a mirror most slots may be empty
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot]->live()) there.add(slot);
+  }
+  return there;
 }
 
 // One buffer for each of these slots, or none and false.
 bool Core::window_buffers(MemberSet slots, std::uint64_t bytes, WindowBuffers& buffers) noexcept {
+  buffers.resize(slots_.size());
   for (const std::uint32_t slot : slots) {
     if ((buffers[slot] = pool_.allocate(bytes))) continue;
-    buffers = {};
+    buffers.clear();
     return false;
   }
   return true;
@@ -42,7 +49,7 @@ Task<bool> Core::window_memory(Pass& pass, std::uint64_t begin, std::uint64_t& e
 // Reads a window of these members, each in one request; where that fails, its rows one by one, but all at once. Returns the
 // rows that could not be read: a latent error costs no more than its own blocks (rule 6).
 Task<std::vector<Core::Damage>> Core::read_window(Pass& pass, MemberSet from, std::uint64_t begin, std::uint64_t end,
-                                                  const std::array<Buffer, kMaxDisks>& buffers) {
+                                                  const WindowBuffers& buffers) {
   std::vector<Damage> damage;
   MemberSet by_rows;
   const Nanos started = scheduler_.now();
@@ -69,7 +76,8 @@ Task<std::vector<Core::Damage>> Core::read_window(Pass& pass, MemberSet from, st
         if (slots_[slot]->has_bad(at, at + kRowBytes)) {
           damage.push_back({slot, at});
         } else {
-          batch.read(*slots_[slot], at, buffers[slot].slice(at - begin, kRowBytes), tag_of(slot, at));
+          batch.read(*slots_[slot], at, buffers[slot].slice(at - begin, std::min(kRowBytes, end - at)),
+                     tag_of(slot, at));
         }
       }
     }
@@ -94,12 +102,12 @@ Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t e
   for (std::uint64_t at = begin; at < end;) {
     const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
     const std::uint64_t bytes = std::min(end, geometry_.stripe_member_offset(stripe + 1)) - at;
-    std::array<std::byte*, kMaxDisks> columns{};
+    std::array<std::byte*, kMaxColumns> columns;
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
       const std::uint32_t slot = geometry_.member_of(stripe, column);
       columns[column] = (from | to).contains(slot) ? buffers[slot].data() + (at - begin) : nullptr;
     }
-    code_->recover(std::span(columns.data(), geometry_.columns()), geometry_.columns_lost(stripe, lost), bytes);
+    code_->recover(stripe, std::span(columns.data(), geometry_.columns()), geometry_.columns_lost(stripe, lost), bytes);
     at += bytes;
   }
   for (std::size_t i = 0; i < damage.size(); ++i) {
@@ -117,8 +125,7 @@ Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t e
 
 // What these slots hold in a row that some member cannot read, into the window's buffers. What nobody knows is recorded as
 // bad on the new member: reads fail there, a write heals.
-Task<bool> Core::rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin,
-                             std::array<Buffer, kMaxDisks>& buffers) {
+Task<bool> Core::rebuild_row(Pass& pass, std::uint64_t at, MemberSet to, std::uint64_t begin, WindowBuffers& buffers) {
   const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
   Row found = co_await load_row(stripe, at - geometry_.stripe_member_offset(stripe), pass.cause);
   if (interrupted(pass)) co_return false;
@@ -151,8 +158,8 @@ Task<bool> Core::replace_window(Pass& pass, std::uint64_t begin, std::uint64_t e
       if (!co_await rebuild_row(pass, row.at, slot, begin, buffers)) co_return false;
       continue;
     }
-    for (const MirrorPiece& piece : mirror_pieces(row.slot, row.at, row.at + kRowBytes)) {
-      if (!co_await copy_mirror_row(pass, piece, slot, buffers[row.slot].slice(row.at - begin, kRowBytes)))
+    for (const MirrorPiece& piece : mirror_pieces(row.slot, row.at, std::min(row.at + kRowBytes, end))) {
+      if (!co_await copy_mirror_row(pass, piece, slot, buffers[row.slot].slice(row.at - begin, piece.bytes)))
         co_return false;
     }
   }

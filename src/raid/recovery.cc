@@ -92,7 +92,7 @@ bool Core::choose_pass(Pass& pass) {
 
 // Does what is to be done, until the array stops. What that is, is decided when it can begin: a scrub may have to end first.
 Task<void> Core::manage() {
-  while (!stopping_ && geometry_.redundancy() > 0) {
+  while (!stopping_ && geometry_.is_redundant()) {
     if (!failed_ && !full_ && !tuning_.hold_recovery && co_await take_spares()) continue;
     if (pass_ != nullptr) {
       manager_idle_ = false;
@@ -118,7 +118,7 @@ Task<void> Core::manage() {
 }
 
 Task<void> Core::recovered() {
-  const bool managed = geometry_.redundancy() > 0 && !read_only_ && !tuning_.hold_recovery;
+  const bool managed = geometry_.is_redundant() && !read_only_ && !tuning_.hold_recovery;
   while (!stopping_ && !failed_ && (pass_ != nullptr || scrub_waiting_ || (managed && !manager_idle_))) {
     co_await pass_event_.wait();
   }
@@ -163,9 +163,7 @@ MemberRange Core::lock_range(const Pass& pass, std::uint64_t begin, std::uint64_
 // members would take too much memory. A multiple of kBandBytes.
 std::uint64_t Core::window_bytes(const Pass& pass) const noexcept {
   if (foreground_busy() || pass.only_marked || pass.by_bitmap) return kBandBytes;
-  const bool checks = pass.kind == RecoveryKind::resync || pass.kind == RecoveryKind::scrub;
-  const bool copies_one = pass.kind == RecoveryKind::replace || (geometry_.is_mirrored() && !checks);
-  const std::uint64_t buffers = copies_one ? 1 : geometry_.is_mirrored() ? geometry_.copies() : geometry_.disks();
+  const std::uint64_t buffers = std::max<std::uint64_t>(window_slots(pass).count(), 1);
   const std::uint64_t bytes = kWindowMemory / (buffers * std::max<std::uint64_t>(tuning_.window_depth, 1));
   return std::clamp(std::bit_floor(bytes), kBandBytes, kLargestWindow);
 }
@@ -198,7 +196,7 @@ Task<bool> Core::run_window(Pass& pass) {
   turn.reset();
   std::uint64_t moved = 0;
   const bool done = !interrupted(pass) && co_await process_parts(pass, begin, end, buffers, moved);
-  buffers = {};
+  buffers.clear();
   while (pass.order.front() != begin) co_await pass_event_.wait();
   pass.order.pop_front();
   if (done && !interrupted(pass)) {
@@ -250,7 +248,7 @@ Task<bool> Core::process(Pass& pass, std::uint64_t begin, std::uint64_t end, Win
 Task<bool> Core::process_parts(Pass& pass, std::uint64_t begin, std::uint64_t end, WindowBuffers& buffers,
                                std::uint64_t& moved) {
   const MemberSet slots = window_slots(pass);
-  if (buffers[slots.lowest()]) {
+  if (!buffers.empty()) {
     moved = end - begin;
     co_return co_await process(pass, begin, end, buffers);
   }
@@ -263,8 +261,8 @@ Task<bool> Core::process_parts(Pass& pass, std::uint64_t begin, std::uint64_t en
       co_await yield(scheduler_);  // there may be many
     } else {
       const std::uint64_t stop = std::min(at + kBandBytes, end);
-      if (!buffers[slots.lowest()] && !window_buffers(slots, kBandBytes, buffers)) co_return false;
-      WindowBuffers parts;
+      if (buffers.empty() && !window_buffers(slots, kBandBytes, buffers)) co_return false;
+      WindowBuffers parts(buffers.size());
       for (const std::uint32_t slot : slots) parts[slot] = buffers[slot].slice(0, stop - at);
       if (!co_await process(pass, at, stop, parts)) co_return false;
       moved += stop - at;

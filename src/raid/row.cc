@@ -23,12 +23,12 @@ void Core::note_lost(std::uint64_t stripe, std::uint64_t row, ColumnSet columns)
 // Reads everything that can be read of a row and computes what redundancy gives; rewrites what was unreadable on live
 // members. Precondition: the row is locked.
 Task<Core::Row> Core::load_row(std::uint64_t stripe, std::uint64_t row, Cause cause) {
-  Row found;
+  Row found(geometry_);
   const std::uint64_t at = geometry_.stripe_member_offset(stripe) + row;
   const Band band{stripe, geometry_.stripe_member_offset(stripe), row, row + kRowBytes};
   const ColumnSet all = ColumnSet::first(geometry_.columns());
   if (!allocate(band, all, found.columns)) {
-    found.columns = {};
+    found.columns = Columns(geometry_);
     co_await rows_.acquire();
     found.permit.emplace(rows_);
     for (const std::uint32_t column : all) {
@@ -137,10 +137,10 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
   const ColumnSet data = geometry_.all_data();
   const bool parity_known = (data - found.known).empty();
   if (parity_known) {
-    std::array<const std::byte*, kMaxDisks> bytes{};
+    std::array<const std::byte*, kMaxColumns> bytes;
     for (const std::uint32_t column : data) bytes[column] = found.columns.at(column);
     std::byte* q = geometry_.parity_disks() > 1 ? found.columns.at(geometry_.q_column()) : nullptr;
-    code_->generate(std::span(bytes.data(), geometry_.data_disks()), found.columns.at(geometry_.p_column()), q,
+    code_->generate(stripe, std::span(bytes.data(), geometry_.data_disks()), found.columns.at(geometry_.p_column()), q,
                     kRowBytes);
   } else {
     // What is for a lost member could only live on in parity, which nobody can compute.

@@ -95,14 +95,14 @@ Task<Core::Loaded> Core::load(const Band& band, ColumnSet reads, Columns& column
 
 // Computes the wanted columns; whatever was not loaded counts as lost.
 void Core::recover(const Band& band, ColumnSet lost, ColumnSet wanted, Columns& columns) {
-  std::array<std::byte*, kMaxDisks> bytes{};
+  std::array<std::byte*, kMaxColumns> bytes;
   ColumnSet missing = lost;
   for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
     const bool known = static_cast<bool>(columns.buffer[column]) && !lost.contains(column);
     bytes[column] = known || wanted.contains(column) ? columns.at(column) : nullptr;
     if (!known) missing.add(column);
   }
-  code_->recover(std::span(bytes.data(), geometry_.columns()), missing, band.size());
+  code_->recover(band.stripe, std::span(bytes.data(), geometry_.columns()), missing, band.size());
 }
 
 // ---- reading --------------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
     const ReadPlan plan = plan_read(geometry_, band.stripe, wanted, lost);
     if (!plan.possible) co_return Errc::unavailable;
     if (has_bad(band)) break;
-    Columns columns;
+    Columns columns(geometry_);
     const Loaded loaded = co_await load(band, plan.reads, columns, Cause::foreground);
     if (loaded == Loaded::again) continue;
     if (loaded != Loaded::ok || !allocate(band, plan.recovers, columns)) break;
@@ -151,7 +151,7 @@ Task<Errc> Core::write_band(BandWrite write) {
     const WritePlan plan = plan_write(geometry_, band.stripe, write.touched, write.full, lost);
     if (plan.way == WriteWay::impossible) co_return Errc::unavailable;
     if (has_bad(band)) break;
-    Columns columns;
+    Columns columns(geometry_);
     const Loaded loaded = co_await load(band, plan.reads, columns, Cause::foreground);
     if (loaded == Loaded::again) continue;
     if (loaded != Loaded::ok) break;
@@ -216,12 +216,12 @@ bool Core::compute_parity(const BandWrite& write, const WritePlan& plan, Columns
         reached = span.end;
       }
       std::memset(old + (reached - band.begin), 0, band.end - reached);
-      code_->update(column, old, p, q, band.size());
+      code_->update(band.stripe, column, old, p, q, band.size());
     }
     return true;
   }
-  std::array<const std::byte*, kMaxDisks> data{};
-  std::array<Buffer, kMaxDisks> copies;
+  std::array<const std::byte*, kMaxColumns> data;
+  std::vector<Buffer> copies;
   for (std::uint32_t d = 0; d < geometry_.data_disks(); ++d) {
     const std::span<const Span> spans = write.of(d);
     if (spans.size() == 1 && spans[0].size() == band.size()) {
@@ -230,14 +230,14 @@ bool Core::compute_parity(const BandWrite& write, const WritePlan& plan, Columns
     }
     std::byte* content = columns.at(d);
     if (content == nullptr) {
-      copies[d] = pool_.allocate(band.size());
-      if (!copies[d]) return false;
-      content = copies[d].data();
+      copies.push_back(pool_.allocate(band.size()));
+      if (!copies.back()) return false;
+      content = copies.back().data();
     }
     for (const Span& span : spans) span.payload->copy_to(content + (span.begin - band.begin), span.at, span.size());
     data[d] = content;
   }
-  code_->generate(std::span(data.data(), geometry_.data_disks()), p, q, band.size());
+  code_->generate(band.stripe, std::span(data.data(), geometry_.data_disks()), p, q, band.size());
   return true;
 }
 

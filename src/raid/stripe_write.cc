@@ -153,7 +153,7 @@ BandWrite Core::band_write(const StripeWrite& write, const Band& band) const {
   BandWrite one;
   one.band = band;
   const std::uint64_t chunk = geometry_.chunk_bytes();
-  std::array<std::uint64_t, kMaxDisks> given{};
+  std::vector<std::uint64_t> given(geometry_.data_disks());
   for (const Piece& piece : write.pieces) {
     for (std::uint64_t index = piece.begin / chunk; index * chunk < piece.end; ++index) {
       const std::uint64_t from = index * chunk;  // a chunk begins here in the stripe's data

@@ -142,25 +142,32 @@ Result<Layout> check_shape(const OnDisk& disk) {
   return layout;
 }
 
-// Between superblock and data.
-bool fits_before_data(const OnDisk& disk, std::int64_t offset, std::int64_t sectors) {
-  return offset >= 2 && static_cast<std::int64_t>(kSuperOffsetSectors) + offset + sectors <=
-                            static_cast<std::int64_t>(disk.data_offset);
+// Between superblock and data; version 1.0 has its superblock behind the data, and these on either side of it.
+bool fits_before_data(const OnDisk& disk, std::int64_t offset, std::int64_t sectors, std::uint64_t device_sectors) {
+  const auto at = static_cast<std::int64_t>(disk.super_offset) + offset;
+  if (disk.super_offset > disk.data_offset) {
+    return at >= 0 && at + sectors <= static_cast<std::int64_t>(device_sectors);
+  }
+  return offset >= 2 && at + sectors <= static_cast<std::int64_t>(disk.data_offset);
 }
 
-Status check_places(const OnDisk& disk, std::uint64_t device_sectors) {
-  if (disk.super_offset != kSuperOffsetSectors) {
-    return refuse(Errc::unsupported, "super_offset {} is not {} (metadata 1.2)", disk.super_offset, kSuperOffsetSectors);
+Status check_places(const OnDisk& disk, std::uint64_t device_sectors, const MetadataPlace& place) {
+  if (disk.super_offset != place.sector) {
+    return refuse(Errc::unsupported, "super_offset {} is not {} (metadata {})", disk.super_offset, place.sector,
+                  name(place.version));
   }
-  if (disk.data_offset < kSuperOffsetSectors + kSuperblockBytes / kSectorBytes || disk.data_offset >= device_sectors) {
+  const bool behind = place.version == MetadataVersion::v1_0;
+  const std::uint64_t least = behind ? 0 : place.sector + kSuperblockBytes / kSectorBytes;
+  const std::uint64_t end = behind ? place.sector : device_sectors;
+  if (disk.data_offset < least || disk.data_offset >= end) {
     return refuse(Errc::bad_input, "data_offset {} is not behind the superblock and inside {} sectors",
                   disk.data_offset, device_sectors);
   }
-  if (disk.data_size == 0 || disk.data_size > device_sectors - disk.data_offset) {
+  if (disk.data_size == 0 || disk.data_size > end - disk.data_offset) {
     return refuse(Errc::bad_input, "data_size {} does not fit behind data_offset {} in {} sectors", disk.data_size,
                   disk.data_offset, device_sectors);
   }
-  if ((disk.feature_map & kFeatureBitmap) != 0 && !fits_before_data(disk, disk.bitmap_offset, 1)) {
+  if ((disk.feature_map & kFeatureBitmap) != 0 && !fits_before_data(disk, disk.bitmap_offset, 1, device_sectors)) {
     return refuse(Errc::bad_input, "bitmap_offset {} is not between superblock and data", disk.bitmap_offset);
   }
   if ((disk.feature_map & kFeatureBadBlocks) != 0 && disk.bblog_shift != 0) {
@@ -173,7 +180,7 @@ Status check_places(const OnDisk& disk, std::uint64_t device_sectors) {
   if ((disk.feature_map & kFeatureBadBlocks) != 0 && !has_log) {
     return refuse(Errc::bad_input, "bblog_size and bblog_offset are 0 but feature_map says there are bad blocks");
   }
-  if (has_log && !fits_before_data(disk, disk.bblog_offset, disk.bblog_size)) {
+  if (has_log && !fits_before_data(disk, disk.bblog_offset, disk.bblog_size, device_sectors)) {
     return refuse(Errc::bad_input, "bblog_offset {} with bblog_size {} is not between superblock and data",
                   disk.bblog_offset, disk.bblog_size);
   }
@@ -204,7 +211,7 @@ Status check_extents(const OnDisk& disk, const Superblock& superblock, const Geo
 
 Result<std::vector<std::uint16_t>> read_roles(const OnDisk& disk, std::span<const std::byte> block) {
   std::vector<std::uint16_t> roles(disk.max_dev);
-  std::array<std::uint8_t, kMaxDisks> taken{};  // raid_disks ≤ kMaxDisks was checked
+  std::vector<std::uint8_t> taken(disk.raid_disks);
   bool journal = false;
   for (std::uint32_t i = 0; i < disk.max_dev; ++i) {
     const auto role = load_le<std::uint16_t>(block.data() + kHeader + std::size_t{2} * i);
@@ -292,6 +299,7 @@ std::uint32_t superblock_checksum(std::span<const std::byte> superblock) {
 }
 
 Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblock& superblock) {
+  if (superblock.place != MetadataPlace()) return refuse(Errc::unsupported, "{}", read_only_reason(superblock));
   if (superblock.set_name.size() > sizeof(OnDisk::set_name)) {
     return refuse(Errc::invalid_argument, "set_name '{}' is longer than 32 bytes", superblock.set_name);
   }
@@ -350,20 +358,23 @@ Superblock to_host(const OnDisk& disk, Layout layout, std::vector<std::uint16_t>
 
 }  // namespace
 
-Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors) {
+Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors,
+                                     const MetadataPlace& place) {
+  if (place.version == MetadataVersion::v0_90) return decode_superblock_090(block, place);
   OnDisk disk;
   std::memcpy(&disk, block.data(), sizeof disk);
   if (Status status = check_identity(disk, block); !status) return std::unexpected(status.error());
   Result<Layout> layout = check_shape(disk);
   if (!layout) return std::unexpected(layout.error());
   if (Status status = check_features(disk); !status) return std::unexpected(status.error());
-  if (Status status = check_places(disk, device_sectors); !status) return std::unexpected(status.error());
+  if (Status status = check_places(disk, device_sectors, place); !status) return std::unexpected(status.error());
   auto roles = read_roles(disk, block);
   if (!roles) return std::unexpected(roles.error());
   if ((disk.size == 0) != (disk.level == 0)) {
     return refuse(Errc::bad_input, "size {} is impossible with level {}", disk.size, disk.level);
   }
   Superblock superblock = to_host(disk, *layout, std::move(*roles));
+  superblock.place = place;
   superblock.kept.bytes.assign(block.begin(), block.end());
   const auto shape = geometry_of(superblock);
   if (!shape) return refuse(Errc::bad_input, "size or data_size: {}", shape.error().what);
@@ -372,6 +383,9 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
 }
 
 std::string read_only_reason(const Superblock& superblock) {
+  if (superblock.place.version != MetadataVersion::v1_2) {
+    return fmt::format("metadata {} is only read here", name(superblock.place.version));
+  }
   // What is written in whole blocks needs a block of its own.
   const auto crowded = [](std::int32_t offset) { return offset < std::int32_t{kSuperblockBytes / kSectorBytes}; };
   if ((superblock.feature_map & kFeatureBitmap) != 0 && crowded(superblock.bitmap_offset)) {

@@ -51,6 +51,15 @@ inline constexpr std::uint8_t kFailFast = 2;
 
 using Uuid = std::array<std::uint8_t, 16>;
 
+// Where a superblock is, and by that of which version. All but 1.2 are only read here (read_only_reason()).
+enum class MetadataVersion : std::uint8_t { v0_90, v1_0, v1_1, v1_2 };
+const char* name(MetadataVersion version) noexcept;  // "0.90", "1.0", ...
+struct MetadataPlace {
+  MetadataVersion version = MetadataVersion::v1_2;
+  std::uint64_t sector = kSuperOffsetSectors;
+  bool operator==(const MetadataPlace&) const = default;
+};
+
 // The block that a superblock was read from. Whatever Superblock does not name (padding, fields of later kernels, what lies
 // behind it in the block) is written back as it was. Not compared.
 struct KeptBlock {
@@ -60,6 +69,7 @@ struct KeptBlock {
 
 // Host form. Units are in the names; what the fields mean is md's.
 struct Superblock {
+  MetadataPlace place;
   std::uint32_t feature_map = 0;
   Uuid set_uuid{};
   std::string set_name;     // at most 32 bytes
@@ -97,6 +107,10 @@ struct Superblock {
   // The slot of this member, or kRoleSpare / kRoleFaulty / kRoleJournal.
   std::uint16_t role() const { return dev_number < roles.size() ? roles[dev_number] : kRoleSpare; }
   bool is_journal() const { return role() == kRoleJournal; }
+  // Of what lies `offset` sectors from the superblock.
+  std::uint64_t sector_of(std::int32_t offset) const {
+    return static_cast<std::uint64_t>(static_cast<std::int64_t>(place.sector) + offset);
+  }
   bool has_bad_block_log() const { return bblog_size_sectors != 0 && bblog_offset != 0; }
   bool operator==(const Superblock&) const = default;
 };
@@ -110,7 +124,8 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
 // Checks everything that can be checked without other members. device_sectors: the size of the whole member. Errors, one
 // line that begins with "superblock: FIELD ": corrupt (magic, checksum), unsupported (version, level, layout, feature,
 // reshape), bad_input or invalid_argument (a value that cannot be).
-Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors);
+Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors,
+                                     const MetadataPlace& place = {});
 
 // Why an array with this superblock may be read but not written, with the field's name; empty: it may be written.
 std::string read_only_reason(const Superblock& superblock);
@@ -136,19 +151,23 @@ std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, 
 
 // ---- other metadata versions ----------------------------------------------------------------------------------------
 
-// Where md's other metadata versions keep their superblocks: to tell a user what a member without a 1.2 superblock holds.
-struct OtherMetadata {
-  const char* version = "";  // "0.90", "1.0", "1.1"
-  std::uint64_t sector = 0;
-};
-// device_sectors ≥ 128 (64 KiB).
-std::array<OtherMetadata, 3> other_metadata(std::uint64_t device_sectors) noexcept;
+// Where md's other metadata versions keep their superblocks. device_sectors ≥ 128 (64 KiB).
+std::array<MetadataPlace, 3> other_metadata(std::uint64_t device_sectors) noexcept;
 // True if the first 512 bytes at that place are such a superblock (by magic, version and, for 1.x, its own place; the
-// checksum is not looked at). The refusal: "metadata 0.90 is not supported (1.2 is)".
-bool holds_metadata(std::span<const std::byte, 512> sector, const OtherMetadata& place) noexcept;
+// checksum is not looked at).
+bool holds_metadata(std::span<const std::byte, 512> sector, const MetadataPlace& place) noexcept;
+
+// Version 0.90 (superblock_090.cc; struct mdp_superblock_s of md_p.h, kernel and mdadm for what md does with it): words in the
+// order of the machine that made it, 27 disks at most, sizes in KiB, no offset of the data. What it has not is made up: a
+// disk's UUID from the array's and its number. decode_superblock() is the way to it.
+Result<Superblock> decode_superblock_090(std::span<const std::byte, kSuperblockBytes> block, const MetadataPlace& place);
+// The disk that begins like this (kPartitionTableBytes of it) has a partition, by master boot record or GPT, which would have
+// its superblock of version 0.90 at `place`, too. Such a superblock knows no place of its own: it is the partition's.
+bool belongs_to_partition(std::span<const std::byte> start, const MetadataPlace& place);
+inline constexpr std::size_t kPartitionTableBytes = 20480;
 
 std::string format_uuid(const Uuid& uuid);  // as mdadm prints: "01234567:89abcdef:01234567:89abcdef"
-// 32 hexadecimal digits, with ':' or '-' anywhere between. Errors: bad_input.
+// 32 hexadecimal digits, with any of ":.- " between. Errors: bad_input.
 Result<Uuid> parse_uuid(std::string_view text);
 
 }  // namespace resilver::raid

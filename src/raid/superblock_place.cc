@@ -1,6 +1,7 @@
 // What a superblock says of the array's shape, and where mdadm puts things on a member.
 #include <fmt/format.h>
 
+#include <bit>
 #include <cctype>
 #include <string_view>
 
@@ -11,7 +12,7 @@ namespace resilver::raid {
 
 Result<Geometry> geometry_of(const Superblock& superblock) {
   const std::uint64_t chunk = std::uint64_t{superblock.chunk_sectors} * kSectorBytes;
-  const std::uint64_t unit = superblock.level == Level::raid1 ? kMinChunk / kSectorBytes : superblock.chunk_sectors;
+  const std::uint64_t unit = superblock.level == Level::raid1 ? 1 : superblock.chunk_sectors;
   const std::uint64_t sectors =
       superblock.level == Level::raid0 ? superblock.data_size_sectors : superblock.size_sectors;
   if (sectors > kMaxCapacity / kSectorBytes || unit == 0) {
@@ -67,15 +68,29 @@ std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, 
   return kBehindSuperblock + static_cast<std::int32_t>(bitmap);
 }
 
-std::array<OtherMetadata, 3> other_metadata(std::uint64_t device_sectors) noexcept {
-  return {{{"0.90", device_sectors / 128 * 128 - 128}, {"1.0", (device_sectors - 16) / 8 * 8}, {"1.1", 0}}};
+const char* name(MetadataVersion version) noexcept {
+  switch (version) {
+    case MetadataVersion::v0_90: return "0.90";
+    case MetadataVersion::v1_0: return "1.0";
+    case MetadataVersion::v1_1: return "1.1";
+    case MetadataVersion::v1_2: return "1.2";
+  }
+  return "unknown";
 }
 
-bool holds_metadata(std::span<const std::byte, 512> sector, const OtherMetadata& place) noexcept {
-  if (load_le<std::uint32_t>(sector.data()) != kSuperblockMagic) return false;
+std::array<MetadataPlace, 3> other_metadata(std::uint64_t device_sectors) noexcept {
+  return {{{MetadataVersion::v0_90, device_sectors / 128 * 128 - 128},
+           {MetadataVersion::v1_0, (device_sectors - 16) / 8 * 8},
+           {MetadataVersion::v1_1, 0}}};
+}
+
+bool holds_metadata(std::span<const std::byte, 512> sector, const MetadataPlace& place) noexcept {
+  const auto magic = load_le<std::uint32_t>(sector.data());
   const auto major = load_le<std::uint32_t>(sector.data() + 4);
-  const bool old = place.version == std::string_view("0.90");
-  if (old) return major == 0 && load_le<std::uint32_t>(sector.data() + 8) == 90;
+  if (place.version == MetadataVersion::v0_90) {
+    return (magic == kSuperblockMagic || magic == std::byteswap(kSuperblockMagic)) && major == 0;
+  }
+  if (magic != kSuperblockMagic) return false;
   return major == 1 && load_le<std::uint64_t>(sector.data() + 144) == place.sector;  // super_offset
 }
 
@@ -92,19 +107,19 @@ Result<Uuid> parse_uuid(std::string_view text) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   Uuid uuid{};
   std::size_t digits = 0;
-  for (const char c : text) {
-    if (c == ':' || c == '-') continue;
-    const std::size_t value = kDigits.find(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+  for (const char letter : text) {
+    if (std::string_view(":.- ").contains(letter)) continue;
+    const std::size_t value = kDigits.find(static_cast<char>(std::tolower(static_cast<unsigned char>(letter))));
     if (value == std::string_view::npos || digits == 2 * uuid.size()) {
-      return fail(Errc::bad_input, fmt::format("'{}' is no UUID: 32 hexadecimal digits were expected", text));
+      digits = 0;
+      break;
     }
     uuid[digits / 2] = static_cast<std::uint8_t>(uuid[digits / 2] << 4 | value);
     ++digits;
   }
-  if (digits != 2 * uuid.size()) {
-    return fail(Errc::bad_input, fmt::format("'{}' is no UUID: 32 hexadecimal digits were expected", text));
-  }
-  return uuid;
+  if (digits == 2 * uuid.size()) return uuid;
+  return fail(Errc::bad_input,
+              fmt::format("expected 32 hex digits, such as 01234567:89abcdef:01234567:89abcdef, not '{}'", text));
 }
 
 }  // namespace resilver::raid

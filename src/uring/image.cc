@@ -16,13 +16,15 @@
 
 namespace resilver::uring {
 
-Image::Image(std::string path, std::unique_ptr<ImageFile> file, bool direct)
-    : path_(std::move(path)), direct_(direct), file_(std::move(file)) {}
+static std::uint64_t bytes_of(Grain grain) noexcept { return grain == Grain::sector ? kSectorBytes : kBlockBytes; }
+
+Image::Image(std::string path, std::unique_ptr<ImageFile> file, bool direct, Grain grain)
+    : path_(std::move(path)), direct_(direct), unit_(bytes_of(grain)), file_(std::move(file)) {}
 
 Image::~Image() { file_.release()->leave(); }
 
 void Image::submit(IoRequest& request) noexcept {
-  check_request(*this, request);
+  check_request(request, size_bytes(), unit_);
   file_->submit(request);
 }
 
@@ -31,7 +33,7 @@ namespace {
 constexpr Nanos kLockPoll = 2 * kMillisecond;
 constexpr off_t kMaintainByte = off_t{1} << 62;
 
-Result<std::uint64_t> size_of(int fd, const std::string& path) {
+Result<std::uint64_t> size_of(int fd, const std::string& path, std::uint64_t unit) {
   struct stat status;
   if (fstat(fd, &status) != 0) return fail(Errc::io, fmt::format("{}: {}", path, std::strerror(errno)));
   std::uint64_t size = static_cast<std::uint64_t>(status.st_size);
@@ -41,7 +43,19 @@ Result<std::uint64_t> size_of(int fd, const std::string& path) {
     return fail(Errc::bad_input, fmt::format("{}: neither a file nor a block device", path));
   }
   if (size < kBlockBytes) return fail(Errc::bad_input, fmt::format("{}: its size is {} bytes", path, size));
-  return size / kBlockBytes * kBlockBytes;
+  return size / unit * unit;
+}
+
+// O_DIRECT takes offsets, lengths and memory in sectors. A kernel that does not tell is not trusted.
+bool takes_sectors(int fd) noexcept {
+#ifdef STATX_DIOALIGN
+  struct statx status{};
+  return statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 && (status.stx_mask & STATX_DIOALIGN) != 0 &&
+         status.stx_dio_offset_align != 0 && status.stx_dio_offset_align <= kSectorBytes &&
+         status.stx_dio_mem_align <= kSectorBytes;
+#else
+  return fd < 0;
+#endif
 }
 
 Errc open_errc(int error) noexcept {
@@ -85,7 +99,8 @@ struct Descriptor {
 
 }  // namespace
 
-Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, Nanos deadline, Access access) {
+Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, Nanos deadline, Access access,
+                                                 Grain grain) {
   const bool writes = access == Access::read_write || access == Access::maintain;
   struct stat before;
   const bool block_device = stat(path.c_str(), &before) == 0 && S_ISBLK(before.st_mode);
@@ -108,12 +123,17 @@ Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, N
     if (ring.now() >= deadline) co_return fail(Errc::busy, fmt::format("{}: already open by another process", path));
     co_await sleep_for(ring, kLockPoll);
   }
-  const auto size = size_of(file.fd, path);
+  const auto size = size_of(file.fd, path, bytes_of(grain));
   if (!size) co_return std::unexpected(size.error());
   if (!direct)
     ring.notice_slower("direct", fmt::format("{}: no O_DIRECT on this file system; going through the page cache", path));
-  auto open_file = std::make_unique<ImageFile>(ring, file.release(), *size);
-  co_return std::unique_ptr<Image>(new Image(std::move(path), std::move(open_file), direct));
+  Descriptor cached(-1);
+  if (direct && grain == Grain::sector && !takes_sectors(file.fd)) {
+    cached.fd = ::open(path.c_str(), flags & ~O_EXCL);
+    if (cached.fd < 0) co_return fail(open_errc(errno), fmt::format("{}: {}", path, std::strerror(errno)));
+  }
+  auto open_file = std::make_unique<ImageFile>(ring, file.release(), *size, cached.release());
+  co_return std::unique_ptr<Image>(new Image(std::move(path), std::move(open_file), direct, grain));
 }
 
 }  // namespace resilver::uring

@@ -28,6 +28,12 @@ enum class Access : std::uint8_t {
   look,       // no lock; writes fail, and what is read may be changing
 };
 
+// What a size is rounded down to, and requests are multiples of.
+enum class Grain : std::uint8_t {
+  block,   // kBlockBytes
+  sector,  // kSectorBytes: members of arrays, which may be of any size and begin their data anywhere
+};
+
 // Room on the file system that holds `directory`. Errors: no_space (says how much is needed and there), not_found.
 Status check_room(const std::string& directory, std::uint64_t bytes);
 
@@ -61,10 +67,11 @@ class Image final : public BlockDevice {
 
   // Opens and locks (flock on the very description that the ring uses; the ring of a predecessor that was killed may hold
   // it some 66 ms beyond its death). Without O_DIRECT it falls back to the page cache and says so once. What is behind the
-  // last whole 4096 bytes is not used. Errors: not_found, permission, bad_input (no file or block device, or of less
-  // than 4096 bytes), busy (locked until `deadline`), io.
+  // last whole grain is not used. Where O_DIRECT wants more than sectors, requests that are no whole blocks go through the
+  // page cache. Errors: not_found, permission, bad_input (no file or block device, or of less than 4096 bytes), busy (locked
+  // until `deadline`), io.
   static Task<Result<std::unique_ptr<Image>>> open(Ring& ring, std::string path, Nanos deadline,
-                                                   Access access = Access::read_write);
+                                                   Access access = Access::read_write, Grain grain = Grain::block);
   // Requests may be out that nobody waits for any more: file and lock then stay until the kernel has ended them.
   ~Image() override;
 
@@ -81,10 +88,11 @@ class Image final : public BlockDevice {
   const std::string& path() const noexcept { return path_; }
 
  private:
-  Image(std::string path, std::unique_ptr<ImageFile> file, bool direct);
+  Image(std::string path, std::unique_ptr<ImageFile> file, bool direct, Grain grain);
 
   std::string path_;
   bool direct_;
+  std::uint64_t unit_;
   std::unique_ptr<ImageFile> file_;
 };
 

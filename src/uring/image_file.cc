@@ -44,6 +44,13 @@ Errc errc_of(int error) noexcept {
 
 bool transient(int error) noexcept { return error == EINTR || error == EAGAIN; }
 
+// How far a request is that has got `bytes` more: it goes on from an aligned offset, as O_DIRECT wants it; what is transferred
+// twice is the same.
+std::uint64_t reached(const IoRequest& request, std::uint64_t done, std::uint64_t bytes) noexcept {
+  done += bytes;
+  return done >= request.length ? request.length : done / kBlockBytes * kBlockBytes;
+}
+
 }  // namespace
 
 // ---- requests that wait ----------------------------------------------------------------------------------------------
@@ -132,7 +139,7 @@ void ImageFile::Transfer::prepare_op(Op& op, io_uring_sqe& entry) noexcept {
   auto& self = static_cast<Transfer&>(op);
   const IoRequest& request = *self.request;
   const std::uint64_t offset = request.offset + self.done;
-  const int target = self.image.target_;
+  const int target = 0;  // see aim()
   const bool read = request.op == IoOp::read;
   if (self.piece_count != 1) {
     io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, &entry, target, self.piece, self.piece_count, offset);
@@ -144,7 +151,7 @@ void ImageFile::Transfer::prepare_op(Op& op, io_uring_sqe& entry) noexcept {
     if (self.fixed) entry.buf_index = 0;
   }
   if (request.fua && !read) entry.rw_flags = RWF_DSYNC;
-  if (self.image.registered_) entry.flags |= IOSQE_FIXED_FILE;
+  self.image.aim(entry, request);
 }
 
 void ImageFile::Transfer::complete_op(Op& op, int result) noexcept {
@@ -162,9 +169,8 @@ void ImageFile::Transfer::complete_op(Op& op, int result) noexcept {
     self.image.end_transfer(self, Errc::io);
     return;
   }
-  // Goes on from an aligned offset, as O_DIRECT wants it; what is transferred twice is the same.
   const std::uint64_t before = self.done;
-  if (result > 0) self.done = (self.done + static_cast<std::uint64_t>(result)) / kBlockBytes * kBlockBytes;
+  if (result > 0) self.done = reached(*self.request, self.done, static_cast<std::uint64_t>(result));
   self.retries = self.done > before ? 0 : self.retries + 1;
   if (self.retries > kMaxRetries) {
     self.image.end_transfer(self, Errc::io);
@@ -227,7 +233,7 @@ constinit const Op::Kind ImageFile::Slow::kKind = {&Slow::prepare_op, &Slow::com
 void ImageFile::Slow::prepare_op(Op& op, io_uring_sqe& entry) noexcept {
   auto& self = static_cast<Slow&>(op);
   const IoRequest& request = *self.request;
-  const int target = self.image.target_;
+  const int target = 0;  // see aim()
   switch (self.step) {
     case Step::punch:
     case Step::zero_range:
@@ -251,7 +257,7 @@ void ImageFile::Slow::prepare_op(Op& op, io_uring_sqe& entry) noexcept {
     }
     case Step::sync: io_uring_prep_fsync(&entry, target, IORING_FSYNC_DATASYNC); break;
   }
-  if (self.image.registered_) entry.flags |= IOSQE_FIXED_FILE;
+  self.image.aim(entry, request);
 }
 
 void ImageFile::Slow::complete_op(Op& op, int result) noexcept {
@@ -270,7 +276,7 @@ void ImageFile::Slow::complete_op(Op& op, int result) noexcept {
 void ImageFile::Slow::step_done(std::uint64_t bytes) noexcept {
   if (step == Step::write) {
     const std::uint64_t before = done;
-    done = (done + bytes) / kBlockBytes * kBlockBytes;
+    done = reached(*request, done, bytes);
     if (done == before && retries++ >= kMaxRetries) return image.end_slow(*this, Errc::io);
     if (done < request->length) return start(Step::write);
   }
@@ -346,7 +352,8 @@ void ImageFile::end_flush(Errc outcome) noexcept {
 
 // ---- open, submit, close ---------------------------------------------------------------------------------------------
 
-ImageFile::ImageFile(Ring& ring, int fd, std::uint64_t size) : ring_(ring), fd_(fd), size_(size), target_(fd) {
+ImageFile::ImageFile(Ring& ring, int fd, std::uint64_t size, int cached_fd)
+    : ring_(ring), fd_(fd), cached_fd_(cached_fd), size_(size), target_(fd) {
   struct stat status;
   block_device_ = fstat(fd, &status) == 0 && S_ISBLK(status.st_mode);
   if (const auto slot = ring_.register_file(fd_)) {
@@ -362,6 +369,18 @@ ImageFile::~ImageFile() {
   if (registered_) ring_.release_file(static_cast<std::uint32_t>(target_));
   flock(fd_, LOCK_UN);  // at once: the ring may let go of the description later
   close(fd_);
+  if (cached_fd_ >= 0) close(cached_fd_);
+}
+
+// Says which descriptor an operation is for.
+void ImageFile::aim(io_uring_sqe& entry, const IoRequest& request) const noexcept {
+  const bool blocks = request.offset % kBlockBytes == 0 && request.length % kBlockBytes == 0;
+  if (!blocks && cached_fd_ >= 0) {
+    entry.fd = cached_fd_;
+    return;
+  }
+  entry.fd = target_;
+  if (registered_) entry.flags |= IOSQE_FIXED_FILE;
 }
 
 bool ImageFile::busy() const noexcept {

@@ -16,8 +16,9 @@ class ImageFile final : public LeftBehind {
   static constexpr std::uint32_t kMaxInFlight = 512;  // see Image
   static constexpr std::uint32_t kMaxSlow = 2;
 
-  // Takes the descriptor over.
-  ImageFile(Ring& ring, int fd, std::uint64_t size);
+  // Takes the descriptors over. cached_fd: of the same file without O_DIRECT, for requests that are no whole blocks; -1: they
+  // go to `fd`, too.
+  ImageFile(Ring& ring, int fd, std::uint64_t size, int cached_fd = -1);
   ~ImageFile() override;  // precondition: not busy()
 
   std::uint64_t size_bytes() const noexcept { return size_; }
@@ -46,9 +47,11 @@ class ImageFile final : public LeftBehind {
   void start_flush() noexcept;
   void end_flush(Errc outcome) noexcept;
   void operation_ended() noexcept;
+  void aim(io_uring_sqe& entry, const IoRequest& request) const noexcept;
 
   Ring& ring_;
   int fd_;
+  int cached_fd_;
   std::uint64_t size_;
   bool block_device_;
   mutable std::uint64_t data_begin_ = 0;  // a run without holes that may_lack_room() found: punching ends it

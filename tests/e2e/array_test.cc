@@ -356,7 +356,7 @@ TEST_F(ArrayTest, OptionsThatMakeNoSenseExitWith2AndMakeNothing) {
   usage({"create", vm_, "--level", "5", "--disks", "3"}, "--size SIZE is needed");
   usage({"create", vm_, "--level", "5", "--disks", "3", "--size", "16M,16M"}, "--size: 2 sizes for 3 images");
   usage({"create", vm_, "--level", "5", "--disks", "3", "--size", "16M1"}, "--size: ");
-  usage({"create", vm_, "--level", "5", "--disks", "2", "--size", "16M"}, "3");
+  usage({"create", vm_, "--level", "5", "--disks", "1", "--size", "16M"}, "at least 2");
   usage({"create", vm_, "--level", "5", "--disks", "3", "--size", "16M", "--chunk", "48K"}, "power of two");
   usage({"create", vm_, "--level", "5", "--disks", "3", "--size", "16M", "--layout", "spiral"}, "--layout: ");
   usage({"create", vm_, "--level", "5", "--disks", "3", "--size", "16M", "--consistency", "ppl"}, "--consistency: ");

@@ -392,7 +392,7 @@ TEST_F(ArrayInTheWild, UpdatesAsMdadmNamesThem) {
   EXPECT_TRUE(export_text(0, 1 << 20) == noise(1 << 20, 2));
   expect_refusal(run({"assemble", vm_, "--update=colour"}), "--update: expected", 2);
   expect_refusal(run({"assemble", vm_, "--update=name"}), "--name", 2);
-  expect_refusal(run({"assemble", vm_, "--update=uuid", "--uuid", "12"}), "UUID", 2);
+  expect_refusal(run({"assemble", vm_, "--update=uuid", "--uuid", "12"}), "--uuid: expected", 2);
 }
 
 // A log that cannot be read keeps a member out; dropping it is a choice.

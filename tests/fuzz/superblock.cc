@@ -36,8 +36,12 @@ void check(const Superblock& superblock) {
 // The checksum hides everything behind it from a blind search: each input is tried as it is and sealed.
 FUZZ_TARGET(data) {
   auto block = padded_input<kSuperblockBytes>(data, std::byte{0});
-  for (const OtherMetadata& place : other_metadata(kDeviceSectors)) {
+  for (const MetadataPlace& place : other_metadata(kDeviceSectors)) {
     holds_metadata(std::span<const std::byte>(block).first<512>(), place);
+    belongs_to_partition(block, place);
+    const auto other = decode_superblock(block, kDeviceSectors, place);
+    FUZZ_ASSERT(!other || geometry_of(*other).has_value());
+    FUZZ_ASSERT(!other || !encode_superblock(*other).has_value());
   }
   if (const auto superblock = decode_superblock(block, kDeviceSectors)) check(*superblock);
   const auto roles = load_at<std::uint32_t>(block, 220) % (kMaxDevs + 1);

@@ -22,6 +22,7 @@ int Shape::survives() const {
     case 0: return 0;
     case 1: return disks - 1;
     case 6: return 2;
+    case 10: return std::stoi(layout.substr(1)) - 1;
     default: return 1;
   }
 }
@@ -56,17 +57,31 @@ std::vector<Shape> shapes() {
         {5, 3, 64, "left-symmetric", "journal"},
         {10, 3, 16, "n2", "bitmap"},
         {10, 4, 64, "n2", "resync"},
+        {0, 3, 48, "", ""},
+        {1, 1, 0, "", "resync"},
+        {4, 2, 64, "", "resync"},
+        {5, 2, 64, "left-symmetric", "bitmap"},
+        {10, 4, 64, "n3", "resync"},
+        {10, 5, 16, "n3", "bitmap"},
+        {6, 5, 64, "left-symmetric-6", "resync"},
+        {6, 5, 16, "ddf-N-continue", "bitmap"},
     };
   }
   std::vector<Shape> all;
   for (const char* consistency : {"resync", "bitmap"}) {
-    for (const int disks : {2, 3, 4, 8}) all.push_back({1, disks, 0, "", consistency});
+    for (const int disks : {1, 2, 3, 4, 8}) all.push_back({1, disks, 0, "", consistency});
     for (const int chunk : {4, 64, 512}) {
-      for (const int disks : {3, 4, 7}) all.push_back({4, disks, chunk, "", consistency});
+      for (const int disks : {2, 3, 4, 7}) all.push_back({4, disks, chunk, "", consistency});
       for (const int disks : {2, 3, 4, 5, 8}) all.push_back({10, disks, chunk, "n2", consistency});
+      for (const int disks : {3, 4, 5, 8}) all.push_back({10, disks, chunk, "n3", consistency});
+      for (const int disks : {4, 7}) all.push_back({10, disks, chunk, "n4", consistency});
+      for (const char* layout : {"left-symmetric-6", "left-asymmetric-6", "right-symmetric-6", "right-asymmetric-6",
+                                 "parity-first-6", "ddf-zero-restart", "ddf-N-restart", "ddf-N-continue"}) {
+        for (const int disks : {4, 5, 6, 9}) all.push_back({6, disks, chunk, layout, consistency});
+      }
       for (const char* layout : {"left-symmetric", "left-asymmetric", "right-symmetric", "right-asymmetric",
                                  "parity-first", "parity-last"}) {
-        for (const int disks : {3, 4, 5, 8}) all.push_back({5, disks, chunk, layout, consistency});
+        for (const int disks : {2, 3, 4, 5, 8}) all.push_back({5, disks, chunk, layout, consistency});
         for (const int disks : {4, 5, 6, 9}) all.push_back({6, disks, chunk, layout, consistency});
       }
     }
@@ -74,8 +89,8 @@ std::vector<Shape> shapes() {
   for (const int disks : {4, 6}) {
     for (const int level : {4, 5, 6}) all.push_back({level, disks, 64, "", "journal"});
   }
-  for (const int chunk : {4, 64, 512}) {
-    for (const int disks : {2, 3, 5}) all.push_back({0, disks, chunk, "", ""});
+  for (const int chunk : {4, 12, 48, 64, 100, 512}) {
+    for (const int disks : {1, 2, 3, 5}) all.push_back({0, disks, chunk, "", ""});
   }
   return all;
 }
@@ -193,6 +208,7 @@ void InteropTest::md_create(const Shape& shape, const std::vector<std::string>& 
                         std::to_string(shape.level) + " --raid-devices=" + std::to_string(shape.disks);
   if (shape.chunk_kib != 0) command += " --chunk=" + std::to_string(shape.chunk_kib);
   if (!shape.layout.empty()) command += " --layout=" + shape.layout;
+  if (shape.disks == 1) command += " --force";
   if (shape.consistency == "bitmap") command += " --bitmap=internal";
   if (shape.consistency == "resync") command += " --bitmap=none";
   std::string members = devices_;
@@ -220,7 +236,8 @@ static bool grub_misreads(const Shape& shape) {
 
 void InteropTest::expect_grub_reads(const Shape& shape, const std::vector<std::string>& images, const std::string& lost,
                                     const std::string& data) {
-  if (shape.layout.starts_with("parity-") || grub_misreads(shape)) return;
+  if (shape.layout.starts_with("parity-") || shape.layout.ends_with("-6") || shape.layout.starts_with("ddf-")) return;
+  if (grub_misreads(shape)) return;
   // It does not know journals; after a stop there is nothing in them.
   const auto left = without({images.begin(), images.begin() + shape.disks}, lost);
   std::string reader = "grub-fstest -c " + std::to_string(left.size());
@@ -260,7 +277,8 @@ std::vector<std::string> InteropTest::our_create(const Shape& shape, const std::
                                     "--disks", std::to_string(shape.disks),
                                     "--size",  std::to_string(kMemberBytes >> 20) + "M"};
   if (shape.chunk_kib != 0) words.insert(words.end(), {"--chunk", std::to_string(shape.chunk_kib) + "K"});
-  if (!shape.layout.empty()) words.insert(words.end(), {"--layout", shape.layout == "n2" ? "near-2" : shape.layout});
+  if (!shape.layout.empty())
+    words.insert(words.end(), {"--layout", shape.level == 10 ? "near-" + shape.layout.substr(1) : shape.layout});
   if (!shape.consistency.empty()) words.insert(words.end(), {"--consistency", shape.consistency});
   if (shape.consistency == "journal")
     words.insert(words.end(), {"--journal-size", std::to_string(kMemberBytes >> 20) + "M"});

@@ -70,7 +70,7 @@ class InteropTest : public testing::Test {
 
   // ---- GRUB ----
   // GRUB's own reader of md arrays gives this content (the first turns of the layout) without the members `lost` ("0 3").
-  // It knows no parity-first and no parity-last; nothing is asked of it there.
+  // It knows no parity-first and no parity-last, and of RAID 6 none that md has besides RAID 5's; nothing is asked of it there.
   void expect_grub_reads(const Shape& shape, const std::vector<std::string>& images, const std::string& lost,
                          const std::string& data);
 

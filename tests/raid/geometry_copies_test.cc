@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::uint64_t kChunk = 4096;
 
-Geometry ten(std::uint32_t disks, std::uint64_t rows) {
-  return *Geometry::make(Level::raid10, Layout::near_2, disks, kChunk, rows * kChunk);
+Geometry ten(std::uint32_t disks, std::uint64_t rows, std::uint32_t copies = 2) {
+  return *Geometry::make(Level::raid10, near_layout(copies), disks, kChunk, rows * kChunk);
 }
 
 Geometry zoned(Layout layout, std::vector<std::uint64_t> chunks) {
@@ -39,9 +39,13 @@ std::vector<std::string> draw(const Geometry& g) {
 
 TEST(MirroredGeometry, EveryCopyHasItsOwnPlaceAndLeadsBack) {
   std::vector<Geometry> all;
+  for (std::uint32_t disks : {1, 2, 3, 9, 100}) {
+    all.push_back(*Geometry::make(Level::raid1, Layout::none, disks, 0, 2 * kMirrorUnit + 4096));
+  }
   for (std::uint32_t disks = 2; disks <= 9; ++disks) {
-    if (disks <= 8) all.push_back(*Geometry::make(Level::raid1, Layout::none, disks, 0, 2 * kMirrorUnit + 4096));
-    for (std::uint64_t rows = 1; rows <= 2 * disks + 1; ++rows) all.push_back(ten(disks, rows));
+    for (std::uint32_t copies = 2; copies <= std::min(disks, 5u); ++copies) {
+      for (std::uint64_t rows = 1; rows <= 2 * disks + 1; ++rows) all.push_back(ten(disks, rows, copies));
+    }
   }
   for (const Geometry& g : all) {
     std::set<std::pair<std::uint32_t, std::uint64_t>> places;
@@ -71,7 +75,7 @@ TEST(MirroredGeometry, EveryCopyHasItsOwnPlaceAndLeadsBack) {
         unused += !place.logical;
       }
     }
-    ASSERT_EQ(unused, g.level() == Level::raid10 ? g.disks() * (g.member_bytes() / kChunk) % 2 : 0);
+    ASSERT_EQ(unused, g.level() == Level::raid10 ? g.disks() * (g.member_bytes() / kChunk) % g.copies() : 0);
   }
 }
 
@@ -79,18 +83,23 @@ TEST(MirroredGeometry, Raid10IsDrawnAsMdDrawsIt) {
   EXPECT_EQ(draw(ten(4, 2)), (std::vector<std::string>{"0 0 1 1", "2 2 3 3"}));
   EXPECT_EQ(draw(ten(3, 3)), (std::vector<std::string>{"0 0 1", "1 2 2", "3 3 -"}));
   EXPECT_EQ(draw(ten(5, 2)), (std::vector<std::string>{"0 0 1 1 2", "2 3 3 4 4"}));
+  EXPECT_EQ(draw(ten(4, 3, 3)), (std::vector<std::string>{"0 0 0 1", "1 1 2 2", "2 3 3 3"}));
+  EXPECT_EQ(draw(ten(5, 2, 3)), (std::vector<std::string>{"0 0 0 1 1", "1 2 2 2 -"}));
   EXPECT_EQ(ten(3, 3).capacity_bytes(), 4 * kChunk);
 }
 
 TEST(MirroredGeometry, SurvivesExactlyWhatLeavesACopyOfEverything) {
   for (std::uint32_t disks = 2; disks <= 9; ++disks) {
     for (std::uint64_t rows : {1, 2, 3, 9}) {
-      const Geometry g = ten(disks, rows);
+      const Geometry g = ten(disks, rows, disks % 2 == 0 || disks == 3 ? 2 : 3);
       for (std::uint64_t bits = 0; bits < (1u << disks); ++bits) {
         const MemberSet lost = MemberSet::from_bits(bits);
         bool all = true;
         for (std::uint64_t at = 0; at < g.capacity_bytes(); at += kChunk) {
-          all = all && !(lost.contains(g.copy_of(at, 0).member) && lost.contains(g.copy_of(at, 1).member));
+          bool none = true;
+          for (std::uint32_t copy = 0; copy < g.copies(); ++copy)
+            none = none && lost.contains(g.copy_of(at, copy).member);
+          all = all && !none;
         }
         ASSERT_EQ(g.survives(lost), all);
         if (lost.count() <= g.redundancy()) ASSERT_TRUE(all);
@@ -183,9 +192,9 @@ TEST(Zones, RefuseImpossibleMembersByName) {
             "member of 100 bytes: less than a chunk of 4096 (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, kChunk, {}), "raid0 needs at least 1 disk, not 0 (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, 5000, {kChunk, kChunk}),
-            "chunk of 5000 bytes: must be a power of two from 4 KiB to 16 MiB (invalid argument)");
+            "chunk of 5000 bytes: must be a multiple of 512 up to 512 GiB (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, 0, {kChunk, kChunk}),
-            "chunk of 0 bytes: must be a power of two from 4 KiB to 16 MiB (invalid argument)");
+            "chunk of 0 bytes: must be a multiple of 512 up to 512 GiB (invalid argument)");
 }
 
 }  // namespace

@@ -24,21 +24,31 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {
     {Level::raid0, Layout::none, 1},
-    {Level::raid1, Layout::none, 2},
-    {Level::raid4, Layout::none, 3},
-    {Level::raid5, Layout::left_symmetric, 3},
-    {Level::raid5, Layout::left_asymmetric, 3},
-    {Level::raid5, Layout::right_symmetric, 3},
-    {Level::raid5, Layout::right_asymmetric, 3},
-    {Level::raid5, Layout::parity_first, 3},
-    {Level::raid5, Layout::parity_last, 3},
+    {Level::raid1, Layout::none, 1},
+    {Level::raid4, Layout::none, 2},
+    {Level::raid5, Layout::left_symmetric, 2},
+    {Level::raid5, Layout::left_asymmetric, 2},
+    {Level::raid5, Layout::right_symmetric, 2},
+    {Level::raid5, Layout::right_asymmetric, 2},
+    {Level::raid5, Layout::parity_first, 2},
+    {Level::raid5, Layout::parity_last, 2},
     {Level::raid6, Layout::left_symmetric, 4},
     {Level::raid6, Layout::left_asymmetric, 4},
     {Level::raid6, Layout::right_symmetric, 4},
     {Level::raid6, Layout::right_asymmetric, 4},
     {Level::raid6, Layout::parity_first, 4},
     {Level::raid6, Layout::parity_last, 4},
+    {Level::raid6, Layout::left_symmetric_6, 4},
+    {Level::raid6, Layout::left_asymmetric_6, 4},
+    {Level::raid6, Layout::right_symmetric_6, 4},
+    {Level::raid6, Layout::right_asymmetric_6, 4},
+    {Level::raid6, Layout::parity_first_6, 4},
+    {Level::raid6, Layout::ddf_zero_restart, 4},
+    {Level::raid6, Layout::ddf_n_restart, 4},
+    {Level::raid6, Layout::ddf_n_continue, 4},
     {Level::raid10, Layout::near_2, 2},
+    {Level::raid10, near_layout(3), 3},
+    {Level::raid10, near_layout(4), 4},
 };
 
 std::string refusal(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk, std::uint64_t member) {
@@ -49,7 +59,8 @@ std::string refusal(Level level, Layout layout, std::uint32_t disks, std::uint64
 TEST(Geometry, EveryBlockHasOnePlaceAndEveryPlaceOneBlock) {
   for (const Shape& shape : kShapes) {
     for (std::uint32_t disks = shape.least; disks <= (shape.level == Level::raid1 ? 8u : 9u); ++disks) {
-      for (std::uint64_t chunk : {4096ull, 65536ull}) {
+      for (std::uint64_t chunk : {4096ull, 12288ull, 65536ull}) {
+        if (chunk == 12288 && shape.level != Level::raid0) continue;
         const std::uint64_t unit = shape.level == Level::raid1 ? kMirrorUnit : chunk;
         const Geometry g = make(shape.level, shape.layout, disks, chunk, unit * (disks * 3 + 1));
         std::set<std::pair<std::uint32_t, std::uint64_t>> places;
@@ -79,7 +90,7 @@ TEST(Geometry, EveryBlockHasOnePlaceAndEveryPlaceOneBlock) {
             parity_blocks += !is_data;
           }
         }
-        ASSERT_EQ(parity_blocks, g.parity_disks() * (g.member_bytes() / 4096));
+        if (chunk != 12288) ASSERT_EQ(parity_blocks, g.parity_disks() * (g.member_bytes() / 4096));
       }
     }
   }
@@ -114,7 +125,41 @@ struct MdStripe {
   std::vector<std::uint32_t> data;      // in logical order
   std::vector<std::uint32_t> syndrome;  // in the order that Q counts
 };
+// The RAID 5 of one member less that a layout with Q on the last member is; none: it is no such layout.
+Layout base_of(Layout layout) {
+  switch (layout) {
+    case Layout::left_symmetric_6: return Layout::left_symmetric;
+    case Layout::left_asymmetric_6: return Layout::left_asymmetric;
+    case Layout::right_symmetric_6: return Layout::right_symmetric;
+    case Layout::right_asymmetric_6: return Layout::right_asymmetric;
+    case Layout::parity_first_6: return Layout::parity_first;
+    default: return Layout::none;
+  }
+}
+
 MdStripe md_stripe(Level level, Layout layout, std::uint32_t n, std::uint64_t s) {
+  if (const Layout base = base_of(layout); base != Layout::none) {
+    MdStripe stripe = md_stripe(Level::raid5, base, n - 1, s);
+    stripe.parity.push_back(n - 1);
+    stripe.syndrome = stripe.data;
+    std::ranges::sort(stripe.syndrome);
+    return stripe;
+  }
+  // SNIA's DDF: the layouts of other names but for where Q is, the parities after each other and the order of Q.
+  if (layout == Layout::ddf_zero_restart || layout == Layout::ddf_n_restart) {
+    const bool zero = layout == Layout::ddf_zero_restart;
+    MdStripe stripe = md_stripe(level, zero ? Layout::right_asymmetric : Layout::left_asymmetric, n, zero ? s : s + 1);
+    stripe.syndrome = stripe.data;
+    return stripe;
+  }
+  if (layout == Layout::ddf_n_continue) {
+    MdStripe stripe = md_stripe(Level::raid5, Layout::left_symmetric, n, s);
+    stripe.parity.push_back(stripe.data.back());  // Q before P, which is where the data of a RAID 5 ends
+    stripe.data.pop_back();
+    stripe.syndrome = stripe.data;
+    std::ranges::sort(stripe.syndrome);
+    return stripe;
+  }
   const std::uint32_t parities = level == Level::raid6 ? 2 : 1;
   const bool left = layout == Layout::left_symmetric || layout == Layout::left_asymmetric;
   const bool symmetric = layout == Layout::left_symmetric || layout == Layout::right_symmetric;
@@ -157,8 +202,23 @@ TEST(Geometry, AgreesWithMdsLayouts) {
   }
 }
 
+TEST(Geometry, DdfCountsTheCoefficientsOfQByMember) {
+  for (const Shape& shape : kShapes) {
+    const Geometry g = make(shape.level, shape.layout, 5, 4096, 4096 * 12);
+    for (std::uint64_t stripe = 0; stripe < (g.parity_disks() == 2 ? g.stripes() : 0); ++stripe) {
+      for (std::uint32_t column = 0; column < g.data_disks(); ++column) {
+        ASSERT_EQ(g.code_column(stripe, column), g.is_ddf() ? g.member_of(stripe, column) : column);
+      }
+      ASSERT_EQ(g.code_column(stripe, g.p_column()), g.code_data_disks());
+      ASSERT_EQ(g.code_column(stripe, g.q_column()), g.code_data_disks() + 1);
+    }
+  }
+}
+
 TEST(Geometry, OnlyTheAsymmetricLayoutsCountDataInAnotherOrderThanTheArray) {
   for (const Shape& shape : kShapes) {
+    if (base_of(shape.layout) != Layout::none || shape.layout == Layout::ddf_n_continue)
+      continue;  // columns rise there
     const Geometry g = make(shape.level, shape.layout, 6, 4096, 4096 * 12);
     bool differs = false;
     for (std::uint64_t stripe = 0; stripe < g.stripes(); ++stripe) {
@@ -240,32 +300,51 @@ TEST(Geometry, CountsDisksAndBytes) {
   EXPECT_EQ(make(Level::raid0, Layout::none, 3, 4096, 4096).redundancy(), 0u);
 }
 
+// Linux 6.1: 5 MiB on each of three members in chunks of 48 KiB are 30336 sectors, though 106 chunks fit on each.
+TEST(Geometry, ARaid0WithAnOddChunkIsAsLargeAsMdsIs) {
+  const std::uint64_t member = (5u << 20) / 49152 * 49152;
+  const Geometry g = make(Level::raid0, Layout::none, 3, 49152, member);
+  EXPECT_EQ(g.capacity_bytes(), 30336u * 512);
+  EXPECT_EQ(g.at(2, member - 1).role.kind, RoleKind::unused);
+  EXPECT_EQ(g.map(g.capacity_bytes() - 1).chunk_offset, 49151u);
+  const std::uint64_t odd[] = {2 * member, member, member};
+  const auto zones = Geometry::make_raid0(Layout::raid0_original, 49152, odd);
+  ASSERT_TRUE(zones.has_value());
+  EXPECT_EQ(zones->capacity_bytes(), 30336u * 512 / 3 * 2 + (20352u & ~95u) * 512);
+}
+
 TEST(Geometry, RefusesImpossibleArraysByName) {
   const Layout ls = Layout::left_symmetric;
   EXPECT_EQ(refusal(Level::raid6, ls, 2, 4096, 4096), "raid6 needs at least 4 disks, not 2 (invalid argument)");
-  EXPECT_EQ(refusal(Level::raid5, ls, 2, 4096, 4096), "raid5 needs at least 3 disks, not 2 (invalid argument)");
-  EXPECT_EQ(refusal(Level::raid1, Layout::none, 1, 4096, 4096),
-            "raid1 needs at least 2 disks, not 1 (invalid argument)");
-  EXPECT_EQ(refusal(Level::raid1, Layout::none, 9, 4096, 4096),
-            "raid1 takes at most 8 disks, not 9 (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid6, Layout::left_symmetric_6, 3, 4096, 4096),
+            "raid6 needs at least 4 disks, not 3 (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid5, ls, 1, 4096, 4096), "raid5 needs at least 2 disks, not 1 (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid1, Layout::none, 0, 4096, 4096),
+            "raid1 needs at least 1 disk, not 0 (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid1, Layout::none, 1921, 4096, 4096),
+            "raid1 takes at most 1920 disks, not 1921 (invalid argument)");
   EXPECT_EQ(refusal(Level::raid0, Layout::none, 0, 4096, 4096),
             "raid0 needs at least 1 disk, not 0 (invalid argument)");
-  EXPECT_EQ(refusal(Level::raid5, ls, 33, 4096, 4096), "raid5 takes at most 32 disks, not 33 (invalid argument)");
-  for (std::uint64_t chunk : {0ull, 2048ull, 12288ull, 32ull << 20}) {
-    EXPECT_EQ(
-        refusal(Level::raid5, ls, 3, chunk, 1 << 25),
-        "chunk of " + std::to_string(chunk) + " bytes: must be a power of two from 4 KiB to 16 MiB (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid5, ls, 256, 4096, 4096), "raid5 takes at most 255 disks, not 256 (invalid argument)");
+  for (std::uint64_t chunk : {0ull, 2048ull, 12288ull, 1ull << 40}) {
+    EXPECT_EQ(refusal(Level::raid5, ls, 3, chunk, 1 << 25),
+              "chunk of " + std::to_string(chunk) +
+                  " bytes: must be a power of two from 4 KiB to 512 GiB (invalid argument)");
   }
+  EXPECT_EQ(refusal(Level::raid5, ls, 3, 64 << 20, 64 << 20), "accepted");
+  EXPECT_EQ(refusal(Level::raid0, Layout::none, 3, 12288, 12288), "accepted");
+  EXPECT_EQ(refusal(Level::raid10, near_layout(3), 2, 4096, 4096),
+            "raid10 near-3 needs at least 3 disks, not 2 (invalid argument)");
   EXPECT_EQ(refusal(Level::raid5, ls, 3, 8192, 4096),
             "member of 4096 bytes: must be a positive multiple of 8192 (invalid argument)");
   EXPECT_EQ(refusal(Level::raid1, Layout::none, 2, 0, 0),
-            "member of 0 bytes: must be a positive multiple of 4096 (invalid argument)");
+            "member of 0 bytes: must be a positive multiple of 512 (invalid argument)");
   EXPECT_NE(refusal(Level::raid0, Layout::none, 32, 4096, 1ull << 60), "accepted");
   EXPECT_EQ(refusal(Level::raid0, Layout::none, 4, 4096, 1ull << 60), "accepted");
   EXPECT_EQ(refusal(Level::raid10, Layout::near_2, 1, 4096, 4096),
             "raid10 needs at least 2 disks, not 1 (invalid argument)");
   EXPECT_EQ(refusal(Level::raid10, ls, 4, 4096, 4096),
-            "raid10 has no layout left-symmetric (near-2 was expected) (invalid argument)");
+            "raid10 has no layout left-symmetric (near-2 to near-255 was expected) (invalid argument)");
   EXPECT_EQ(refusal(Level::raid0, Layout::parity_first, 4, 4096, 4096),
             "raid0 has no layout parity-first (original or alternate was expected) (invalid argument)");
   EXPECT_EQ(refusal(Level::raid4, ls, 4, 4096, 4096),
@@ -282,7 +361,13 @@ TEST(Geometry, NamesAndNumbersReadBack) {
   EXPECT_EQ(layout_number(Level::raid5, Layout::left_symmetric), 2);
   EXPECT_EQ(layout_number(Level::raid6, Layout::parity_last), 5);
   EXPECT_EQ(layout_number(Level::raid10, Layout::near_2), 0x102);
+  EXPECT_EQ(layout_number(Level::raid10, near_layout(4)), 0x104);
+  EXPECT_EQ(layout_number(Level::raid6, Layout::left_symmetric_6), 18);
+  EXPECT_EQ(layout_number(Level::raid6, Layout::ddf_n_continue), 10);
   EXPECT_EQ(layout_number(Level::raid0, Layout::raid0_alternate), 2);
+  for (const char* text : {"near-", "near-1", "near-02", "near-256", "near-2x", "near-4294967298"}) {
+    EXPECT_EQ(layout_from_name(text), std::nullopt) << text;
+  }
   EXPECT_EQ(layout_from_name("-"), std::nullopt);
   EXPECT_EQ(level_from_number(2), std::nullopt);
   EXPECT_STREQ(name(Level::raid5), "raid5");
@@ -295,21 +380,16 @@ TEST(Geometry, RefusesMdsOtherLayoutsByName) {
     const auto layout = layout_from_number(level, number);
     return layout ? "accepted" : to_string(layout.error());
   };
-  const std::string offered =
-      "(left-symmetric, left-asymmetric, right-symmetric, right-asymmetric, parity-first or parity-last is) "
-      "(unsupported)";
-  EXPECT_EQ(refused(Level::raid6, 8), "layout ddf-zero-restart (0x8) of raid6 is not offered " + offered);
-  EXPECT_EQ(refused(Level::raid6, 10), "layout ddf-N-continue (0xa) of raid6 is not offered " + offered);
-  EXPECT_EQ(refused(Level::raid6, 18), "layout left-symmetric-6 (0x12) of raid6 is not offered " + offered);
+  const std::string offered = "of raid10 is not offered (near-2 to near-255 is) (unsupported)";
+  EXPECT_EQ(refused(Level::raid6, 7), "layout 0x7 of raid6 is unknown (bad input)");
   EXPECT_EQ(refused(Level::raid6, 21), "layout 0x15 of raid6 is unknown (bad input)");
   EXPECT_EQ(refused(Level::raid5, 18), "layout 0x12 of raid5 is unknown (bad input)");
   EXPECT_EQ(refused(Level::raid5, -1), "layout -0x1 of raid5 is unknown (bad input)");
-  EXPECT_EQ(refused(Level::raid10, 0x103), "layout near-3 (0x103) of raid10 is not offered (near-2 is) (unsupported)");
-  EXPECT_EQ(refused(Level::raid10, 0x201), "layout far-2 (0x201) of raid10 is not offered (near-2 is) (unsupported)");
-  EXPECT_EQ(refused(Level::raid10, 0x10201),
-            "layout offset-2 (0x10201) of raid10 is not offered (near-2 is) (unsupported)");
-  EXPECT_EQ(refused(Level::raid10, 0x202),
-            "layout near-2 far-2 (0x202) of raid10 is not offered (near-2 is) (unsupported)");
+  EXPECT_EQ(refused(Level::raid10, 0x103), "accepted");
+  EXPECT_EQ(refused(Level::raid10, 0x201), "layout far-2 (0x201) " + offered);
+  EXPECT_EQ(refused(Level::raid10, 0x10201), "layout offset-2 (0x10201) " + offered);
+  EXPECT_EQ(refused(Level::raid10, 0x202), "layout near-2 far-2 (0x202) " + offered);
+  EXPECT_EQ(refused(Level::raid10, 0x101), "layout 0x101 of raid10 is unknown (bad input)");
   EXPECT_EQ(refused(Level::raid10, 0), "layout 0x0 of raid10 is unknown (bad input)");
   EXPECT_EQ(refused(Level::raid0, 3), "layout 0x3 of raid0 is unknown (bad input)");
 }

@@ -278,10 +278,10 @@ TEST(Superblock, RefusesImpossibleShapesByName) {
   EXPECT_EQ(refusal_with<std::int32_t>(76, 3), "accepted");
   EXPECT_EQ(refusal_with<std::uint32_t>(88, 1000),
             "superblock: level, layout, raid_disks or chunksize: chunk of 512000 bytes: must be a power of two from "
-            "4 KiB to 16 MiB (invalid argument)");
+            "4 KiB to 512 GiB (invalid argument)");
   EXPECT_EQ(
-      refusal_with<std::uint32_t>(92, 2),
-      "superblock: level, layout, raid_disks or chunksize: raid5 needs at least 3 disks, not 2 (invalid argument)");
+      refusal_with<std::uint32_t>(92, 1),
+      "superblock: level, layout, raid_disks or chunksize: raid5 needs at least 2 disks, not 1 (invalid argument)");
   EXPECT_NE(refusal_with<std::uint32_t>(92, 0xffffffff), "accepted");
   EXPECT_NE(refusal_with<std::uint32_t>(88, 0xffffffff), "accepted");
 }

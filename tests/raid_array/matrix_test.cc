@@ -9,11 +9,13 @@ struct Shape {
   std::uint32_t members;
   std::uint64_t chunk;
   std::uint32_t redundancy;
+  std::optional<Layout> layout = {};
 };
 
 std::string text(const Shape& shape, std::uint32_t failed) {
-  return std::string(name(shape.level)) + " of " + std::to_string(shape.members) + ", chunk " +
-         std::to_string(shape.chunk) + ", failed set " + std::to_string(failed);
+  return std::string(name(shape.level)) + " " + (shape.layout ? name(*shape.layout) : "") + " of " +
+         std::to_string(shape.members) + ", chunk " + std::to_string(shape.chunk) + ", failed set " +
+         std::to_string(failed);
 }
 
 #define MATRIX_OK(expression)                                               \
@@ -26,9 +28,10 @@ std::string text(const Shape& shape, std::uint32_t failed) {
 Task<void> one_case(Env& env, Rig& rig, Shape shape, std::uint32_t failed) {
   const std::string what = text(shape, failed);
   Lab lab(env, rig);
-  co_await lab.create({.level = shape.level, .layout = {}, .chunk_bytes = shape.chunk, .tuning = {}}, shape.members);
+  co_await lab.create({.level = shape.level, .layout = shape.layout, .chunk_bytes = shape.chunk, .tuning = {}},
+                      shape.members);
   MATRIX_OK(co_await lab.write_all(1));
-  for (std::uint32_t slot = 0; slot < shape.members; ++slot) {
+  for (std::uint32_t slot = 0; slot < std::min(shape.members, 32u); ++slot) {
     if ((failed >> slot & 1) == 0) continue;
     const Status done = co_await lab.array->fail_member("d" + std::to_string(slot));
     MATRIX_OK(done ? Errc::ok : done.error().code);
@@ -54,7 +57,7 @@ Task<void> one_case(Env& env, Rig& rig, Shape shape, std::uint32_t failed) {
   MATRIX_OK(co_await lab.verify_all());
   std::uint32_t lost = static_cast<std::uint32_t>(std::popcount(failed));
   for (std::uint32_t slot = 0; slot < shape.members && lost < shape.redundancy; ++slot) {
-    if ((failed >> slot & 1) != 0) continue;
+    if (slot < 32 && (failed >> slot & 1) != 0) continue;
     const Status done = co_await lab.array->fail_member("d" + std::to_string(slot));
     MATRIX_OK(done ? Errc::ok : done.error().code);
     ++lost;
@@ -63,8 +66,9 @@ Task<void> one_case(Env& env, Rig& rig, Shape shape, std::uint32_t failed) {
   co_await lab.finish();
 }
 
-void all_failed_sets(Level level, std::uint32_t members, std::uint64_t chunk, std::uint32_t redundancy) {
-  const Shape shape{level, members, chunk, redundancy};
+void all_failed_sets(Level level, std::uint32_t members, std::uint64_t chunk, std::uint32_t redundancy,
+                     std::optional<Layout> layout = {}) {
+  const Shape shape{level, members, chunk, redundancy, layout};
   const std::uint64_t size = chunk == kMiB ? 3 * kMiB + 2 * chunk : kMiB + 4 * chunk;
   Rig rig(members, level == Level::raid1 ? kMiB + 256 * kKiB : size);
   for (std::uint32_t failed = 0; failed < (1u << members); ++failed) {
@@ -84,6 +88,46 @@ constexpr std::uint64_t kChunks[] = {4 * kKiB, 64 * kKiB, kMiB};
 TEST(Matrix, Raid0KeepsWhatIsWritten) {
   for (std::uint32_t members = 3; members <= 9; ++members) {
     for (const std::uint64_t chunk : kChunks) all_failed_sets(Level::raid0, members, chunk, 0);
+    all_failed_sets(Level::raid0, members, 12 * kKiB, 0);
+  }
+}
+
+TEST(Matrix, TheSmallestArraysWork) {
+  for (const std::uint64_t chunk : kChunks) {
+    all_failed_sets(Level::raid0, 1, chunk, 0);
+    all_failed_sets(Level::raid4, 2, chunk, 1);
+    all_failed_sets(Level::raid5, 2, chunk, 1);
+  }
+  all_failed_sets(Level::raid1, 1, 64 * kKiB, 0);
+  all_failed_sets(Level::raid1, 2, 64 * kKiB, 1);
+}
+
+TEST(Matrix, EveryLayoutOfRaid6SurvivesAnyTwo) {
+  for (const Layout layout :
+       {Layout::left_symmetric_6, Layout::left_asymmetric_6, Layout::right_symmetric_6, Layout::right_asymmetric_6,
+        Layout::parity_first_6, Layout::ddf_zero_restart, Layout::ddf_n_restart, Layout::ddf_n_continue}) {
+    for (std::uint32_t members = 4; members <= 6; ++members)
+      all_failed_sets(Level::raid6, members, 4 * kKiB, 2, layout);
+  }
+}
+
+TEST(Matrix, Raid10OfMoreCopiesSurvivesAllButOne) {
+  for (std::uint32_t members = 3; members <= 6; ++members) {
+    all_failed_sets(Level::raid10, members, 16 * kKiB, 2, near_layout(3));
+    if (members > 3) all_failed_sets(Level::raid10, members, 16 * kKiB, 3, near_layout(4));
+  }
+}
+
+TEST(Matrix, WideArraysWork) {
+  for (const Shape& shape :
+       {Shape{Level::raid0, 130, 4 * kKiB, 0}, Shape{Level::raid5, 70, 4 * kKiB, 1},
+        Shape{Level::raid6, 255, 4 * kKiB, 2}, Shape{Level::raid6, 255, 4 * kKiB, 2, Layout::ddf_n_continue},
+        Shape{Level::raid1, 100, 64 * kKiB, 99}, Shape{Level::raid10, 101, 4 * kKiB, 1}}) {
+    Rig rig(shape.members, kMiB + 256 * kKiB);
+    for (const std::uint32_t failed : {0u, shape.redundancy > 1 ? 9u : shape.redundancy}) {
+      ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> { co_await one_case(env, rig, shape, failed); }))
+          << text(shape, failed);
+    }
   }
 }
 
