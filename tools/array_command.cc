@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "base/units.h"
+#include "env/block_device.h"
 #include "tools/options.h"
 
 namespace resilver::tools {
@@ -94,6 +95,15 @@ std::optional<CommandLine> read_command_line(int argc, char** argv, const Comman
     }
   }
   return line;
+}
+
+void say(bool dry_run, const std::string& line) { fmt::print("{}{}\n", dry_run ? "would: " : "", line); }
+
+std::string too_small_text(std::uint64_t bytes, std::uint64_t needed) {
+  const std::string is = format_size(bytes), wanted = format_size(needed);
+  if (is != wanted) return fmt::format("its size is {}, {} ({} bytes) are needed", is, wanted, needed);
+  return fmt::format("its size is {} bytes, {} are needed: {} bytes ({} sectors) too few", bytes, needed,
+                     needed - bytes, (needed - bytes + kSectorBytes - 1) / kSectorBytes);
 }
 
 int refuse_usage(const std::string& command, const std::string& why) {

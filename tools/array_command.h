@@ -24,6 +24,8 @@ struct OptionSpec {
   bool many = false;  // takes all words that follow
 };
 
+inline constexpr OptionSpec kDryRun = {"dry-run", nullptr, "check everything and say what would be done; write nothing"};
+
 struct CommandSpec {
   const char* name;
   const char* usage;  // "Usage: …" and what it is for
@@ -47,6 +49,12 @@ struct CommandLine {
 
 // Nothing if there is nothing to do any more: `code` is then the exit code (help was printed, or what is wrong).
 std::optional<CommandLine> read_command_line(int argc, char** argv, const CommandSpec& spec, int& code);
+
+// Prints what was done; of a dry run with "would: " before it.
+void say(bool dry_run, const std::string& line);
+
+// "its size is 4 MiB, 16 MiB are needed"; in bytes where these would look the same.
+std::string too_small_text(std::uint64_t bytes, std::uint64_t needed);
 
 // "resilver NAME: WHY; see resilver NAME --help" on standard error; gives kBadUsage.
 int refuse_usage(const std::string& command, const std::string& why);

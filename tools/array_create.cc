@@ -4,12 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 
 #include "base/units.h"
+#include "raid/bitmap_format.h"
 #include "tools/array_command.h"
 #include "tools/array_main.h"
 #include "tools/array_session.h"
@@ -26,7 +29,8 @@ constexpr OptionSpec kOptions[] = {
     {"level,l", "0|1|4|5|6|10", "the RAID level"},
     {"disks,n", "N", "members; with --devices: default all of them but spares and journal"},
     {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
-    {"devices", "FILE...", "make it on these files or block devices, not on fresh images", true},
+    {"devices", "FILE...", "make it on these files or block devices, not on fresh images; the word missing: none yet",
+     true},
     {"chunk,c", "SIZE", "chunk size, default 64K"},
     {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 of RAID 10; default md's"},
     {"spares,x", "S", "spares beside the members, default 0"},
@@ -34,8 +38,12 @@ constexpr OptionSpec kOptions[] = {
     {"journal-size", "SIZE", "of the journal image, default 64M"},
     {"journal", "FILE", "with --devices: the file or block device for the journal"},
     {"name,N", "NAME", "the array's name, default the folder's"},
+    {"uuid,u", "UUID", "the array's UUID, 32 hex digits as mdadm prints them; default random"},
+    {"data-offset", "SIZE", "where data begins on each member: KiB, or with a suffix (s: sectors); default mdadm's"},
+    {"bitmap-chunk", "SIZE", "bytes for each bit of the bitmap: KiB, or with a suffix; default the finest that fits"},
     {"assume-clean", nullptr, "with --devices: they are consistent already, do not resync"},
     {"force", nullptr, "also on what holds a file system, a partition table or another array"},
+    kDryRun,
 };
 
 constexpr CommandSpec kSpec = {
@@ -48,19 +56,23 @@ constexpr CommandSpec kSpec = {
     "Examples:\n"
     "  resilver create vm --level 5 --disks 3 --size 1G\n"
     "  resilver create vm --level 6 --disks 6 --size 10G --chunk 512K --spares 1 --consistency bitmap\n"
-    "  resilver create --level 1 --devices /dev/sdb /dev/sdc\n\n"
+    "  resilver create --level 1 --devices /dev/sdb /dev/sdc\n"
+    "  resilver create --level 5 --assume-clean --data-offset 2048s --devices a.img missing c.img\n\n"
     "Exit: 0 made, 1 refused (nothing was written), 2 bad usage, 130 interrupted.\n"};
+
+constexpr std::string_view kMissing = "missing";
 
 struct Plan {
   raid::ArrayConfig config;
   std::string folder;                // empty: --devices
-  std::vector<std::string> paths;    // members, then spares
+  std::vector<std::string> paths;    // members (or kMissing), then spares
   std::vector<std::uint64_t> sizes;  // of fresh images, as paths
   std::uint32_t disks = 0;
   std::string journal;  // path, or empty
   std::uint64_t journal_bytes = 0;
   bool assume_clean = false;
   bool force = false;
+  bool dry_run = false;
 };
 
 Result<std::vector<std::uint64_t>> parse_sizes(const std::string& text, std::size_t count) {
@@ -82,6 +94,78 @@ Result<std::vector<std::uint64_t>> parse_sizes(const std::string& text, std::siz
   return sizes;
 }
 
+// As mdadm takes sizes of metadata: a plain number is KiB, "s" are sectors.
+Result<std::uint64_t> mdadm_size(const CommandLine& line, const char* option) {
+  std::string text = line.text(option);
+  std::uint64_t unit = 1;
+  if (text.ends_with('s') || text.ends_with('S')) {
+    text.pop_back();
+    unit = kSectorBytes;
+  } else if (text.find_first_not_of("0123456789") == std::string::npos) {
+    unit = kKiB;
+  }
+  const auto size = unit == 1 ? parse_size(text) : parse_count(text);
+  if (size && *size <= raid::kMaxCapacity / unit) return *size * unit;
+  return fail(Errc::bad_input, fmt::format("--{}: {}", option, size ? "too large" : size.error().what));
+}
+
+Result<raid::Uuid> parse_uuid(const std::string& text) {
+  std::string digits;
+  for (const char letter : text) {
+    if (std::string_view(":.- ").find(letter) == std::string_view::npos) digits += letter;
+  }
+  raid::Uuid uuid{};
+  if (digits.size() == 2 * uuid.size() && digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos) {
+    for (std::size_t i = 0; i < uuid.size(); ++i) {
+      uuid[i] = static_cast<std::uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
+    }
+    return uuid;
+  }
+  return fail(Errc::bad_input, fmt::format("--uuid: expected 32 hex digits, such as "
+                                           "01234567:89abcdef:01234567:89abcdef, not '{}'",
+                                           text));
+}
+
+// What metadata is to hold, and where.
+Status read_metadata_options(const CommandLine& line, raid::ArrayConfig& config) {
+  if (line.has("uuid")) {
+    const auto uuid = parse_uuid(line.text("uuid"));
+    if (!uuid) return std::unexpected(uuid.error());
+    config.uuid = *uuid;
+  }
+  if (line.has("data-offset")) {
+    const auto offset = mdadm_size(line, "data-offset");
+    if (!offset) return std::unexpected(offset.error());
+    config.data_offset_bytes = *offset;
+  }
+  if (!line.has("bitmap-chunk")) return {};
+  if (config.consistency != raid::Consistency::bitmap) {
+    return fail(Errc::bad_input, "--bitmap-chunk goes with --consistency bitmap");
+  }
+  const auto chunk = mdadm_size(line, "bitmap-chunk");
+  if (!chunk) return std::unexpected(chunk.error());
+  if (!std::has_single_bit(*chunk) || *chunk < raid::kBitmapMinChunk || *chunk > raid::kBitmapMaxChunk) {
+    return fail(Errc::bad_input, fmt::format("--bitmap-chunk: {} bytes: must be a power of two from {} to {}", *chunk,
+                                             raid::kBitmapMinChunk, raid::kBitmapMaxChunk));
+  }
+  config.bitmap_chunk_bytes = static_cast<std::uint32_t>(*chunk);
+  return {};
+}
+
+// Options that this level has no use for.
+Status check_level_options(const CommandLine& line, raid::Level level) {
+  if (level == raid::Level::raid0 && line.has("consistency")) {
+    return fail(Errc::bad_input, "--consistency: RAID 0 has no redundancy to keep");
+  }
+  if (level == raid::Level::raid0 && line.text("spares") != "" && line.text("spares") != "0") {
+    return fail(Errc::bad_input, "--spares: RAID 0 has no redundancy, nothing could be rebuilt on a spare");
+  }
+  if (level == raid::Level::raid1 && line.has("chunk")) {
+    return fail(Errc::bad_input, "--chunk: RAID 1 has no chunks: every member holds everything");
+  }
+  return {};
+}
+
 Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
   const auto number = parse_count(line.text("level"));
   const auto level =
@@ -89,6 +173,7 @@ Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
   if (!level)
     return fail(Errc::bad_input, fmt::format("--level: expected 0, 1, 4, 5, 6 or 10, not '{}'", line.text("level")));
   config.level = *level;
+  if (Status fine = check_level_options(line, *level); !fine) return fine;
   const auto chunk = line.size_of("chunk", config.chunk_bytes);
   if (!chunk) return std::unexpected(chunk.error());
   config.chunk_bytes = *chunk;
@@ -98,7 +183,6 @@ Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
   }
   if (*level == raid::Level::raid0) config.consistency = raid::Consistency::none;
   if (line.has("consistency")) {
-    if (*level == raid::Level::raid0) return fail(Errc::bad_input, "--consistency: RAID 0 has no redundancy to keep");
     const auto policy = raid::consistency_from_name(line.text("consistency"));
     if (!policy || *policy == raid::Consistency::none) {
       return fail(Errc::bad_input,
@@ -106,7 +190,7 @@ Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
     }
     config.consistency = *policy;
   }
-  return {};
+  return read_metadata_options(line, config);
 }
 
 Status read_images(const CommandLine& line, Plan& plan, std::uint32_t spares) {
@@ -140,6 +224,9 @@ Status read_devices(const CommandLine& line, Plan& plan, std::uint32_t spares) {
     return fail(Errc::bad_input,
                 fmt::format("--devices: {} for {} members and {} spares", plan.paths.size(), plan.disks, spares));
   }
+  if (std::find(plan.paths.begin() + plan.disks, plan.paths.end(), kMissing) != plan.paths.end()) {
+    return fail(Errc::bad_input, "--devices: a spare that is missing; `missing` stands for a member");
+  }
   plan.journal = line.text("journal");
   const bool wants_journal = plan.config.consistency == raid::Consistency::journal;
   if (wants_journal && plan.journal.empty()) return fail(Errc::bad_input, "--consistency journal needs --journal FILE");
@@ -170,6 +257,7 @@ Result<Plan> read_plan(const CommandLine& line) {
   plan.disks = *disks;
   plan.journal_bytes = *journal_bytes;
   plan.force = line.has("force");
+  plan.dry_run = line.has("dry-run");
   if (Status shape = check_shape(plan.config, plan.disks); line.has("disks") && !shape)
     return std::unexpected(shape.error());
   const Status read = line.has("devices") ? read_devices(line, plan, *spares) : read_images(line, plan, *spares);
@@ -192,6 +280,7 @@ Status check_folder(const Plan& plan) {
   const auto found = find_place({plan.folder});
   if (!found) return {};  // no image in it
   for (const std::string& path : found->paths) {
+    if (is_blank(path)) continue;  // left by a create or add that was killed: taken anew, or no image at all
     const bool ours = std::ranges::find(plan.paths, path) != plan.paths.end() || path == plan.journal;
     if (!ours)
       return fail(Errc::exists, fmt::format("{}: an image is in the folder already; choose another folder", path));
@@ -203,9 +292,16 @@ Status check_folder(const Plan& plan) {
   return {};
 }
 
-Status check_devices(const Plan& plan) {
+// All that there is to open: members, spares, journal.
+std::vector<std::string> present_paths(const Plan& plan) {
   std::vector<std::string> all = plan.paths;
+  std::erase(all, kMissing);
   if (!plan.journal.empty()) all.push_back(plan.journal);
+  return all;
+}
+
+Status check_devices(const Plan& plan) {
+  const std::vector<std::string> all = present_paths(plan);
   const auto place = find_place(all);  // they exist, none twice
   if (!place) return std::unexpected(place.error());
   for (const std::string& path : all) {
@@ -217,17 +313,25 @@ Status check_devices(const Plan& plan) {
   return {};
 }
 
-// Members of unequal size waste what the smallest does not have; RAID 0 uses it.
-Status check_sizes(const Plan& plan, const std::vector<std::uint64_t>& sizes) {
-  if (plan.config.level == raid::Level::raid0 || plan.force) return {};
-  const auto [least, most] = std::ranges::minmax_element(sizes.begin(), sizes.begin() + plan.disks);
+// Members of unequal size waste what the smallest does not have, also one that is to become a member later; RAID 0 uses it.
+// `sizes` are those of `paths`, members and spares.
+Status check_sizes(const Plan& plan, const std::vector<std::string>& paths, const std::vector<std::uint64_t>& sizes) {
+  if (plan.config.level == raid::Level::raid0 || plan.force || sizes.empty()) return {};
+  const auto [least, most] = std::ranges::minmax_element(sizes);
   if (*most - *least <= *least / 100) return {};
-  const auto index = static_cast<std::size_t>(most - sizes.begin());
+  const auto path_of = [&](auto at) { return paths[static_cast<std::size_t>(at - sizes.begin())]; };
+  const auto spares = static_cast<std::ptrdiff_t>(plan.paths.size() - plan.disks);
+  if (least >= sizes.end() - spares) {
+    return fail(Errc::bad_input,
+                fmt::format("{}: a spare of {} is more than 1 % smaller than the largest disk, {}: it could not take "
+                            "over from a member (--force makes all as small)",
+                            path_of(least), format_size(*least), format_size(*most)));
+  }
   return fail(
       Errc::bad_input,
       fmt::format("{}: its size, {}, is more than 1 % above the smallest member's, {}: the rest would be unused "
                   "(--force makes it so)",
-                  plan.paths[index], format_size(*most), format_size(*least)));
+                  path_of(most), format_size(*most), format_size(*least)));
 }
 
 class Maker {
@@ -240,6 +344,7 @@ class Maker {
   }
 
   Status make_images() {
+    if (plan_.dry_run) return make_stand_ins();
     if (mkdir(plan_.folder.c_str(), 0777) == 0) {
       made_folder_ = true;
     } else if (errno != EEXIST) {
@@ -251,10 +356,23 @@ class Maker {
     return plan_.journal.empty() ? Status{} : make(plan_.journal, plan_.journal_bytes);
   }
   void keep() noexcept { keep_ = true; }
+  // Of what is to be opened in place of the images; empty: the images.
+  const std::vector<std::string>& stand_ins() const noexcept { return stand_ins_; }
 
  private:
+  Status make_stand_ins() {
+    std::vector<std::uint64_t> sizes = plan_.sizes;
+    if (!plan_.journal.empty()) sizes.push_back(plan_.journal_bytes);
+    for (const std::uint64_t size : sizes) {
+      auto made = make_stand_in(size);
+      if (!made) return std::unexpected(made.error());
+      stand_ins_.push_back(std::move(*made));
+    }
+    return {};
+  }
+
   Status make(const std::string& path, std::uint64_t bytes) {
-    if (plan_.force) unlink(path.c_str());
+    if (plan_.force || is_blank(path)) unlink(path.c_str());
     if (Status made = uring::create_image(path, bytes, uring::Allocation::sparse); !made) return made;
     made_.push_back(path);
     return {};
@@ -262,6 +380,7 @@ class Maker {
 
   const Plan& plan_;
   std::vector<std::string> made_;
+  std::vector<std::string> stand_ins_;
   bool made_folder_ = false;
   bool keep_ = false;
 };
@@ -272,43 +391,80 @@ void print_made(const ArraySession& session, const raid::Array& array, const Pla
   if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
   if (geometry.layout() != raid::Layout::none) text += fmt::format(", {}", name(geometry.layout()));
   if (geometry.redundancy() > 0) text += fmt::format(", consistency {}", name(plan.config.consistency));
-  fmt::print("{}: {} usable ({} bytes)\n", text, format_size(array.size_bytes()), array.size_bytes());
+  say(plan.dry_run, fmt::format("{}: {} usable ({} bytes)", text, format_size(array.size_bytes()), array.size_bytes()));
   if (geometry.redundancy() > 0 && !plan.folder.empty()) {
-    fmt::print("no resync is needed: fresh images are all zeroes, so redundancy is right already\n");
+    say(plan.dry_run, "no resync is needed: fresh images are all zeroes, so redundancy is right already");
   }
 }
 
+// The opened disks in their places.
+raid::ArrayDisks array_disks(const Plan& plan, const std::vector<Disk>& opened) {
+  raid::ArrayDisks disks;
+  auto next = opened.begin();
+  for (std::size_t i = 0; i < plan.paths.size(); ++i) {
+    raid::MemberDisk disk;
+    if (plan.paths[i] != kMissing) {
+      disk = {next->name, &next->device()};
+      ++next;
+    }
+    (i < plan.disks ? disks.members : disks.spares).push_back(disk);
+  }
+  if (!plan.journal.empty()) disks.journal = raid::MemberDisk{next->name, &next->device()};
+  return disks;
+}
+
+// Nothing is erased for an array that cannot be: it is made over the images first, in memory.
+Task<Status> try_out(ArraySession& session, const Plan& plan, raid::ArrayConfig config) {
+  lay_over(session.env().scheduler(), session.disks());
+  config.tuning.hold_recovery = true;
+  auto& env = session.env();
+  auto made = co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config,
+                                           array_disks(plan, session.disks()), plan.assume_clean);
+  if (made) co_await (*made)->stop();
+  const Status outcome = made ? Status{} : std::unexpected(made.error());
+  if (made) made->reset();
+  for (Disk& disk : session.disks()) disk.overlay.reset();
+  co_return outcome;
+}
+
 Task<Status> make_array(ArraySession& session, const Plan& plan, Maker& maker) {
-  Place place{plan.config.name, plan.folder, plan.paths, {}};
-  if (!plan.journal.empty()) place.paths.push_back(plan.journal);
-  if (Status opened = co_await session.open(place, uring::Access::read_write); !opened) co_return opened;
+  const Place place{plan.config.name, plan.folder, present_paths(plan), {}};
+  Place opened_place = place;
+  if (!maker.stand_ins().empty()) opened_place.paths = maker.stand_ins();
+  if (Status opened = co_await session.open_to_write(opened_place, plan.dry_run); !opened) co_return opened;
+  const std::vector<std::string> names = short_names(place.paths);
+  for (std::size_t i = 0; i < names.size(); ++i) session.disks()[i].name = names[i];
   if (Status opened = check_opened(session.disks()); !opened) co_return opened;
   std::vector<std::uint64_t> sizes;
   for (const Disk& disk : session.disks()) sizes.push_back(disk.image->size_bytes());
-  if (Status fits = check_sizes(plan, sizes); !fits) co_return fits;
-  if (plan.folder.empty() && plan.force) {
+  if (!plan.journal.empty()) sizes.pop_back();
+  if (Status fits = check_sizes(plan, place.paths, sizes); !fits) co_return fits;
+  if (plan.folder.empty() && plan.force && !plan.dry_run) {
+    if (Status possible = co_await try_out(session, plan, plan.config); !possible) co_return possible;
     for (const std::string& path : place.paths) {
       if (Status erased = erase_signatures(path); !erased) co_return erased;
     }
   }
-  std::vector<raid::MemberDisk> all = member_disks(session.disks());
-  raid::ArrayDisks disks;
-  disks.members.assign(all.begin(), all.begin() + plan.disks);
-  disks.spares.assign(all.begin() + plan.disks, all.begin() + static_cast<std::ptrdiff_t>(plan.paths.size()));
-  if (!plan.journal.empty()) disks.journal = all.back();
+  const raid::ArrayDisks disks = array_disks(plan, session.disks());
   auto& env = session.env();
   raid::ArrayConfig config = plan.config;
   config.tuning.unix_time_at_zero = unix_time_at_zero(env.scheduler());
+  config.tuning.hold_recovery = plan.dry_run;
   auto made =
       co_await raid::Array::create(env.scheduler(), env.buffers(), env.random(), config, disks, plan.assume_clean);
   if (!made) co_return std::unexpected(made.error());
   maker.keep();
   session.adopt(std::move(*made));
   print_made(session, session.array(), plan);
-  if (!plan.assume_clean) {
+  if (!plan.assume_clean && !plan.dry_run) {
     if (Status synced = co_await session.finish_recovery(); !synced) co_return synced;
   }
-  co_return co_await session.stop();
+  if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
+  if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
+    say(plan.dry_run, fmt::format("{}: {}", session.place().label, state_text(session.array())));
+    say(plan.dry_run, step);
+  }
+  co_return Status{};
 }
 
 }  // namespace
@@ -323,7 +479,7 @@ int create_main(int argc, char** argv) {
   if (!checked) return refuse("create", checked.error());
   Maker maker(*plan);
   if (!plan->folder.empty()) {
-    if (Status sized = check_sizes(*plan, plan->sizes); !sized) return refuse("create", sized.error());
+    if (Status sized = check_sizes(*plan, plan->paths, plan->sizes); !sized) return refuse("create", sized.error());
     if (Status made = maker.make_images(); !made) return refuse("create", made.error());
   }
   return run_session("create", [&](ArraySession& session) { return make_array(session, *plan, maker); });

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -91,7 +92,12 @@ void tell_contents(Disk& disk) {
   const auto holds = what_it_holds(disk.path);
   const bool known = holds && *holds;
   disk.stray = known || is_blank(disk.path);
-  if (known) disk.holds = fmt::format("; it holds {}", **holds);
+  if (!known) return;
+  disk.holds = fmt::format("; it holds {}", **holds);
+  if (const std::vector<int> numbers = member_partitions(disk.path); !numbers.empty()) {
+    disk.holds += fmt::format(" with a member in partition {}: losetup -fP --show {} makes block devices of them",
+                              fmt::join(numbers, ", "), shell_word(disk.path));
+  }
 }
 
 Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
@@ -203,6 +209,20 @@ Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std:
   co_return disks;
 }
 
+void lay_over(Scheduler& scheduler, std::vector<Disk>& disks) {
+  for (Disk& disk : disks) {
+    if (disk.image) disk.overlay = std::make_unique<Overlay>(scheduler, *disk.image);
+  }
+}
+
+Result<std::string> make_stand_in(std::uint64_t bytes) {
+  const int fd = memfd_create("resilver", MFD_CLOEXEC);  // open until the process ends
+  if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+    return fail(Errc::io, fmt::format("an image in memory: {}", std::strerror(errno)));
+  }
+  return fmt::format("/proc/self/fd/{}", fd);
+}
+
 Status check_opened(const std::vector<Disk>& disks) {
   for (const Disk& disk : disks) {
     if (!disk.image) return fail(disk.super.error().code, fmt::format("{}: {}", disk.path, disk.super.error().what));
@@ -243,7 +263,7 @@ bool is_maintained(const std::vector<std::string>& paths) { return !lockers_of(p
 std::vector<raid::MemberDisk> member_disks(const std::vector<Disk>& disks) {
   std::vector<raid::MemberDisk> members;
   for (const Disk& disk : disks) {
-    if (disk.image) members.push_back({disk.name, disk.image.get()});
+    if (disk.image) members.push_back({disk.name, &disk.device()});
   }
   return members;
 }

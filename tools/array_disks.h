@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "raid/array.h"
 #include "raid/superblock.h"
+#include "tools/array_overlay.h"
 #include "uring/image.h"
 #include "uring/real_env.h"
 
@@ -49,15 +50,23 @@ struct Disk {
   std::string path;
   std::string name;
   std::unique_ptr<uring::Image> image;                     // null: it cannot be opened, `super` says why
+  std::unique_ptr<Overlay> overlay;                        // over the image in a dry run
   Result<raid::Superblock> super = fail(Errc::not_found);  // as it was when the disk was opened
   std::array<std::byte, raid::kSuperblockBytes> block{};   // the same as it lies there
-  std::string holds;   // for messages, if it has no superblock but something else: "; it holds a file system: ext4"
+  std::string holds;  // for messages, if it has no superblock but something else: "; it holds a file system: ext4"
+  BlockDevice& device() const noexcept { return overlay ? static_cast<BlockDevice&>(*overlay) : *image; }
   bool stray = false;  // no superblock, and no member that lost it either: never written, or it holds something else
 };
 
 // Opens and locks every path and reads its superblock. One that cannot be opened is a disk without image and superblock.
 // Errors: busy (another process has one of them open), limit.
 Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access);
+
+// For a dry run: what is written to these disks from now on stays in memory. They may have been opened to be read only.
+void lay_over(Scheduler& scheduler, std::vector<Disk>& disks);
+
+// In place of an image that a dry run does not make: one of this size in memory, as a path of this process.
+Result<std::string> make_stand_in(std::uint64_t bytes);
 
 // For whoever needs all of them. Errors: the first disk's that could not be opened.
 Status check_opened(const std::vector<Disk>& disks);

@@ -19,6 +19,7 @@ int remove_main(int argc, char** argv);
 int add_main(int argc, char** argv);
 int readd_main(int argc, char** argv);
 int replace_main(int argc, char** argv);
+int wipe_main(int argc, char** argv);
 int recreate_main(int argc, char** argv);
 
 }  // namespace resilver::tools

@@ -34,6 +34,8 @@ struct Change {
   bool journal = false;  // it becomes the journal
   StartOptions start;
   bool force = false;
+  bool dry_run = false;
+  std::string stand_in;  // dry run: of the image that would be made
   bool write_mostly = false;  // add
 };
 
@@ -55,6 +57,7 @@ std::optional<Change> read_change(const CommandLine& line, int& code) {
   change.force = change.start.force = change.start.leave_out = line.has("force");
   change.write_mostly = line.has("write-mostly");
   change.start.tuning.hold_recovery = true;
+  change.dry_run = line.has("dry-run");
   return change;
 }
 
@@ -82,7 +85,7 @@ Task<Status> note_failed_by_hand(ArraySession& session, const std::string& name)
   const Disk* disk = session.find_disk(name);
   const Buffer block = session.env().buffers().allocate(raid::kSuperblockBytes);
   const std::uint64_t at = raid::kSuperOffsetSectors * kSectorBytes;
-  if (disk == nullptr || !block || co_await Io::read(*disk->image, at, block) != Errc::ok) co_return Status{};
+  if (disk == nullptr || !block || co_await Io::read(disk->device(), at, block) != Errc::ok) co_return Status{};
   auto super =
       raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(block.data(), raid::kSuperblockBytes),
                               disk->image->size_bytes() / kSectorBytes);
@@ -91,7 +94,7 @@ Task<Status> note_failed_by_hand(ArraySession& session, const std::string& name)
   const auto noted = raid::encode_superblock(*super);
   if (!noted) co_return Status{};
   std::memcpy(block.data(), noted->data(), noted->size());
-  if (co_await Io::write(*disk->image, at, block, true) == Errc::ok) co_return Status{};
+  if (co_await Io::write(disk->device(), at, block, true) == Errc::ok) co_return Status{};
   co_return fail(Errc::io,
                  fmt::format("{}: is faulty now, but cannot be written: assemble --force might take it back", name));
 }
@@ -115,11 +118,11 @@ Place next_place(const ArraySession& session, const Change& change) {
 
 void print_state(ArraySession& session, const Change& change) {
   const Place place = next_place(session, change);
-  fmt::print("{}: {}\n", session.place().label, state_text(session.array()));
-  if (const std::string step = next_step(session.array(), place_words(place)); !step.empty()) fmt::print("{}\n", step);
+  say(change.dry_run, fmt::format("{}: {}", session.place().label, state_text(session.array())));
+  if (const std::string step = next_step(session.array(), place_words(place)); !step.empty()) say(change.dry_run, step);
   if (!session.place().folder.empty() && place.folder.empty()) {
-    fmt::print("it is not in the folder {}: name all images from now on: {}\n", session.place().folder,
-               place_words(place));
+    say(change.dry_run, fmt::format("it is not in the folder {}: name all images from now on: {}",
+                                    session.place().folder, place_words(place)));
   }
 }
 
@@ -134,7 +137,7 @@ Status explained(Status done, const std::string& name, const char* unavailable, 
 }
 
 Task<Status> change_member(ArraySession& session, const Change& change, Act act, const char* said) {
-  if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = co_await session.open_to_write(change.place, change.dry_run); !opened) co_return opened;
   Result<std::string> name = fail(Errc::not_found);
   StartOptions start = change.start;
   start.check = [&](const raid::Array& array) {
@@ -152,12 +155,30 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
   if (act == fail_one) {
     if (Status noted = co_await note_failed_by_hand(session, *name); !noted) co_return noted;
   }
-  fmt::print("{} {}\n", *name, said);
+  say(change.dry_run, fmt::format("{} {}", *name, said));
   print_state(session, change);
   co_return Status{};
 }
 
 // ---- disks that come: add, re-add ----
+
+// In the place of a blank one that an add left which was killed.
+Status make_image(Change& change, std::uint64_t bytes) {
+  struct stat status;
+  if (change.dry_run && (is_blank(change.path) || stat(change.path.c_str(), &status) != 0)) {
+    auto made = make_stand_in(bytes);
+    if (!made) return std::unexpected(made.error());
+    change.stand_in = std::move(*made);
+    return {};
+  }
+  if (is_blank(change.path)) unlink(change.path.c_str());
+  Status made = uring::create_image(change.path, bytes, uring::Allocation::sparse);
+  if (!made && made.error().code == Errc::exists) {
+    return fail(Errc::exists, fmt::format("{}: there already; without --size it is taken as it is", change.path));
+  }
+  change.made = made.has_value();
+  return made;
+}
 
 // Finds the disk that is to come, and takes it out of what is assembled.
 Status choose_disk(Change& change, std::uint64_t make_bytes) {
@@ -165,15 +186,12 @@ Status choose_disk(Change& change, std::uint64_t make_bytes) {
   if (const auto index = find_path(paths, change.word)) {
     change.path = paths[*index];
     paths.erase(paths.begin() + static_cast<std::ptrdiff_t>(*index));
-    return {};
+    return make_bytes > 0 ? make_image(change, make_bytes) : Status{};
   }
   const bool in_folder = !change.place.folder.empty() && !change.word.contains('/');
   change.path = in_folder ? (fs::path(change.place.folder) / change.word).string() : change.word;
   if (in_folder && fs::path(change.path).extension().empty()) change.path += ".img";
-  if (make_bytes > 0) {
-    change.made = true;
-    return uring::create_image(change.path, make_bytes, uring::Allocation::sparse);
-  }
+  if (make_bytes > 0) return make_image(change, make_bytes);
   struct stat status;
   if (stat(change.path.c_str(), &status) == 0) return {};
   if (in_folder && stat(change.word.c_str(), &status) == 0) {
@@ -211,10 +229,17 @@ Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
 }
 
 Task<Result<Disk>> open_coming(ArraySession& session, const Change& change) {
-  auto opened = co_await open_disks(session.env(), {change.path}, uring::Access::read_write);
+  const uring::Access access = change.dry_run ? uring::Access::read_only : uring::Access::read_write;
+  const bool stands_in = !change.stand_in.empty();
+  auto opened = co_await open_disks(session.env(), {stands_in ? change.stand_in : change.path}, access);
   if (!opened) co_return std::unexpected(opened.error());
   if (Status there = check_opened(*opened); !there) co_return std::unexpected(there.error());
+  if (change.dry_run) lay_over(session.env().scheduler(), *opened);
   Disk coming = std::move(opened->front());
+  if (stands_in) {
+    coming.path = change.path;
+    coming.name = fs::path(change.path).filename().string();
+  }
   if (session.find_disk(coming.name) != nullptr) coming.name = coming.path;
   if (Status free = check_not_in_use(coming, session.disks()); !free) co_return std::unexpected(free.error());
   co_return coming;
@@ -237,10 +262,10 @@ Status with_add(const ArraySession& session, const Change& change, Status done) 
 }
 
 Task<Status> come(ArraySession& session, Change& change, bool again) {
-  if (Status opened = co_await session.open(change.place, uring::Access::read_write); !opened) co_return opened;
+  if (Status opened = co_await session.open_to_write(change.place, change.dry_run); !opened) co_return opened;
   auto coming = co_await open_coming(session, change);
   if (!coming) co_return std::unexpected(coming.error());
-  if (!again) {
+  if (!again && change.stand_in.empty()) {
     if (Status free = check_free_to_use(*coming, session.disks(), change.force); !free) co_return free;
   }
   StartOptions start = change.start;
@@ -248,18 +273,21 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
     if (again && coming->super) {
       return with_add(session, change, array.may_readd({coming->name, nullptr}, *coming->super, change.force));
     }
+    if (array.geometry().redundancy() == 0) {
+      return fail(Errc::unsupported,
+                  fmt::format("{}: RAID 0 has no redundancy, nothing could be rebuilt on it", coming->name));
+    }
     const std::uint64_t needed =
         array.data_offset_bytes() + (change.journal ? raid::Journal::kMinBytes : array.geometry().member_bytes());
     if (coming->image->size_bytes() >= needed) return {};
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: too small for this array: its size is {}, {} are needed", coming->name,
-                            format_size(coming->image->size_bytes()), format_size(needed)));
+    return fail(Errc::invalid_argument, fmt::format("{}: too small for this array: {}", coming->name,
+                                                    too_small_text(coming->image->size_bytes(), needed)));
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
-  if (!again && change.force && own_superblock(*coming, session.disks()) == nullptr) {
+  if (!again && change.force && !change.dry_run && own_superblock(*coming, session.disks()) == nullptr) {
     if (Status erased = erase_signatures(coming->path); !erased) co_return erased;
   }
-  const raid::MemberDisk disk{coming->name, coming->image.get(), change.write_mostly};
+  const raid::MemberDisk disk{coming->name, &coming->device(), change.write_mostly};
   session.keep(std::move(*coming));
   const Status done = again            ? co_await session.array().readd_disk(disk, change.force)
                       : change.journal ? co_await session.array().add_journal(disk)
@@ -270,19 +298,21 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   }
   change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
-  fmt::print("{} {}\n", disk.name, again ? "re-added" : change.journal ? "is the journal now" : "added");
+  const char* const said = again ? "re-added" : change.journal ? "is the journal now" : "added";
+  say(change.dry_run, fmt::format("{} {}", disk.name, said));
   print_state(session, change);
   co_return Status{};
 }
 
 // ---- the commands ----
 
-constexpr OptionSpec kOnlyForce[] = {kForce};
+constexpr OptionSpec kOnlyForce[] = {kForce, kDryRun};
 constexpr OptionSpec kAddOptions[] = {
     {"write-mostly", nullptr, "a RAID 1 is to read this disk only where no other member can be read"},
     {"size", "SIZE", "make the image first"},
     {"journal", nullptr, "as the journal of an array that has none, or has lost it (levels 4, 5 and 6)"},
-    {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"}};
+    {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"},
+    kDryRun};
 
 constexpr const char* kExit = "\nExit: 0 done, 1 refused or failed, 2 bad usage.\n";
 

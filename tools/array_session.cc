@@ -122,6 +122,36 @@ Error named(const Error& error, const std::string& label, const std::vector<Disk
              : Error{error.code, fmt::format("{}: {}", label, error.what.empty() ? errc_name(error.code) : error.what)};
 }
 
+// Of an array that cannot start: what there is that is no member, and what force would do about it.
+std::string what_there_is(const Error& error, const raid::AssemblyReport& report, const Place& place, bool forced) {
+  std::uint64_t events = 0;
+  for (const raid::DiskFound& found : report) {
+    if (found.verdict != DiskVerdict::other_array) events = std::max(events, found.events);
+  }
+  std::string text;
+  bool stale = false;
+  for (const raid::DiskFound& found : report) {
+    std::string what;
+    switch (found.verdict) {
+      case DiskVerdict::stale: what = fmt::format("is {} events behind", events - found.events); break;
+      case DiskVerdict::faulty: what = "was failed or removed"; break;
+      case DiskVerdict::rebuilding: what = "is not rebuilt yet"; break;
+      case DiskVerdict::spare: what = "is a spare"; break;
+      case DiskVerdict::unusable: what = fmt::format("cannot be told to be a member ({})", found.why); break;
+      default: continue;
+    }
+    stale = stale || found.verdict == DiskVerdict::stale;
+    text += fmt::format("; {} {}", found.name, what);
+  }
+  if (!forced && error.what.contains("force starts")) {
+    text += fmt::format("; this does: resilver assemble {} --force", place_words(place));
+  } else if (stale && !forced) {
+    text += fmt::format("; this takes back what is behind, and loses what it missed: resilver assemble {} --force",
+                        place_words(place));
+  }
+  return text;
+}
+
 // Why nothing could be written to this image.
 std::string why_no_room(const std::string& path) {
   constexpr std::uint64_t kFull = 1 << 20;
@@ -173,6 +203,12 @@ Task<Status> ArraySession::open(Place found, uring::Access access) {
     fmt::print(stderr, "resilver {}: {}: no image of an array: ignored\n", command_, name);
   }
   co_return Status{};
+}
+
+Task<Status> ArraySession::open_to_write(Place found, bool dry_run) {
+  Status opened = co_await open(std::move(found), dry_run ? uring::Access::read_only : uring::Access::read_write);
+  if (opened && dry_run) lay_over(env_.scheduler(), disks_);
+  co_return opened;
 }
 
 // Why an array may be read while another process rebuilds, resyncs or scrubs it (Access::maintain): no data changes, since
@@ -234,6 +270,10 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     const bool harmless = !disk->super && (disk->stray || !may_be_missing);
     (harmless ? passed_over : refused).emplace_back(found.name, std::move(why));
   }
+  if (!probed && probed.error().code == Errc::unavailable && !options.leave_out) {
+    const Error error = named(probed.error(), place_.label, disks_);
+    co_return fail(error.code, error.what + what_there_is(error, report_, place_, options.take_stale));
+  }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
         fmt::format("{}: {}; nothing was written (--force leaves it out)", refused[0].first, refused[0].second);
@@ -281,7 +321,11 @@ Task<Status> ArraySession::start(StartOptions options) {
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
                                                   member_disks(disks_), &report_);
   report_unopened();
-  if (!assembled) co_return std::unexpected(named(assembled.error(), place_.label, disks_));
+  if (!assembled) {
+    Error error = named(assembled.error(), place_.label, disks_);
+    if (error.code == Errc::unavailable) error.what += what_there_is(error, report_, place_, options.take_stale);
+    co_return std::unexpected(error);
+  }
   array_ = std::move(*assembled);
   for (const std::string& note : array_->status().notes)
     fmt::print(stderr, "resilver {}: {}: {}\n", command_, place_.label, note);
@@ -366,6 +410,7 @@ Task<void> ArraySession::run(const std::function<Task<Status>(ArraySession&)>& w
 int run_session(const std::string& command, const std::function<Task<Status>(ArraySession&)>& work) {
   uring::RealOptions options;
   options.seed = real_seed();  // UUIDs come of it
+  options.ring.tell_slower = false;
   auto env = uring::RealEnv::create(options);
   if (!env) return refuse(command, env.error());
   auto signal = uring::StopSignal::create((*env)->ring());

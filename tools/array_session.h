@@ -38,6 +38,8 @@ class ArraySession {
   // Opens the place's disks: locked for this process alone, or shared with other readers. To maintain an array that has a
   // journal is to have it alone: what the journal holds is data that the members do not have yet.
   Task<Status> open(Place found, uring::Access access);
+  // As open() to write, but for a dry run nothing reaches the disks: see lay_over().
+  Task<Status> open_to_write(Place found, bool dry_run);
   // Opens and assembles for reading, also while another process maintains the array: see array_session.cc.
   Task<Status> open_to_read(Place found, StartOptions options);
   // Assembles. Before anything is written to any disk it is known that all of them fit together: one that cannot be used

@@ -159,6 +159,53 @@ std::string examine_text(const Disk& disk) {
   return text;
 }
 
+// ---- examine --scan ----
+
+namespace {
+
+// "host:name" is found as /dev/md/name.
+std::string device_name(const std::string& set_name) { return set_name.substr(set_name.find(':') + 1); }
+
+std::string array_line(const std::vector<const Disk*>& disks, bool verbose) {
+  const Superblock& super = *disks.front()->super;
+  std::string text = fmt::format("ARRAY /dev/md/{} ", shell_word(device_name(super.set_name)));
+  if (verbose) text += fmt::format(" level={}", name(super.level));
+  text += " metadata=1.2";
+  if (verbose) text += fmt::format(" num-devices={}", super.raid_disks);
+  text += fmt::format(" UUID={}", raid::format_uuid(super.set_uuid));
+  if (!super.set_name.empty()) text += fmt::format(" name={}", shell_word(super.set_name));
+  text += "\n";
+  std::string more;
+  const auto spares =
+      std::ranges::count_if(disks, [](const Disk* disk) { return disk->super->role() >= disk->super->raid_disks; });
+  if (spares > 0) more += fmt::format("   spares={}", spares);
+  if (verbose) {
+    std::string paths;
+    for (const Disk* disk : disks) paths += (paths.empty() ? "" : ",") + disk->path;
+    more += fmt::format("   devices={}", shell_word(paths));
+  }
+  return more.empty() ? text : text + more + "\n";
+}
+
+}  // namespace
+
+std::string scan_text(const std::vector<Disk>& disks, bool verbose) {
+  std::vector<std::vector<const Disk*>> arrays;
+  for (const Disk& disk : disks) {
+    if (!disk.super) continue;
+    const auto same = std::ranges::find_if(
+        arrays, [&disk](const auto& array) { return array.front()->super->set_uuid == disk.super->set_uuid; });
+    if (same == arrays.end()) {
+      arrays.push_back({&disk});
+    } else {
+      same->push_back(&disk);
+    }
+  }
+  std::string text;
+  for (const auto& array : arrays) text += array_line(array, verbose);
+  return text;
+}
+
 // ---- status ----
 
 namespace {
@@ -288,7 +335,10 @@ Task<std::optional<BitmapSummary>> read_bitmap(uring::RealEnv& env, const Disk& 
 namespace {
 
 constexpr OptionSpec kJson = {"json", nullptr, "as JSON"};
-constexpr OptionSpec kExamineOptions[] = {kJson};
+constexpr OptionSpec kExamineOptions[] = {
+    kJson,
+    {"scan,s", nullptr, "one line for each array, as mdadm.conf has them"},
+    {"verbose,v", nullptr, "with --scan: level, number of members and their images"}};
 constexpr CommandSpec kExamine = {
     "examine",
     "Usage: resilver examine IMAGE... [OPTIONS]\n\n"
@@ -312,7 +362,21 @@ constexpr CommandSpec kStatus = {
     "  resilver status vm --test || echo something is wrong\n\n"
     "Exit: 0 done, 1 cannot tell, 2 bad usage. With --test: 0 whole, 1 degraded, 2 failed, 4 cannot tell.\n"};
 
-Task<Status> examine(ArraySession& session, const Place& place, bool json) {
+enum class ExamineForm : std::uint8_t { text, json, scan, scan_verbose };
+
+void print_examined(const std::vector<Disk>& disks, ExamineForm form) {
+  if (form == ExamineForm::json) {
+    fmt::print("{}\n", examine_json(disks));
+  } else if (form != ExamineForm::text) {
+    fmt::print("{}", scan_text(disks, form == ExamineForm::scan_verbose));
+  } else {
+    for (const Disk& disk : disks) {
+      if (disk.super) fmt::print("{}", examine_text(disk));
+    }
+  }
+}
+
+Task<Status> examine(ArraySession& session, const Place& place, ExamineForm form) {
   if (Status opened = co_await session.open(place, uring::Access::read_only); !opened) co_return opened;
   Status outcome;
   // In a folder lies what nobody named: that is no failure.
@@ -326,13 +390,7 @@ Task<Status> examine(ArraySession& session, const Place& place, bool json) {
       outcome = fail(disk.super.error().code, why);
     }
   }
-  if (json) {
-    fmt::print("{}\n", examine_json(session.disks()));
-  } else {
-    for (const Disk& disk : session.disks()) {
-      if (disk.super) fmt::print("{}", examine_text(disk));
-    }
-  }
+  print_examined(session.disks(), form);
   co_return outcome;
 }
 
@@ -389,7 +447,13 @@ int examine_main(int argc, char** argv) {
   if (line->words.empty()) return refuse_usage("examine", "expected an image");
   const auto place = find_place(line->words);
   if (!place) return refuse("examine", place.error());
-  return run_session("examine", [&](ArraySession& session) { return examine(session, *place, line->has("json")); });
+  if (line->has("json") && line->has("scan")) return refuse_usage("examine", "--json and --scan exclude each other");
+  if (line->has("verbose") && !line->has("scan")) return refuse_usage("examine", "--verbose goes with --scan");
+  const ExamineForm form = line->has("json")      ? ExamineForm::json
+                           : line->has("verbose") ? ExamineForm::scan_verbose
+                           : line->has("scan")    ? ExamineForm::scan
+                                                  : ExamineForm::text;
+  return run_session("examine", [&](ArraySession& session) { return examine(session, *place, form); });
 }
 
 int status_main(int argc, char** argv) {

@@ -25,6 +25,9 @@ std::string checksum_of(const Disk& disk);
 std::string state_of(const raid::Superblock& super);  // "clean", "active"
 std::uint64_t array_bytes(const raid::Superblock& super);
 
+// The arrays that these disks are of, one line for each, as mdadm --examine --scan has it. verbose: and a line of their disks.
+std::string scan_text(const std::vector<Disk>& disks, bool verbose);
+
 // ---- an array ----
 const raid::Superblock* freshest_superblock(const ArraySession& session);               // null: none
 bool is_dirty(const ArraySession& session);                                             // a resync is due

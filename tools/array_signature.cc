@@ -6,10 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
 #include <string_view>
+
+#include "base/endian.h"
+#include "env/block_device.h"
+#include "raid/superblock.h"
 
 namespace resilver::tools {
 namespace {
@@ -71,10 +76,28 @@ Result<std::optional<std::string>> what_it_holds(const std::string& path) {
   }
 }
 
+std::vector<int> member_partitions(const std::string& path) {
+  std::vector<int> numbers;
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const auto probe = make_probe(path, file.fd);
+  const blkid_partlist list = probe ? blkid_probe_get_partitions(probe->get()) : nullptr;
+  const int count = list == nullptr ? 0 : blkid_partlist_numof_partitions(list);
+  for (int i = 0; i < count; ++i) {
+    const blkid_partition partition = blkid_partlist_get_partition(list, i);
+    const auto sector = static_cast<std::uint64_t>(blkid_partition_get_start(partition)) + raid::kSuperOffsetSectors;
+    std::array<std::byte, 4> magic{};
+    const ssize_t got = pread(file.fd, magic.data(), magic.size(), static_cast<off_t>(sector * kSectorBytes));
+    if (got == 4 && load_le<std::uint32_t>(magic.data()) == raid::kSuperblockMagic) {
+      numbers.push_back(blkid_partition_get_partno(partition));
+    }
+  }
+  return numbers;
+}
+
 bool is_blank(const std::string& path) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status;
-  if (file.fd < 0 || fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0) return false;
+  if (file.fd < 0 || fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode)) return false;
   return lseek(file.fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
 }
 

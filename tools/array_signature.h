@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 
@@ -12,7 +13,10 @@ namespace resilver::tools {
 // that libblkid knows. Reads only. Errors: io.
 Result<std::optional<std::string>> what_it_holds(const std::string& path);
 
-// A sparse file that nothing was ever written to, as a fresh image is.
+// The numbers of the partitions in which an md superblock (1.2) lies. Empty: none, or no partition table.
+std::vector<int> member_partitions(const std::string& path);
+
+// A sparse (or empty) file that nothing was ever written to, as a fresh image is.
 bool is_blank(const std::string& path);
 
 // Erases the signatures that what_it_holds() goes by, so that nothing takes the member for what it was. Errors: io.

@@ -31,7 +31,7 @@ struct Subcommand {
   std::string_view heading = {};  // of the group that begins here
 };
 
-constexpr std::array<Subcommand, 26> kSubcommands = {{
+constexpr std::array<Subcommand, 27> kSubcommands = {{
     {"run", run_main, "run a scenario against every contender and print the table", "Scenarios"},
     {"list", list_main, "the scenarios that ship"},
     {"show", show_main, "what a scenario says, in prose"},
@@ -50,6 +50,7 @@ constexpr std::array<Subcommand, 26> kSubcommands = {{
     {"replace", replace_main, "let a spare take over from a member that still works"},
     {"rebuild", rebuild_main, "restore redundancy"},
     {"scrub", scrub_main, "compare all redundancy with the data"},
+    {"wipe", wipe_main, "erase the superblock of what is no member any more"},
     {"recreate", recreate_main, "guess how an array was laid out whose superblocks are lost"},
     {"stop", stop_main, "end whoever works on an array"},
     {"bench", bench_main, "how fast arrays are here, and what limits them", "Speed"},

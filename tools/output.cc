@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
+#include <string_view>
 
 namespace resilver::tools {
 namespace {
@@ -40,9 +42,17 @@ std::FILE* stream_on(Sink& sink) {
   return stream;
 }
 
+// What cannot be had ends the process as a crash would: arrays and volumes survive that.
+[[noreturn]] void out_of_memory() {
+  constexpr std::string_view kLine = "resilver: out of memory (ulimit -v limits it)\n";
+  [[maybe_unused]] const ssize_t told = write(STDERR_FILENO, kLine.data(), kLine.size());
+  _exit(1);
+}
+
 }  // namespace
 
 void prepare_standard_streams() {
+  std::set_new_handler(out_of_memory);
   for (int fd = 0; fd <= STDERR_FILENO; ++fd) {
     if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) std::abort();
   }

@@ -47,6 +47,7 @@ std::optional<service::VolumeConfig> read_config(const CommandLine& line, int& c
 int run_real(const std::string& command, std::size_t arena_bytes, const RealWork& work) {
   uring::RealOptions options;
   options.arena_bytes = arena_bytes;
+  options.ring.tell_slower = false;
   auto env = uring::RealEnv::create(options);
   if (!env) return refuse(command, env.error());
   auto signal = uring::StopSignal::create((*env)->ring());

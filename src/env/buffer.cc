@@ -10,7 +10,10 @@ namespace resilver {
 BufferPool::BufferPool(std::size_t arena_bytes) : arena_bytes_(arena_bytes) {
   CHECK(arena_bytes >= kMaxBlock && arena_bytes % (std::size_t{2} << 20) == 0);
   void* memory = mmap(nullptr, arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  CHECK(memory != MAP_FAILED, "no address space for the buffer arena");
+  if (memory == MAP_FAILED) {
+    arena_bytes_ = 0;
+    return;
+  }
   arena_ = static_cast<std::byte*>(memory);
 }
 
@@ -22,7 +25,7 @@ BufferPool::~BufferPool() {
   }
   CHECK(in_use_ == 0, "a buffer outlives its pool");
   for (Block* block : headers_) delete block;
-  munmap(arena_, arena_bytes_);
+  if (arena_bytes_ != 0) munmap(arena_, arena_bytes_);
 }
 
 std::uint32_t BufferPool::class_of(std::size_t size) noexcept {

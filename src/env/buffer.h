@@ -83,6 +83,7 @@ class BufferPool {
   static constexpr std::size_t kMaxBlock = std::size_t{1} << 20;
 
   // `arena_bytes` of address space are reserved at once (touched only when used); a multiple of 2 MiB.
+  // Where there are not as many, the arena is empty and nothing can be allocated.
   explicit BufferPool(std::size_t arena_bytes);
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;

@@ -146,14 +146,13 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
                             smallest, data_offset * kSectorBytes + unit));
   }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
-  const MemberSet missing = missing_of(disks);
   std::vector<std::uint64_t> sizes;
   for (const MemberDisk& disk : disks.members) {
     if (disk.device != nullptr)
       sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
   }
   const Layout layout = config.layout.value_or(default_layout(config.level));
-  auto geometry = config.level == Level::raid0 && missing.empty()
+  auto geometry = config.level == Level::raid0 && sizes.size() == disks.members.size()
                       ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
                       : Geometry::make(config.level, layout, static_cast<std::uint32_t>(disks.members.size()),
                                        config.chunk_bytes, usable);
@@ -161,7 +160,7 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   if (disks.journal && geometry->parity_disks() == 0) {
     return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
   }
-  if (!geometry->survives(missing)) {
+  if (!geometry->survives(missing_of(disks))) {
     return fail(Errc::invalid_argument, fmt::format("{} of {} disks does not work with {} missing", name(config.level),
                                                     geometry->disks(), disks.members.size() - sizes.size()));
   }

@@ -111,7 +111,7 @@ Task<Result<std::unique_ptr<Image>>> Image::open(Ring& ring, std::string path, N
   const auto size = size_of(file.fd, path);
   if (!size) co_return std::unexpected(size.error());
   if (!direct)
-    ring.notice("direct", fmt::format("{}: no O_DIRECT on this file system; going through the page cache", path));
+    ring.notice_slower("direct", fmt::format("{}: no O_DIRECT on this file system; going through the page cache", path));
   auto open_file = std::make_unique<ImageFile>(ring, file.release(), *size);
   co_return std::unique_ptr<Image>(new Image(std::move(path), std::move(open_file), direct));
 }

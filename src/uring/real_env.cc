@@ -15,6 +15,9 @@ std::uint64_t fresh_seed() noexcept {
 
 Result<std::unique_ptr<RealEnv>> RealEnv::create(const RealOptions& options) {
   std::unique_ptr<RealEnv> env(new RealEnv(options));
+  if (env->pool_.arena().empty()) {
+    return fail(Errc::limit, "not enough memory: no address space for the buffers (ulimit -v limits it)");
+  }
   RingOptions ring = options.ring;
   ring.pool = &env->pool_;
   auto made = Ring::create(ring);

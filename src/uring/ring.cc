@@ -42,8 +42,10 @@ Error set_up_error(int error) {
       return {Errc::unsupported,
               "this kernel's io_uring is too old: use Linux 6.1 or newer; --time virtual needs none"};
     case ENOMEM:
-      return {Errc::limit,
-              "no memory for an io_uring: raise the limit of locked memory (ulimit -l); --time virtual needs none"};
+      return {
+          Errc::limit,
+          "no memory for an io_uring: raise the limits of locked memory (ulimit -l) and of address space (ulimit -v); "
+          "--time virtual needs none"};
     case EMFILE:
     case ENFILE: return {Errc::limit, "no file descriptor for an io_uring: raise the limit of open files (ulimit -n)"};
     default: return {Errc::io, fmt::format("io_uring cannot be set up: {}", std::strerror(error))};
@@ -78,12 +80,12 @@ void Ring::register_extras() {
   io_uring_register_ring_fd(ring_.get());  // saves a look-up for each system call; works without
   unsigned workers[2] = {options_.workers, options_.workers};
   if (io_uring_register_iowq_max_workers(ring_.get(), workers) != 0) {
-    notice("workers", "io_uring: the number of kernel workers cannot be limited here");
+    notice_slower("workers", "io_uring: the number of kernel workers cannot be limited here");
   }
   if (io_uring_register_files_sparse(ring_.get(), options_.max_files) == 0) {
     for (std::uint32_t slot = options_.max_files; slot-- > 0;) free_files_.push_back(slot);
   } else {
-    notice("files", "io_uring: files cannot be registered here; going on without");
+    notice_slower("files", "io_uring: files cannot be registered here; going on without");
   }
   if (options_.pool != nullptr) register_arena();
 }
@@ -95,10 +97,11 @@ void Ring::register_arena() {
   iovec vector{arena.data(), arena.size()};
   const int error = -io_uring_register_buffers(ring_.get(), &vector, 1);
   if (error != 0) {
-    notice("buffers",
-           fmt::format("io_uring: {} MiB of buffers cannot be registered ({}); going on with unregistered ones{}",
-                       arena.size() >> 20, std::strerror(error),
-                       error == ENOMEM ? " (ulimit -l limits locked memory)" : ""));
+    notice_slower(
+        "buffers",
+        fmt::format("io_uring: {} MiB of buffers cannot be registered ({}); going on with unregistered ones{}",
+                    arena.size() >> 20, std::strerror(error),
+                    error == ENOMEM ? " (ulimit -l limits locked memory)" : ""));
     return;
   }
   fixed_begin_ = reinterpret_cast<std::uintptr_t>(arena.data());
@@ -298,6 +301,10 @@ void Ring::notice(std::string_view kind, std::string_view line) {
   } else {
     log_info("{}", line);
   }
+}
+
+void Ring::notice_slower(std::string_view kind, std::string_view line) {
+  if (options_.tell_slower) notice(kind, line);
 }
 
 Task<Result<int>> Ring::wait_fd(int fd, short events, Nanos deadline) {

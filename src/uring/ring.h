@@ -59,6 +59,7 @@ struct RingOptions {
   Nanos end_patience = 5 * kSecond;    // at the end: for what is in the kernel and cannot be cancelled
   // Told, one line and once per kind, what goes on with less than was asked for. Default: a line on standard error.
   void (*notice)(std::string_view line) = nullptr;
+  bool tell_slower = true;  // also of what only costs speed
 };
 
 // The scheduler of the real world. All calls, from create() to the destructor, on one thread. now() is CLOCK_BOOTTIME, the
@@ -116,6 +117,7 @@ class Ring final : public Scheduler {
 
   // Says `line` unless a line with this `kind` was said before.
   void notice(std::string_view kind, std::string_view line);
+  void notice_slower(std::string_view kind, std::string_view line);
 
   // Waits until poll(2) would give one of `events` for `fd` (a pidfd: POLLIN when the child has ended). Gives revents.
   // Errors: timeout, io. The fd must stay open until then.
