@@ -1,5 +1,6 @@
 // What happens to images between commands, by the hands of operators and disks: the second half of Walker.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -169,6 +170,7 @@ bool Walker::stray(const Step& step) {
       if (of.empty()) return false;
       fs::copy_file(lab_.file(of), lab_.file(name));
       trouble_.insert(of);
+      copied_ = of;
       break;
     }
     case Verb::foreign: fs::copy_file(lab_.foreign_member(), lab_.file(name)); break;
@@ -189,14 +191,10 @@ bool Walker::tidy() {
   if (trouble_.empty()) return false;
   const auto troubled = trouble_;
   for (const std::string& name : troubled) {
-    if (!lab_.exists(name)) continue;
-    // Of a member and its copy one may stay.
-    const bool of_a_copy = std::ranges::any_of(seen_.members, [&](const Member& one) { return one.name == name; });
-    if (of_a_copy && std::ranges::any_of(troubled, [](const auto& other) { return other.starts_with("stray"); }))
-      continue;
-    to_attic(name, false);
-    attic_.pop_back();
+    if (lab_.exists(name) && name != copied_) fs::remove(lab_.file(name));
   }
+  judge_.note(fmt::format("{} have gone, but {}", fmt::join(troubled, ", "), copied_.empty() ? "none" : copied_));
+  copied_.clear();
   trouble_.clear();
   observe();
   return true;

@@ -103,6 +103,7 @@ class Walker {
   // What the walk has done to it, and so what may be refused.
   std::uint64_t changes_ = 0;      // by the program, to any image
   std::set<std::string> trouble_;  // images in the folder that do not fit
+  std::string copied_;             // the member that a stray image is a copy of
   std::vector<Away> attic_, kept_;
   std::vector<Range> under_way_;  // writes that were cut short, and no resync since
   bool dirty_ = false;            // some writer was cut short, and no resync since
