@@ -377,7 +377,8 @@ void print_made(const ArraySession& session, const raid::Array& array, const Pla
   if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
   if (geometry.layout() != raid::Layout::none) text += fmt::format(", {}", name(geometry.layout()));
   if (geometry.redundancy() > 0) text += fmt::format(", consistency {}", name(plan.config.consistency));
-  say(plan.dry_run, fmt::format("{}: {} usable ({} bytes)", text, format_size(array.exact_bytes()), array.exact_bytes()));
+  say(plan.dry_run,
+      fmt::format("{}: {} usable ({} bytes)", text, format_size(array.exact_bytes()), array.exact_bytes()));
   if (geometry.redundancy() > 0 && !plan.folder.empty()) {
     say(plan.dry_run, "no resync is needed: fresh images are all zeroes, so redundancy is right already");
   }

@@ -57,7 +57,8 @@ Task<Status> find_supers(ArraySession& session, const std::vector<Disk>& disks, 
         co_return fail(read, fmt::format("{}: cannot be read: {}", disks[i].path, errc_name(read)));
       }
       if (!raid::holds_metadata(std::span<const std::byte, 512>(block.data(), 512), place)) continue;
-      found.push_back({i, name(place.version), place.sector, uuid_in(block, place.version == raid::MetadataVersion::v0_90)});
+      found.push_back(
+          {i, name(place.version), place.sector, uuid_in(block, place.version == raid::MetadataVersion::v0_90)});
     }
   }
   co_return Status{};

@@ -147,11 +147,11 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   // A mirror has no chunk; mdadm rounds to 64 KiB there (so that it could become a RAID 5).
   const std::uint64_t unit = mirror ? kMirrorUnit : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
   if (smallest < data_offset * kSectorBytes + unit) {
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: its size, {} bytes, is too small for a member: at least {} are needed", least->name,
-                            smallest,
-                            config.data_offset_bytes ? data_offset * kSectorBytes + unit
-                                                     : least_disk_bytes(chunk_sectors, unit)));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format(
+            "{}: its size, {} bytes, is too small for a member: at least {} are needed", least->name, smallest,
+            config.data_offset_bytes ? data_offset * kSectorBytes + unit : least_disk_bytes(chunk_sectors, unit)));
   }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
   std::vector<std::uint64_t> sizes;
