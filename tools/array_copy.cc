@@ -13,6 +13,7 @@
 #include "tools/array_command.h"
 #include "tools/array_copier.h"
 #include "tools/array_main.h"
+#include "tools/array_show.h"
 #include "tools/array_target.h"
 #include "tools/rescue_map.h"
 
@@ -76,9 +77,14 @@ Status with_hint(Status outcome) {
 // What is read must be what was written last, or be called doubtful.
 Status check_trusted(const ArraySession& session, const raid::Array& array, bool force) {
   if (!array.doubtful()) return {};
+  const raid::Superblock* fresh = freshest_superblock(session);
+  const bool journal = fresh != nullptr && (fresh->feature_map & raid::kFeatureJournal) != 0;
   const std::string why = "dirty and degraded: blocks of the missing member may be wrong";
   if (!force) {
-    return fail(Errc::unavailable, fmt::format("{}: {} (--force exports it nevertheless)", session.place().label, why));
+    const std::string cure =
+        journal ? fmt::format("resilver assemble {} replays the journal; ", place_words(session.place())) : "";
+    return fail(Errc::unavailable,
+                fmt::format("{}: {} ({}--force exports it nevertheless)", session.place().label, why, cure));
   }
   fmt::print(stderr, "resilver {}: {}: {}\n", session.command(), session.place().label, why);
   return {};

@@ -143,7 +143,11 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
   start.check = [&](const raid::Array& array) {
     name = member_named(session, change.word);
     if (!name) return Status(std::unexpected(name.error()));
-    return act == fail_one ? array.may_fail(*name) : Status{};
+    const Status fine = act == fail_one     ? array.may_fail(*name)
+                        : act == remove_one ? array.may_remove(*name)
+                                            : array.may_replace(*name);
+    return explained(fine, *name, "the array would not survive it, or has no spare",
+                     "is a member in use: fail it first");
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
   const Status done = co_await act(session.array(), *name);

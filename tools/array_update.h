@@ -15,13 +15,14 @@ struct Update {
 };
 
 inline constexpr const char* kUpdateWords =
-    "resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap, no-bitmap, devicesize, layout-original or layout-alternate";
+    "resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap, no-bitmap, devicesize, layout-original or "
+    "layout-alternate";
 
 // Errors: bad_input (no such word, or its value is missing).
 Status check_update(const Update& update);
 
-// Writes the superblocks of all disks that are current in the array (members, spares, journal); all are checked before the first
-// is written. Precondition: they are open for writing, and the array is not started. Errors: bad_input (of two arrays, or what
+// Writes the superblocks of all disks that are current in the array (members, spares, journal); all are checked before the
+// first is written. Precondition: they are open for writing, and the array is not started. Errors: bad_input (of two arrays, or what
 // the word asks for cannot be), not_found (no superblock), io.
 Task<Status> apply_update(ArraySession& session, const Update& update);
 

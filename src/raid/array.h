@@ -303,7 +303,10 @@ class Array final : public BlockDevice {
   // array is started without it, by force. Errors: not_found; unavailable (the array would not survive it, or a resync is due:
   // dirty and degraded it would not start any more).
   Task<Status> fail_member(std::string disk_name);
-  Status may_fail(const std::string& disk_name) const;  // what fail_member() would refuse, also of a read-only array
+  // What fail_member(), remove_disk() and replace_member() would refuse, also of a read-only array.
+  Status may_fail(const std::string& disk_name) const;
+  Status may_remove(const std::string& disk_name) const;
+  Status may_replace(const std::string& disk_name) const;
 
   // A new disk becomes a spare, and is taken at once if a slot has no disk. What it held is gone. Errors: exists (a disk of
   // this name is in use), busy (I/O that was given up on is still out), invalid_argument (too small), unsupported

@@ -155,6 +155,8 @@ class Core {
   // ---- membership.cc ----
   Task<Status> fail_member(std::string disk_name);
   Status may_fail(const std::string& disk_name) const;
+  Status may_remove(const std::string& disk_name) const;
+  Status may_replace(const std::string& disk_name) const;
   Task<Status> add_disk(MemberDisk disk);
   Task<Status> remove_disk(std::string disk_name);
   Task<Status> readd_disk(MemberDisk disk, bool discard_its_writes);

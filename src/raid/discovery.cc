@@ -239,6 +239,7 @@ bool knows_its_slot(const Superblock& super, std::uint32_t slot) noexcept { retu
 
 bool went_on_alone(const Superblock& other, const Superblock& fresh) noexcept {
   if (other.role() >= other.raid_disks || (other.feature_map & kFeatureRecoveryOffset) != 0) return false;
+  if (other.failed_by_hand) return false;  // and not written since
   MemberSet its_slots;
   for (std::uint32_t number = 0; number < other.roles.size(); ++number) {
     const std::uint16_t role = other.roles[number];

@@ -58,7 +58,8 @@ enum class Level : int { raid0 = 0, raid1 = 1, raid4 = 4, raid5 = 5, raid6 = 6, 
 //   parity_first: P (and Q) on the first members     parity_last: P (and Q) on the last
 //   left_asymmetric_6 ..: RAID 6 as a RAID 5 of one member less, Q on the last
 //   ddf_*:        RAID 6 as in SNIA's DDF. zero_restart: as right_asymmetric; n_restart: P on member n-1-((s+1) mod n), Q on
-//                 the next, data rising; n_continue: P as left_*, Q on the member before, data from the member after P, wrapping
+//                 the next, data rising; n_continue: P as left_*, Q on the member before, data from the member after P on,
+//                 wrapping
 //   near_2:       RAID 10 with two copies, next to each other; near_layout(N) has N
 //   raid0_original, raid0_alternate: RAID 0. They differ only with unequal members: from which member a zone begins.
 //   none:         RAID 1; RAID 4 (P on the last member); allowed for RAID 0 with equal members.

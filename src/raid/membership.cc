@@ -120,13 +120,17 @@ void Core::forget(Member& member) {
   member.bad.clear();
 }
 
+Status Core::may_remove(const std::string& disk_name) const {
+  const Member* member = find(disk_name);
+  if (member == nullptr) return fail(Errc::not_found, disk_name + ": no such disk in the array");
+  if (member->state == MemberState::faulty || member->state == MemberState::spare) return {};
+  return fail(Errc::busy, fmt::format("{}: in use ({})", disk_name, name(member->state)));
+}
+
 Task<Status> Core::remove_disk(std::string disk_name) {
   if (read_only_) co_return refuse_read_only();
+  if (Status fine = may_remove(disk_name); !fine) co_return fine;
   Member* member = find(disk_name);
-  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
-  if (member->state != MemberState::faulty && member->state != MemberState::spare) {
-    co_return fail(Errc::busy, fmt::format("{}: in use ({})", disk_name, name(member->state)));
-  }
   member->state = MemberState::faulty;  // nothing is written to a spare any more
   co_await settle(sb_wanted_);
   member = find(disk_name);
@@ -167,17 +171,23 @@ Task<bool> Core::take_spares() {
   co_return taken;
 }
 
+Status Core::may_replace(const std::string& disk_name) const {
+  if (!geometry_.is_redundant()) return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
+  const Member* member = find(disk_name);
+  if (member == nullptr) return fail(Errc::not_found, disk_name + ": no such disk in the array");
+  if (member->state != MemberState::in_sync) {
+    return fail(Errc::unavailable, fmt::format("{}: not in sync ({})", disk_name, name(member->state)));
+  }
+  if (member->twin != nullptr) return fail(Errc::unavailable, disk_name + ": being replaced already");
+  if (first_that_is(MemberState::spare) != nullptr) return {};
+  return fail(Errc::unavailable, disk_name + ": there is no spare to replace it with");
+}
+
 Task<Status> Core::replace_member(std::string disk_name) {
   if (read_only_) co_return refuse_read_only();
-  if (!geometry_.is_redundant()) co_return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
+  if (Status fine = may_replace(disk_name); !fine) co_return fine;
   Member* member = find(disk_name);
-  if (member == nullptr) co_return fail(Errc::not_found, disk_name + ": no such disk in the array");
-  if (member->state != MemberState::in_sync) {
-    co_return fail(Errc::unavailable, fmt::format("{}: not in sync ({})", disk_name, name(member->state)));
-  }
-  if (member->twin != nullptr) co_return fail(Errc::unavailable, disk_name + ": being replaced already");
   Member* spare = first_that_is(MemberState::spare);
-  if (spare == nullptr) co_return fail(Errc::unavailable, disk_name + ": there is no spare to replace it with");
   spare->state = MemberState::replacement;
   spare->slot = member->slot;
   spare->watermark = spare->checkpoint = 0;

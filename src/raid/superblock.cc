@@ -51,8 +51,7 @@ struct [[gnu::packed]] OnDisk {
   std::uint64_t resync_offset;
   std::uint32_t sb_csum;
   std::uint32_t max_dev;
-  std::uint8_t pad3[28];
-  std::uint32_t by_hand;  // the end of md's padding: kFailedByHand
+  std::uint8_t pad3[32];
 };
 static_assert(sizeof(OnDisk) == 256);
 static_assert(offsetof(OnDisk, set_uuid) == 16 && offsetof(OnDisk, set_name) == 32 && offsetof(OnDisk, ctime) == 64);
@@ -65,7 +64,11 @@ static_assert(offsetof(OnDisk, utime) == 192 && offsetof(OnDisk, resync_offset) 
 static_assert(offsetof(OnDisk, sb_csum) == 216 && offsetof(OnDisk, max_dev) == 220);
 
 constexpr std::size_t kHeader = sizeof(OnDisk);
-constexpr std::uint32_t kFailedByHand = 0x4c494146;  // "FAIL"
+
+// Ours, at the end of the block, where md neither reads nor writes (its padding must be zero): "FAILHAND", then the events of
+// the superblock that it goes with. Once somebody has written that anew the mark means nothing.
+constexpr std::uint64_t kFailedByHand = 0x444e41484c494146;
+constexpr std::size_t kFailedByHandAt = kSuperblockBytes - 16;
 
 struct Feature {
   std::uint32_t bit;
@@ -281,9 +284,14 @@ void store_fields(const Superblock& superblock, OnDisk& disk, bool kept) {
   disk.utime = superblock.utime;
   disk.events = superblock.events;
   disk.resync_offset = superblock.resync_offset_sectors;
-  if (superblock.failed_by_hand) disk.by_hand = kFailedByHand;
-  if (!superblock.failed_by_hand && disk.by_hand == kFailedByHand) disk.by_hand = 0;
   disk.max_dev = std::max(kept ? disk.max_dev : 0, padded_devs(superblock.roles.size()));
+}
+
+void mark_failed_by_hand(const Superblock& superblock, std::span<std::byte> block) {
+  const bool marked = load_le<std::uint64_t>(block.data() + kFailedByHandAt) == kFailedByHand;
+  if (!marked && !superblock.failed_by_hand) return;
+  store_le(block.data() + kFailedByHandAt, superblock.failed_by_hand ? kFailedByHand : std::uint64_t{0});
+  store_le(block.data() + kFailedByHandAt + 8, superblock.failed_by_hand ? superblock.events : std::uint64_t{0});
 }
 
 }  // namespace
@@ -315,6 +323,7 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
 
   const std::span<std::byte> out(block);
   std::memcpy(block.data(), &disk, sizeof disk);
+  mark_failed_by_hand(superblock, out);
   for (std::uint32_t i = 0; i < disk.max_dev; ++i) {
     store_le(out.data() + kHeader + std::size_t{2} * i, i < superblock.roles.size() ? superblock.roles[i] : kRoleSpare);
   }
@@ -351,7 +360,6 @@ Superblock to_host(const OnDisk& disk, Layout layout, std::vector<std::uint16_t>
   superblock.utime = disk.utime;
   superblock.events = disk.events;
   superblock.resync_offset_sectors = disk.resync_offset;
-  superblock.failed_by_hand = disk.by_hand == kFailedByHand;
   superblock.roles = std::move(roles);
   return superblock;
 }
@@ -376,6 +384,8 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
   Superblock superblock = to_host(disk, *layout, std::move(*roles));
   superblock.place = place;
   superblock.kept.bytes.assign(block.begin(), block.end());
+  superblock.failed_by_hand = load_le<std::uint64_t>(block.data() + kFailedByHandAt) == kFailedByHand &&
+                              load_le<std::uint64_t>(block.data() + kFailedByHandAt + 8) == disk.events;
   const auto shape = geometry_of(superblock);
   if (!shape) return refuse(Errc::bad_input, "size or data_size: {}", shape.error().what);
   if (Status status = check_extents(disk, superblock, *shape); !status) return std::unexpected(status.error());

@@ -93,7 +93,7 @@ struct Superblock {
   std::uint8_t bblog_shift = 0;          // log entries count blocks of (512 << shift) bytes; 0 once the log was used
   std::uint16_t bblog_size_sectors = 0;  // 0: no log reserved
   std::int32_t bblog_offset = 0;         // sectors from the superblock, signed; 0: no log
-  // Ours, in padding that md ignores: somebody failed this disk by hand; it comes back by re-add or add only.
+  // Ours, behind what md reads: somebody failed this disk by hand; it comes back by re-add or add only.
   bool failed_by_hand = false;
 
   std::uint64_t utime = 0;

@@ -99,6 +99,22 @@ TEST(Superblock, KeepsWhatItDoesNotKnow) {
   EXPECT_TRUE(changed == block);
 }
 
+// Beside all that md reads, and only of the superblock that it was written with.
+TEST(Superblock, AMarkOfBeingFailedByHandGoesWithItsEvents) {
+  Superblock sb = sample();
+  const Block unmarked = encode(sb);
+  sb.failed_by_hand = true;
+  Block block = encode(sb);
+  EXPECT_TRUE(std::equal(block.begin(), block.end() - 16, unmarked.begin()));
+  EXPECT_TRUE(decode_superblock(block, kDeviceSectors)->failed_by_hand);
+  put<std::uint64_t>(block, 200, sb.events + 1);  // md took it back
+  seal(block);
+  auto later = decode_superblock(block, kDeviceSectors);
+  EXPECT_FALSE(later->failed_by_hand);
+  const Block again = encode(*later);
+  EXPECT_TRUE(std::all_of(again.end() - 16, again.end(), [](std::byte b) { return b == std::byte{0}; }));
+}
+
 TEST(Superblock, ReadsBackWhatWasWritten) {
   const Superblock sb = sample();
   auto back = decode_superblock(encode(sb), kDeviceSectors);
