@@ -82,12 +82,7 @@ void Judge::status(const Seen& seen, bool members) {
     complain("status and status --json differ in the slots: " + all);
   if (seen.runs() == (seen.text.out.find(" : inactive") != std::string::npos))
     complain("status and status --json differ in whether it runs: " + all);
-<<<<<<< HEAD
   const int expected = !seen.runs() ? 2 : seen.lacks() || seen.lacks_journal ? 1 : 0;
-=======
-  const bool no_journal = seen.next.find("its journal") != std::string::npos;
-  const int expected = !seen.runs() ? 2 : seen.lacks() || no_journal ? 1 : 0;
->>>>>>> 66ce2fcc31c58252da63fd55306e4dbe2a94e483
   if (seen.test.code != expected)
     complain(fmt::format("status --test ends with {}, not {}: {}", seen.test.code, expected, all));
   if (seen.runs() && seen.lacks() && seen.next.empty())
