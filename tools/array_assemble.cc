@@ -187,7 +187,7 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
   StartOptions start = work.start;
   start.tuning.hold_recovery = true;
   start.check = [&session](const raid::Array& array) -> Status {
-    if (array.geometry().redundancy() == 0 || array.redundancy_full()) return {};
+    if (const Status fine = array.may_scrub(); fine || fine.error().code != Errc::unavailable) return fine;
     return fail(Errc::unavailable,
                 fmt::format("{}: {}: there is nothing to compare before it is whole; {}", session.place().label,
                             state_text(array), next_step(array, place_words(session.place()))));

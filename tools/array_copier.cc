@@ -160,7 +160,7 @@ void Copier::cover(Piece& piece) const {
 Task<Status> Copier::give_memory(Piece& piece) {
   for (std::uint64_t at = piece.begin; at < piece.end; at += BufferPool::kMaxBlock) {
     Buffer buffer = other_.env.buffers().allocate(std::min<std::uint64_t>(piece.end - at, BufferPool::kMaxBlock));
-    if (!buffer) co_return fail(Errc::limit, "no buffer");
+    if (!buffer) co_return fail(Errc::limit, "no memory for a buffer");
     piece.buffers.push_back(std::move(buffer));
   }
   co_return Status{};

@@ -115,7 +115,7 @@ Task<Status> read_superblock(uring::RealEnv& env, Disk& disk) {
   auto found = co_await raid::find_superblock(*leaves, *disk.image, kReadPatience);
   disk.super = std::move(found.super);
   disk.block = found.block;
-  if (!disk.super && disk.super.error().code == Errc::limit) co_return fail(Errc::limit, "no buffer");
+  if (!disk.super && disk.super.error().code == Errc::limit) co_return fail(Errc::limit, "no memory for a buffer");
   tell_contents(disk);
   co_return Status{};
 }

@@ -117,7 +117,7 @@ Result<Written> prepare(const Update& update, const Disk& disk) {
 Task<Status> write_block(ArraySession& session, const Disk& disk, std::uint64_t sector,
                          std::span<const std::byte> bytes) {
   const Buffer block = session.env().buffers().allocate(kBlockBytes);
-  if (!block) co_return fail(Errc::limit, "no buffer");
+  if (!block) co_return fail(Errc::limit, "no memory for a buffer");
   std::memset(block.data(), 0, block.size());
   std::memcpy(block.data(), bytes.data(), bytes.size());
   const Errc status = co_await Io::write(*disk.image, sector * kSectorBytes, block, true);
@@ -145,7 +145,8 @@ Task<Status> write_begun(ArraySession& session, const Update& update, const Writ
 
 Status check_update(const Update& update) {
   if (std::ranges::find(kWords, update.word) == kWords.end()) {
-    return fail(Errc::bad_input, fmt::format("--update: expected {}, not '{}'", kUpdateWords, update.word));
+    return fail(Errc::bad_input,
+                fmt::format("--update: expected one of {}, not '{}'", fmt::join(kWords, ", "), update.word));
   }
   if (update.word == "name" && update.name.empty()) return fail(Errc::bad_input, "--update=name needs --name NAME");
   if (update.word == "uuid" && update.uuid == raid::Uuid{}) {

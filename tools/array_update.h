@@ -9,14 +9,10 @@
 namespace resilver::tools {
 
 struct Update {
-  std::string word;   // as mdadm names it: see kUpdateWords; empty: none
+  std::string word;   // as mdadm names it; empty: none
   std::string name;   // with "name"
   raid::Uuid uuid{};  // with "uuid"
 };
-
-inline constexpr const char* kUpdateWords =
-    "resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap, no-bitmap, devicesize, layout-original or "
-    "layout-alternate";
 
 // Errors: bad_input (no such word, or its value is missing).
 Status check_update(const Update& update);

@@ -47,7 +47,7 @@ std::vector<raid::MetadataPlace> all_places(std::uint64_t sectors) {
 
 Task<Status> find_supers(ArraySession& session, const std::vector<Disk>& disks, std::vector<FoundSuper>& found) {
   const Buffer block = session.env().buffers().allocate(raid::kSuperblockBytes);
-  if (!block) co_return fail(Errc::limit, "no buffer");
+  if (!block) co_return fail(Errc::limit, "no memory for a buffer");
   for (std::size_t i = 0; i < disks.size(); ++i) {
     if (!disks[i].image) continue;
     for (const raid::MetadataPlace& place : all_places(disks[i].image->size_bytes() / kSectorBytes)) {
@@ -125,7 +125,7 @@ Status check_unused(const std::vector<Disk>& disks, std::size_t named, const std
 
 Task<Status> erase(ArraySession& session, const Disk& disk, const FoundSuper& super) {
   const Buffer zeroes = session.env().buffers().allocate(raid::kSuperblockBytes);
-  if (!zeroes) co_return fail(Errc::limit, "no buffer");
+  if (!zeroes) co_return fail(Errc::limit, "no memory for a buffer");
   std::memset(zeroes.data(), 0, zeroes.size());
   const Errc written = co_await Io::write(disk.device(), super.sector * kSectorBytes, zeroes, true);
   if (written != Errc::ok)

@@ -173,7 +173,7 @@ namespace {
 // Every byte is written once, so that what is measured only overwrites.
 Task<Status> fill(BufferPool& pool, BlockDevice& device) {
   Buffer zeroes = pool.allocate(BufferPool::kMaxBlock);
-  if (!zeroes) co_return fail(Errc::limit, "no buffer");
+  if (!zeroes) co_return fail(Errc::limit, "no memory for a buffer");
   std::memset(zeroes.data(), 0, zeroes.size());
   for (std::uint64_t at = 0; at < device.size_bytes();) {
     const std::uint64_t bytes = std::min<std::uint64_t>(zeroes.size(), device.size_bytes() - at);

@@ -55,7 +55,7 @@ bool to_be_made(const service::NodeEntry& node) {
 Task<Result<std::optional<std::string>>> what_array_holds(uring::RealEnv& env, raid::Array& array) {
   const std::size_t bytes = std::min<std::uint64_t>(array.size_bytes(), BufferPool::kMaxBlock);
   const Buffer start = env.buffers().allocate(bytes);
-  if (!start) co_return fail(Errc::limit, "no buffer");
+  if (!start) co_return fail(Errc::limit, "no memory for a buffer");
   if (const Errc status = co_await Io::read(array, 0, start); status != Errc::ok) {
     co_return fail(status, fmt::format("the array cannot be read: {}", errc_name(status)));
   }

@@ -51,7 +51,7 @@ Task<Result<bool>> VolumeLoad::is_zero(replica::Client& client, std::uint64_t be
                                        std::uint64_t& where) {
   for (where = begin; where < end && !session_.interrupted(); where += kPieceBytes) {
     const Buffer buffer = session_.env().buffers().allocate(std::min(kPieceBytes, end - where));
-    if (!buffer) co_return fail(Errc::limit, "no buffer");
+    if (!buffer) co_return fail(Errc::limit, "no memory for a buffer");
     const Errc status = co_await Io::read(client, where, buffer);
     if (status != Errc::ok) co_return std::unexpected(io_error(IoOp::read, where, status));
     if (!all_zero(buffer.bytes())) co_return false;

@@ -92,6 +92,7 @@ std::uint64_t Array::next_data(std::uint64_t from) const noexcept { return core_
 
 bool Array::busy() const noexcept { return core_->busy(); }
 Task<void> Array::stop() { return core_->stop(); }
+Status Array::may_scrub() const { return core_->may_scrub(); }
 Status Array::may_remove(const std::string& disk_name) const { return core_->may_remove(disk_name); }
 Status Array::may_replace(const std::string& disk_name) const { return core_->may_replace(disk_name); }
 Status Array::may_fail(const std::string& disk_name) const { return core_->may_fail(disk_name); }

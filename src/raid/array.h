@@ -340,6 +340,7 @@ class Array final : public BlockDevice {
   // nothing can restore is counted and listed too.
   // Errors: unavailable (degraded, or another recovery runs), unsupported (RAID 0), no_space, cancelled.
   Task<Status> scrub(ScrubOptions options);
+  Status may_scrub() const;  // what scrub() would refuse, also of a read-only array
 
   // Waits until no recovery runs or could start: everything that can be done is done, or the array failed, has no room or
   // stops.

@@ -250,7 +250,7 @@ Task<Status> Core::format(std::optional<MemberDisk> journal) {
 Task<Status> Core::load_bad_log(Member& member) {
   if ((member.super.feature_map & kFeatureBadBlocks) == 0) co_return Status{};
   const Buffer block = metadata_block();
-  if (!block) co_return fail(Errc::limit, "no buffer");
+  if (!block) co_return fail(Errc::limit, "no memory for a buffer");
   const Errc status =
       co_await read_within(*leaves_, *member.device, member.super.sector_of(member.super.bblog_offset) * kSectorBytes,
                            block, member_timeout());
@@ -284,7 +284,7 @@ Task<Status> Core::load_bitmap() {
     bool readable = true;
     for (std::size_t at = 0; at < image.size() && readable; at += kBlockBytes) {
       const Buffer block = metadata_block();
-      if (!block) co_return fail(Errc::limit, "no buffer");
+      if (!block) co_return fail(Errc::limit, "no memory for a buffer");
       readable = co_await read_metadata(*member, Bitmap::device_offset(*member) + at, block) == Errc::ok;
       std::memcpy(image.data() + at, block.data(), std::min<std::size_t>(kBlockBytes, image.size() - at));
     }
@@ -305,7 +305,7 @@ static std::uint64_t bitmap_room(const Superblock& super) noexcept {
 Task<Result<std::uint32_t>> Core::read_bitmap_chunk(Member& member) {
   constexpr std::uint32_t kLockless = 6;
   const Buffer block = metadata_block();
-  if (!block) co_return fail(Errc::limit, "no buffer");
+  if (!block) co_return fail(Errc::limit, "no memory for a buffer");
   const Errc status = co_await read_metadata(member, Bitmap::device_offset(member), block);
   if (status != Errc::ok) co_return fail(status, "bitmap: it cannot be read");
   const auto header =

@@ -156,10 +156,14 @@ bool Core::comparable() const noexcept {
   return !failed_ && !resync_needed_ && (two || redundancy_full());
 }
 
+Status Core::may_scrub() const {
+  if (!geometry_.is_redundant()) return fail(Errc::unsupported, "RAID 0 has nothing to compare");
+  return comparable() ? Status{} : fail(Errc::unavailable, "the array is not whole");
+}
+
 Task<Status> Core::scrub(ScrubOptions options) {
   if (read_only_) co_return fail(Errc::read_only, "the array was assembled read-only");
-  if (!geometry_.is_redundant()) co_return fail(Errc::unsupported, "RAID 0 has nothing to compare");
-  if (!comparable()) co_return fail(Errc::unavailable, "the array is not whole");
+  if (Status fine = may_scrub(); !fine) co_return fine;
   if (pass_ != nullptr || scrub_waiting_) co_return fail(Errc::unavailable, "another recovery runs");
   scrub_waiting_ = true;
   Pass pass(scheduler_);

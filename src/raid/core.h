@@ -191,6 +191,7 @@ class Core {
 
   // ---- recovery.cc ----
   Task<Status> scrub(ScrubOptions options);
+  Status may_scrub() const;
   Task<void> recovered();
 
   // ---- for the journal ----

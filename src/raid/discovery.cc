@@ -295,7 +295,7 @@ Task<FoundSuperblock> find_superblock(LeafPool& leaves, BlockDevice& device, Nan
   }
   const Buffer block = leaves.reserve().allocate(kSuperblockBytes);
   if (!block) {
-    found.super = fail(Errc::limit, "no buffer");
+    found.super = fail(Errc::limit, "no memory for a buffer");
     co_return found;
   }
   const Errc status = co_await read_within(leaves, device, kSuperOffsetSectors * kSectorBytes, block, timeout);

@@ -256,7 +256,7 @@ Task<Errc> Journal::read(std::uint64_t position, const Buffer& into) {
 
 Task<Result<JournalMeta>> Journal::read_meta(std::uint64_t position) {
   const Buffer block = core_.metadata_block();
-  if (!block) co_return fail(Errc::limit, "no buffer for the journal");
+  if (!block) co_return fail(Errc::limit, "no memory for the journal");
   const Errc status = co_await read(position, block);
   if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
   co_return decode_journal_meta(std::span<const std::byte, kJournalBlockBytes>(block.data(), kJournalBlockBytes), seed_);
@@ -268,7 +268,7 @@ Task<Result<bool>> Journal::replay_record(const JournalMeta& meta) {
   std::uint64_t position = ring_add(meta.position_sectors, kJournalBlockSectors);
   for (std::uint64_t left = (meta.sectors() - kJournalBlockSectors) * kSectorBytes; left > 0;) {
     const Buffer part = core_.leaves().reserve().allocate(std::min<std::uint64_t>(left, BufferPool::kMaxBlock));
-    if (!part) co_return fail(Errc::limit, "no buffer for the journal");
+    if (!part) co_return fail(Errc::limit, "no memory for the journal");
     const Errc status = co_await read(position, part);
     if (status != Errc::ok) co_return fail(status, "the journal cannot be read");
     for (std::uint64_t at = 0; at < part.size(); at += kJournalBlockBytes) {

@@ -247,7 +247,7 @@ Task<Status> Core::unite_bitmaps(const MemberDisk& disk, const Superblock& super
   std::vector<std::byte> image(bitmap_->size_on_disk());
   for (std::size_t done = 0; done < image.size(); done += kBlockBytes) {
     const Buffer block = metadata_block();
-    if (!block) co_return fail(Errc::limit, "no buffer");
+    if (!block) co_return fail(Errc::limit, "no memory for a buffer");
     if (co_await read_within(*leaves_, *disk.device, at + done, block, member_timeout()) != Errc::ok) co_return unknown;
     std::memcpy(image.data() + done, block.data(), std::min<std::size_t>(kBlockBytes, image.size() - done));
   }

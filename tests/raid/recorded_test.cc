@@ -67,7 +67,8 @@ TEST(Recorded, Raid0OfEqualAndUnequalMembers) {
   ASSERT_TRUE(shape.has_value());
   EXPECT_EQ(shape->capacity_bytes(), (63488 * 2 + 96256) * 512u);
   EXPECT_EQ(geometry_of_raid0(equal, std::array<std::uint64_t, 3>{63488, 63488, 96256}).error().what,
-            "superblock: layout of a raid0 with unequal members is not told (feature_map lacks raid0-layout, 0x1000)");
+            "superblock: layout of a raid0 with unequal members is not told (feature_map lacks raid0-layout, 0x1000); "
+            "resilver assemble --update=layout-original or layout-alternate says which it is");
 }
 
 TEST(Recorded, Raid1WithBitmapAndWriteMostly) {
