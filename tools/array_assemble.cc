@@ -112,6 +112,21 @@ Task<Status> update(ArraySession& session, const Work& work) {
   co_return co_await apply_update(session, work.update);
 }
 
+// The same over disks that are kept as they are, up to where long work would begin.
+Task<Status> try_out(ArraySession& session, const Work& work) {
+  if (Status opened = co_await session.open_to_write(work.place, true); !opened) co_return opened;
+  if (!work.update.word.empty()) {
+    if (Status updated = co_await apply_update(session, work.update); !updated) co_return updated;
+    say(true, fmt::format("{}: --update={}", session.place().label, work.update.word));
+  }
+  StartOptions start = work.start;
+  start.tuning.hold_recovery = true;
+  if (Status started = co_await session.start(start); !started) co_return started;
+  print_found(session);
+  say(true, fmt::format("{}: {}", session.place().label, state_text(session.array())));
+  co_return Status{};
+}
+
 Task<Status> assemble(ArraySession& session, const Work& work) {
   if (Status opened = co_await session.open(work.place, uring::Access::read_write); !opened) co_return opened;
   if (Status started = co_await session.start(work.start); !started) co_return started;
@@ -261,6 +276,7 @@ constexpr OptionSpec kAssembleOptions[] = {
     kForceAssemble,
     kSpeedMax,
     {"read-only", nullptr, "say what each image is, and how the array would start; write nothing"},
+    kDryRun,
     {"update", "WORD",
      "first change a field of every member, as mdadm does: resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap,\n"
      "no-bitmap, devicesize, layout-original, layout-alternate"},
@@ -343,6 +359,9 @@ int assemble_main(int argc, char** argv) {
     }
     if (line.has("update")) {
       if (const Status read = read_update(line, work.update); !read) return refuse_usage("assemble", read.error().what);
+    }
+    if (line.has("dry-run")) return session(try_out);
+    if (line.has("update")) {
       if (const int code = session(update); code != kDone) return code;
     }
     return session(assemble);

@@ -13,6 +13,7 @@
 #include "tools/array_command.h"
 #include "tools/array_copier.h"
 #include "tools/array_main.h"
+#include "tools/array_partition.h"
 #include "tools/array_show.h"
 #include "tools/array_target.h"
 #include "tools/rescue_map.h"
@@ -29,7 +30,7 @@ struct Copy : FileCopy {
 bool is_one_of(const std::vector<Disk>& disks, const struct stat& file) {
   struct stat image;
   return std::ranges::any_of(disks, [&](const Disk& disk) {
-    return stat(disk.path.c_str(), &image) == 0 && image.st_dev == file.st_dev && image.st_ino == file.st_ino;
+    return stat(file_of(disk.path).c_str(), &image) == 0 && image.st_dev == file.st_dev && image.st_ino == file.st_ino;
   });
 }
 

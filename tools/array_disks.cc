@@ -12,12 +12,14 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 #include <string_view>
 
 #include "base/endian.h"
 #include "raid/discovery.h"
+#include "tools/array_partition.h"
 #include "tools/array_signature.h"
 
 namespace resilver::tools {
@@ -105,8 +107,8 @@ void tell_contents(Disk& disk) {
   if (!known) return;
   disk.holds = fmt::format("; it holds {}", **holds);
   if (const std::vector<int> numbers = member_partitions(disk.path); !numbers.empty()) {
-    disk.holds += fmt::format(" with a member in partition {}: losetup -fP --show {} makes block devices of them",
-                              fmt::join(numbers, ", "), shell_word(disk.path));
+    disk.holds += fmt::format(" with a member in partition {}: name it {}", fmt::join(numbers, ", "),
+                              shell_word(fmt::format("{}:{}", disk.path, numbers.front())));
   }
 }
 
@@ -128,6 +130,15 @@ Result<Place> find_place(const std::vector<std::string>& words) {
   std::set<std::pair<dev_t, ino_t>> seen;
   for (const std::string& word : words) {
     struct stat status;
+    if (const auto partition = partition_name(word)) {
+      const auto found = find_partition(*partition);
+      if (!found) return std::unexpected(found.error());
+      if (std::ranges::find(place.paths, word) != place.paths.end()) {
+        return fail(Errc::bad_input, fmt::format("{}: the same partition is named twice", word));
+      }
+      place.paths.push_back(word);
+      continue;
+    }
     if (stat(word.c_str(), &status) != 0)
       return fail(Errc::not_found, fmt::format("{}: {}", word, std::strerror(errno)));
     if (S_ISDIR(status.st_mode)) {
@@ -186,12 +197,49 @@ std::string place_words(const Place& place) {
   return words;
 }
 
+namespace {
+
+// Opens what a path names. Partitions of one file share it, and its lock.
+class Opener {
+ public:
+  Opener(uring::RealEnv& env, uring::Access access) : env_(env), access_(access) {}
+
+  Task<Result<std::unique_ptr<BlockDevice>>> open(const std::string& path) {
+    const auto partition = partition_name(path);
+    if (!partition) {
+      auto image = co_await open_image(path);
+      if (!image) co_return std::unexpected(image.error());
+      co_return std::unique_ptr<BlockDevice>(std::move(*image));
+    }
+    const auto range = find_partition(*partition);
+    if (!range) co_return std::unexpected(range.error());
+    std::shared_ptr<uring::Image>& whole = wholes_[partition->file];
+    if (!whole) {
+      auto image = co_await open_image(partition->file);
+      if (!image) co_return std::unexpected(image.error());
+      whole = std::move(*image);
+    }
+    co_return std::make_unique<Partition>(env_.scheduler(), whole, *range);
+  }
+
+ private:
+  auto open_image(const std::string& path) -> Task<Result<std::unique_ptr<uring::Image>>> {
+    return uring::Image::open(env_.ring(), path, env_.scheduler().now() + kLockPatience, access_, uring::Grain::sector);
+  }
+
+  uring::RealEnv& env_;
+  uring::Access access_;
+  std::map<std::string, std::shared_ptr<uring::Image>> wholes_;
+};
+
+}  // namespace
+
 Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access) {
   const std::vector<std::string> names = short_names(paths);
+  Opener opener(env, access);
   std::vector<Disk> disks;
   for (std::size_t i = 0; i < paths.size(); ++i) {
-    auto image = co_await uring::Image::open(env.ring(), paths[i], env.scheduler().now() + kLockPatience, access,
-                                             uring::Grain::sector);
+    auto image = co_await opener.open(paths[i]);
     if (!image && image.error().code == Errc::busy) co_return std::unexpected(image.error());
     Disk& disk = disks.emplace_back();
     disk.path = paths[i];
@@ -236,7 +284,8 @@ std::set<pid_t> lockers_of(const std::vector<std::string>& paths, const std::str
   std::set<std::string> wanted;
   for (const std::string& path : paths) {
     struct stat status;
-    if (stat(path.c_str(), &status) != 0) continue;
+    const auto partition = partition_name(path);
+    if (stat(partition ? partition->file.c_str() : path.c_str(), &status) != 0) continue;
     wanted.insert(fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino));
   }
   std::set<pid_t> lockers;

@@ -30,7 +30,7 @@ struct Place {
   std::vector<std::string> ignored;  // files of the folder that are no images
 };
 
-// A folder gives its files named *.img and those that hold an md superblock, in order of their numbers. Errors: not_found,
+// FILE:NUMBER is a partition in an image (array_partition.h). A folder gives its files named *.img and those that hold an md superblock, in order of their numbers. Errors: not_found,
 // bad_input (a folder among several words, an image twice, a folder without images).
 Result<Place> find_place(const std::vector<std::string>& words);
 
@@ -49,7 +49,7 @@ std::string place_words(const Place& place);
 struct Disk {
   std::string path;
   std::string name;
-  std::unique_ptr<uring::Image> image;                     // null: it cannot be opened, `super` says why
+  std::unique_ptr<BlockDevice> image;  // a file, a block device or a partition; null: it cannot be opened, `super` says why
   std::unique_ptr<Overlay> overlay;                        // over the image in a dry run
   Result<raid::Superblock> super = fail(Errc::not_found);  // as it was when the disk was opened
   std::array<std::byte, raid::kSuperblockBytes> block{};   // the same as it lies there

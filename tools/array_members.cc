@@ -14,6 +14,7 @@
 #include "raid/journal.h"
 #include "tools/array_command.h"
 #include "tools/array_main.h"
+#include "tools/array_partition.h"
 #include "tools/array_session.h"
 #include "tools/array_signature.h"
 
@@ -196,6 +197,13 @@ Status choose_disk(Change& change, std::uint64_t make_bytes) {
   change.path = in_folder ? (fs::path(change.place.folder) / change.word).string() : change.word;
   if (in_folder && fs::path(change.path).extension().empty()) change.path += ".img";
   if (make_bytes > 0) return make_image(change, make_bytes);
+  for (const std::string& path : {change.path, change.word}) {
+    const auto partition = partition_name(path);
+    if (!partition) continue;
+    change.path = path;
+    const auto found = find_partition(*partition);
+    return found ? Status{} : Status(std::unexpected(found.error()));
+  }
   struct stat status;
   if (stat(change.path.c_str(), &status) == 0) return {};
   if (in_folder && stat(change.word.c_str(), &status) == 0) {

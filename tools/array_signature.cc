@@ -15,6 +15,7 @@
 #include "base/endian.h"
 #include "env/block_device.h"
 #include "raid/superblock.h"
+#include "tools/array_partition.h"
 
 namespace resilver::tools {
 namespace {
@@ -35,8 +36,15 @@ struct Descriptor {
 };
 
 Result<Probe> make_probe(const std::string& path, int fd) {
+  PartitionRange range;  // all of it
+  if (const auto partition = partition_name(path)) {
+    const auto found = find_partition(*partition);
+    if (!found) return std::unexpected(found.error());
+    range = *found;
+  }
   Probe probe(fd < 0 ? nullptr : blkid_new_probe());
-  if (!probe || blkid_probe_set_device(probe.get(), fd, 0, 0) != 0) {
+  const auto begin = static_cast<blkid_loff_t>(range.begin);
+  if (!probe || blkid_probe_set_device(probe.get(), fd, begin, static_cast<blkid_loff_t>(range.size)) != 0) {
     return fail(Errc::io, fmt::format("{}: {}", path, std::strerror(errno)));
   }
   blkid_probe_enable_superblocks(probe.get(), 1);
@@ -65,7 +73,7 @@ std::string describe(blkid_probe probe) {
 }  // namespace
 
 Result<std::optional<std::string>> what_it_holds(const std::string& path) {
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const Descriptor file(open(file_of(path).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   auto probe = make_probe(path, file.fd);
   if (!probe) return std::unexpected(probe.error());
   switch (blkid_do_safeprobe(probe->get())) {
@@ -94,6 +102,18 @@ std::vector<int> member_partitions(const std::string& path) {
   return numbers;
 }
 
+Result<std::pair<std::uint64_t, std::uint64_t>> partition_at(const std::string& path, int number) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.fd < 0) return fail(Errc::not_found, fmt::format("{}: {}", path, std::strerror(errno)));
+  const auto probe = make_probe(path, file.fd);
+  const blkid_partlist list = probe ? blkid_probe_get_partitions(probe->get()) : nullptr;
+  if (list == nullptr) return fail(Errc::not_found, fmt::format("{}: it has no partition table", path));
+  const blkid_partition partition = blkid_partlist_get_partition_by_partno(list, number);
+  if (partition == nullptr) return fail(Errc::not_found, fmt::format("{}: it has no partition {}", path, number));
+  return std::pair(static_cast<std::uint64_t>(blkid_partition_get_start(partition)) * kSectorBytes,
+                   static_cast<std::uint64_t>(blkid_partition_get_size(partition)) * kSectorBytes);
+}
+
 bool is_blank(const std::string& path) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status;
@@ -102,7 +122,7 @@ bool is_blank(const std::string& path) {
 }
 
 Status erase_signatures(const std::string& path) {
-  const Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  const Descriptor file(open(file_of(path).c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   auto probe = make_probe(path, file.fd);
   if (!probe) return std::unexpected(probe.error());
   while (blkid_do_probe(probe->get()) == 0) {

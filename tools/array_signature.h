@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -18,6 +19,9 @@ std::vector<int> member_partitions(const std::string& path);
 
 // A sparse (or empty) file that nothing was ever written to, as a fresh image is.
 bool is_blank(const std::string& path);
+
+// Begin and size, in bytes, of a partition of this file. Errors: not_found (no partition table, or no such partition), io.
+Result<std::pair<std::uint64_t, std::uint64_t>> partition_at(const std::string& path, int number);
 
 // Erases the signatures that what_it_holds() goes by, so that nothing takes the member for what it was. Errors: io.
 Status erase_signatures(const std::string& path);

@@ -120,7 +120,7 @@ Task<Status> write_block(ArraySession& session, const Disk& disk, std::uint64_t 
   if (!block) co_return fail(Errc::limit, "no memory for a buffer");
   std::memset(block.data(), 0, block.size());
   std::memcpy(block.data(), bytes.data(), bytes.size());
-  const Errc status = co_await Io::write(*disk.image, sector * kSectorBytes, block, true);
+  const Errc status = co_await Io::write(disk.device(), sector * kSectorBytes, block, true);
   if (status == Errc::ok) co_return Status{};
   co_return fail(status, fmt::format("{}: cannot be written: {}", disk.name, errc_name(status)));
 }

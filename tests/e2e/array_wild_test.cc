@@ -430,5 +430,50 @@ TEST_F(ArrayInTheWild, ADiskIsAddedWriteMostly) {
   EXPECT_NE(done({"status", vm_}).out.find("(W)"), std::string::npos);
 }
 
+// ---- partitions ----
+
+TEST_F(ArrayInTheWild, PartitionsOfAnImageAreMembers) {
+  fs::create_directories(vm_);
+  const auto disk = [this](const char* name) { return vm_ + "/" + name; };
+  for (const char* name : {"a.img", "b.img", "c.img"}) {
+    write_text(disk(name), "");
+    fs::resize_file(disk(name), 40 << 20);
+    std::string table(66, '\0');
+    for (int i = 0; i < 2; ++i) {  // two of 16 MiB
+      table.replace(16 * i + 4, 1, "\xfd");
+      table.replace(16 * i + 8, 8, le(2048 + i * 32768, 4) + le(32768, 4));
+    }
+    table.replace(64, 2, "\x55\xaa");
+    overwrite(disk(name), 446, table);
+  }
+  const std::string one = disk("a.img") + ":1", two = disk("b.img") + ":2", three = disk("a.img") + ":2";
+  done({"create", "--level", "1", "--devices", one, two});
+  write_text(file_, noise(1 << 20));
+  done({"import", one, two, file_});
+  done({"fail", one, two, one});
+  done({"add", one, two, disk("c.img") + ":1"});
+  done({"rebuild", one, two, disk("c.img") + ":1"});
+  done({"export", disk("c.img") + ":1", directory_ / "out", "--length", "1M"});
+  EXPECT_TRUE(read_text(directory_ / "out") == noise(1 << 20));
+  done({"create", "--level", "0", "--devices", one, three, "--force"});  // two of one file
+  done({"import", one, three, file_});
+  done({"export", three, one, directory_ / "out", "--length", "1M"});
+  EXPECT_TRUE(read_text(directory_ / "out") == noise(1 << 20));
+  EXPECT_NE(done({"examine", three}).out.find("raid0"), std::string::npos);
+  EXPECT_EQ(read_text(disk("a.img")).substr(510, 2), "\x55\xaa");
+  expect_refusal(run({"examine", disk("a.img") + ":3"}), "no partition 3", 1);
+  expect_refusal(run({"examine", one, one}), "named twice", 1);
+  expect_refusal(run({"examine", disk("none.img") + ":1"}), "none.img", 1);
+}
+
+TEST_F(ArrayInTheWild, AnUpdateIsTriedOutFirst) {
+  create(5, 3);
+  import(noise(1 << 20));
+  const auto before = snapshot();
+  const Ended tried = done({"assemble", vm_, "--update=name", "--name", "other", "--dry-run"});
+  EXPECT_NE(tried.out.find("would: vm: --update=name"), std::string::npos) << tried.out;
+  EXPECT_EQ(snapshot(), before);
+}
+
 }  // namespace
 }  // namespace resilver::test

@@ -126,7 +126,7 @@ TEST_F(ArrayWipe, MemberInAPartitionIsPointedAt) {
   overwrite(disk, 16384 * 512, member);
   const Ended ended = run({"examine", disk});
   EXPECT_EQ(ended.code, 1);
-  EXPECT_NE(ended.err.find("a partition table (dos) with a member in partition 2: losetup"), std::string::npos)
+  EXPECT_NE(ended.err.find("a partition table (dos) with a member in partition 2: name it"), std::string::npos)
       << ended.err;
 }
 
