@@ -81,7 +81,7 @@ TEST_P(ArrayOf15TiB, EveryCommandTakesSeconds) {
   soon({"fail", vm_, "disk1"});
   soon({"add", vm_, "disk1"});
   const Ended rebuilt = soon({"rebuild", vm_});
-  EXPECT_EQ(rebuilt.out.find("GiB/s"), std::string::npos) << "what was skipped is no speed: " << rebuilt.out;
+  EXPECT_EQ(rebuilt.out.find("TiB/s"), std::string::npos) << "what was skipped is no speed: " << rebuilt.out;
   soon({"scrub", vm_});
   if (std::string_view(consistency) == "bitmap") {
     soon({"fail", vm_, "disk1"});
