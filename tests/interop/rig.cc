@@ -49,11 +49,8 @@ std::vector<Shape> shapes() {
         {5, 4, 64, "right-asymmetric", "resync"},
         {5, 5, 512, "left-asymmetric", "resync"},
         {5, 4, 16, "right-symmetric", "resync"},
-        {5, 4, 64, "parity-first", "bitmap"},
-        {6, 4, 64, "left-symmetric", "resync"},
+        {6, 4, 64, "left-asymmetric", "resync"},
         {6, 5, 16, "right-asymmetric", "bitmap"},
-        {6, 6, 64, "left-asymmetric", "resync"},
-        {6, 5, 32, "parity-last", "resync"},
         {5, 3, 64, "left-symmetric", "journal"},
         {10, 3, 16, "n2", "bitmap"},
         {10, 4, 64, "n2", "resync"},
@@ -62,8 +59,6 @@ std::vector<Shape> shapes() {
         {4, 2, 64, "", "resync"},
         {5, 2, 64, "left-symmetric", "bitmap"},
         {10, 4, 64, "n3", "resync"},
-        {10, 5, 16, "n3", "bitmap"},
-        {6, 5, 64, "left-symmetric-6", "resync"},
         {6, 5, 16, "ddf-N-continue", "bitmap"},
     };
   }
