@@ -30,8 +30,9 @@ struct Place {
   std::vector<std::string> ignored;  // files of the folder that are no images
 };
 
-// FILE:NUMBER is a partition in an image (array_partition.h). A folder gives its files named *.img and those that hold an md superblock, in order of their numbers. Errors: not_found,
-// bad_input (a folder among several words, an image twice, a folder without images).
+// FILE:NUMBER is a partition in an image (array_partition.h). A folder gives its files named *.img and those that hold an md
+// superblock, in order of their numbers. Errors: not_found, bad_input (a folder among several words, an image twice, a
+// folder without images).
 Result<Place> find_place(const std::vector<std::string>& words);
 
 // "disk1", "disk1.img", "DIR/disk1.img" or a path: the one of `paths` that is meant.

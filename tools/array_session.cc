@@ -123,24 +123,32 @@ Error named(const Error& error, const std::string& label, const std::vector<Disk
 }
 
 // Of an array that cannot start: what there is that is no member, and what force would do about it.
-std::string what_there_is(const Error& error, const raid::AssemblyReport& report, const Place& place, bool forced) {
+std::string what_there_is(const Error& error, const raid::AssemblyReport& report, const std::vector<Disk>& disks,
+                          const Place& place, bool forced) {
   std::uint64_t events = 0;
   for (const raid::DiskFound& found : report) {
     if (found.verdict != DiskVerdict::other_array) events = std::max(events, found.events);
   }
+  const auto by_hand = [&disks](const raid::DiskFound& found) {
+    const auto disk = std::ranges::find(disks, found.name, &Disk::name);
+    return disk != disks.end() && disk->super && disk->super->failed_by_hand;
+  };
   std::string text;
   bool stale = false;
   for (const raid::DiskFound& found : report) {
     std::string what;
     switch (found.verdict) {
       case DiskVerdict::stale: what = fmt::format("is {} events behind", events - found.events); break;
-      case DiskVerdict::faulty: what = "was failed or removed"; break;
+      case DiskVerdict::faulty:
+        what = by_hand(found) ? "was failed by hand, it comes back by re-add or add only"
+                              : fmt::format("failed or was removed, {} events ago", events - found.events);
+        break;
       case DiskVerdict::rebuilding: what = "is not rebuilt yet"; break;
       case DiskVerdict::spare: what = "is a spare"; break;
       case DiskVerdict::unusable: what = fmt::format("cannot be told to be a member ({})", found.why); break;
       default: continue;
     }
-    stale = stale || found.verdict == DiskVerdict::stale;
+    stale = stale || found.verdict == DiskVerdict::stale || (found.verdict == DiskVerdict::faulty && !by_hand(found));
     text += fmt::format("; {} {}", found.name, what);
   }
   if (!forced && error.what.contains("force starts")) {
@@ -270,9 +278,9 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     const bool harmless = !disk->super && (disk->stray || !may_be_missing);
     (harmless ? passed_over : refused).emplace_back(found.name, std::move(why));
   }
-  if (!probed && probed.error().code == Errc::unavailable && !options.leave_out) {
+  if (!probed && probed.error().code == Errc::unavailable && (!options.leave_out || refused.empty())) {
     const Error error = named(probed.error(), place_.label, disks_);
-    co_return fail(error.code, error.what + what_there_is(error, report_, place_, options.take_stale));
+    co_return fail(error.code, error.what + what_there_is(error, report_, disks_, place_, options.take_stale));
   }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
@@ -323,7 +331,8 @@ Task<Status> ArraySession::start(StartOptions options) {
   report_unopened();
   if (!assembled) {
     Error error = named(assembled.error(), place_.label, disks_);
-    if (error.code == Errc::unavailable) error.what += what_there_is(error, report_, place_, options.take_stale);
+    if (error.code == Errc::unavailable)
+      error.what += what_there_is(error, report_, disks_, place_, options.take_stale);
     co_return std::unexpected(error);
   }
   array_ = std::move(*assembled);
