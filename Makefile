@@ -49,7 +49,7 @@ FUZZ_USES_frame := $(wildcard src/base/*.cc) src/env/frame.cc src/env/buffer.cc 
 FUZZ_USES_session := $(wildcard src/base/*.cc src/async/*.cc src/env/*.cc src/replica/*.cc)
 fuzz_uses = $(if $(filter-out undefined,$(origin FUZZ_USES_$1)),$(FUZZ_USES_$1),$(FUZZ_USES))
 FUZZ_SECONDS ?= 600
-FUZZ_CHECK_SECONDS := 10
+FUZZ_CHECK_SECONDS := 6
 
 # ---- which tests run where -------------------------------------------------------------------------------------------
 # Every room's unit tests run under ASan+UBSan, but those of RELEASE_ROOMS (slow, or real processes), which run as they
@@ -223,7 +223,7 @@ TEST_BINARIES_release := $(patsubst %,build/release/tests/%,$(filter $(RELEASE_R
 ASAN_EXTRA = $(if $(filter swarm,$(TEST_ROOMS)),build/asan/tests/swarm$(COMMA)RESILVER_SWARM_SEEDS=$(SWARM_ASAN_SEEDS))
 COMMA := ,
 # The replica room once more as it ships, with many seeds of its own swarm; planted bugs are searched there only.
-REPLICA_SEEDS ?= 500
+REPLICA_SEEDS ?= 300
 REPLICA_SWARM = $(if $(filter replica,$(TEST_ROOMS)),build/release/tests/replica$(COMMA)RESILVER_REPLICA_SEEDS=$(REPLICA_SEEDS))
 # The slow ones first, so that the last minute keeps both cores busy.
 FUZZ_RUN := tests/fuzz/run$(COMMA)FUZZ_SECONDS=$(FUZZ_CHECK_SECONDS)$(COMMA)FUZZ_JOBS=1

@@ -42,15 +42,12 @@ std::vector<Shape> shapes() {
   if (!full_matrix()) {
     return {
         {0, 3, 16, "", ""},
-        {1, 2, 0, "", "resync"},
         {1, 3, 0, "", "bitmap"},
         {4, 4, 64, "", "resync"},
         {5, 3, 4, "left-symmetric", "bitmap"},
         {5, 4, 64, "right-asymmetric", "resync"},
-        {5, 5, 512, "left-asymmetric", "resync"},
         {5, 4, 16, "right-symmetric", "resync"},
         {6, 4, 64, "left-asymmetric", "resync"},
-        {6, 5, 16, "right-asymmetric", "bitmap"},
         {5, 3, 64, "left-symmetric", "journal"},
         {10, 3, 16, "n2", "bitmap"},
         {10, 4, 64, "n2", "resync"},
