@@ -96,10 +96,7 @@ std::optional<Work> read_work(const CommandLine& line, int& code) {
 
 // The verdicts, and how the array would start. Nothing is written.
 Task<Status> look(ArraySession& session, const Work& work) {
-  if (Status opened = co_await session.open(work.place, uring::Access::read_only); !opened) co_return opened;
-  StartOptions start = work.start;
-  start.read_only = true;
-  const Status started = co_await session.start(start);
+  const Status started = co_await session.open_to_read(work.place, work.start);
   print_found(session);
   if (!started) co_return started;
   fmt::print("{}: {}, only read: nothing was written\n", session.place().label, state_text(session.array()));

@@ -30,7 +30,6 @@ namespace fs = std::filesystem;
 constexpr std::uint32_t kMdMagic = 0xa92b4efc;
 // The ring of a process that was killed holds its locks some 66 ms beyond its death.
 constexpr Nanos kLockPatience = 250 * kMillisecond;
-constexpr Nanos kReadPatience = 30 * kSecond;  // as long as an array waits for a member
 
 bool holds_superblock(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -256,6 +255,15 @@ Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std:
   co_return disks;
 }
 
+const raid::Superblock* freshest(const std::vector<Disk>& disks, const raid::Uuid& set_uuid) {
+  const raid::Superblock* best = nullptr;
+  for (const Disk& disk : disks) {
+    if (!disk.super || disk.super->set_uuid != set_uuid) continue;
+    if (best == nullptr || disk.super->events > best->events) best = &*disk.super;
+  }
+  return best;
+}
+
 void lay_over(Scheduler& scheduler, std::vector<Disk>& disks) {
   for (Disk& disk : disks) {
     if (disk.image) disk.overlay = std::make_unique<Overlay>(scheduler, *disk.image);
@@ -284,8 +292,7 @@ std::set<pid_t> lockers_of(const std::vector<std::string>& paths, const std::str
   std::set<std::string> wanted;
   for (const std::string& path : paths) {
     struct stat status;
-    const auto partition = partition_name(path);
-    if (stat(partition ? partition->file.c_str() : path.c_str(), &status) != 0) continue;
+    if (stat(file_of(path).c_str(), &status) != 0) continue;
     wanted.insert(fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino));
   }
   std::set<pid_t> lockers;

@@ -47,6 +47,8 @@ std::string shell_word(const std::string& word);
 // The place as words of a command line, for hints that can be pasted.
 std::string place_words(const Place& place);
 
+inline constexpr Nanos kReadPatience = 30 * kSecond;  // for a superblock: as long as an array waits for a member
+
 struct Disk {
   std::string path;
   std::string name;
@@ -62,6 +64,9 @@ struct Disk {
 // Opens and locks every path and reads its superblock. One that cannot be opened is a disk without image and superblock.
 // Errors: busy (another process has one of them open), limit.
 Task<Result<std::vector<Disk>>> open_disks(uring::RealEnv& env, std::vector<std::string> paths, uring::Access access);
+
+// The superblock of this array whose roles decide; null: none of these disks has one.
+const raid::Superblock* freshest(const std::vector<Disk>& disks, const raid::Uuid& set_uuid);
 
 // For a dry run: what is written to these disks from now on stays in memory. They may have been opened to be read only.
 void lay_over(Scheduler& scheduler, std::vector<Disk>& disks);

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "base/units.h"
+#include "raid/discovery.h"
 #include "raid/journal.h"
 #include "tools/array_command.h"
 #include "tools/array_main.h"
@@ -84,21 +85,17 @@ Task<Status> fail_one(raid::Array& array, std::string name) { co_return co_await
 // The disk itself notes that somebody failed it: assemble --force takes back what failed by itself, not this.
 Task<Status> note_failed_by_hand(ArraySession& session, const std::string& name) {
   const Disk* disk = session.find_disk(name);
-  const Buffer block = session.env().buffers().allocate(raid::kSuperblockBytes);
-  const std::uint64_t at = raid::kSuperOffsetSectors * kSectorBytes;
-  if (disk == nullptr || !block || co_await Io::read(disk->device(), at, block) != Errc::ok) co_return Status{};
-  auto super =
-      raid::decode_superblock(std::span<const std::byte, raid::kSuperblockBytes>(block.data(), raid::kSuperblockBytes),
-                              disk->image->size_bytes() / kSectorBytes);
+  if (disk == nullptr) co_return Status{};
+  const raid::LeafPoolOwner leaves(new raid::LeafPool(session.env().scheduler()));
+  auto super = (co_await raid::find_superblock(*leaves, disk->device(), kReadPatience)).super;
   if (!super) co_return Status{};
   super->failed_by_hand = true;
-  const auto noted = raid::encode_superblock(*super);
-  if (!noted) co_return Status{};
-  std::memcpy(block.data(), noted->data(), noted->size());
-  if (co_await Io::write(disk->device(), at, block, true) == Errc::ok) co_return Status{};
+  const auto noted = raid::writable_superblock(*super, disk->image->size_bytes());
+  if (!noted || co_await session.write_block(*disk, raid::kSuperOffsetSectors, *noted)) co_return Status{};
   co_return fail(Errc::io,
                  fmt::format("{}: is faulty now, but cannot be written: assemble --force might take it back", name));
 }
+
 Task<Status> remove_one(raid::Array& array, std::string name) { co_return co_await array.remove_disk(std::move(name)); }
 Task<Status> replace_one(raid::Array& array, std::string name) {
   co_return co_await array.replace_member(std::move(name));
@@ -127,16 +124,6 @@ void print_state(ArraySession& session, const Change& change) {
   }
 }
 
-// The array's reason, or the rule in words where it gives none.
-Status explained(Status done, const std::string& name, const char* unavailable, const char* busy) {
-  if (done || !done.error().what.empty()) return done;
-  const char* why = done.error().code == Errc::unavailable ? unavailable
-                    : done.error().code == Errc::busy      ? busy
-                    : done.error().code == Errc::exists    ? "is in use already"
-                                                           : errc_name(done.error().code);
-  return fail(done.error().code, fmt::format("{}: {}", name, why));
-}
-
 Task<Status> change_member(ArraySession& session, const Change& change, Act act, const char* said) {
   if (Status opened = co_await session.open_to_write(change.place, change.dry_run); !opened) co_return opened;
   Result<std::string> name = fail(Errc::not_found);
@@ -144,18 +131,12 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
   start.check = [&](const raid::Array& array) {
     name = member_named(session, change.word);
     if (!name) return Status(std::unexpected(name.error()));
-    const Status fine = act == fail_one     ? array.may_fail(*name)
-                        : act == remove_one ? array.may_remove(*name)
-                                            : array.may_replace(*name);
-    return explained(fine, *name, "the array would not survive it, or has no spare",
-                     "is a member in use: fail it first");
+    return act == fail_one     ? array.may_fail(*name)
+           : act == remove_one ? array.may_remove(*name)
+                               : array.may_replace(*name);
   };
   if (Status started = co_await session.start(std::move(start)); !started) co_return started;
-  const Status done = co_await act(session.array(), *name);
-  if (!done) {
-    co_return explained(done, *name, "the array would not survive it, or has no spare",
-                        "is a member in use: fail it first");
-  }
+  if (Status done = co_await act(session.array(), *name); !done) co_return done;
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   if (act == fail_one) {
     if (Status noted = co_await note_failed_by_hand(session, *name); !noted) co_return noted;
@@ -225,11 +206,7 @@ const raid::Superblock* own_superblock(const Disk& coming, const std::vector<Dis
 Status check_not_in_use(const Disk& coming, const std::vector<Disk>& others) {
   const raid::Superblock* own = own_superblock(coming, others);
   if (own == nullptr) return {};
-  const raid::Superblock* fresh = nullptr;  // of the others: what it says of itself does not count
-  for (const Disk& other : others) {
-    if (!other.super || other.super->set_uuid != own->set_uuid) continue;
-    if (fresh == nullptr || other.super->events > fresh->events) fresh = &*other.super;
-  }
+  const raid::Superblock* fresh = freshest(others, own->set_uuid);  // what it says of itself does not count
   const std::uint16_t role = own->dev_number < fresh->roles.size() ? fresh->roles[own->dev_number] : raid::kRoleSpare;
   const bool current = own->events + 1 >= fresh->events;
   if (current && role < fresh->raid_disks) {
@@ -304,10 +281,7 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
   const Status done = again            ? co_await session.array().readd_disk(disk, change.force)
                       : change.journal ? co_await session.array().add_journal(disk)
                                        : co_await session.array().add_disk(disk);
-  if (!done) {
-    if (again && done.error().code == Errc::unavailable) co_return with_add(session, change, done);
-    co_return explained(done, disk.name, "the array has failed", "is in use");
-  }
+  if (!done) co_return again ? with_add(session, change, done) : done;
   change.made = false;  // it is the array's now
   if (Status stopped = co_await session.stop(); !stopped) co_return stopped;
   const char* const said = again ? "re-added" : change.journal ? "is the journal now" : "added";

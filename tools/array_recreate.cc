@@ -15,7 +15,7 @@
 #include <ranges>
 
 #include "base/units.h"
-#include "raid/parity.h"
+#include "raid/stripe_code.h"
 #include "tools/array_command.h"
 #include "tools/array_copier.h"
 #include "tools/array_main.h"
@@ -199,8 +199,7 @@ class Shape {
       columns.push_back(blocks[column].bytes.data());
     }
     if (zero) return Verdict::silent;
-    const raid::ParityCode code(geometry_.data_disks(), geometry_.parity_disks());
-    return code.consistent(columns, kBlockBytes) ? Verdict::right : Verdict::wrong;
+    return raid::StripeCode(geometry_).consistent(stripe, columns, kBlockBytes) ? Verdict::right : Verdict::wrong;
   }
 
   Verdict compare_copies(const Arrangement& one, std::uint64_t row) const {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <optional>
@@ -41,16 +42,6 @@ std::string how_far(const raid::RecoveryStatus& recovery) {
                                                          static_cast<double>(recovery.total_bytes);
   return fmt::format("{} at {:.1f} % ({} of {} of each member)", name(recovery.kind), percent,
                      format_size(recovery.done_bytes), format_size(recovery.total_bytes));
-}
-
-// The superblock whose roles decide: the freshest of the array that `like` belongs to.
-const raid::Superblock* freshest(const std::vector<Disk>& disks, const raid::Uuid& set_uuid) {
-  const raid::Superblock* best = nullptr;
-  for (const Disk& disk : disks) {
-    if (!disk.super || disk.super->set_uuid != set_uuid) continue;
-    if (best == nullptr || disk.super->events > best->events) best = &*disk.super;
-  }
-  return best;
 }
 
 std::string duplicate_of(const std::vector<Disk>& disks, const Disk& disk) {
@@ -278,9 +269,8 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     const bool harmless = !disk->super && (disk->stray || !may_be_missing);
     (harmless ? passed_over : refused).emplace_back(found.name, std::move(why));
   }
-  if (!probed && probed.error().code == Errc::unavailable && (!options.leave_out || refused.empty())) {
-    const Error error = named(probed.error(), place_.label, disks_);
-    co_return fail(error.code, error.what + what_there_is(error, report_, disks_, place_, options.take_stale));
+  if (!probed && (refused.empty() || (probed.error().code == Errc::unavailable && !options.leave_out))) {
+    co_return std::unexpected(cannot_start(probed.error(), options));
   }
   if (!refused.empty() && !options.leave_out) {
     std::string line =
@@ -288,7 +278,6 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     if (refused.size() > 1) line += fmt::format("; {} more disks do not fit either", refused.size() - 1);
     co_return fail(Errc::bad_input, line);
   }
-  if (!probed && refused.empty()) co_return std::unexpected(named(probed.error(), place_.label, disks_));
   if (!checked) co_return checked;
   refused.insert(refused.end(), passed_over.begin(), passed_over.end());
   for (const auto& [name, why] : refused) {
@@ -296,6 +285,12 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     std::erase_if(disks_, [&name](const Disk& disk) { return disk.name == name; });
   }
   co_return Status{};
+}
+
+Error ArraySession::cannot_start(const Error& why, const StartOptions& options) const {
+  Error error = named(why, place_.label, disks_);
+  if (error.code == Errc::unavailable) error.what += what_there_is(error, report_, disks_, place_, options.take_stale);
+  return error;
 }
 
 // Which sides there are, what each has, and how one is chosen.
@@ -329,12 +324,7 @@ Task<Status> ArraySession::start(StartOptions options) {
   auto assembled = co_await raid::Array::assemble(env_.scheduler(), env_.buffers(), env_.random(), assemble,
                                                   member_disks(disks_), &report_);
   report_unopened();
-  if (!assembled) {
-    Error error = named(assembled.error(), place_.label, disks_);
-    if (error.code == Errc::unavailable)
-      error.what += what_there_is(error, report_, disks_, place_, options.take_stale);
-    co_return std::unexpected(error);
-  }
+  if (!assembled) co_return std::unexpected(cannot_start(assembled.error(), options));
   array_ = std::move(*assembled);
   for (const std::string& note : array_->status().notes)
     fmt::print(stderr, "resilver {}: {}: {}\n", command_, place_.label, note);
@@ -395,6 +385,16 @@ Task<Status> ArraySession::stop() {
   if (Status room = check_room(); !room) co_return room;
   if (array_->status().state == raid::ArrayState::failed) co_return fail(Errc::unavailable, "the array failed");
   co_return Status{};
+}
+
+Task<Status> ArraySession::write_block(const Disk& disk, std::uint64_t sector, std::span<const std::byte> bytes) {
+  const Buffer block = env_.buffers().allocate(kBlockBytes);
+  if (!block) co_return fail(Errc::limit, "no memory for a buffer");
+  std::memset(block.data(), 0, block.size());
+  std::ranges::copy(bytes, block.data());
+  const Errc status = co_await Io::write(disk.device(), sector * kSectorBytes, block, true);
+  if (status == Errc::ok) co_return Status{};
+  co_return fail(status, fmt::format("{}: cannot be written: {}", disk.name, errc_name(status)));
 }
 
 Task<void> ArraySession::watch_signal() {

@@ -59,6 +59,9 @@ class ArraySession {
 
   // Errors: unavailable (the array failed), no_space (a disk had no room: the line names it and its file system).
   Task<Status> stop();
+  // One block of a disk's metadata, durable when it ends; `bytes` are followed by zeroes. Not while the array writes.
+  // Errors: the disk's.
+  Task<Status> write_block(const Disk& disk, std::uint64_t sector, std::span<const std::byte> bytes);
   bool interrupted() const noexcept { return interrupted_; }
 
   uring::RealEnv& env() noexcept { return env_; }
@@ -78,6 +81,7 @@ class ArraySession {
   void report_unopened();
   Task<Status> probe(const StartOptions& options);
   Task<Error> name_sides();
+  Error cannot_start(const Error& why, const StartOptions& options) const;
   Task<Status> with_progress(Task<Status> work);
   Status check_room() const;
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "raid/bitmap_format.h"
+#include "raid/discovery.h"
 
 namespace resilver::tools {
 namespace {
@@ -19,9 +20,9 @@ constexpr std::array<std::string_view, 11> kWords = {
     "resync", "name",      "uuid",       "no-bbl",          "force-no-bbl",    "bbl",
     "bitmap", "no-bitmap", "devicesize", "layout-original", "layout-alternate"};
 
-bool is_current(const Superblock& super, const Superblock& fresh) {
-  if (super.events + 1 < fresh.events || super.dev_number >= fresh.roles.size()) return false;
-  return fresh.roles[super.dev_number] != raid::kRoleFaulty;
+bool belongs(raid::DiskVerdict verdict) {
+  using enum raid::DiskVerdict;
+  return verdict == member || verdict == rebuilding || verdict == replacement || verdict == spare || verdict == journal;
 }
 
 bool is_member(const Superblock& super) { return super.role() < super.raid_disks; }
@@ -40,22 +41,14 @@ Status drop_log(Superblock& super, bool force) {
   return {};
 }
 
-// Behind the bitmap, or behind the space for one.
-Status add_log(Superblock& super) {
+Status add_log(Superblock& super, std::uint64_t device_sectors) {
   if (super.has_bad_block_log()) return {};
-  const auto room = static_cast<std::int64_t>(super.data_offset_sectors - raid::kSuperOffsetSectors);
-  std::int64_t at = raid::choose_bad_block_offset(super.level, super.data_offset_sectors + super.data_size_sectors, 0);
-  if (at + kBlockSectors > room) at = room - kBlockSectors;
-  const bool bitmap = (super.feature_map & raid::kFeatureBitmap) != 0;
-  if (at < kBlockSectors || bitmap) {
-    return fail(Errc::bad_input,
-                bitmap ? "the bitmap may reach to where a log would lie: no-bitmap, bbl, bitmap, one by one"
-                       : "there is no room for a log before the data");
+  if ((super.feature_map & raid::kFeatureBitmap) != 0) {
+    return fail(Errc::bad_input, "the bitmap may reach to where a log would lie: no-bitmap, bbl, bitmap, one by one");
   }
-  super.bblog_offset = static_cast<std::int32_t>(at);
-  super.bblog_size_sectors = kBlockSectors;
   super.bblog_shift = 0;
-  return {};
+  if (raid::place_bad_block_log(super, device_sectors, kBlockSectors)) return {};
+  return fail(Errc::bad_input, "there is no room for a log before the data");
 }
 
 Status add_bitmap(Superblock& super) {
@@ -90,7 +83,7 @@ Status change(const Update& update, Superblock& super, std::uint64_t device_sect
   if (word == "layout-original") return choose_layout(super, raid::Layout::raid0_original);
   if (word == "layout-alternate") return choose_layout(super, raid::Layout::raid0_alternate);
   // Only members, and spares when they become members, have the two.
-  if (word == "bbl" && !super.is_journal()) return add_log(super);
+  if (word == "bbl" && !super.is_journal()) return add_log(super, device_sectors);
   if (word == "bitmap" && is_member(super)) return add_bitmap(super);
   return {};
 }
@@ -100,29 +93,16 @@ struct Written {
   std::array<std::byte, raid::kSuperblockBytes> block;
 };
 
-// What is to be written, and accepted by our own reader.
 Result<Written> prepare(const Update& update, const Disk& disk) {
-  const std::uint64_t device_sectors = disk.image->size_bytes() / kSectorBytes;
   Superblock super = *disk.super;
   const auto refused = [&disk, &update](const std::string& why) {
     return fail(Errc::bad_input, fmt::format("{}: --update={}: {}; nothing was written", disk.name, update.word, why));
   };
-  if (Status done = change(update, super, device_sectors); !done) return refused(done.error().what);
-  const auto block = raid::encode_superblock(super);
+  const Status done = change(update, super, disk.image->size_bytes() / kSectorBytes);
+  if (!done) return refused(done.error().what);
+  const auto block = raid::writable_superblock(super, disk.image->size_bytes());
   if (!block) return refused(block.error().what);
-  if (const auto read = raid::decode_superblock(*block, device_sectors); !read) return refused(read.error().what);
   return Written{&disk, *block};
-}
-
-Task<Status> write_block(ArraySession& session, const Disk& disk, std::uint64_t sector,
-                         std::span<const std::byte> bytes) {
-  const Buffer block = session.env().buffers().allocate(kBlockBytes);
-  if (!block) co_return fail(Errc::limit, "no memory for a buffer");
-  std::memset(block.data(), 0, block.size());
-  std::memcpy(block.data(), bytes.data(), bytes.size());
-  const Errc status = co_await Io::write(disk.device(), sector * kSectorBytes, block, true);
-  if (status == Errc::ok) co_return Status{};
-  co_return fail(status, fmt::format("{}: cannot be written: {}", disk.name, errc_name(status)));
 }
 
 // What new structures begin with is there before a superblock names it: an empty log; no bitmap, of which the start makes a
@@ -132,11 +112,11 @@ Task<Status> write_begun(ArraySession& session, const Update& update, const Writ
   if (update.word == "bbl" && super->has_bad_block_log()) {
     const auto empty = raid::encode_bad_blocks({});
     const auto at = raid::kSuperOffsetSectors + static_cast<std::uint64_t>(super->bblog_offset);
-    co_return co_await write_block(session, *written.disk, at, *empty);
+    co_return co_await session.write_block(*written.disk, at, *empty);
   }
   if (update.word == "bitmap" && is_member(*super)) {
     const auto at = raid::kSuperOffsetSectors + static_cast<std::uint64_t>(super->bitmap_offset);
-    co_return co_await write_block(session, *written.disk, at, {});
+    co_return co_await session.write_block(*written.disk, at, {});
   }
   co_return Status{};
 }
@@ -156,20 +136,22 @@ Status check_update(const Update& update) {
 }
 
 Task<Status> apply_update(ArraySession& session, const Update& update) {
-  const Superblock* fresh = nullptr;
-  for (const Disk& disk : session.disks()) {
-    if (disk.super && (fresh == nullptr || disk.super->events > fresh->events)) fresh = &*disk.super;
-  }
-  if (fresh == nullptr) co_return fail(Errc::not_found, session.place().label + ": no image with a superblock");
-  std::vector<Written> all;
+  std::vector<const Disk*> disks;
+  std::vector<raid::GivenDisk> given;
   for (const Disk& disk : session.disks()) {
     if (!disk.super) continue;
-    if (disk.super->set_uuid != fresh->set_uuid) {
-      co_return fail(Errc::bad_input, fmt::format("{}: set_uuid {}: a member of another array; nothing was written",
-                                                  disk.name, raid::format_uuid(disk.super->set_uuid)));
-    }
-    if (!is_current(*disk.super, *fresh)) continue;
-    auto written = prepare(update, disk);
+    disks.push_back(&disk);
+    given.push_back({{disk.name, &disk.device()}, disk.super});
+  }
+  if (given.empty()) co_return fail(Errc::not_found, session.place().label + ": no image with a superblock");
+  raid::AssemblyReport report;
+  if (const auto lineup = raid::line_up(given, false, report); !lineup) {
+    co_return fail(lineup.error().code, lineup.error().what + "; nothing was written");
+  }
+  std::vector<Written> all;
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    if (!belongs(report[i].verdict)) continue;
+    auto written = prepare(update, *disks[i]);
     if (!written) co_return std::unexpected(written.error());
     all.push_back(std::move(*written));
   }
@@ -177,7 +159,7 @@ Task<Status> apply_update(ArraySession& session, const Update& update) {
     if (Status begun = co_await write_begun(session, update, written); !begun) co_return begun;
   }
   for (const Written& written : all) {
-    const Status done = co_await write_block(session, *written.disk, raid::kSuperOffsetSectors, written.block);
+    const Status done = co_await session.write_block(*written.disk, raid::kSuperOffsetSectors, written.block);
     if (!done) co_return done;
   }
   co_return Status{};

@@ -18,8 +18,8 @@ struct Update {
 Status check_update(const Update& update);
 
 // Writes the superblocks of all disks that are current in the array (members, spares, journal); all are checked before the
-// first is written. Precondition: they are open for writing, and the array is not started. Errors: bad_input (of two
-// arrays, or what the word asks for cannot be), not_found (no superblock), io.
+// first is written. Precondition: they are open for writing, and the array is not started. Errors: bad_input (as
+// raid::line_up(), or what the word asks for cannot be), not_found (no superblock), io.
 Task<Status> apply_update(ArraySession& session, const Update& update);
 
 }  // namespace resilver::tools

@@ -21,8 +21,7 @@ constexpr std::uint64_t kLeastSectors = 128;  // 0.90 begins in the last 64 KiB
 // A superblock on a disk, of whichever version.
 struct FoundSuper {
   std::size_t disk = 0;
-  std::string version;
-  std::uint64_t sector = 0;
+  raid::MetadataPlace place;
   raid::Uuid uuid{};  // of the array
 };
 
@@ -57,21 +56,10 @@ Task<Status> find_supers(ArraySession& session, const std::vector<Disk>& disks, 
         co_return fail(read, fmt::format("{}: cannot be read: {}", disks[i].path, errc_name(read)));
       }
       if (!raid::holds_metadata(std::span<const std::byte, 512>(block.data(), 512), place)) continue;
-      found.push_back(
-          {i, name(place.version), place.sector, uuid_in(block, place.version == raid::MetadataVersion::v0_90)});
+      found.push_back({i, place, uuid_in(block, place.version == raid::MetadataVersion::v0_90)});
     }
   }
   co_return Status{};
-}
-
-// The freshest superblock of this array on any of the disks; null: none that can be read.
-const raid::Superblock* freshest_of(const std::vector<Disk>& disks, const raid::Uuid& uuid) {
-  const raid::Superblock* fresh = nullptr;
-  for (const Disk& disk : disks) {
-    if (!disk.super || disk.super->set_uuid != uuid) continue;
-    if (fresh == nullptr || disk.super->events > fresh->events) fresh = &*disk.super;
-  }
-  return fresh;
 }
 
 // Does the array that the others make count on this disk?
@@ -112,10 +100,10 @@ Status check_unused(const std::vector<Disk>& disks, std::size_t named, const std
     if (super.disk >= named) continue;
     const Disk& disk = disks[super.disk];
     const auto other = std::ranges::find_if(found, [&super](const FoundSuper& one) {
-      return one.disk != super.disk && one.version == super.version && one.uuid == super.uuid;
+      return one.disk != super.disk && one.place.version == super.place.version && one.uuid == super.uuid;
     });
     if (other == found.end()) continue;
-    const raid::Superblock* fresh = super.version == "1.2" ? freshest_of(disks, super.uuid) : nullptr;
+    const raid::Superblock* fresh = super.place == raid::MetadataPlace() ? freshest(disks, super.uuid) : nullptr;
     if (fresh != nullptr && disk.super && !is_current(disk, *fresh)) continue;
     return fail(Errc::exists, fmt::format("{}: in use: a member of the array of {} (--force wipes it nevertheless)",
                                           disk.path, disks[other->disk].path));
@@ -127,11 +115,11 @@ Task<Status> erase(ArraySession& session, const Disk& disk, const FoundSuper& su
   const Buffer zeroes = session.env().buffers().allocate(raid::kSuperblockBytes);
   if (!zeroes) co_return fail(Errc::limit, "no memory for a buffer");
   std::memset(zeroes.data(), 0, zeroes.size());
-  const Errc written = co_await Io::write(disk.device(), super.sector * kSectorBytes, zeroes, true);
+  const Errc written = co_await Io::write(disk.device(), super.place.sector * kSectorBytes, zeroes, true);
   if (written != Errc::ok)
     co_return fail(written, fmt::format("{}: cannot be written: {}", disk.path, errc_name(written)));
   say(disk.overlay != nullptr,
-      fmt::format("{}: superblock {} at sector {} erased", disk.path, super.version, super.sector));
+      fmt::format("{}: superblock {} at sector {} erased", disk.path, name(super.place.version), super.place.sector));
   co_return Status{};
 }
 

@@ -45,12 +45,8 @@ void Core::place_metadata(Member& member, std::uint64_t device_bytes) {
   super.bitmap_offset = bitmap_ ? common_.bitmap_offset : kBitmapOffsetSectors;
   const std::uint64_t bitmap_end =
       bitmap_ ? static_cast<std::uint64_t>(super.bitmap_offset) + bitmap_->size_on_disk() / kSectorBytes : kBlockSectors;
-  const std::uint64_t room = common_.data_offset_sectors - kSuperOffsetSectors;  // from the superblock
-  const auto wished = static_cast<std::uint64_t>(choose_bad_block_offset(common_.level, device_bytes / kSectorBytes, 0));
-  const bool fits = room >= bitmap_end + kBlockSectors;
-  const std::uint64_t at = fits ? std::clamp(wished, bitmap_end, room - kBlockSectors) : 0;
-  super.bblog_offset = static_cast<std::int32_t>(at);
-  super.bblog_size_sectors = fits ? kBadBlockLogBytes / kSectorBytes : 0;
+  super.level = common_.level;
+  place_bad_block_log(super, device_bytes / kSectorBytes, bitmap_end);
 }
 
 Status Core::make_bitmap(std::uint64_t device_bytes, std::uint32_t chunk_bytes) {

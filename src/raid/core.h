@@ -383,7 +383,6 @@ class Core {
   Task<void> write_superblocks();
   std::uint64_t unix_seconds() const noexcept;
   Superblock superblock_for(const Member& member) const;
-  std::optional<std::array<std::byte, kSuperblockBytes>> superblock_block(const Member& member) const;
   void refuse_member(Member& member);
   static bool can_note(const Member& member) noexcept;
   Task<bool> write_bad_log(Member& member);

@@ -337,36 +337,44 @@ Task<Status> Journal::apply(const JournalMeta& meta, const std::vector<Buffer>& 
   co_return Status{};
 }
 
+// The record at `position`, if it follows the one with the number `last`. None: the log ends before.
+Task<Result<std::optional<JournalMeta>>> Journal::next_in_chain(std::uint64_t position,
+                                                                std::optional<std::uint64_t> last) {
+  auto meta = co_await read_meta(position);
+  if (!meta && meta.error().code != Errc::not_found) co_return std::unexpected(meta.error());
+  if (!meta || meta->position_sectors != position || (last && meta->seq != *last + 1)) co_return std::nullopt;
+  co_return std::move(*meta);
+}
+
 Task<bool> Journal::holds_writes() {
-  std::uint64_t position = tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;
+  std::uint64_t position = chain_begin();
   std::optional<std::uint64_t> last;
   for (std::uint64_t passed = 0; passed < size_;) {
-    const auto meta = co_await read_meta(position);
-    if (!meta || meta->position_sectors != position || (last && meta->seq != *last + 1)) break;
-    if (meta->sectors() > kJournalBlockSectors) co_return true;
-    last = meta->seq;
-    passed += meta->sectors();
-    position = ring_add(position, meta->sectors());
+    const auto meta = co_await next_in_chain(position, last);
+    if (!meta) co_return true;  // nobody knows
+    if (!*meta) break;
+    if ((*meta)->sectors() > kJournalBlockSectors) co_return true;
+    last = (*meta)->seq;
+    passed += (*meta)->sectors();
+    position = ring_add(position, (*meta)->sectors());
   }
   co_return false;
 }
 
 Task<Status> Journal::replay() {
   replaying_ = true;
-  std::uint64_t position = tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;
+  std::uint64_t position = chain_begin();
   std::optional<std::uint64_t> last;
   for (std::uint64_t passed = 0; passed < size_;) {
-    const auto meta = co_await read_meta(position);
-    if (!meta && meta.error().code != Errc::not_found) {
-      co_return fail(meta.error().code, disk_.name + ": " + meta.error().what);
-    }
-    if (!meta || meta->position_sectors != position || (last && meta->seq != *last + 1)) break;
-    const auto applied = co_await replay_record(*meta);
+    const auto meta = co_await next_in_chain(position, last);
+    if (!meta) co_return fail(meta.error().code, disk_.name + ": " + meta.error().what);
+    if (!*meta) break;
+    const auto applied = co_await replay_record(**meta);
     if (!applied) co_return fail(applied.error().code, disk_.name + ": " + applied.error().what);
     if (!*applied) break;
-    last = meta->seq;
-    passed += meta->sectors();
-    position = ring_add(position, meta->sectors());
+    last = (*meta)->seq;
+    passed += (*meta)->sectors();
+    position = ring_add(position, (*meta)->sectors());
   }
   if (co_await core_.flush_members(Cause::resync) != Errc::ok) {
     co_return fail(Errc::unavailable, "members failed while the journal was replayed");

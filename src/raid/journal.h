@@ -33,15 +33,15 @@ class Journal {
   // The log lies in the data area of `disk`, from `tail_sectors` on.
   Journal(Core& core, Member& disk, std::uint64_t tail_sectors);
 
-  // A new, empty log. Error: the disk's.
   // Room for all of it: nothing that waits to be logged is to find none. Errors: no_space, unavailable.
   Task<Status> make_room();
+  // A new, empty log. Error: the disk's.
   Task<Status> format(Random& random);
   // Writes to the members what the log holds, record by record, then begins a new chain behind. Precondition: nothing else
   // runs. Errors: the journal disk's; unavailable (members fail meanwhile); corrupt.
   Task<Status> replay();
 
-  // Does the log hold blocks that replay() would write? Reads only.
+  // Does the log hold blocks that replay() would write, or can that not be read? Reads only.
   Task<bool> holds_writes();
 
   // Logs what store() is about to write and waits until it is durable; waits for space if need be. Nothing: the journal (or
@@ -86,6 +86,10 @@ class Journal {
 
   Task<Errc> read(std::uint64_t position, const Buffer& into);
   Task<Result<JournalMeta>> read_meta(std::uint64_t position);
+  std::uint64_t chain_begin() const noexcept {
+    return tail_ < size_ ? tail_ / kJournalBlockSectors * kJournalBlockSectors : 0;
+  }
+  Task<Result<std::optional<JournalMeta>>> next_in_chain(std::uint64_t position, std::optional<std::uint64_t> last);
   Task<Result<bool>> replay_record(const JournalMeta& meta);
   Task<Status> apply(const JournalMeta& meta, const std::vector<Buffer>& pages);
 

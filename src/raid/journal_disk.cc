@@ -43,7 +43,7 @@ Task<bool> Core::write_journal_superblock(Member& disk) {
   Superblock super = superblock_for(disk);
   super.feature_map |= kFeatureJournal;
   super.roles[disk.super.dev_number] = kRoleJournal;
-  const auto encoded = encode_superblock(super);
+  const auto encoded = writable_superblock(super, disk.device->size_bytes());
   const Buffer block = metadata_block();
   if (!encoded || !block) co_return false;
   std::memcpy(block.data(), encoded->data(), encoded->size());

@@ -61,13 +61,6 @@ Superblock Core::superblock_for(const Member& member) const {
   return super;
 }
 
-// The block to write; none if our own reader would refuse it: then nothing is written.
-std::optional<std::array<std::byte, kSuperblockBytes>> Core::superblock_block(const Member& member) const {
-  const auto block = encode_superblock(superblock_for(member));
-  if (!block || !decode_superblock(*block, member.device->size_bytes() / kSectorBytes)) return std::nullopt;
-  return *block;
-}
-
 // Waits until a write of all superblocks that began after `wanted` was asked for has ended. When the array has failed, whether
 // it could be made is not told: nothing is acknowledged any more.
 Task<void> Core::settle(std::uint64_t wanted) {
@@ -106,7 +99,7 @@ Task<void> Core::write_superblocks() {
     for (auto& owned : members_) {
       Member& member = *owned;
       if (!member.live() && member.state != MemberState::spare && member.state != MemberState::journal) continue;
-      const auto encoded = superblock_block(member);
+      const auto encoded = writable_superblock(superblock_for(member), member.device->size_bytes());
       if (!encoded) {
         unwritable.push_back(&member);
         continue;

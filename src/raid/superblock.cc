@@ -392,6 +392,16 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
   return superblock;
 }
 
+Result<std::array<std::byte, kSuperblockBytes>> writable_superblock(const Superblock& superblock,
+                                                                    std::uint64_t device_bytes) {
+  auto block = encode_superblock(superblock);
+  if (!block) return block;
+  if (const auto read = decode_superblock(*block, device_bytes / kSectorBytes); !read) {
+    return std::unexpected(read.error());
+  }
+  return block;
+}
+
 std::string read_only_reason(const Superblock& superblock) {
   if (superblock.place.version != MetadataVersion::v1_2) {
     return fmt::format("metadata {} is only read here", name(superblock.place.version));

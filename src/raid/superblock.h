@@ -118,7 +118,7 @@ struct Superblock {
 // The block to write at sector 8: the one that was kept, with the fields above. roles is padded with kRoleSpare so that the
 // superblock fills whole sectors (max_dev 128, 384, ...), as mdadm does, and is as long as it was at least.
 // Errors: invalid_argument if the name is longer than 32 bytes or there are more than kMaxDevs roles. What decode() thinks of
-// the rest is for the caller to ask before he writes it.
+// the rest: see writable_superblock().
 Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblock& superblock);
 
 // Checks everything that can be checked without other members. device_sectors: the size of the whole member. Errors, one
@@ -126,6 +126,11 @@ Result<std::array<std::byte, kSuperblockBytes>> encode_superblock(const Superblo
 // reshape), bad_input or invalid_argument (a value that cannot be).
 Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes> block, std::uint64_t device_sectors,
                                      const MetadataPlace& place = {});
+
+// The block to write on a device of this size, accepted by our own reader: nothing else is ever written. Errors: those of
+// encode_superblock() and decode_superblock().
+Result<std::array<std::byte, kSuperblockBytes>> writable_superblock(const Superblock& superblock,
+                                                                    std::uint64_t device_bytes);
 
 // Why an array with this superblock may be read but not written, with the field's name; empty: it may be written.
 std::string read_only_reason(const Superblock& superblock);
@@ -148,6 +153,10 @@ std::uint64_t choose_data_offset(std::uint64_t device_sectors, std::uint32_t chu
 // Where the bad-block log begins, in sectors from the superblock: behind the bitmap (bitmap_bytes > 0: what bitmap_bytes()
 // of bitmap_format.h says), or behind the space reserved for one; RAID 0 reserves none.
 std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, std::uint64_t bitmap_bytes) noexcept;
+
+// Gives a new bad-block log its place: where mdadm would, but behind the bitmap, which ends so many sectors from the
+// superblock, and before the data. False: there is no room, and it has none.
+bool place_bad_block_log(Superblock& superblock, std::uint64_t device_sectors, std::uint64_t bitmap_end) noexcept;
 
 // ---- other metadata versions ----------------------------------------------------------------------------------------
 

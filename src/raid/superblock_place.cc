@@ -1,6 +1,7 @@
 // What a superblock says of the array's shape, and where mdadm puts things on a member.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cctype>
 #include <string_view>
@@ -66,6 +67,16 @@ std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, 
   if (level == Level::raid0) return kBehindSuperblock;
   const std::uint64_t bitmap = bitmap_bytes != 0 ? bitmap_bytes / kSectorBytes : bitmap_space_sectors(device_sectors);
   return kBehindSuperblock + static_cast<std::int32_t>(bitmap);
+}
+
+bool place_bad_block_log(Superblock& superblock, std::uint64_t device_sectors, std::uint64_t bitmap_end) noexcept {
+  constexpr std::uint64_t kLog = kBadBlockLogBytes / kSectorBytes;
+  const std::uint64_t room = superblock.data_offset_sectors - kSuperOffsetSectors;
+  const bool fits = room >= bitmap_end + kLog;
+  const auto wished = static_cast<std::uint64_t>(choose_bad_block_offset(superblock.level, device_sectors, 0));
+  superblock.bblog_offset = fits ? static_cast<std::int32_t>(std::clamp(wished, bitmap_end, room - kLog)) : 0;
+  superblock.bblog_size_sectors = fits ? kLog : 0;
+  return fits;
 }
 
 const char* name(MetadataVersion version) noexcept {

@@ -395,6 +395,19 @@ TEST_F(ArrayInTheWild, UpdatesAsMdadmNamesThem) {
   expect_refusal(run({"assemble", vm_, "--update=uuid", "--uuid", "12"}), "--uuid: expected", 2);
 }
 
+// With another uuid than the array's it would be a stranger there.
+TEST_F(ArrayInTheWild, AnUpdateReachesASpareThatWasAway) {
+  create(5, 3, {"--spares", "1"});
+  const std::string spare = vm_ + "/spare0.img", away = directory_ / "away";
+  fs::rename(spare, away);
+  import(noise(1 << 20));
+  import(noise(1 << 20, 2));
+  fs::rename(away, spare);
+  done({"assemble", vm_, "--update=uuid", "--uuid", "01234567:89abcdef:01234567:89abcdef"});
+  EXPECT_EQ(slots(), "UUU");
+  EXPECT_NE(done({"status", vm_}).out.find("spare0.img["), std::string::npos);
+}
+
 // A log that cannot be read keeps a member out; dropping it is a choice.
 TEST_F(ArrayInTheWild, ADamagedBadBlockLogIsDroppedWhereThatIsAskedFor) {
   create(5, 3);

@@ -264,6 +264,31 @@ TEST(Journal, AKillWhileAJournalIsAddedLosesNothing) {
   }
 }
 
+// What waits in it for a lost member nobody knows then.
+TEST(Journal, OneThatCannotBeReadMakesReadingADegradedArrayDoubtful) {
+  Rig rig(5, 8 * kMiB, 1, quick_disk(20 * kMicrosecond));
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    JournalLab lab(env, rig, 4);
+    co_await lab.create_journalled(Level::raid5);
+    EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
+    co_await lab.finish();
+  }));
+  for (const bool readable : {true, false}) {
+    ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+      JournalLab lab(env, rig, 4);
+      co_await lab.open();
+      if (!readable) {
+        constexpr std::uint64_t kHead = kMiB;  // superblock and what lies before the log
+        EXPECT_TRUE(lab.disks[4]->latent({kHead, lab.disks[4]->size_bytes() - kHead}).has_value());
+      }
+      std::vector<MemberDisk> some = lab.some(1, 4);
+      EXPECT_TRUE((co_await lab.assemble(some, {.tuning = {}, .read_only = true})).has_value());
+      if (lab.array) EXPECT_EQ(lab.array->doubtful(), !readable);
+      co_await lab.finish();
+    }));
+  }
+}
+
 TEST(Journal, WritersThatWaitForSpaceEndWhenTheArrayFails) {
   run(5, [](JournalLab& lab) -> Task<void> {
     co_await lab.create_journalled(Level::raid5);
