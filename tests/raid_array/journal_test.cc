@@ -68,12 +68,25 @@ TEST(Journal, TheLogWrapsManyTimesAndNothingIsLost) {
   }
 }
 
+// Writers, until they are killed, of every third block of a region: the two between must keep what they had.
+constexpr std::uint64_t kRegion = 96 * kBlockBytes;
+constexpr std::uint64_t kWriters = 8;
+
+Task<void> write_thirds(JournalLab& lab, std::uint64_t writer) {
+  for (std::uint64_t version = 2;; ++version) {
+    for (std::uint64_t at = writer * 3 * kBlockBytes; at < kRegion; at += kWriters * 3 * kBlockBytes) {
+      co_await lab.write(at, kBlockBytes, version);
+    }
+  }
+}
+
+bool is_quiet(std::uint64_t at) { return at >= kRegion || at / kBlockBytes % 3 != 0; }
+
 TEST(Journal, AKilledArrayWithALostMemberIsRightAfterReplay) {
   constexpr unsigned kMembers = 4;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     Rig rig(kMembers + 1, 8 * kMiB, seed, quick_disk(20 * kMicrosecond));
     std::vector<std::byte> model;
-    constexpr std::uint64_t kRegion = 96 * kBlockBytes;
     bool begun = false;
     rig.node.start([&](Env& env) -> Task<void> {
       JournalLab lab(env, rig, kMembers);
@@ -83,16 +96,8 @@ TEST(Journal, AKilledArrayWithALostMemberIsRightAfterReplay) {
       EXPECT_EQ(co_await lab.flush(), Errc::ok);
       model = lab.model;
       begun = true;
-      // Only every third block is written from now on: the two between must keep what they had.
       TaskGroup writers(env.scheduler());
-      const auto writer = [&](std::uint64_t first) -> Task<void> {
-        for (std::uint64_t version = 2;; ++version) {
-          for (std::uint64_t at = first * 3 * kBlockBytes; at < kRegion; at += 24 * kBlockBytes) {
-            co_await lab.write(at, kBlockBytes, version);
-          }
-        }
-      };
-      for (std::uint64_t i = 0; i < 8; ++i) writers.spawn(writer(i));
+      for (std::uint64_t i = 0; i < kWriters; ++i) writers.spawn(write_thirds(lab, i));
       co_await writers.join();
     });
     rig.world.run_while([&] { return !begun; }, rig.world.now() + 10 * kHour);
@@ -106,8 +111,7 @@ TEST(Journal, AKilledArrayWithALostMemberIsRightAfterReplay) {
       if (!assembled) co_return;
       lab.model = model;
       for (std::uint64_t at = 0; at < lab.array->size_bytes(); at += kBlockBytes) {
-        const bool quiet = at >= kRegion || at / kBlockBytes % 3 != 0;
-        if (quiet)
+        if (is_quiet(at))
           EXPECT_EQ(co_await lab.verify(at, kBlockBytes), Errc::ok) << "seed " << seed << " block " << at / kBlockBytes;
       }
       co_await lab.finish();
@@ -216,7 +220,6 @@ TEST(Journal, AKillWhileAJournalIsAddedLosesNothing) {
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     Rig rig(kMembers + 1, 8 * kMiB, seed, quick_disk(20 * kMicrosecond));
     std::vector<std::byte> model;
-    constexpr std::uint64_t kRegion = 96 * kBlockBytes;
     bool begun = false;
     rig.node.start([&](Env& env) -> Task<void> {
       JournalLab lab(env, rig, kMembers);
@@ -232,14 +235,7 @@ TEST(Journal, AKillWhileAJournalIsAddedLosesNothing) {
       model = lab.model;
       begun = true;
       TaskGroup writers(env.scheduler());
-      const auto writer = [&](std::uint64_t first) -> Task<void> {
-        for (std::uint64_t version = 2;; ++version) {
-          for (std::uint64_t at = first * 3 * kBlockBytes; at < kRegion; at += 24 * kBlockBytes) {
-            co_await lab.write(at, kBlockBytes, version);
-          }
-        }
-      };
-      for (std::uint64_t i = 0; i < 8; ++i) writers.spawn(writer(i));
+      for (std::uint64_t i = 0; i < kWriters; ++i) writers.spawn(write_thirds(lab, i));
       co_await lab.array->add_journal(lab.disk(kMembers));
       co_await writers.join();
     });
@@ -256,8 +252,7 @@ TEST(Journal, AKillWhileAJournalIsAddedLosesNothing) {
       EXPECT_EQ(co_await lab.mismatches(), 0u) << "seed " << seed;
       lab.model = model;
       for (std::uint64_t at = 0; at < lab.array->size_bytes(); at += kBlockBytes) {
-        const bool quiet = at >= kRegion || at / kBlockBytes % 3 != 0;
-        if (quiet) EXPECT_EQ(co_await lab.verify(at, kBlockBytes), Errc::ok) << "seed " << seed;
+        if (is_quiet(at)) EXPECT_EQ(co_await lab.verify(at, kBlockBytes), Errc::ok) << "seed " << seed;
       }
       co_await lab.finish();
     }));

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tests/walk/array_walker.h"
-#include "tests/walk/interrupt.h"
+#include "tests/walk/seeds.h"
 
 namespace resilver::test::array_walk {
 namespace {
@@ -16,28 +16,12 @@ namespace {
 // Short ones, of most levels: kills, images away, aged, damaged, exchanged.
 constexpr std::uint64_t kCheckSeeds[] = {5, 22, 42, 51};
 
-std::uint64_t number_from(const char* variable) {
-  const char* set = std::getenv(variable);
-  return set == nullptr ? 0 : std::strtoull(set, nullptr, 10);
-}
-
-std::vector<std::uint64_t> seeds() {
-  const std::uint64_t first = number_from("RESILVER_WALK_FIRST"), rounds = number_from("RESILVER_WALK_ROUNDS");
-  if (rounds == 0) return {std::begin(kCheckSeeds), std::end(kCheckSeeds)};
-  std::vector<std::uint64_t> all;
-  for (std::uint64_t seed = first; seed < first + rounds; ++seed) all.push_back(seed);
-  return all;
-}
-
 Outcome take_walk(const Plan& plan) {
-  note_interrupts();
-  Outcome outcome = walk(plan);
-  if (interrupted()) end_interrupted();
-  return outcome;
+  return take_interruptibly([&plan] { return walk(plan); });
 }
 
 TEST(ArrayWalk, RandomRounds) {
-  for (const std::uint64_t seed : seeds()) {
+  for (const std::uint64_t seed : seeds_or(kCheckSeeds)) {
     const Outcome outcome = take_walk(draw_plan(seed));
     EXPECT_TRUE(outcome.good) << outcome.complaints << outcome.report;
     if (outcome.good && std::getenv("RESILVER_WALK_TALK") != nullptr) std::cout << outcome.report;

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "tests/walk/interrupt.h"
+#include "tests/walk/seeds.h"
 #include "tests/walk/walker.h"
 
 namespace resilver::test {
@@ -14,28 +14,12 @@ namespace {
 // Short ones: crashes under load; a record lost, another restored; images cloned, restored, grown, exchanged.
 constexpr std::uint64_t kCheckSeeds[] = {2102, 2106, 2108, 2117};
 
-std::uint64_t number_from(const char* variable) {
-  const char* set = std::getenv(variable);
-  return set == nullptr ? 0 : std::strtoull(set, nullptr, 10);
-}
-
-std::vector<std::uint64_t> seeds() {
-  const std::uint64_t first = number_from("RESILVER_WALK_FIRST"), rounds = number_from("RESILVER_WALK_ROUNDS");
-  if (rounds == 0) return {std::begin(kCheckSeeds), std::end(kCheckSeeds)};
-  std::vector<std::uint64_t> all;
-  for (std::uint64_t seed = first; seed < first + rounds; ++seed) all.push_back(seed);
-  return all;
-}
-
 Outcome take_walk(const Plan& plan) {
-  note_interrupts();
-  Outcome outcome = walk(plan);
-  if (interrupted()) end_interrupted();
-  return outcome;
+  return take_interruptibly([&plan] { return walk(plan); });
 }
 
 TEST(Walk, RandomRounds) {
-  for (const std::uint64_t seed : seeds()) {
+  for (const std::uint64_t seed : seeds_or(kCheckSeeds)) {
     const Outcome outcome = take_walk(draw_plan(seed));
     EXPECT_TRUE(outcome.good) << outcome.complaints << outcome.report;
     if (outcome.good && std::getenv("RESILVER_WALK_TALK") != nullptr) std::cout << outcome.report;
