@@ -8,13 +8,7 @@ namespace resilver::raid {
 namespace {
 
 ArrayConfig config(Level level, Consistency consistency = Consistency::resync) {
-  return {.level = level,
-          .layout = {},
-          .chunk_bytes = 64 * kKiB,
-          .consistency = consistency,
-          .bitmap_chunk_bytes = 0,
-          .name = "assembly",
-          .tuning = {}};
+  return array_config(level, "assembly", consistency);
 }
 
 Task<Status> assemble(Lab& lab, std::vector<MemberDisk> list, AssembleOptions options, AssemblyReport& report) {

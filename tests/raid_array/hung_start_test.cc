@@ -14,15 +14,7 @@ ArrayTuning tuning() {
   return quick;
 }
 
-ArrayConfig config(Level level, Consistency consistency) {
-  return {.level = level,
-          .layout = {},
-          .chunk_bytes = 64 * kKiB,
-          .consistency = consistency,
-          .bitmap_chunk_bytes = 0,
-          .name = "hung",
-          .tuning = tuning()};
-}
+ArrayConfig config(Level level, Consistency consistency) { return array_config(level, "hung", consistency, tuning()); }
 
 struct Made {
   std::vector<std::byte> model;

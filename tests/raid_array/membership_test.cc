@@ -6,13 +6,7 @@ namespace {
 
 ArrayConfig config(Level level, Consistency consistency = Consistency::resync, ArrayTuning tuning = {}) {
   tuning.member_timeout_ms = 500;
-  return {.level = level,
-          .layout = {},
-          .chunk_bytes = 64 * kKiB,
-          .consistency = consistency,
-          .bitmap_chunk_bytes = consistency == Consistency::bitmap ? 65536u : 0u,
-          .name = "membership",
-          .tuning = tuning};
+  return array_config(level, "membership", consistency, tuning, 65536);
 }
 
 ArrayTuning slowly(std::uint64_t speed = kMiB) {

@@ -31,13 +31,7 @@ ArrayConfig config(const Shape& shape) {
   tuning.member_timeout_ms = 500;
   tuning.idle_clean_ms = 20;  // so that superblocks are written all the time
   tuning.bitmap_sleep_ms = 50;
-  return {.level = shape.level,
-          .layout = {},
-          .chunk_bytes = 64 * kKiB,
-          .consistency = shape.consistency,
-          .bitmap_chunk_bytes = shape.consistency == Consistency::bitmap ? 4096u : 0u,
-          .name = "memory",
-          .tuning = tuning};
+  return array_config(shape.level, "memory", shape.consistency, tuning, 4096);
 }
 
 std::vector<Buffer> take_memory(Env& env) {

@@ -6,13 +6,7 @@ namespace {
 
 ArrayConfig config(Level level, Consistency consistency = Consistency::resync, ArrayTuning tuning = {}) {
   tuning.member_timeout_ms = 2000;
-  return {.level = level,
-          .layout = {},
-          .chunk_bytes = 64 * kKiB,
-          .consistency = consistency,
-          .bitmap_chunk_bytes = 0,
-          .name = "recovery",
-          .tuning = tuning};
+  return array_config(level, "recovery", consistency, tuning);
 }
 
 void run(unsigned disks, const std::function<Task<void>(Lab&)>& body, std::uint64_t bytes = 9 * kMiB,

@@ -31,6 +31,18 @@ inline DiskParameters quick_disk(Nanos access = 100 * kMicrosecond) {
   return model;
 }
 
+// An array with chunks of 64 KiB and the level's own layout. bitmap_chunk: of a bitmap; 0: the finest.
+inline ArrayConfig array_config(Level level, std::string name, Consistency consistency, const ArrayTuning& tuning = {},
+                                std::uint32_t bitmap_chunk = 0) {
+  return {.level = level,
+          .layout = {},
+          .chunk_bytes = 64 * kKiB,
+          .consistency = consistency,
+          .bitmap_chunk_bytes = consistency == Consistency::bitmap ? bitmap_chunk : 0u,
+          .name = std::move(name),
+          .tuning = tuning};
+}
+
 // One machine with disks d0, d1, …; survives the processes that run on it.
 struct Rig {
   // memory_bytes: of the pool of each process.

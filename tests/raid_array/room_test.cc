@@ -8,13 +8,7 @@ namespace resilver::raid {
 namespace {
 
 ArrayConfig config(Level level, Consistency consistency = Consistency::resync) {
-  return {.level = level,
-          .layout = {},
-          .chunk_bytes = 64 * kKiB,
-          .consistency = consistency,
-          .bitmap_chunk_bytes = consistency == Consistency::bitmap ? 65536u : 0u,
-          .name = "room",
-          .tuning = {}};
+  return array_config(level, "room", consistency, {}, 65536);
 }
 
 // Remembers which blocks were ever written; the others are holes.
