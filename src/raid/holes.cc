@@ -19,12 +19,6 @@ std::uint64_t next_data_of(const Member& member, std::uint64_t from) noexcept {
   return data == at ? from : std::max(from, round_down(data - member.data_offset, kRowBytes));
 }
 
-// The first byte decides mostly.
-bool is_hole(const Member& member, std::uint64_t offset, std::span<const std::byte> content) noexcept {
-  return content[0] == std::byte{0} && next_data_of(member, offset) >= offset + content.size() &&
-         is_zero(content.data(), content.size());
-}
-
 }  // namespace
 
 // Where, from `from` on, one of these members may hold anything but zeroes, or a block is known to be lost.
@@ -106,15 +100,22 @@ Task<bool> Core::clear_targets(Pass& pass, std::uint64_t begin, std::uint64_t en
   co_return !interrupted(pass);
 }
 
-// What a window gives to a member, but for zeroes over a hole.
+// What a window gives to a member, but for zeroes over a hole that it has there from the window's begin on. It is asked only
+// where there are zeroes, and once: a file may make whoever asks wait for the writes that are under way.
 void Core::write_target(Batch& batch, Member& member, std::uint64_t begin, const Buffer& content) {
+  std::optional<std::uint64_t> hole_end;
+  const auto over_hole = [&](std::uint64_t from, std::uint64_t to) {
+    if (content.data()[from] != std::byte{0}) return false;  // decides mostly
+    if (!hole_end) hole_end = next_data_of(member, begin);
+    return begin + to <= *hole_end && is_zero(content.data() + from, to - from);
+  };
   std::uint64_t from = 0;
   const auto send = [&](std::uint64_t to) {
     if (to > from) batch.write(member, begin + from, content.slice(from, to - from), false);
   };
   for (std::uint64_t at = 0; at < content.size();) {
     const std::uint64_t next = std::min<std::uint64_t>(at + kHoleBytes, content.size());
-    if (is_hole(member, begin + at, content.bytes().subspan(at, next - at))) {
+    if (over_hole(at, next)) {
       send(at);
       from = next;
     }
