@@ -22,8 +22,7 @@ constexpr OptionSpec kForce = {
 constexpr OptionSpec kForceAssemble = {
     "force", nullptr,
     "leave out images that cannot be used; start a dirty and degraded array (blocks may be wrong); while too few "
-    "members are\n"
-    "current, take the freshest of those back that missed writes (what they missed is lost)"};
+    "members are current, take the freshest of those back that missed writes (what they missed is lost)"};
 constexpr OptionSpec kSpeedMax = {"speed-max", "RATE", "bytes per second and member, such as 200M; default no limit"};
 
 void print_found(const ArraySession& session) {
@@ -275,7 +274,7 @@ constexpr OptionSpec kAssembleOptions[] = {
     {"read-only", nullptr, "say what each image is, and how the array would start; write nothing"},
     kDryRun,
     {"update", "WORD",
-     "first change a field of every member, as mdadm does: resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap,\n"
+     "first change a field of every member, as mdadm does: resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap, "
      "no-bitmap, devicesize, layout-original, layout-alternate"},
     {"name", "NAME", "the array's new name, with --update=name"},
     {"uuid", "UUID", "the array's new UUID, with --update=uuid"}};

@@ -296,6 +296,7 @@ Error ArraySession::cannot_start(const Error& why, const StartOptions& options) 
 // Which sides there are, what each has, and how one is chosen.
 Task<Error> ArraySession::name_sides() {
   std::vector<std::string> sides;
+  std::vector<const Disk*> others;
   const raid::Superblock* fresh = freshest_superblock(*this);
   for (const raid::DiskFound& found : report_) {
     const Disk* disk = find_disk(found.name);
@@ -304,16 +305,20 @@ Task<Error> ArraySession::name_sides() {
     std::string side =
         fmt::format("{} (events {}, last written {}", disk->name, disk->super->events, time_text(disk->super->utime));
     if (const auto bitmap = co_await read_bitmap(env_, *disk)) {
-      side += fmt::format(", {} regions of {} since", bitmap->set_bits, format_size(bitmap->chunk_bytes));
+      side += fmt::format(", its bitmap marks {} regions of {}", bitmap->set_bits, format_size(bitmap->chunk_bytes));
     }
     sides.push_back(side + ")");
+    if (!leads) others.push_back(disk);
   }
-  co_return Error{
-      Errc::bad_input,
-      fmt::format("{} each went on without the other, neither is newer; nothing was written. Look at one side by "
-                  "naming its images alone; resilver add gives the disks of the side that is not to stay to the "
-                  "other one",
-                  fmt::join(sides, " and "))};
+  std::string what = fmt::format(
+      "{} each went on without the other, neither is newer; nothing was written. Look at one side by naming its images "
+      "alone; resilver add gives the disks of the side that is not to stay to the other one",
+      fmt::join(sides, " and "));
+  if (others.size() == 1) {
+    what += fmt::format("; this gives up {}: resilver add {} {}", others[0]->name, place_words(place_),
+                        shell_word(others[0]->path));
+  }
+  co_return Error{Errc::bad_input, std::move(what)};
 }
 
 Task<Status> ArraySession::start(StartOptions options) {
