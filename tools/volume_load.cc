@@ -104,7 +104,9 @@ Task<Result<int>> VolumeLoad::run(replica::Client& client) {
   Scheduler& scheduler = session_.scheduler();
   BufferPool& buffers = session_.env().buffers();
   driver_ = std::make_unique<workload::Driver>(scheduler, buffers, client, *oracle_, spec, kMaxInFlight);
-  prober_ = std::make_unique<workload::Prober>(scheduler, buffers, client, *oracle_, probe_begin);
+  prober_ = std::make_unique<workload::Prober>(
+      scheduler, buffers, client, *oracle_,
+      workload::ProberConfig{probe_begin, workload::Prober::kLeastPeriod, 3 * workload::Prober::kLeastPeriod});
   driver_->count_in(&stats_);
   co_await measure(client);
   co_return report(client);

@@ -4,6 +4,11 @@
 
 namespace resilver {
 
+const char* io_use_name(IoUse use) noexcept {
+  static constexpr const char* kNames[] = {"client", "observer", "replica_metadata", "replica_resync"};
+  return kNames[static_cast<std::size_t>(use)];
+}
+
 const char* io_op_name(IoOp op) noexcept {
   switch (op) {
     case IoOp::read: return "read";

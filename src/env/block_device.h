@@ -6,6 +6,7 @@
 #pragma once
 
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -23,12 +24,19 @@ enum class IoOp : std::uint8_t { read, write, flush, discard, write_zeroes, rese
 
 const char* io_op_name(IoOp op) noexcept;
 
+// What a request moves bytes for: a device that makes requests of its own for it counts them by that, and does nothing else
+// with it. observer: a question whether the volume serves. replica_*: what a copy writes for itself, and what brings it up to date.
+enum class IoUse : std::uint8_t { client, observer, replica_metadata, replica_resync };
+inline constexpr std::size_t kIoUses = 4;
+const char* io_use_name(IoUse use) noexcept;
+
 // One request and its completion. It belongs to whoever submits it (mostly an awaiter in a coroutine frame) and stays
 // there, unchanged, until the device has posted it to the scheduler; it is posted exactly once, never inside submit().
 struct IoRequest : Runnable {
   using Runnable::Runnable;
 
   IoOp op = IoOp::read;
+  IoUse use = IoUse::client;
   bool fua = false;                  // write, write_zeroes: durable when completed
   std::uint64_t offset = 0;          // bytes, a multiple of kBlockBytes
   std::uint64_t length = 0;          // bytes, a multiple of kBlockBytes; 0 for flush
@@ -93,6 +101,12 @@ struct Io : IoRequest {
   }
   static Io write_zeroes(BlockDevice& device, std::uint64_t offset, std::uint64_t length, bool fua = false) noexcept {
     return Io(device, IoOp::write_zeroes, offset, length, {}, fua);
+  }
+
+  // Io::read(...).for_use(what)
+  Io&& for_use(IoUse what) && noexcept {
+    use = what;
+    return std::move(*this);
   }
 
   bool await_ready() const noexcept { return false; }

@@ -34,6 +34,12 @@ const char* name(LimitedBy limit) noexcept {
   static constexpr const char* kNames[] = {"nothing", "target writes", "survivor reads", "CPU", "set limit"};
   return pick(limit, kNames);
 }
+const char* name(Cause cause) noexcept {
+  static constexpr const char* kNames[] = {"data",           "parity",     "observer", "replica_metadata",
+                                           "replica_resync", "superblock", "bitmap",   "journal",
+                                           "rebuild",        "resync",     "scrub"};
+  return pick(cause, kNames);
+}
 const char* name(EventKind kind) noexcept {
   static constexpr const char* kNames[] = {"member_failed",    "degraded",       "rebuild_started", "rebuild_progress",
                                            "rebuild_finished", "resync_started", "resync_finished", "redundancy_full",

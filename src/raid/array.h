@@ -25,6 +25,7 @@
 #include "base/random.h"
 #include "base/time.h"
 #include "env/block_device.h"
+#include "env/meter.h"
 #include "raid/geometry.h"
 
 namespace resilver::raid {
@@ -39,11 +40,11 @@ enum class Consistency : std::uint8_t { none, resync, bitmap, journal };
 
 // How the array runs; nothing of it is on disk.
 struct ArrayTuning {
-  std::uint32_t member_timeout_ms = 30'000;      // a member that has not answered by then is faulty
-  std::uint64_t speed_min = 1ull << 20;          // bytes/s per member written, while foreground I/O is busy
-  std::uint64_t speed_max = 0;                   // bytes/s per member written, never more; 0: no limit
-  std::uint32_t window_depth = 4;                // windows in flight
-  std::uint32_t max_requests = 256;              // requests under way; more wait in a queue
+  std::uint32_t member_timeout_ms = 30'000;  // a member that does not get past its oldest request for so long is faulty
+  std::uint64_t speed_min = 1ull << 20;      // bytes/s per member written, while foreground I/O is busy
+  std::uint64_t speed_max = 0;               // bytes/s per member written, never more; 0: no limit
+  std::uint32_t window_depth = 4;            // windows in flight
+  std::uint32_t max_requests = 256;          // requests under way; more wait in a queue
   std::uint64_t stripe_memory_bytes = 16 << 20;  // scratch memory of stripe operations; more wait
   std::uint32_t idle_clean_ms = 200;             // after so long without a write the array is marked clean
   std::uint32_t bitmap_sleep_ms = 5'000;         // idle bits are cleared this often
@@ -89,8 +90,23 @@ enum class MemberState : std::uint8_t { in_sync, rebuilding, replacement, faulty
 enum class ArrayState : std::uint8_t { clean, active, degraded, failed };  // active: being written (md's "dirty")
 enum class RecoveryKind : std::uint8_t { none, rebuild, resync, scrub, replace };
 enum class LimitedBy : std::uint8_t { nothing, target_writes, survivor_reads, cpu, set_limit };
-enum class Cause : std::uint8_t { foreground, rebuild, resync, scrub, metadata };
-inline constexpr std::size_t kCauses = 5;
+// Why members are read and written. data: what a client reads and writes, every copy of it. parity: what parity costs it, that
+// is writes of P and Q and the reads before a write. observer, replica_*: see IoUse. superblock: bad-block logs, too.
+enum class Cause : std::uint8_t {
+  data,
+  parity,
+  observer,
+  replica_metadata,
+  replica_resync,
+  superblock,
+  bitmap,
+  journal,
+  rebuild,
+  resync,
+  scrub
+};
+inline constexpr std::size_t kCauses = 11;
+const char* name(Cause cause) noexcept;
 
 const char* name(Consistency consistency) noexcept;
 const char* name(MemberState state) noexcept;
@@ -99,11 +115,7 @@ const char* name(RecoveryKind kind) noexcept;
 const char* name(LimitedBy limit) noexcept;
 std::optional<Consistency> consistency_from_name(std::string_view text) noexcept;
 
-struct IoCounters {  // of I/Os issued to members
-  std::uint64_t reads = 0;
-  std::uint64_t writes = 0;  // write_zeroes too
-  std::uint64_t read_bytes = 0;
-  std::uint64_t write_bytes = 0;
+struct IoCounters : Traffic {  // of I/Os issued to members
   std::uint64_t flushes = 0;
 };
 

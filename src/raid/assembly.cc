@@ -278,7 +278,7 @@ Task<Status> Core::load_bad_log(Member& member) {
 
 // One block of a member's metadata. A member that does not answer in time, or has gone, is faulty afterwards.
 Task<Errc> Core::read_metadata(Member& member, std::uint64_t device_offset, Buffer block) {
-  Batch batch(*this, Cause::metadata);
+  Batch batch(*this, Cause::superblock);
   batch.read_raw(member, device_offset, block);
   co_await batch;
   judge(batch);

@@ -1,6 +1,6 @@
 // Fan-out to members: leaves sent at once, one wake-up when the last is done. Lives in a coroutine frame.
 //
-//   Batch batch(core, Cause::foreground);
+//   Batch batch(core, Cause::data);
 //   batch.read(member, offset, buffer, tag);  ...
 //   co_await batch;
 //   for (const Batch::Failure& failure : batch.failures()) ...
@@ -30,6 +30,9 @@ class Batch final : LeafSink, Runnable {
 
   Batch(Core& core, Cause cause) noexcept;
   ~Batch();
+
+  // What follows is counted as this.
+  void charge(Cause cause) noexcept { cause_ = cause; }
 
   // Offsets are in the member's data area, but for the *_raw ones: in the device. What is written to a member, and flushes,
   // go to its replacement too (Member::twin).

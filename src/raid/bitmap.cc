@@ -87,7 +87,7 @@ void Bitmap::end(std::uint64_t from, std::uint64_t to) {
 
 // Sends blocks from `next` on to these members, as many as go at a time; moves `next` behind them.
 Task<void> Bitmap::write_some(std::span<Member* const> to, std::size_t& next, bool only_dirty) {
-  Batch batch(core_, Cause::metadata);
+  Batch batch(core_, Cause::bitmap);
   for (std::size_t sent = 0; next < blocks() && sent < kBlocksAtOnce; ++next, ++sent) {
     if (only_dirty) next = dirty_blocks_.next(next);
     if (next == blocks()) break;
@@ -141,7 +141,7 @@ Task<void> Bitmap::sweep() {
   }
   touched_.clear();
   if (idle.empty()) co_return;
-  if (co_await core_.flush_members(Cause::metadata) != Errc::ok || !core_.redundancy_full()) co_return;
+  if (co_await core_.flush_members(Cause::bitmap) != Errc::ok || !core_.redundancy_full()) co_return;
   bool cleared = false;
   for (std::uint64_t bit : idle) {
     if (touched_.contains(bit) || written_now(bit) || !set_.contains(bit)) continue;

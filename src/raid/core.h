@@ -72,8 +72,21 @@ struct Given {
 };
 
 // What is to be written to a band.
+// What a request's own reads and writes count as, and what its parity does.
+inline Cause cause_of(IoUse use) noexcept {
+  switch (use) {
+    case IoUse::client: break;
+    case IoUse::observer: return Cause::observer;
+    case IoUse::replica_metadata: return Cause::replica_metadata;
+    case IoUse::replica_resync: return Cause::replica_resync;
+  }
+  return Cause::data;
+}
+inline Cause parity_cause(IoUse use) noexcept { return use == IoUse::client ? Cause::parity : cause_of(use); }
+
 struct BandWrite {
   Band band;
+  IoUse use = IoUse::client;  // if requests for several uses were merged, the first of IoUse
   bool fua = false;
   ColumnSet touched;        // columns of which something is given
   ColumnSet full;           // columns of which all is given
@@ -285,6 +298,7 @@ class Core {
     std::uint64_t offset;
     std::uint64_t length;
     bool fua;
+    IoUse use = IoUse::client;
     bool continues = false;  // see Piece
   };
   Task<Errc> read_bands(const Transfer& transfer);

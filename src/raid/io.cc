@@ -138,7 +138,7 @@ bool Core::launch_in_chunk(Op& op, const Location& place) noexcept {
   Payload(request.segments).gather(leaf, 0, request.length);
   op.pending = 1;
   send(leaf, member, op, request.op, member.data_offset + place.member_offset, request.length, request.fua,
-       Cause::foreground, 0);
+       cause_of(request.use), 0);
   return true;
 }
 
@@ -153,7 +153,7 @@ void Core::launch_striped(Op& op) noexcept {
         continue;
       }
       ++op.pending;
-      send(leaves_->take(), *member, op, IoOp::flush, 0, 0, false, Cause::foreground, 0);
+      send(leaves_->take(), *member, op, IoOp::flush, 0, 0, false, Cause::data, 0);
     }
   } else {
     const bool moves = request.op == IoOp::read || request.op == IoOp::write;
@@ -165,7 +165,7 @@ void Core::launch_striped(Op& op) noexcept {
       ++op.pending;
       Leaf& leaf = *std::exchange(run.leaf, nullptr);
       send(leaf, member, op, request.op == IoOp::discard ? IoOp::write_zeroes : request.op,
-           member.data_offset + run.begin, run.length, request.fua, Cause::foreground, 0);
+           member.data_offset + run.begin, run.length, request.fua, cause_of(request.use), 0);
     };
     for (std::uint64_t at = 0; at < request.length;) {
       const Location place = geometry_.map(request.offset + at);
@@ -217,7 +217,7 @@ Task<void> Core::run_slow(Op& op) {
   switch (request.op) {
     case IoOp::read: {
       const Payload payload(request.segments);
-      const Transfer transfer{payload, request.offset, request.length, false};
+      const Transfer transfer{payload, request.offset, request.length, false, request.use};
       status = failed_                   ? Errc::unavailable
                : geometry_.is_mirrored() ? co_await read_mirror(transfer)
                                          : co_await read_bands(transfer);
@@ -234,7 +234,7 @@ Task<void> Core::run_slow(Op& op) {
 Task<Errc> Core::run_flush() {
   const auto no_journal = [this] { return journal_ && journal_->failed(); };
   if (failed_ || no_journal()) co_return Errc::unavailable;
-  const Errc status = co_await flush_members(Cause::foreground, journal_.get());
+  const Errc status = co_await flush_members(Cause::data, journal_.get());
   co_return no_journal() ? Errc::unavailable : status;
 }
 
@@ -252,7 +252,7 @@ Task<Errc> Core::run_write(Op& op) {
   if (status == Errc::ok) {
     const bool zeroes = request.op != IoOp::write;
     const Payload payload = zeroes ? Payload::of_zeroes(zeroes_) : Payload(request.segments);
-    const Transfer transfer{payload, request.offset, request.length, request.fua, op.continues};
+    const Transfer transfer{payload, request.offset, request.length, request.fua, request.use, op.continues};
     status = geometry_.is_mirrored() ? co_await write_mirror(transfer) : co_await write_stripes(transfer);
   }
   // Rule 2: who missed this write is durably excluded before it is acknowledged.

@@ -38,7 +38,7 @@ void Journal::give_up(Errc why) {
 }
 
 Task<Status> Journal::make_room() {
-  Batch batch(core_, Cause::metadata);
+  Batch batch(core_, Cause::journal);
   batch.reserve(disk_, 0, size_ * kSectorBytes);
   co_await batch;
   if (batch.lacks_room()) co_return fail(Errc::no_space, disk_.name + ": no room for the journal");
@@ -121,7 +121,7 @@ Task<bool> Journal::log(Record& record, const Buffer& block) {
 
 // Writes a record at its position; true if all of it is durable. The ring's end may be anywhere in it.
 Task<bool> Journal::write_record(const Record& record, const Buffer& block) {
-  Batch batch(core_, Cause::metadata);
+  Batch batch(core_, Cause::journal);
   std::uint64_t at = record.meta.position_sectors * kSectorBytes;
   const std::uint64_t end = size_ * kSectorBytes;
   std::vector<Buffer> run{block};
@@ -210,7 +210,7 @@ Task<void> Journal::reclaim() {
   } else if (!open->written && --moved == 0) {
     co_return;
   }
-  if (co_await core_.flush_members(Cause::metadata) != Errc::ok || failed_) co_return;
+  if (co_await core_.flush_members(Cause::journal) != Errc::ok || failed_) co_return;
   const std::uint64_t old_tail = tail_;
   tail_ = entries_[moved].position;
   co_await core_.commit();
@@ -247,7 +247,7 @@ Task<void> Journal::trim() {
 // Reads from the ring into all of `into`.
 Task<Errc> Journal::read(std::uint64_t position, const Buffer& into) {
   const std::uint64_t first = std::min<std::uint64_t>(into.size(), (size_ - position) * kSectorBytes);
-  Batch batch(core_, Cause::metadata);
+  Batch batch(core_, Cause::journal);
   batch.read(disk_, position * kSectorBytes, into.slice(0, first));
   if (first < into.size()) batch.read(disk_, 0, into.slice(first, into.size() - first));
   co_await batch;

@@ -47,7 +47,7 @@ Task<bool> Core::write_journal_superblock(Member& disk) {
   const Buffer block = metadata_block();
   if (!encoded || !block) co_return false;
   std::memcpy(block.data(), encoded->data(), encoded->size());
-  Batch batch(*this, Cause::metadata);
+  Batch batch(*this, Cause::superblock);
   batch.write_raw(disk, kSuperOffsetSectors * kSectorBytes, block);
   co_await batch;
   co_return batch.failures().empty();
@@ -73,7 +73,7 @@ Task<Status> Core::add_journal(MemberDisk given) {
   const Status formatted = co_await journal->format(random_);
   RangeGuard all(locks_, 0, geometry_.member_bytes(), true);
   co_await all;
-  const Errc flushed = co_await flush_members(Cause::metadata);
+  const Errc flushed = co_await flush_members(Cause::superblock);
   if (!formatted || !co_await write_journal_superblock(disk))
     co_return fail(Errc::io, given.name + ": cannot be written");
   if (flushed != Errc::ok || failed_ || resync_needed_) co_return fail(Errc::unavailable, "members failed meanwhile");

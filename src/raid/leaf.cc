@@ -19,6 +19,11 @@ Leaf::Again::Again(Leaf& l) noexcept
       }),
       leaf(l) {}
 
+void Member::left_flight(Leaf& leaf, Nanos now) noexcept {
+  if (&in_flight.front() == &leaf) oldest_since = now;
+  leaf.unlink();
+}
+
 Leaf& LeafPool::grow() {
   auto& leaf = *leaves_.emplace_back(std::make_unique<Leaf>());
   leaf.run = &completed;
@@ -53,7 +58,7 @@ void LeafPool::orphan(Leaf& leaf) noexcept {
   leaf.status = Errc::timeout;
   LeafSink* sink = std::exchange(leaf.sink, nullptr);
   if (leaf.member != nullptr) {
-    leaf.unlink();
+    leaf.member->left_flight(leaf, scheduler_.now());
     --leaf.member->in_flight_count;
     ++leaf.member->orphans;
     ++leaf.member->errors;
@@ -66,7 +71,7 @@ void LeafPool::orphan(Leaf& leaf) noexcept {
 bool LeafPool::try_again(Leaf& leaf) noexcept {
   if (leaf.status != Errc::limit || stopping_) return false;
   Member& member = *leaf.member;
-  leaf.unlink();
+  member.left_flight(leaf, scheduler_.now());
   leaf.started = scheduler_.now();
   member.in_flight.push_back(leaf);
   scheduler_.arm(leaf.again, leaf.started + kRetryPause);
@@ -81,7 +86,7 @@ void LeafPool::completed(Runnable& self) noexcept {
     --member->orphans;
   } else if (member != nullptr) {
     if (pool.try_again(leaf)) return;
-    leaf.unlink();
+    member->left_flight(leaf, pool.scheduler_.now());
     --member->in_flight_count;
     member->latency += (pool.scheduler_.now() - leaf.started - member->latency) / 8;
     ++member->answered;

@@ -57,6 +57,9 @@ struct Member {
 
   IntrusiveList<Leaf> in_flight;  // oldest first
   std::uint32_t in_flight_count = 0;
+  // Since when the oldest of them is the oldest. A device that hangs does not get past it; one that has more to do than it can
+  // comes to everything in its turn, however late.
+  Nanos oldest_since = 0;
   std::uint32_t orphans = 0;
   std::uint64_t next_sequential = 0;  // where the last read ended
   IoCounters io;
@@ -72,6 +75,7 @@ struct Member {
   bool live() const noexcept {
     return state == MemberState::in_sync || state == MemberState::rebuilding || state == MemberState::replacement;
   }
+  void left_flight(Leaf& leaf, Nanos now) noexcept;
   bool has_bad(std::uint64_t begin, std::uint64_t end) const noexcept {
     if (bad.empty()) return false;
     const auto at = bad.lower_bound(begin);
@@ -87,7 +91,7 @@ struct Leaf final : IoRequest, ListHook {
   std::array<Buffer, kMaxSegments> buffers;
   std::uint32_t count = 0;
   std::uint32_t tag = 0;  // the sink's
-  Cause cause = Cause::foreground;
+  Cause cause = Cause::data;
   LeafPool* pool = nullptr;
   Member* member = nullptr;
   LeafSink* sink = nullptr;  // null: orphan

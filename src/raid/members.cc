@@ -61,18 +61,12 @@ void Core::send(Leaf& leaf, Member& member, LeafSink& sink, IoOp op, std::uint64
   leaf.member = &member;
   leaf.sink = &sink;
   leaf.started = scheduler_.turn_time();
+  if (member.in_flight.empty()) member.oldest_since = leaf.started;
   member.in_flight.push_back(leaf);
   ++member.in_flight_count;
   for (IoCounters* io : {&member.io, &io_[static_cast<std::size_t>(cause)]}) {
-    if (op == IoOp::read) {
-      ++io->reads;
-      io->read_bytes += length;
-    } else if (op == IoOp::flush) {
-      ++io->flushes;
-    } else if (op != IoOp::reserve) {
-      ++io->writes;
-      io->write_bytes += length;
-    }
+    io->add(leaf);
+    if (op == IoOp::flush) ++io->flushes;
   }
   watch();
   if (member.device != nullptr) {
@@ -98,8 +92,11 @@ void Core::watchdog_fired() noexcept {
   const bool slept = now - watchdog_.at > timeout / 4;
   for (auto& owned : members_) {
     Member& member = *owned;
-    if (slept) member.in_flight.for_each([now](Leaf& leaf) { leaf.started = now; });
-    if (member.in_flight.empty() || member.in_flight.front().started + timeout > now) continue;
+    if (slept) {
+      member.in_flight.for_each([now](Leaf& leaf) { leaf.started = now; });
+      member.oldest_since = now;
+    }
+    if (member.in_flight.empty() || member.oldest_since + timeout > now) continue;
     if (member.live()) mark_faulty(member, Errc::timeout);
     // Nobody waits for these any more: they live on by themselves until the device gives them back.
     std::vector<Leaf*> given_up;
@@ -108,7 +105,7 @@ void Core::watchdog_fired() noexcept {
   }
   Nanos next = kNever;
   for (const auto& member : members_) {
-    if (!member->in_flight.empty()) next = std::min(next, member->in_flight.front().started + timeout);
+    if (!member->in_flight.empty()) next = std::min(next, member->oldest_since + timeout);
   }
   watchdog_.pending = next != kNever;
   if (watchdog_.pending) scheduler_.arm(watchdog_, next);

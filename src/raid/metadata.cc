@@ -93,7 +93,7 @@ Task<void> Core::write_superblocks() {
   common_.utime = unix_seconds();
   std::vector<Member*> unwritable;
   {
-    Batch batch(*this, Cause::metadata);
+    Batch batch(*this, Cause::superblock);
     const Buffer bitmap_header = bitmap_ ? metadata_block() : Buffer();
     if (bitmap_header) bitmap_->copy_header(bitmap_header);
     for (auto& owned : members_) {
@@ -164,7 +164,7 @@ Task<bool> Core::write_bad_log(Member& member) {
   const auto encoded = encode_bad_blocks(bad_ranges(member));
   if (!encoded) co_return false;
   std::memcpy(block.data(), encoded->data(), encoded->size());
-  Batch batch(*this, Cause::metadata);
+  Batch batch(*this, Cause::superblock);
   batch.write_raw(member, member.super.sector_of(member.super.bblog_offset) * kSectorBytes, block);
   co_await batch;
   judge(batch);
@@ -230,7 +230,7 @@ Task<Errc> Core::flush_members(Cause cause, Journal* journal) {
 Task<void> Core::try_clean() {
   const Nanos seen = last_write_;
   if (!dirty_ || active_writes_ != 0 || failed_) co_return;
-  if (co_await flush_members(Cause::metadata) != Errc::ok) co_return;
+  if (co_await flush_members(Cause::superblock) != Errc::ok) co_return;
   if (active_writes_ != 0 || last_write_ != seen || failed_) co_return;
   dirty_ = dirty_durable_ = false;
   co_await commit();
@@ -270,7 +270,7 @@ Task<void> Core::stop() {
   while (scrub_waiting_) co_await pass_event_.wait();
   if (journal_ && !read_only_) co_await journal_->trim();
   if (!failed_ && !read_only_) {
-    const bool flushed = co_await flush_members(Cause::metadata) == Errc::ok;
+    const bool flushed = co_await flush_members(Cause::superblock) == Errc::ok;
     for (const auto& member : members_) {
       if (flushed && member->live()) member->checkpoint = member->watermark;
     }

@@ -78,7 +78,7 @@ bool Core::try_mirror_read(Op& op) noexcept {
       const std::uint64_t taken = payload.gather(leaf, at + done, bytes - done);
       ++op.pending;
       send(leaf, member, op, IoOp::read, member.data_offset + place.member_offset + done, taken, false,
-           Cause::foreground, 0);
+           cause_of(request.use), 0);
       done += taken;
     }
     at += bytes;
@@ -97,7 +97,7 @@ Task<Errc> Core::read_mirror(const Transfer& transfer) {
     if (!block) co_return Errc::unavailable;
   }
   for (std::uint64_t at = 0; at < transfer.length; at += kRowBytes) {
-    const Errc status = co_await read_mirror_row(transfer.offset + at, block, Cause::foreground);
+    const Errc status = co_await read_mirror_row(transfer.offset + at, block, cause_of(transfer.use));
     if (status != Errc::ok) co_return status;
     transfer.payload.copy_from(block.data(), at, mirror_row(transfer.offset + at));
   }
@@ -177,7 +177,7 @@ Task<Errc> Core::write_mirror(const Transfer& transfer) {
   for (std::uint64_t at = 0; at < transfer.length && !failed_;) {
     std::vector<Healed> healed;
     {
-      Batch batch(*this, Cause::foreground);
+      Batch batch(*this, cause_of(transfer.use));
       for (const std::uint64_t stop = at + kMirrorBatch; at < transfer.length && at < stop;) {
         const std::uint64_t logical = transfer.offset + at;
         std::uint64_t bytes = std::min(transfer.length - at, mirrored_run(logical));

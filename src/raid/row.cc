@@ -128,7 +128,7 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
   const BandWrite one = write.part(row, row + kRowBytes);
   const ColumnSet fresh = one.touched;
   if (fresh.empty()) co_return Errc::ok;
-  Row found = co_await load_row(stripe, row, Cause::foreground);
+  Row found = co_await load_row(stripe, row, parity_cause(write.use));
   if (failed_) co_return Errc::unavailable;
   for (const Span& span : one.spans) {
     span.payload->copy_to(found.columns.at(span.column), span.at, kRowBytes);

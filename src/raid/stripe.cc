@@ -116,7 +116,7 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
     if (!plan.possible) co_return Errc::unavailable;
     if (has_bad(band)) break;
     Columns columns(geometry_);
-    const Loaded loaded = co_await load(band, plan.reads, columns, Cause::foreground);
+    const Loaded loaded = co_await load(band, plan.reads, columns, cause_of(transfer.use));
     if (loaded == Loaded::again) continue;
     if (loaded != Loaded::ok || !allocate(band, plan.recovers, columns)) break;
     if (!plan.recovers.empty()) recover(band, plan.recovers, plan.recovers, columns);
@@ -128,7 +128,7 @@ Task<Errc> Core::read_band(const Transfer& transfer, Band band) {
   }
   Errc status = Errc::ok;
   for (std::uint64_t row = band.begin; row < band.end; row += kRowBytes) {
-    Row found = co_await load_row(band.stripe, row, Cause::foreground);
+    Row found = co_await load_row(band.stripe, row, cause_of(transfer.use));
     const Band single{band.stripe, band.base, row, row + kRowBytes};
     for (const std::uint32_t column : touched(transfer, single)) {
       if (found.known.contains(column)) {
@@ -152,7 +152,7 @@ Task<Errc> Core::write_band(BandWrite write) {
     if (plan.way == WriteWay::impossible) co_return Errc::unavailable;
     if (has_bad(band)) break;
     Columns columns(geometry_);
-    const Loaded loaded = co_await load(band, plan.reads, columns, Cause::foreground);
+    const Loaded loaded = co_await load(band, plan.reads, columns, parity_cause(write.use));
     if (loaded == Loaded::again) continue;
     if (loaded != Loaded::ok) break;
     ColumnSet needed = plan.recovers;
@@ -183,6 +183,7 @@ std::span<const Span> BandWrite::of(std::uint32_t column) const noexcept {
 BandWrite BandWrite::part(std::uint64_t begin, std::uint64_t end) const {
   BandWrite cut;
   cut.band = {band.stripe, band.base, begin, end};
+  cut.use = use;
   cut.fua = fua;
   for (Span span : spans) {
     if (span.begin >= end || span.end <= begin) continue;
@@ -244,7 +245,7 @@ bool Core::compute_parity(const BandWrite& write, const WritePlan& plan, Columns
 // Degraded, a band that is written in part loses what its lost columns held, and with a journal its record would have to be
 // kept: so there is room for all of it, or nothing is written. Otherwise a resync makes up for it.
 Task<Errc> Core::make_room(const Band& band, ColumnSet writes) {
-  Batch batch(*this, Cause::foreground);
+  Batch batch(*this, Cause::data);
   for (const std::uint32_t column : writes) {
     Member* member = slots_[geometry_.member_of(band.stripe, column)];
     if (member->live()) batch.reserve(*member, band.base + band.begin, band.size());
@@ -269,8 +270,9 @@ Task<Errc> Core::store(const BandWrite& write, ColumnSet writes, Columns& column
     record = co_await journal_->append(write, writes, columns);
     if (!record) co_return Errc::unavailable;
   }
-  Batch batch(*this, Cause::foreground);
+  Batch batch(*this, Cause::data);
   for (const std::uint32_t column : writes) {
+    batch.charge(column >= geometry_.data_disks() ? parity_cause(write.use) : cause_of(write.use));
     Member* member = slots_[geometry_.member_of(band.stripe, column)];
     if (!member->live()) continue;  // failed meanwhile: parity covers it
     if (column >= geometry_.data_disks()) {

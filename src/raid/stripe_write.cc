@@ -24,7 +24,7 @@ bool Core::continues_stream(std::uint64_t begin, std::uint64_t end) noexcept {
 
 Task<Errc> Core::write_unlogged(std::uint64_t logical, Buffer block) {
   const Payload payload({&block, 1});
-  co_return co_await write_stripes({payload, logical, block.size(), false, false});
+  co_return co_await write_stripes({payload, logical, block.size(), false});
 }
 
 Task<Errc> Core::write_stripes(const Transfer& transfer) {
@@ -39,7 +39,7 @@ Task<Errc> Core::write_stripes(const Transfer& transfer) {
     wait.limit = kStripesPerRequest;
     co_await wait;
     ++wait.pending;
-    stage(stripe, {&transfer.payload, at, begin, begin + bytes, transfer.fua, continues, &wait});
+    stage(stripe, {&transfer.payload, at, begin, begin + bytes, transfer.use, transfer.fua, continues, &wait});
     at += bytes;
   }
   wait.limit = 1;
@@ -152,6 +152,7 @@ std::vector<Band> Core::bands_of(const StripeWrite& write) const {
 BandWrite Core::band_write(const StripeWrite& write, const Band& band) const {
   BandWrite one;
   one.band = band;
+  one.use = write.pieces.front().use;
   const std::uint64_t chunk = geometry_.chunk_bytes();
   std::vector<std::uint64_t> given(geometry_.data_disks());
   for (const Piece& piece : write.pieces) {
@@ -163,6 +164,7 @@ BandWrite Core::band_write(const StripeWrite& write, const Band& band) const {
       const std::uint32_t column = geometry_.column_at(write.stripe, static_cast<std::uint32_t>(index));
       one.spans.push_back({column, begin - from, end - from, piece.payload, piece.at + (begin - piece.begin)});
       one.touched.add(column);
+      one.use = std::min(one.use, piece.use);
       one.fua = one.fua || piece.fua;
       given[column] += end - begin;
       if (given[column] == band.size()) one.full.add(column);

@@ -39,6 +39,7 @@ struct Piece {
   std::uint64_t at = 0;     // where they begin in the payload
   std::uint64_t begin = 0;  // within the stripe's data: column 0 first
   std::uint64_t end = 0;
+  IoUse use = IoUse::client;
   bool fua = false;
   bool continues = false;  // of a sequential stream that has more requests under way
   PieceWait* wait = nullptr;

@@ -267,24 +267,24 @@ Task<bool> Core::disk_answers() {
   co_return status == Errc::ok;
 }
 
-Task<Errc> Core::read_local(Extent extent, Buffer buffer) {
+Task<Errc> Core::read_local(Extent extent, Buffer buffer, IoUse use) {
   if (metadata.now().lost_in(extent)) co_return Errc::medium;
   Watched watched(*this);
   for (int attempt = 0;; ++attempt) {
-    const Errc status = co_await Io::read(device, extent.offset, buffer);
+    const Errc status = co_await Io::read(device, extent.offset, buffer).for_use(use);
     if (status != Errc::limit || attempt >= 1000) co_return status;
     co_await sleep_for(scheduler, kMillisecond);
   }
 }
 
-Task<Errc> Core::write_local(IoOp op, Extent extent, Buffer buffer) {
+Task<Errc> Core::write_local(IoOp op, Extent extent, Buffer buffer, IoUse use) {
   Watched watched(*this);
   for (int attempt = 0;; ++attempt) {
     Errc status;
     if (op == IoOp::write) {
-      status = co_await Io::write(device, extent.offset, buffer, true);
+      status = co_await Io::write(device, extent.offset, buffer, true).for_use(use);
     } else {
-      status = co_await Io::write_zeroes(device, extent.offset, extent.length, true);
+      status = co_await Io::write_zeroes(device, extent.offset, extent.length, true).for_use(use);
     }
     if (status == Errc::ok && metadata.now().lost_in(extent)) {
       status = co_await metadata.update([&](Superblock& s) { s.remove_lost(extent); });

@@ -219,9 +219,9 @@ struct Core {
   Task<bool> disk_answers();
 
   // Local I/O. Running out of a bounded resource is waited out; what remains is an error of the device.
-  Task<Errc> read_local(Extent extent, Buffer buffer);
-  Task<Errc> write_local(IoOp op, Extent extent,
-                         Buffer buffer);  // FUA; discard is done as write_zeroes, alike on all copies
+  Task<Errc> read_local(Extent extent, Buffer buffer, IoUse use = IoUse::replica_resync);
+  // FUA; discard is done as write_zeroes, alike on all copies.
+  Task<Errc> write_local(IoOp op, Extent extent, Buffer buffer, IoUse use = IoUse::replica_resync);
   // How long the oldest request of the storage has been waiting; 0: none does. Time during which this process stood
   // still does not count (note_alive()).
   Nanos oldest_io() const noexcept;

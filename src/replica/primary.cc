@@ -316,7 +316,7 @@ Task<Errc> Primary::write_settled(IoOp op, Extent extent, Buffer data, const Eve
     core_.replication_bytes += data.size();
     link->send_write(Replicate{seq, committed_seq(), op, extent.offset, extent.length}, data);
   }
-  status = co_await core_.write_local(op, extent, std::move(data));
+  status = co_await core_.write_local(op, extent, std::move(data), IoUse::client);
   if (status == Errc::ok) {
     write.local_done = true;
     lock.written();
@@ -352,7 +352,7 @@ Task<Errc> Primary::read(Extent extent, Buffer data) {
     RangeLock::Guard lock(locks_, extent.offset, extent.length, RangeLock::Mode::read);
     if (!planted(PlantedBug::read_not_ordered)) co_await lock.acquire();
     if (lost_.is_set()) co_return Errc::not_primary;
-    status = co_await core_.read_local(extent, data);
+    status = co_await core_.read_local(extent, data, IoUse::client);
     if (status == Errc::ok) status = co_await wait_lease();
   }
   if (status == Errc::medium || status == Errc::io || status == Errc::corrupt) {

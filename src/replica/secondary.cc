@@ -350,7 +350,7 @@ Task<void> Secondary::apply(Following& reign, Replicate m, Buffer data, std::uni
   co_await turn->guard.acquire();
   const Extent extent{m.offset, m.length};
   Errc status = co_await core_.bits.set(extent);
-  if (status == Errc::ok) status = co_await core_.write_local(m.op, extent, std::move(data));
+  if (status == Errc::ok) status = co_await core_.write_local(m.op, extent, std::move(data), IoUse::client);
   if (status != Errc::ok) {
     failed(reign, status);
     co_return;

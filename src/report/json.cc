@@ -130,6 +130,21 @@ Json measures_of(const ContenderResult& contender, const std::string& event) {
   return json;
 }
 
+Json of(const Traffic& traffic) {
+  return {{"reads", traffic.reads},
+          {"writes", traffic.writes},
+          {"read_bytes", traffic.read_bytes},
+          {"write_bytes", traffic.write_bytes}};
+}
+
+Json of(const scenario::Books& books) {
+  Json volume = Json::object();
+  for (std::size_t i = 0; i < kIoUses; ++i) volume[io_use_name(static_cast<IoUse>(i))] = of(books.volume[i]);
+  Json disks = Json::object();
+  for (std::size_t i = 0; i < raid::kCauses; ++i) disks[raid::name(static_cast<raid::Cause>(i))] = of(books.disks[i]);
+  return {{"volume", std::move(volume)}, {"disks", std::move(disks)}, {"link_bytes", books.link_bytes}};
+}
+
 Json of(const ContenderResult& contender) {
   Json events = Json::array();
   for (const auto& event : contender.events) {
@@ -146,7 +161,9 @@ Json of(const ContenderResult& contender) {
           {"local_redundancy", contender.local_redundancy},
           {"remote_redundancy", contender.remote_redundancy},
           {"client_write_bytes", contender.client_write_bytes},
+          {"client_writes", contender.client_writes},
           {"disk_write_bytes", contender.disk_write_bytes},
+          {"books", of(contender.books)},
           {"trace_hash", fmt::format("{:016x}", contender.trace_hash)},
           {"trouble", contender.trouble},
           {"inconclusive", contender.inconclusive.empty() ? Json(nullptr) : Json(contender.inconclusive)},

@@ -3,6 +3,7 @@
 // takes no part in the contest: it passes no proxy, and no fault touches it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +12,8 @@
 #include "base/id128.h"
 #include "base/time.h"
 #include "env/disk_model.h"
+#include "env/meter.h"
+#include "raid/array.h"
 #include "scenario/scenario.h"
 
 namespace resilver::scenario {
@@ -61,11 +64,8 @@ struct NodeCommand {
   std::uint64_t seed = 1;  // latent, corrupt: chooses the places
 };
 
-// Bytes that an array moved for one reason.
-struct Moved {
-  std::uint64_t read = 0;
-  std::uint64_t written = 0;
-};
+// What an array did to its members, by raid::Cause.
+using Causes = std::array<raid::IoCounters, raid::kCauses>;
 
 enum class DiskRole : std::uint8_t { member, rebuilding, spare, faulty, unused, journal };
 
@@ -88,8 +88,9 @@ struct NodeReport {
   std::uint64_t recovery_total = 0;
   std::string limited_by;
   std::uint64_t restored_bytes = 0;  // put on members by rebuilds so far
-  Moved foreground;
-  Moved repair;  // rebuild and resync
+  Causes causes;                     // of this array
+  Traffic at_disks;     // what all its disks together were asked for since it is there: the other side of the books
+  TrafficByUse volume;  // what the volume's copy asked of the array
   std::uint64_t scrubs_finished = 0;
   std::uint64_t mismatches = 0;  // found by scrubs so far
   std::uint64_t mismatches_named = 0;

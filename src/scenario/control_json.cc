@@ -12,6 +12,12 @@ using Json = nlohmann::json;
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DiskParameters, random_access, sequential_access, read_bandwidth, write_bandwidth,
                                    channels, flush)
 
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Traffic, reads, writes, read_bytes, write_bytes)
+
+namespace raid {
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IoCounters, reads, writes, read_bytes, write_bytes, flushes)
+}  // namespace raid
+
 namespace scenario {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeSpec, name, raid, disks, spares, chunk_bytes, layout, consistency, force,
@@ -24,7 +30,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReplicateSpec, ack, primary, detect, lease, g
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerbArguments, count, size_bytes, where, factor_percent, add, bandwidth, rate_ppm,
                                    repair, range_offset, range_bytes, force, discard_local, peer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeCommand, verb, clear, disk, arguments, path, used_begin, used_end, seed)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Moved, read, written)
 
 static void to_json(Json& json, const DiskReport& disk) {
   json = Json{{"role", disk.role}, {"hits", disk.hits}, {"faults", disk.faults}};
@@ -39,7 +44,7 @@ static void from_json(const Json& json, DiskReport& disk) {
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeReport, assembled, trouble, array_failed, redundancy_left, recovering,
-                                   recovery_done, recovery_total, limited_by, restored_bytes, foreground, repair,
+                                   recovery_done, recovery_total, limited_by, restored_bytes, causes, at_disks, volume,
                                    scrubs_finished, mismatches, mismatches_named, unavailable_bytes, serving, epoch,
                                    in_sync, resync_peer, resync_done, resync_total, copied_bytes, disks)
 

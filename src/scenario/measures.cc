@@ -79,7 +79,19 @@ const MeasureInfo kMeasures[] = {
      "from the fault to the first I/O that felt it"},
     {MeasureId::space, "space", Unit::ratio, kYes, kNo, kNo, Better::lower, kNo, "raw bytes per usable byte"},
     {MeasureId::write_amplification, "write_amplification", Unit::ratio, kYes, kNo, kNo, Better::lower, kNo,
-     "bytes written to disks per byte that the client wrote"},
+     "bytes of data and parity written to disks for the client per byte that it wrote"},
+    {MeasureId::ios_per_write, "ios_per_write", Unit::ratio, kYes, kNo, kNo, Better::lower, kNo,
+     "I/Os of disks per write of the client, those that read for parity among them"},
+    {MeasureId::data_bytes, "data_bytes", Unit::size, kYes, kNo, kNo, Better::neither, kNo,
+     "of the client's data, every copy, written to disks"},
+    {MeasureId::parity_bytes, "parity_bytes", Unit::size, kYes, kNo, kNo, Better::neither, kNo,
+     "of its parity, written to disks"},
+    {MeasureId::metadata_bytes, "metadata_bytes", Unit::size, kYes, kNo, kNo, Better::neither, kNo,
+     "of superblocks, bitmaps and the records of copies, written to disks"},
+    {MeasureId::journal_bytes, "journal_bytes", Unit::size, kYes, kNo, kNo, Better::neither, kNo,
+     "written to journal disks"},
+    {MeasureId::observer_bytes, "observer_bytes", Unit::size, kYes, kNo, kNo, Better::neither, kNo,
+     "written to disks for the prober"},
     {MeasureId::disks, "disks", Unit::count, kYes, kNo, kNo, Better::lower, kNo,
      "disks of all nodes, spares not counted"},
     {MeasureId::spares, "spares", Unit::count, kYes, kNo, kNo, Better::lower, kNo, "spare disks of all nodes"},
@@ -187,15 +199,38 @@ Value of_oracle(const OracleResult& oracle, MeasureId measure) {
   }
 }
 
+const raid::IoCounters& on_disks(const ContenderResult& contender, raid::Cause cause) {
+  return contender.books.disks[static_cast<std::size_t>(cause)];
+}
+
+Value written(const ContenderResult& contender, std::initializer_list<raid::Cause> causes) {
+  std::uint64_t sum = 0;
+  for (const raid::Cause cause : causes) sum += on_disks(contender, cause).write_bytes;
+  return Value::of(Unit::size, wide(sum));
+}
+
+std::uint64_t ios_for_writes(const ContenderResult& contender) {
+  const raid::IoCounters& parity = on_disks(contender, raid::Cause::parity);
+  return on_disks(contender, raid::Cause::data).writes + parity.reads + parity.writes;
+}
+
 Value of_contender(const ContenderResult& contender, MeasureId measure) {
   switch (measure) {
     case MeasureId::space: return Value::of(Unit::ratio, contender.space_permille / 1000.0);
     case MeasureId::disks: return Value::of(Unit::count, contender.disks);
     case MeasureId::spares: return Value::of(Unit::count, contender.spares);
     case MeasureId::nodes: return Value::of(Unit::count, contender.nodes);
+    case MeasureId::data_bytes: return written(contender, {raid::Cause::data});
+    case MeasureId::parity_bytes: return written(contender, {raid::Cause::parity});
+    case MeasureId::metadata_bytes:
+      return written(contender, {raid::Cause::superblock, raid::Cause::bitmap, raid::Cause::replica_metadata});
+    case MeasureId::journal_bytes: return written(contender, {raid::Cause::journal});
+    case MeasureId::observer_bytes: return written(contender, {raid::Cause::observer});
     default: break;
   }
   if (contender.client_write_bytes == 0) return Value::absent();
+  if (measure == MeasureId::ios_per_write)
+    return Value::of(Unit::ratio, wide(ios_for_writes(contender)) / wide(contender.client_writes));
   return Value::of(Unit::ratio, wide(contender.disk_write_bytes) / wide(contender.client_write_bytes));
 }
 
@@ -295,6 +330,12 @@ Value value_of(const ContenderResult& contender, MeasureId measure, std::string_
     case MeasureId::unrecoverable_bytes: return of_oracle(contender.oracle, measure);
     case MeasureId::space:
     case MeasureId::write_amplification:
+    case MeasureId::ios_per_write:
+    case MeasureId::data_bytes:
+    case MeasureId::parity_bytes:
+    case MeasureId::metadata_bytes:
+    case MeasureId::journal_bytes:
+    case MeasureId::observer_bytes:
     case MeasureId::disks:
     case MeasureId::spares:
     case MeasureId::nodes: return of_contender(contender, measure);

@@ -12,6 +12,7 @@
 #include "scenario/fault_text.h"
 #include "scenario/node_slot.h"
 #include "scenario/shape.h"
+#include "workload/prober.h"
 
 namespace resilver::scenario {
 namespace {
@@ -135,6 +136,7 @@ Task<Status> NodeProgram::open_disk(std::size_t index) {
   }
   if (config_.paced) device = std::make_unique<fault::PacedDisk>(scheduler_, std::move(device), config_.pace);
   slot.disk = std::make_unique<fault::FaultyDisk>(scheduler_, std::move(device));
+  slot.door = std::make_unique<Meter>(*slot.disk, at_disks_);
   auto faults = fault_from_text(disk.faults);
   if (!faults) co_return std::unexpected(faults.error());
   slot.disk->restore(*faults);
@@ -192,6 +194,7 @@ Task<Status> NodeProgram::build_array(bool format) {
   std::optional<raid::MemberDisk> journal;
   std::vector<bool> usable;  // a new array needs disks that work; one that is there finds out by itself
   if (format) usable = co_await answering();
+  at_disks_ = {};
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot* slot = slots_[i].get();
     if (!slot->disk || (format ? !usable[i] : slot->blank || slot->disk->busy())) continue;
@@ -248,7 +251,9 @@ Task<Status> NodeProgram::open_replica(bool format) {
   const replica::Start start = !format          ? replica::Start::as_it_is
                                : config_.format ? replica::Start::new_volume
                                                 : replica::Start::new_copy;
-  auto opened = co_await replica::Replica::open(env_, std::move(config), *array_, start);
+  volume_door_ = std::make_unique<Meter>(*array_, at_array_);
+  volume_door_->name_uses(config.volume_bytes - workload::Prober::kRegionBytes, config.volume_bytes);
+  auto opened = co_await replica::Replica::open(env_, std::move(config), *volume_door_, start);
   if (!opened) co_return std::unexpected(opened.error());
   replica_ = std::move(*opened);
   co_return Status{};
@@ -332,6 +337,7 @@ Task<void> NodeProgram::end_array() {
   while (array_orders_ != 0) co_await sleep_for(scheduler_, kMillisecond);
   stopped.set();
   co_await releasing.join();
+  volume_door_.reset();
   array_.reset();
   std::erase_if(replaced_, [](const auto& slot) { return !slot->disk || !slot->disk->busy(); });
 }

@@ -17,6 +17,7 @@
 #include "async/task.h"
 #include "async/task_group.h"
 #include "env/env.h"
+#include "env/meter.h"
 #include "fault/faulty_disk.h"
 #include "raid/array.h"
 #include "replica/replica.h"
@@ -82,7 +83,10 @@ class NodeProgram {
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<std::unique_ptr<Slot>> replaced_;  // disks taken out, that an array may still have requests at
   std::uint32_t replacements_ = 0;               // so far, for names
+  TrafficByUse at_disks_{};  // of all slots, since the array was built; by no use: the array's leaves say none
+  TrafficByUse at_array_{};
   std::unique_ptr<raid::Array> array_;
+  std::unique_ptr<Meter> volume_door_;  // between the copy and the array
   std::unique_ptr<replica::Replica> replica_;
   Channel<NodeCommand> orders_;
   TaskGroup scrubs_;

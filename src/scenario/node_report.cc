@@ -36,11 +36,6 @@ const raid::IoCounters& io(const raid::ArrayStatus& status, raid::Cause cause) {
   return status.io[static_cast<std::size_t>(cause)];
 }
 
-void add(Moved& to, const raid::IoCounters& counters) {
-  to.read += counters.read_bytes;
-  to.written += counters.write_bytes;
-}
-
 }  // namespace
 
 NodeReport NodeProgram::report() const {
@@ -69,10 +64,9 @@ void NodeProgram::report_array(NodeReport& report) const {
     report.limited_by = limit_words(status.recovery.limited_by);
   }
   report.restored_bytes = io(status, raid::Cause::rebuild).write_bytes;
-  add(report.foreground, io(status, raid::Cause::foreground));
-  add(report.foreground, io(status, raid::Cause::metadata));
-  add(report.repair, io(status, raid::Cause::rebuild));
-  add(report.repair, io(status, raid::Cause::resync));
+  std::copy(std::begin(status.io), std::end(status.io), report.causes.begin());
+  for (const Traffic& traffic : at_disks_) report.at_disks += traffic;
+  report.volume = at_array_;
   report.unavailable_bytes = status.lost_blocks.size() * kBlockBytes;
   std::uint64_t faulty = 0;
   for (const raid::MemberStatus& member : status.members) {

@@ -1,5 +1,7 @@
 #include "scenario/observer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -13,6 +15,13 @@ constexpr std::size_t kMaxChanges = 100'000;
 // A counter of a node program starts at 0 again with each incarnation.
 std::uint64_t grown(std::uint64_t before, std::uint64_t now) { return now >= before ? now - before : now; }
 
+void add_grown(const Traffic& before, const Traffic& now, Traffic& total) {
+  total.reads += grown(before.reads, now.reads);
+  total.writes += grown(before.writes, now.writes);
+  total.read_bytes += grown(before.read_bytes, now.read_bytes);
+  total.write_bytes += grown(before.write_bytes, now.write_bytes);
+}
+
 std::int32_t permille(std::uint64_t done, std::uint64_t total) {
   if (total == 0) return 0;
   return static_cast<std::int32_t>(static_cast<unsigned __int128>(std::min(done, total)) * 1000 / total);
@@ -24,6 +33,14 @@ Redundancy FleetState::redundancy() const noexcept {
   if (disks_left < 0) return Redundancy::lost;
   if (full) return Redundancy::full;
   return disks_left == 0 ? Redundancy::exposed : Redundancy::degraded;
+}
+
+Traffic FleetTotals::repair() const noexcept {
+  Traffic sum;
+  for (const raid::Cause cause : {raid::Cause::rebuild, raid::Cause::resync, raid::Cause::replica_resync}) {
+    sum += causes[static_cast<std::size_t>(cause)];
+  }
+  return sum;
 }
 
 bool FleetState::same_course(const FleetState& other) const noexcept {
@@ -77,8 +94,18 @@ void Observer::take(std::uint32_t node, const NodeReport& report) {
     return;
   }
   account(view.last, report);
+  check_books(node, report);
   if (!report.limited_by.empty()) limited_by_ = report.limited_by;
   view.last = report;
+}
+
+// A new array counts from 0 again, and its disks with it.
+void Observer::check_books(std::uint32_t node, const NodeReport& report) {
+  Traffic counted;
+  for (const raid::IoCounters& cause : report.causes) counted += cause;
+  if (counted.write_bytes == report.at_disks.write_bytes || !imbalance_.empty()) return;
+  imbalance_ = fmt::format("the books of node {} do not balance: its array counted {} bytes written, its disks {}",
+                           contender_.nodes[node].name, counted.write_bytes, report.at_disks.write_bytes);
 }
 
 void Observer::account(const NodeReport& before, const NodeReport& now) {
@@ -86,11 +113,8 @@ void Observer::account(const NodeReport& before, const NodeReport& now) {
   const std::uint64_t copied = grown(before.copied_bytes, now.copied_bytes);
   totals_.restored += copied;
   totals_.link += copied;
-  // What a node sent it had to read, and the other one wrote it.
-  totals_.repair.read += grown(before.repair.read, now.repair.read) + copied;
-  totals_.repair.written += grown(before.repair.written, now.repair.written) + copied;
-  totals_.foreground.read += grown(before.foreground.read, now.foreground.read);
-  totals_.foreground.written += grown(before.foreground.written, now.foreground.written);
+  for (std::size_t i = 0; i < raid::kCauses; ++i) add_grown(before.causes[i], now.causes[i], totals_.causes[i]);
+  for (std::size_t i = 0; i < kIoUses; ++i) add_grown(before.volume[i], now.volume[i], totals_.volume[i]);
   totals_.scrubs += grown(before.scrubs_finished, now.scrubs_finished);
   totals_.mismatches += grown(before.mismatches, now.mismatches);
   totals_.mismatches_named += grown(before.mismatches_named, now.mismatches_named);

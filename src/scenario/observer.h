@@ -34,14 +34,17 @@ struct FleetState {
 // Counted since the start of the run, over all nodes and their incarnations.
 struct FleetTotals {
   std::uint64_t restored = 0;
-  Moved repair;
-  Moved foreground;
+  Causes causes{};         // of all arrays
+  TrafficByUse volume{};   // of all copies
   std::uint64_t link = 0;  // resync and healing between nodes
   std::uint64_t scrubs = 0;
   std::uint64_t mismatches = 0;
   std::uint64_t mismatches_named = 0;
   std::uint64_t failovers = 0;
   std::uint64_t needless_failovers = 0;
+
+  // Of rebuilds, resyncs and copies between nodes: all that its disks were asked for.
+  Traffic repair() const noexcept;
 };
 
 class Observer {
@@ -59,6 +62,8 @@ class Observer {
   std::uint64_t worst_unavailable_bytes() const noexcept { return worst_unavailable_; }
   std::string limited_by() const { return limited_by_; }
   std::string trouble() const;
+  // Where the bytes that a node's array counted are not those that its disks were asked to write; empty: the books balance.
+  const std::string& imbalance() const noexcept { return imbalance_; }
 
   // Woken after every sample: conditions are checked again then.
   resilver::Event& sampled() noexcept { return sampled_; }
@@ -83,6 +88,7 @@ class Observer {
   void take(std::uint32_t node, const NodeReport& report);
   void recompute();
   void account(const NodeReport& before, const NodeReport& now);
+  void check_books(std::uint32_t node, const NodeReport& report);
 
   Fleet& fleet_;
   const ContenderSpec& contender_;
@@ -96,6 +102,7 @@ class Observer {
   std::vector<std::pair<Nanos, std::uint64_t>> restored_;  // total at times, rising
   std::uint64_t worst_unavailable_ = 0;
   std::string limited_by_;
+  std::string imbalance_;
   resilver::Event sampled_;
 };
 

@@ -11,6 +11,8 @@
 
 #include "base/histogram.h"
 #include "base/time.h"
+#include "env/meter.h"
+#include "raid/array.h"
 
 namespace resilver::scenario {
 
@@ -112,6 +114,14 @@ struct OracleResult {
   bool blocks_truncated = false;
 };
 
+// What was moved and why, from the start of the run to the end of settle, over all nodes. The lines of `disks` add up to what
+// the disks were asked to write (the run is inconclusive if not); of reads what assembling an array reads is not in them.
+struct Books {
+  TrafficByUse volume{};                                // what copies of the volume asked of their arrays
+  std::array<raid::IoCounters, raid::kCauses> disks{};  // by raid::Cause
+  std::uint64_t link_bytes = 0;                         // between nodes, of resyncs and healing
+};
+
 // One second of the run.
 struct SecondSample {
   std::uint64_t reads = 0;
@@ -130,14 +140,17 @@ struct ContenderResult {
   std::uint32_t nodes = 1;
   std::uint32_t disks = 1;
   std::uint32_t spares = 0;
-  std::uint32_t space_permille = 1000;  // raw bytes per usable byte, as geometry says
-  bool local_redundancy = false;        // an array in a node survives a disk
-  bool remote_redundancy = false;       // a copy on another node
-  std::uint64_t client_write_bytes = 0;
-  std::uint64_t disk_write_bytes = 0;  // of all disks, repairs and fill not counted: write amplification is the quotient
-  std::uint64_t trace_hash = 0;        // virtual time only
-  std::string trouble;                 // what the node programs said at the end of why they do not serve; mostly empty
-  std::string inconclusive;            // why nothing can be concluded; empty: sound
+  std::uint32_t space_permille = 1000;   // raw bytes per usable byte, as geometry says
+  bool local_redundancy = false;         // an array in a node survives a disk
+  bool remote_redundancy = false;        // a copy on another node
+  std::uint64_t client_write_bytes = 0;  // acknowledged: of the load, the fill and overwrites
+  std::uint64_t client_writes = 0;       // requests
+  std::uint64_t disk_write_bytes =
+      0;  // data and parity, of all disks, for the client: write amplification is the quotient
+  Books books;
+  std::uint64_t trace_hash = 0;     // virtual time only
+  std::string trouble;              // what the node programs said at the end of why they do not serve; mostly empty
+  std::string inconclusive;         // why nothing can be concluded; empty: sound
   WindowResult whole;               // from the end of warm-up to the end of the workload, repairs to the end of settle
   std::vector<EventResult> events;  // in the order of the file, one for each event of the scenario
   OracleResult oracle;

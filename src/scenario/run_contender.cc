@@ -8,6 +8,7 @@
 
 #include "async/task_group.h"
 #include "replica/client.h"
+#include "scenario/capacity.h"
 #include "scenario/observer.h"
 #include "scenario/run.h"
 #include "scenario/timeline.h"
@@ -244,7 +245,9 @@ Task<Status> ContenderRun::fill() {
   if (spec.end < spec.begin + spec.bs) co_return fail(Errc::bad_input, "the fill leaves the workload no room");
   Env& env = fleet_.client();
   driver_ = std::make_unique<workload::Driver>(scheduler_, env.buffers(), *client_, *oracle_, spec, load.max_inflight);
-  prober_ = std::make_unique<workload::Prober>(scheduler_, env.buffers(), *client_, *oracle_, probe_begin);
+  prober_ = std::make_unique<workload::Prober>(
+      scheduler_, env.buffers(), *client_, *oracle_,
+      workload::ProberConfig{probe_begin, probe_period(scenario_), probe_tolerance(scenario_)});
   if (fill_bytes_ == 0) co_return Status{};
 
   phase_ = "filling";
@@ -376,7 +379,13 @@ void ContenderRun::collect(const Timeline& timeline) {
   collect_oracle();
   collect_seconds();
   result_.client_write_bytes = driver_->bytes_written();
-  result_.disk_write_bytes = observer_.totals().foreground.written;
+  result_.client_writes = driver_->writes_done();
+  const FleetTotals& totals = observer_.totals();
+  result_.books = {totals.volume, totals.causes, totals.link};
+  for (const raid::Cause cause : {raid::Cause::data, raid::Cause::parity}) {
+    result_.disk_write_bytes += totals.causes[static_cast<std::size_t>(cause)].write_bytes;
+  }
+  if (!observer_.imbalance().empty()) result_.inconclusive = observer_.imbalance();
   for (const EventResult& event : result_.events) {
     if (event.state == EventState::applied && event.hits == 0) {
       result_.inconclusive = fmt::format("'{}' hit nothing", event.name);

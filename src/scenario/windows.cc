@@ -45,8 +45,8 @@ void measure_repair(const std::vector<FleetState>& changes, const Window& window
   repair.finished = repair.needed && full;
   if (repair.finished) repair.time = full_since - window.begin;
   repair.restored_bytes = since(window.before.restored, window.after.restored);
-  repair.read_bytes = since(window.before.repair.read, window.after.repair.read);
-  repair.write_bytes = since(window.before.repair.written, window.after.repair.written);
+  repair.read_bytes = since(window.before.repair().read_bytes, window.after.repair().read_bytes);
+  repair.write_bytes = since(window.before.repair().write_bytes, window.after.repair().write_bytes);
   repair.link_bytes = since(window.before.link, window.after.link);
 }
 

@@ -122,11 +122,16 @@ void Driver::count(const LoadOp& op, Errc status) {
   second_latency_.record(latency);
   if (!read) {
     ++writes_acknowledged_;
-    bytes_written_ += op.length;
+    count_written(op.length);
   }
   if (stats_ == nullptr) return;
   ++(read ? stats_->reads : stats_->writes);
   (read ? stats_->read_latency : stats_->write_latency).record(latency);
+}
+
+void Driver::count_written(std::uint64_t bytes) noexcept {
+  bytes_written_ += bytes;
+  ++writes_done_;
 }
 
 void Driver::close_seconds(Nanos now) {
@@ -192,7 +197,7 @@ Task<void> Driver::fill_piece(FillSource& source, std::uint64_t base, std::uint6
   const bool acknowledged = status == Errc::ok;
   oracle_.end_write(handle, scheduler_.now(), acknowledged ? WriteOutcome::acknowledged : WriteOutcome::unknown, status);
   bytes_moved_ += length;
-  if (acknowledged) bytes_written_ += length;
+  if (acknowledged) count_written(length);
   if (!acknowledged && first == Errc::ok) first = status;
 }
 
@@ -211,6 +216,7 @@ Task<std::uint64_t> Driver::overwrite(std::uint64_t offset, std::uint64_t bytes)
     const bool done = status == Errc::ok;
     oracle_.end_write(handle, scheduler_.now(), done ? WriteOutcome::acknowledged : WriteOutcome::unknown, status);
     acknowledged += done ? 1 : 0;
+    if (done) count_written(length);
   }
   co_return acknowledged;
 }

@@ -65,7 +65,9 @@ class Driver {
   std::uint64_t writes_acknowledged() const noexcept { return writes_acknowledged_; }
   std::uint64_t errors() const noexcept { return errors_; }  // requests that ended as errors
   std::uint64_t bytes_moved() const noexcept { return bytes_moved_; }
-  std::uint64_t bytes_written() const noexcept { return bytes_written_; }  // acknowledged, fill included
+  // Acknowledged; fill and overwrites included.
+  std::uint64_t bytes_written() const noexcept { return bytes_written_; }
+  std::uint64_t writes_done() const noexcept { return writes_done_; }
 
   // The longest that a request waited for its end since the last call; requests still under way count.
   Nanos take_longest_wait() noexcept;
@@ -92,6 +94,7 @@ class Driver {
   Task<void> read_piece(Oracle::Run run);
   Task<Errc> read_and_judge(std::uint64_t offset, std::uint64_t length);
   void count(const LoadOp& op, Errc status);
+  void count_written(std::uint64_t bytes) noexcept;
   void close_seconds(Nanos now);
 
   Scheduler& scheduler_;
@@ -111,6 +114,7 @@ class Driver {
   std::uint64_t errors_ = 0;
   std::uint64_t bytes_moved_ = 0;
   std::uint64_t bytes_written_ = 0;
+  std::uint64_t writes_done_ = 0;
   Nanos longest_wait_ = 0;
   bool unserved_ = false;  // read_back found nobody
   std::vector<LoadSecond> seconds_;

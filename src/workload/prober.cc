@@ -1,42 +1,50 @@
 #include "workload/prober.h"
 
 #include <algorithm>
+#include <iterator>
+
+#include "base/check.h"
 
 namespace resilver::workload {
 
-Prober::Prober(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, Oracle& oracle, std::uint64_t begin)
-    : scheduler_(scheduler), buffers_(buffers), device_(device), oracle_(oracle), begin_(begin), requests_(scheduler) {}
+Prober::Prober(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, Oracle& oracle,
+               const ProberConfig& config)
+    : scheduler_(scheduler), buffers_(buffers), device_(device), oracle_(oracle), config_(config), requests_(scheduler) {
+  CHECK(config.period >= kLeastPeriod && config.tolerance > 0);
+}
 
 Task<void> Prober::run(Event& stop) {
-  last_success_[0] = last_success_[1] = scheduler_.now();
-  Nanos next = scheduler_.now();
+  const Nanos begin = scheduler_.now();
+  for (Asked& asked : asked_) asked.last = begin - config_.period;
   while (!stop.is_set()) {
-    start(Kind::write);
-    start(Kind::read);
-    next = std::max(next + kPeriod, scheduler_.now() - kPeriod);
-    co_await stop.wait_until(next);
+    const Nanos now = scheduler_.now();
+    for (const Kind kind : {Kind::write, Kind::read}) {
+      if (now - asked_[static_cast<std::size_t>(kind)].last >= config_.period) start(kind);
+    }
+    co_await stop.wait_until(std::min(asked_[0].last, asked_[1].last) + config_.period);
   }
   ended_ = scheduler_.now();
-  close_gap(Kind::read, ended_, true);
-  close_gap(Kind::write, ended_, true);
+  for (const Asked& asked : asked_) close_gap(asked, ended_, true);
   co_await requests_.join();
 }
 
 void Prober::start(Kind kind) {
-  auto& outstanding = outstanding_[static_cast<std::size_t>(kind)];
-  if (outstanding >= kMaxOutstanding) return;
+  Asked& asked = asked_[static_cast<std::size_t>(kind)];
+  asked.last = scheduler_.now();
+  if (asked.outstanding >= kMaxOutstanding) return;
   for (std::uint64_t tries = 0; tries < kBlocks; ++tries) {
-    const std::uint64_t offset = begin_ + next_block_ * kBlockBytes;
+    const std::uint64_t offset = config_.begin + next_block_ * kBlockBytes;
     next_block_ = (next_block_ + kStride) % kBlocks;
     if (oracle_.conflicts(offset, kBlockBytes, kind == Kind::write)) continue;
-    ++outstanding;
+    ++asked.outstanding;
+    asked.since = std::min(asked.since, scheduler_.now());
     requests_.spawn(ask(kind, offset));
     return;
   }
 }
 
 Task<void> Prober::ask(Kind kind, std::uint64_t offset) {
-  auto& outstanding = outstanding_[static_cast<std::size_t>(kind)];
+  auto& outstanding = asked_[static_cast<std::size_t>(kind)].outstanding;
   const Buffer buffer = buffers_.allocate(kBlockBytes);
   // Another request may have taken the block since it was chosen.
   if (!buffer || oracle_.conflicts(offset, kBlockBytes, kind == Kind::write)) {
@@ -60,19 +68,31 @@ Task<void> Prober::ask(Kind kind, std::uint64_t offset) {
                       status);
   }
   --outstanding;
-  if (status == Errc::ok && ended_ == 0) answered(kind);
+  if (status == Errc::ok) answered(kind);
+}
+
+void Prober::observe(bool write) {
+  const Kind kind = write ? Kind::write : Kind::read;
+  asked_[static_cast<std::size_t>(kind)].last = scheduler_.now();
+  answered(kind);
 }
 
 void Prober::answered(Kind kind) {
+  if (ended_ != 0) return;
+  Asked& asked = asked_[static_cast<std::size_t>(kind)];
   const Nanos now = scheduler_.now();
-  close_gap(kind, now, false);
-  last_success_[static_cast<std::size_t>(kind)] = now;
+  close_gap(asked, now, false);
+  asked.since = asked.outstanding > 0 ? now : kNever;
 }
 
-void Prober::close_gap(Kind kind, Nanos now, bool at_end) {
-  const Nanos last = last_success_[static_cast<std::size_t>(kind)];
-  if (now - last <= kTolerance || intervals_.size() >= kMaxIntervals) return;
-  intervals_.push_back({last + kPeriod, at_end ? kNever : now});
+void Prober::close_gap(const Asked& asked, Nanos now, bool at_end) {
+  if (asked.since == kNever || now - asked.since <= config_.tolerance || intervals_.size() >= kMaxIntervals) return;
+  intervals_.push_back({asked.since, at_end ? kNever : now});
+}
+
+bool Prober::unanswered(Nanos now) const noexcept {
+  return std::any_of(std::begin(asked_), std::end(asked_),
+                     [&](const Asked& asked) { return asked.since != kNever && now - asked.since > config_.tolerance; });
 }
 
 std::vector<Prober::Stretch> Prober::outages(Nanos from, Nanos to) const {
@@ -98,7 +118,7 @@ Prober::Outage Prober::outage(Nanos from, Nanos to) const {
   Outage outage;
   for (const Stretch& stretch : outages(from, to)) outage.total += stretch.end - stretch.begin;
   outage.never_ended =
-      from < to && to + kTolerance >= ended_ &&
+      from < to && to + config_.tolerance >= ended_ &&
       std::any_of(intervals_.begin(), intervals_.end(), [=](auto& i) { return i.end == kNever && i.begin < to; });
   return outage;
 }

@@ -243,6 +243,16 @@ struct Lab {
     co_return array->status().mismatch_sectors;
   }
   IoCounters io(Cause cause) { return array->status().io[static_cast<std::size_t>(cause)]; }
+  IoCounters io(std::initializer_list<Cause> causes) {
+    IoCounters sum;
+    for (const Cause cause : causes) {
+      sum += io(cause);
+      sum.flushes += io(cause).flushes;
+    }
+    return sum;
+  }
+  IoCounters client_io() { return io({Cause::data, Cause::parity}); }
+  IoCounters metadata_io() { return io({Cause::superblock, Cause::bitmap, Cause::journal}); }
   MemberStatus member(unsigned slot) { return array->status().members.at(slot); }
   Task<void> sleep(Nanos duration) { co_await sleep_for(env.scheduler(), duration); }
 

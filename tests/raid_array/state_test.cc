@@ -55,11 +55,11 @@ TEST(Bitmap, ResyncAfterACrashReadsOnlyDirtyRegions) {
       if (!second) EXPECT_GT(read, 0u);
       EXPECT_LE(read, 4 * 2 * 128 * kKiB);
       co_await lab.sleep(kMinute);
-      const auto writes = lab.io(Cause::metadata).writes;
-      const auto flushes = lab.io(Cause::metadata).flushes;
+      const auto writes = lab.metadata_io().writes;
+      const auto flushes = lab.metadata_io().flushes;
       co_await lab.sleep(kHour);  // all bits are clear and all is quiet
-      EXPECT_EQ(lab.io(Cause::metadata).writes, writes);
-      EXPECT_EQ(lab.io(Cause::metadata).flushes, flushes);
+      EXPECT_EQ(lab.metadata_io().writes, writes);
+      EXPECT_EQ(lab.metadata_io().flushes, flushes);
       co_await lab.finish();
     }));
   }
@@ -195,9 +195,9 @@ TEST(Cost, WritesReadAndWriteWhatThePlanSays) {
         for (const std::uint64_t stripe : {0, 1, 2}) {
           const auto touched = ColumnSet::first(columns);
           const WritePlan plan = plan_write(geometry, stripe, touched, touched, {});
-          const auto before = lab.io(Cause::foreground);
+          const auto before = lab.client_io();
           EXPECT_EQ(co_await lab.write(stripe * geometry.stripe_data_bytes(), columns * kChunk, columns), Errc::ok);
-          const auto after = lab.io(Cause::foreground);
+          const auto after = lab.client_io();
           EXPECT_EQ(after.reads - before.reads, plan.cost.reads) << name(level) << " " << columns;
           EXPECT_EQ(after.writes - before.writes, plan.cost.writes) << name(level) << " " << columns;
           if (columns == geometry.data_disks()) EXPECT_EQ(after.reads, before.reads);

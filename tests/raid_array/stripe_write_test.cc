@@ -48,9 +48,9 @@ TEST(StripeWrite, SequentialMegabytesReadNothing) {
     co_await lab.create(config(Level::raid5), 4);
     const std::uint64_t size = lab.array->geometry().stripe_data_bytes() * 240;
     co_await stream(lab, 0, size, kMiB, 16, 1);
-    EXPECT_EQ(lab.io(Cause::foreground).reads, 0u);
+    EXPECT_EQ(lab.client_io().reads, 0u);
     const std::uint64_t written = size / 3 * 4;
-    EXPECT_EQ(lab.io(Cause::foreground).write_bytes, written);
+    EXPECT_EQ(lab.client_io().write_bytes, written);
     EXPECT_EQ(co_await lab.verify(0, size), Errc::ok);
     EXPECT_EQ(co_await lab.mismatches(), 0u);
   });
@@ -61,7 +61,7 @@ TEST(StripeWrite, TwoRequestsAtATimeAreEnoughForAStream) {
     co_await lab.create(config(Level::raid5), 4);
     const std::uint64_t size = lab.array->geometry().stripe_data_bytes() * 80;
     co_await stream(lab, 0, size, 256 * kKiB, 2, 1);
-    EXPECT_LE(lab.io(Cause::foreground).reads, 12u);  // of 80 stripes a few, at the start; without waiting it is 60
+    EXPECT_LE(lab.client_io().reads, 12u);  // of 80 stripes a few, at the start; without waiting it is 60
     EXPECT_EQ(co_await lab.verify(0, size), Errc::ok);
   });
 }
@@ -71,8 +71,8 @@ TEST(StripeWrite, SmallNeighboursInFlightTogetherBecomeOneFullStripe) {
     co_await lab.create(config(Level::raid6), 5);
     const std::uint64_t stripe = lab.array->geometry().stripe_data_bytes();
     co_await stream(lab, stripe, 2 * stripe, kBlockBytes, static_cast<unsigned>(stripe / kBlockBytes), 1);
-    EXPECT_EQ(lab.io(Cause::foreground).reads, 0u);
-    EXPECT_EQ(lab.io(Cause::foreground).write_bytes, stripe / 3 * 5);
+    EXPECT_EQ(lab.client_io().reads, 0u);
+    EXPECT_EQ(lab.client_io().write_bytes, stripe / 3 * 5);
     EXPECT_EQ(co_await lab.verify(0, 3 * stripe), Errc::ok);
     EXPECT_EQ(co_await lab.mismatches(), 0u);
   });
@@ -82,10 +82,10 @@ TEST(StripeWrite, MergedPiecesReadEachChunkAtMostOnce) {
   run(4, [](Lab& lab) -> Task<void> {
     co_await lab.create(config(Level::raid5), 4);
     EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
-    const IoCounters before = lab.io(Cause::foreground);
+    const IoCounters before = lab.client_io();
     // Eight blocks next to each other in one chunk: one read-modify-write of 32 KiB, not eight of 4 KiB.
     co_await stream(lab, 0, 8 * kBlockBytes, kBlockBytes, 8, 2);
-    const IoCounters after = lab.io(Cause::foreground);
+    const IoCounters after = lab.client_io();
     EXPECT_EQ(after.reads - before.reads, 2u);
     EXPECT_EQ(after.read_bytes - before.read_bytes, 16 * kBlockBytes);
     EXPECT_EQ(after.writes - before.writes, 2u);
@@ -98,7 +98,7 @@ TEST(StripeWrite, PiecesFarApartInAStripeDoNotReadWhatLiesBetween) {
   run(4, [](Lab& lab) -> Task<void> {
     co_await lab.create(config(Level::raid5), 4);
     EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
-    const IoCounters before = lab.io(Cause::foreground);
+    const IoCounters before = lab.client_io();
     TaskGroup writers(lab.env.scheduler());
     const auto one = [&](std::uint64_t at) -> Task<void> {
       EXPECT_EQ(co_await lab.write(at, kBlockBytes, 2), Errc::ok);
@@ -106,7 +106,7 @@ TEST(StripeWrite, PiecesFarApartInAStripeDoNotReadWhatLiesBetween) {
     writers.spawn(one(0));
     writers.spawn(one(kChunk - kBlockBytes));
     co_await writers.join();
-    EXPECT_EQ(lab.io(Cause::foreground).read_bytes - before.read_bytes, 4 * kBlockBytes);
+    EXPECT_EQ(lab.client_io().read_bytes - before.read_bytes, 4 * kBlockBytes);
     EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
     EXPECT_EQ(co_await lab.mismatches(), 0u);
   });

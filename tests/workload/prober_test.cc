@@ -14,7 +14,8 @@ struct Probing {
         buffers(8 << 20),
         device(scheduler, kVolumeBytes, kMillisecond),
         oracle(config()),
-        prober(scheduler, buffers, device, oracle, kVolumeBytes - Prober::kRegionBytes) {}
+        prober(scheduler, buffers, device, oracle,
+               {kVolumeBytes - Prober::kRegionBytes, Prober::kLeastPeriod, 3 * Prober::kLeastPeriod}) {}
 
   static OracleConfig config() {
     OracleConfig c;
@@ -76,6 +77,62 @@ TEST(Prober, AStandStillIsMeasuredToAPeriod) {
     EXPECT_EQ(p.prober.outage(5 * kSecond, 10 * kSecond).total, 0);
     EXPECT_LE(p.device.most_inflight, 2 * Prober::kMaxOutstanding);
   }
+}
+
+// The client's own answers are observations: while they come, nothing is asked; when they end, it is within a period.
+TEST(Prober, AsksOnlyWhereNobodyElseIsAnswered) {
+  Probing p;
+  struct Client {
+    static Task<void> answers(Probing& p, Nanos until) {
+      while (p.scheduler.now() < until) {
+        p.prober.observe(false);
+        p.prober.observe(true);
+        co_await sleep_for(p.scheduler, 7 * kMillisecond);
+      }
+    }
+    static Task<void> both(Probing& p) {
+      Event stop(p.scheduler);
+      TaskGroup group(p.scheduler);
+      group.spawn(p.prober.run(stop));
+      group.spawn(answers(p, 2 * kSecond));
+      co_await sleep_until(p.scheduler, kSecond);
+      EXPECT_EQ(p.device.submitted, 2u);  // at the very start nobody had been answered yet
+      p.device.freeze(true);
+      co_await sleep_until(p.scheduler, 3 * kSecond);
+      p.device.freeze(false);
+      co_await sleep_until(p.scheduler, 4 * kSecond);
+      stop.set();
+      co_await group.join();
+    }
+  };
+  EXPECT_TRUE(p.scheduler.run(Client::both(p)));
+  const auto outages = p.prober.outages(0, 4 * kSecond);
+  ASSERT_EQ(outages.size(), 1u);
+  EXPECT_GE(outages[0].begin, 2 * kSecond - 7 * kMillisecond);
+  EXPECT_LE(outages[0].begin, 2 * kSecond + p.prober.resolution());
+  EXPECT_NEAR(static_cast<double>(outages[0].end), 3e9, 2e6);
+}
+
+// A slow disk that answers is no outage, however seldom it is asked.
+TEST(Prober, ASlowAnswerWithinTheToleranceIsService) {
+  TestScheduler scheduler(0);
+  BufferPool buffers(8 << 20);
+  MemoryDevice device(scheduler, kVolumeBytes, 90 * kMillisecond);
+  Oracle oracle(Probing::config());
+  Prober prober(scheduler, buffers, device, oracle, {kVolumeBytes - Prober::kRegionBytes, kSecond, 100 * kMillisecond});
+  struct Run {
+    static Task<void> course(Scheduler& scheduler, Prober& prober) {
+      Event stop(scheduler);
+      TaskGroup group(scheduler);
+      group.spawn(prober.run(stop));
+      co_await sleep_until(scheduler, 20 * kSecond);
+      stop.set();
+      co_await group.join();
+    }
+  };
+  EXPECT_TRUE(scheduler.run(Run::course(scheduler, prober)));
+  EXPECT_EQ(prober.outage(0, 20 * kSecond).total, 0);
+  EXPECT_LE(device.submitted, 42u);
 }
 
 TEST(Prober, NoWritesIsAnOutageAsMuchAsNoReads) {

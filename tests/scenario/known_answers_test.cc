@@ -1,0 +1,199 @@
+// Scenarios whose numbers follow from arithmetic: nothing happens, so nothing is counted; what a small write costs; how long a
+// rebuild, a copy and a failover take. For the disk models, levels and modes that there are.
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "scenario/capacity.h"
+#include "scenario/disk_spec.h"
+#include "scenario/measures.h"
+#include "scenario/parse.h"
+#include "scenario/run.h"
+#include "scenario/shape.h"
+#include "workload/prober.h"
+
+namespace resilver::scenario {
+namespace {
+
+constexpr const char* kModels[] = {"hdd", "sata-ssd", "nvme", "ostep"};
+
+struct Shape {
+  const char* name;
+  const char* text;      // of the contender
+  double amplification;  // of a small write
+  double ios;            // of disks, for one
+};
+
+const Shape kShapes[] = {
+    {"raid0", R"(node.A = { raid = 0, disks = 4, chunk = "64K" })", 1, 1},
+    {"raid1", R"(node.A = { raid = 1, disks = 2, chunk = "64K" })", 2, 2},
+    {"raid10", R"(node.A = { raid = 10, disks = 4, chunk = "64K" })", 2, 2},
+    {"raid5", R"(node.A = { raid = 5, disks = 5, chunk = "64K" })", 2, 4},
+    {"raid6", R"(node.A = { raid = 6, disks = 8, chunk = "64K" })", 3, 6},
+    {"three", R"(nodes = ["A", "B", "C"]
+each = { raid = 0, disks = 1 }
+replicate = { ack = "durable", primary = "A", detect = "800ms", link = "lan" })",
+     3, 3},
+};
+
+struct Text {
+  std::string model = "sata-ssd";
+  std::string volume = "32MiB";
+  std::string length = "6s";
+  std::string settle = "4s";
+  std::string rw = "randwrite";
+  unsigned iops = 40;
+  std::string rebuild = "speed_min = \"16MiB/s\"\nspeed_max = \"16MiB/s\"";
+  std::string more;  // events
+
+  std::string with(const std::string& contenders) const {
+    return fmt::format(R"(schema = 1
+title = "known answers"
+goal = "does the arithmetic hold?"
+seed = 11
+volume = "{}"
+fair = "same-usable"
+length = "{}"
+settle = "{}"
+[disk]
+model = "{}"
+[link.lan]
+rtt = "0.2ms"
+bandwidth = "1Gbit/s"
+{}
+[workload]
+rw = "{}"
+bs = "4K"
+rate_iops = {}
+flush_every = 0
+retry = "20s"
+warmup = "500ms"
+[rebuild]
+{}
+{})",
+                       volume, length, settle, model, contenders, rw, iops, rebuild, more);
+  }
+};
+
+std::string contender(const Shape& shape) {
+  return fmt::format("[[contender]]\nname = \"{}\"\n{}\nreboot = \"500ms\"\n", shape.name, shape.text);
+}
+
+std::string all_shapes() {
+  std::string text;
+  for (const Shape& shape : kShapes) text += contender(shape);
+  return text;
+}
+
+struct Ran {
+  Scenario scenario;
+  RunResults results;
+  const ContenderResult& of(std::string_view name) const {
+    return *std::ranges::find(results.contenders, name, &ContenderResult::name);
+  }
+};
+
+Ran run(const std::string& text) {
+  Ran ran;
+  auto parsed = parse_scenario(text, "known.toml", {});
+  if (!parsed) {
+    ADD_FAILURE() << text;
+    return ran;
+  }
+  ran.scenario = *parsed;
+  auto results = run_virtual(ran.scenario, {});
+  if (!results) {
+    ADD_FAILURE() << to_string(results.error());
+    return ran;
+  }
+  ran.results = std::move(*results);
+  for (const ContenderResult& contender : ran.results.contenders) {
+    EXPECT_EQ(contender.inconclusive, "") << contender.name;
+  }
+  return ran;
+}
+
+double number(const ContenderResult& contender, MeasureId measure, std::string_view event = {}) {
+  const Value value = value_of(contender, measure, event, std::nullopt);
+  EXPECT_EQ(value.kind, Value::Kind::number) << contender.name << ' ' << measure_info(measure).name;
+  return value.number;
+}
+
+constexpr MeasureId kNothing[] = {MeasureId::outage,
+                                  MeasureId::client_errors,
+                                  MeasureId::repair_read_bytes,
+                                  MeasureId::repair_write_bytes,
+                                  MeasureId::repair_link_bytes,
+                                  MeasureId::lost_writes,
+                                  MeasureId::stale_reads,
+                                  MeasureId::corrupt_reads,
+                                  MeasureId::unknown,
+                                  MeasureId::unrecoverable_bytes,
+                                  MeasureId::failovers,
+                                  MeasureId::needless_failovers,
+                                  MeasureId::mismatches};
+
+// Also where the client asks once a second, and where it asks for more than the disks can do: slow is not away.
+TEST(KnownAnswers, WhereNothingHappensNothingIsCounted) {
+  for (const char* model : kModels) {
+    for (const unsigned iops : {1u, 40u, 400u}) {
+      Text text;
+      text.model = model;
+      text.iops = iops;
+      text.rw = "randrw";
+      const Ran ran = run(text.with(all_shapes()));
+      for (const ContenderResult& contender : ran.results.contenders) {
+        for (const MeasureId measure : kNothing) {
+          EXPECT_EQ(number(contender, measure), 0)
+              << model << ' ' << iops << ' ' << contender.name << ' ' << measure_info(measure).name;
+        }
+      }
+    }
+  }
+}
+
+TEST(KnownAnswers, ASmallWriteCostsWhatItsLevelSaysOnEveryDiskAtEveryRate) {
+  for (const char* model : kModels) {
+    for (const unsigned iops : {5u, 40u, 400u}) {
+      Text text;
+      text.model = model;
+      text.iops = iops;
+      text.volume = "256MiB";  // so that two writes seldom meet in a stripe
+      const Ran ran = run(text.with(all_shapes()));
+      for (const Shape& shape : kShapes) {
+        const ContenderResult& contender = ran.of(shape.name);
+        EXPECT_NEAR(number(contender, MeasureId::write_amplification), shape.amplification, 0.02 * shape.amplification)
+            << model << ' ' << iops << ' ' << shape.name;
+        EXPECT_NEAR(number(contender, MeasureId::ios_per_write), shape.ios, 0.05 * shape.ios)
+            << model << ' ' << iops << ' ' << shape.name;
+      }
+    }
+  }
+}
+
+// At most one per cent of what the disks serve: the prober's share of all that they were asked, in time of disks.
+TEST(KnownAnswers, TheProberCostsAtMostAHundredthOfTheDisks) {
+  for (const char* model : kModels) {
+    Text text;
+    text.model = model;
+    text.rw = "read";
+    text.iops = 1;
+    text.length = "20s";
+    const Ran ran = run(text.with(all_shapes()));
+    for (const ContenderResult& contender : ran.results.contenders) {
+      const raid::IoCounters& io = contender.books.disks[static_cast<std::size_t>(raid::Cause::observer)];
+      const double busy = static_cast<double>(io.reads) *
+                              static_cast<double>(service_time(ran.scenario.disk, false, false, kBlockBytes)) +
+                          static_cast<double>(io.writes) *
+                              static_cast<double>(service_time(ran.scenario.disk, true, false, kBlockBytes));
+      EXPECT_GT(io.reads + io.writes, 0u) << model << ' ' << contender.name;
+      EXPECT_LE(busy, 0.011 * static_cast<double>(contender.ran_for) * contender.disks + 1e8)
+          << model << ' ' << contender.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace resilver::scenario
