@@ -24,7 +24,9 @@ Json of(const LatencyHistogram& histogram) {
           {"buckets", std::move(buckets)}};
 }
 
-Json of(const OpenTime& time) { return {{"total_ns", time.total}, {"ended", !time.never_ended}}; }
+Json of(const OpenTime& time) {
+  return {{"total_ns", time.total}, {"ended", !time.never_ended}, {"for_good", time.for_good}};
+}
 
 Json of(const RepairResult& repair) {
   Json json = {{"needed", repair.needed}, {"finished", repair.finished}};
@@ -48,12 +50,19 @@ Json of(const PhaseResult& phase) {
 }
 
 Json of(const WindowResult& window) {
-  Json json = {{"outage", of(window.outage)},           {"longest_stall_ns", window.longest_stall},
-               {"client_errors", window.client_errors}, {"unavailable_bytes", window.unavailable_bytes},
-               {"repair", of(window.repair)},           {"node_repair", of(window.node_repair)},
-               {"exposed", of(window.exposed)},         {"node_exposed", of(window.node_exposed)},
-               {"failovers", window.failovers},         {"needless_failovers", window.needless_failovers},
-               {"mismatches", window.mismatches},       {"mismatches_named", window.mismatches_named}};
+  Json json = {{"outage", of(window.outage)},
+               {"client_outage", of(window.client_outage)},
+               {"longest_stall_ns", window.longest_stall},
+               {"client_errors", window.client_errors},
+               {"unavailable_bytes", window.unavailable_bytes},
+               {"repair", of(window.repair)},
+               {"node_repair", of(window.node_repair)},
+               {"exposed", of(window.exposed)},
+               {"node_exposed", of(window.node_exposed)},
+               {"failovers", window.failovers},
+               {"needless_failovers", window.needless_failovers},
+               {"mismatches", window.mismatches},
+               {"mismatches_named", window.mismatches_named}};
   Json phases = Json::object();
   for (const auto phase : {Phase::before, Phase::during, Phase::after})
     phases[phase_name(phase)] = of(window.phases[static_cast<std::size_t>(phase)]);
@@ -73,6 +82,8 @@ Json of(const EventResult& event) {
           {"cleared_at_ns", event.cleared_at},
           {"times", event.times},
           {"note", event.note},
+          {"charged_with", event.charged_with},
+          {"others", event.others},
           {"window", of(event.window)}};
 }
 

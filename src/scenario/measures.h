@@ -27,6 +27,7 @@ enum class Better : std::uint8_t { lower, higher, neither };
 
 enum class MeasureId : std::uint8_t {
   outage,
+  client_outage,
   longest_stall,
   client_errors,
   unavailable_bytes,
