@@ -195,7 +195,33 @@ Json of(const Verdict& verdict) {
           {"timing", verdict.timing},     {"detail", verdict.detail}};
 }
 
+Json of(const SeedTable::Named& named, const char* why) {
+  Json json = Json::array();
+  for (const auto& [seed, reason] : named) json.push_back({{"seed", seed}, {why, reason}});
+  return json;
+}
+
 }  // namespace
+
+std::string to_json(const SeedTable& table, int indent) {
+  Json series = Json::array();
+  for (const auto& one : table.series()) {
+    Json values = Json::array();
+    for (const auto& value : one.values) values.push_back(of(value));
+    series.push_back({{"contender", one.contender},
+                      {"event", one.event.empty() ? Json(nullptr) : Json(one.event)},
+                      {"measure", measure_info(one.measure).name},
+                      {"values", std::move(values)}});
+  }
+  Json json = {{"schema", kResultsSchema}};
+  json["scenario"] = table.scenario();
+  json["exit_code"] = table.exit_code();
+  json["seeds"] = table.seeds();
+  json["red"] = of(table.red(), "check");
+  json["inconclusive"] = of(table.inconclusive(), "why");
+  json["series"] = std::move(series);
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 std::string to_json(const RunResults& results, int indent) {
   Json contenders = Json::array();

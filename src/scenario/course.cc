@@ -1,6 +1,7 @@
 #include "scenario/course.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace resilver::scenario {
 
@@ -50,10 +51,11 @@ void Course::open(Nanos at, const FleetTotals& totals) {
   segments_.back().totals = totals;
 }
 
-void Course::look(const FleetState& state, const FleetTotals& totals, std::uint64_t unavailable) {
+void Course::look(const FleetState& state, const FleetTotals& totals, std::uint64_t unreadable) {
   if (segments_.empty() || closed_ != kNever) return;
-  Segment& segment = segments_.back();
-  segment.unavailable = std::max(segment.unavailable, unavailable);
+  told_ = std::min(told_, unreadable);
+  if (unreadable > std::max(told_, worst_.bytes)) worst_ = {state.at, unreadable};
+  if (unreadable < worst_.bytes) worst_ = {};
   if (totals.failovers != seen_.failovers && failovers_.size() < kMaxListed)
     failovers_.push_back({served_until_, state.at, totals.needless_failovers != seen_.needless_failovers});
   if (totals.mismatches != seen_.mismatches && mismatches_.size() < kMaxListed)
@@ -61,7 +63,7 @@ void Course::look(const FleetState& state, const FleetTotals& totals, std::uint6
         {state.at, totals.mismatches - seen_.mismatches, totals.mismatches_named - seen_.mismatches_named});
   seen_ = totals;
   if (state.serving) served_until_ = state.at;
-  if (state.full && !full_) open(std::max(state.at, segment.begin), totals);
+  if (state.full && !full_) open(std::max(state.at, segments_.back().begin), totals);
   full_ = state.full;
 }
 
@@ -81,6 +83,10 @@ void Course::ended(const workload::LoadEnd& end) noexcept {
   if (closed_ == kNever) {
     outages_.ended(end.ended, end.status == Errc::ok);
     segments_.back().load.ended(end);
+    if (end.status == Errc::ok && worst_.bytes > 0 && end.intended >= worst_.at && unreadable_.size() < kMaxListed) {
+      unreadable_.push_back(worst_);
+      told_ = std::exchange(worst_, {}).bytes;
+    }
   }
   // The trouble of a request begins when it has waited longer than a healthy volume lets it wait, or has failed.
   const Nanos began = std::min(seen.ended, end.intended + kClientTolerance);
@@ -101,13 +107,6 @@ PhaseResult Course::phase(Nanos from, Nanos to) const {
     if (segment.begin >= from && segment.begin < to) sum.merge(segment.load);
   return {std::max<Nanos>(0, to - from), sum.reads, sum.writes, std::move(sum.read_latency),
           std::move(sum.write_latency)};
-}
-
-std::uint64_t Course::unavailable(Nanos from, Nanos to) const {
-  std::uint64_t worst = 0;
-  for (const Segment& segment : segments_)
-    if (segment.begin >= from && segment.begin < to) worst = std::max(worst, segment.unavailable);
-  return worst;
 }
 
 const FleetTotals& Course::totals_at(Nanos at) const noexcept {

@@ -52,7 +52,6 @@ class Course final : public workload::LoadSink {
     workload::LoadStats load;  // of requests that ended in it
     std::uint64_t errors = 0;  // of requests whose trouble began in it
     Nanos longest_wait = 0;    // of requests whose trouble began in it
-    std::uint64_t unavailable = 0;
   };
   // The volume moved to another node: trouble from the last moment at which the old one served.
   struct Failover {
@@ -66,10 +65,16 @@ class Course final : public workload::LoadSink {
     std::uint64_t named = 0;
   };
 
+  // So much of the volume became unreadable while a request of the client that began later was answered.
+  struct Unreadable {
+    Nanos at = 0;
+    std::uint64_t bytes = 0;
+  };
+
   // A new segment begins. Times never fall. Beyond kMaxSegments the last one goes on.
   void open(Nanos at, const FleetTotals& totals);
   // Samples what only the present state tells; at least every kSampleInterval.
-  void look(const FleetState& state, const FleetTotals& totals, std::uint64_t unavailable);
+  void look(const FleetState& state, const FleetTotals& totals, std::uint64_t unreadable);
   // The observation ends: what waits now has waited until now.
   void close(Nanos at, const FleetTotals& totals);
 
@@ -79,11 +84,11 @@ class Course final : public workload::LoadSink {
   const std::vector<Segment>& segments() const noexcept { return segments_; }
   const std::vector<Failover>& failovers() const noexcept { return failovers_; }
   const std::vector<Mismatches>& mismatches() const noexcept { return mismatches_; }
+  const std::vector<Unreadable>& unreadable() const noexcept { return unreadable_; }
   const std::vector<Stretch>& outages() const noexcept { return outages_.stretches(); }
 
   // Of the segments that begin in [from, to).
   PhaseResult phase(Nanos from, Nanos to) const;
-  std::uint64_t unavailable(Nanos from, Nanos to) const;
   // At the first segment that begins at or after `at`; those of the end if there is none.
   const FleetTotals& totals_at(Nanos at) const noexcept;
 
@@ -95,6 +100,9 @@ class Course final : public workload::LoadSink {
   std::vector<Segment> segments_;
   std::vector<Failover> failovers_;
   std::vector<Mismatches> mismatches_;
+  std::vector<Unreadable> unreadable_;
+  Unreadable worst_;        // unreadable at this moment, nothing answered yet since it has grown so far
+  std::uint64_t told_ = 0;  // of what is unreadable now so much is listed
   ClientOutages outages_;
   FleetTotals seen_;
   FleetTotals last_;

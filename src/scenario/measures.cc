@@ -308,6 +308,14 @@ Value value_of(const ContenderResult& contender, MeasureId measure, std::string_
   }
 }
 
+Value whole_again(const ContenderResult& contender, std::string_view event) {
+  const Value disks = value_of(contender, MeasureId::repair_time, event);
+  const Value nodes = value_of(contender, MeasureId::node_repair_time, event);
+  if (disks.kind == Value::Kind::absent) return nodes;
+  if (nodes.kind == Value::Kind::absent || disks.kind == Value::Kind::never) return disks;
+  return nodes.kind == Value::Kind::never || nodes.number > disks.number ? nodes : disks;
+}
+
 Value ResultsSource::value(std::string_view contender, MeasureId measure, std::string_view event,
                            std::optional<Phase> phase) const {
   for (const auto& candidate : results_.contenders) {

@@ -114,6 +114,9 @@ inline constexpr std::uint64_t kSamplesForP99 = 1000;
 Value value_of(const ContenderResult& contender, MeasureId measure, std::string_view event = {},
                std::optional<Phase> phase = std::nullopt);
 
+// Back to full redundancy, of disks and of nodes: the later of repair_time and node_repair_time.
+Value whole_again(const ContenderResult& contender, std::string_view event);
+
 class ResultsSource final : public MeasureSource {
  public:
   explicit ResultsSource(const RunResults& results) : results_(results) {}  // which must outlive it

@@ -25,6 +25,7 @@ constexpr Nanos kAttachTimeout = 20 * kSecond;
 constexpr Nanos kHealthyTimeout = 30 * kSecond;
 constexpr Nanos kProgressInterval = 200 * kMillisecond;
 constexpr Nanos kSettlePoll = 20 * kMillisecond;
+constexpr Nanos kForGoodAfter = kSecond;  // of settle: whoever could take over has done so by then
 
 struct FileClose {
   void operator()(std::FILE* file) const { std::fclose(file); }
@@ -105,6 +106,7 @@ class ContenderRun final : public ClientHooks {
   Evidence evidence(const Timeline& timeline) const;
   void collect_windows(const Timeline& timeline);
   void collect_oracle();
+  std::uint64_t unreadable_at_the_end() const;
   void collect_seconds();
   void complete_repair(RepairResult& repair) const;
 
@@ -272,7 +274,9 @@ Task<Status> ContenderRun::measure() {
   co_await settle(timeline);
   settle_end_ = scheduler_.now() + 1;  // what was seen just now counts
   course_.close(settle_end_, observer_.totals());
-  nothing_under_way_ = !timeline.anything_active() && observer_.state().rebuild_permille < 0;
+  const FleetState& left = observer_.state();
+  const bool long_enough = left.disks_left < 0 || settle_end_ - load_end_ >= kForGoodAfter;
+  nothing_under_way_ = long_enough && !timeline.anything_active() && !left.full && left.rebuild_permille < 0;
   probe_stop_.set();
   timeline_stop_.set();
   co_await playing.join();
@@ -284,12 +288,13 @@ Task<Status> ContenderRun::measure() {
   co_return Status{};
 }
 
-// Until everything is whole again, or cannot become so any more, or for as long as the scenario says.
+// Until everything is whole again and answers, or cannot become so any more, or for as long as the scenario says.
 Task<void> ContenderRun::settle(Timeline& timeline) {
   const Nanos deadline = scheduler_.now() + scenario_.settle;
   while (scheduler_.now() < deadline && !interrupt_.is_set()) {
     const FleetState& state = observer_.state();
-    if (!timeline.anything_active() && (state.full || state.disks_left < 0)) co_return;
+    const bool whole = state.full && !prober_->unanswered(scheduler_.now());
+    if (!timeline.anything_active() && (whole || state.disks_left < 0)) co_return;
     co_await interrupt_.wait_until(scheduler_.now() + kSettlePoll);
   }
 }
@@ -409,6 +414,15 @@ static void add_blocks(const workload::RangeList& ranges, BlockFate fate, Oracle
   }
 }
 
+// Of the whole volume, not only of what the client had written: all of it if nothing can be read; else what the engine knows
+// to be lost, or what was asked for and could not be read, whichever is more.
+std::uint64_t ContenderRun::unreadable_at_the_end() const {
+  const workload::OracleCounts& counts = oracle_->counts();
+  if (counts.bytes_read_back == 0 && counts.unreadable_bytes > 0) return scenario_.volume_bytes;
+  const std::uint64_t known = observer_.report(observer_.state().serving.value_or(0)).unavailable_bytes;
+  return std::max(known, counts.unreadable_bytes);
+}
+
 void ContenderRun::collect_oracle() {
   const workload::OracleCounts& counts = oracle_->counts();
   OracleResult& oracle = result_.oracle;
@@ -418,7 +432,7 @@ void ContenderRun::collect_oracle() {
   oracle.stale_reads = counts.stale_reads + counts.prefix_breaks;
   oracle.corrupt_reads = counts.corrupt_reads;
   oracle.unknown = counts.unknown_writes;
-  oracle.unrecoverable_bytes = counts.unreadable_bytes;
+  oracle.unrecoverable_bytes = unreadable_at_the_end();
   add_blocks(oracle_->lost(), BlockFate::lost_write, oracle);
   add_blocks(oracle_->stale(), BlockFate::stale_read, oracle);
   add_blocks(oracle_->corrupt(), BlockFate::corrupt_read, oracle);

@@ -44,14 +44,14 @@ class Story {
     for (const Span& span : spans_) {
       WindowResult& window = events_[span.index].window;
       measure_exposed(evidence_.changes, span.begin, just_behind(span), window);
-      window.unavailable_bytes = course_.unavailable(span.begin, span.end);
       tell_phases(span, window);
     }
     tell_outages(evidence_.outages, evidence_.resolution, &WindowResult::outage);
-    tell_outages(course_.outages(), 0, &WindowResult::client_outage);
+    tell_outages(course_.outages(), kClientTolerance, &WindowResult::client_outage);
     tell_requests();
     tell_failovers();
     tell_mismatches();
+    tell_unreadable();
     tell_repairs();
     tell_whole();
   }
@@ -123,6 +123,14 @@ class Story {
       charge_to(found.at, found.at, 0, [&](WindowResult& window) {
         window.mismatches += found.count;
         window.mismatches_named += found.named;
+      });
+    }
+  }
+
+  void tell_unreadable() {
+    for (const Course::Unreadable& part : course_.unreadable()) {
+      charge_to(part.at, part.at, 0, [&](WindowResult& window) {
+        window.unavailable_bytes = std::max(window.unavailable_bytes, part.bytes);
       });
     }
   }
@@ -200,7 +208,6 @@ class Story {
   // The run's outages, failovers and the like are sums over all events and have been added up.
   void tell_whole() {
     measure_exposed(evidence_.changes, evidence_.measured_from, evidence_.settle_end, whole_);
-    whole_.unavailable_bytes = course_.unavailable(evidence_.start, evidence_.settle_end);
     whole_.phases[static_cast<std::size_t>(Phase::during)] = course_.phase(evidence_.measured_from, evidence_.load_end);
     tell_whole_repairs();
   }

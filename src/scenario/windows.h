@@ -3,7 +3,7 @@
 //
 // Windows are those of charge.h; they are intervals and may overlap. What is a state or a flow is measured over an event's
 // window: latencies, time exposed, bytes moved by repairs. What begins at a moment is charged to one event, by the one rule
-// of charge.h: outages of prober and client, stalls, errors, failovers, losses of redundancy, mismatches.
+// of charge.h: outages of prober and client, stalls, errors, failovers, losses of redundancy, mismatches, unreadable parts.
 #pragma once
 
 #include <string>

@@ -5,6 +5,7 @@
 // kind to the next. Gaps of up to kTolerance count as service. What is answered with an error does not count as answered.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -41,6 +42,9 @@ class Prober {
     Nanos end;
   };
   std::vector<Stretch> outages(Nanos from, Nanos to) const;
+
+  // Has no read, or no write, been answered for longer than kTolerance?
+  bool unanswered(Nanos now) const noexcept { return now - std::min(last_success_[0], last_success_[1]) > kTolerance; }
 
   // Was anything answered in [from, to)?
   bool served(Nanos from, Nanos to) const;

@@ -192,6 +192,28 @@ TEST(Story, AnOutageThatAnotherEventProlongedIsChargedToItsBeginAndNamesBoth) {
   EXPECT_EQ(told.results[1].charged_with, "event 0");
 }
 
+TEST(Story, WhatIsUnreadableCountsWhileSomethingIsAnswered) {
+  Course course;
+  course.open(0, {});
+  const auto look = [&course](Nanos at, std::uint64_t unreadable) { course.look(state(at, false, 0), {}, unreadable); };
+  const auto answer = [&course](Nanos begin, Nanos end, Errc status) {
+    course.began(begin);
+    course.ended({workload::LoadKind::read, begin, end, status});
+  };
+  look(s(1), 4096);
+  answer(s(0.9), s(1.1), Errc::ok);  // asked before
+  answer(s(1.2), s(1.3), Errc::medium);
+  EXPECT_TRUE(course.unreadable().empty());
+  answer(s(1.4), s(1.5), Errc::ok);
+  answer(s(1.6), s(1.7), Errc::ok);
+  ASSERT_EQ(course.unreadable().size(), 1u);
+  EXPECT_EQ(course.unreadable()[0].at, s(1));
+  look(s(2), 1 << 20);  // now nothing is answered any more
+  answer(s(2.1), s(2.2), Errc::device_gone);
+  course.close(s(3), {});
+  EXPECT_EQ(course.unreadable().size(), 1u);
+}
+
 TEST(Story, RepairsOfOverlappingLossesEachHaveTheirTimeAndCountOnceInTheRun) {
   std::vector<AppliedEvent> events = {act(0, s(2)), act(1, s(4))};
   for (auto& event : events) event.of_disks = event.of_redundancy = true;
