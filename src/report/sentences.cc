@@ -42,12 +42,8 @@ const EventResult* applied_event(const ContenderResult& contender, const std::st
   return nullptr;
 }
 
-// It did something that is charged to another event, and nothing beside: there is nothing to weigh.
-bool told_elsewhere(const EventResult& event) {
-  const auto& window = event.window;
-  return !event.charged_with.empty() && window.outage.total + window.client_outage.total == 0 &&
-         window.client_errors == 0;
-}
+// What it did is charged to another event, wholly or in part: it cannot be weighed.
+bool told_elsewhere(const EventResult& event) { return !event.charged_with.empty(); }
 
 Showing showing_of(const ContenderResult& contender, const EventResult& event) {
   const auto of = [&](MeasureId measure) { return scenario::value_of(contender, measure, event.name); };
@@ -252,20 +248,36 @@ void add_hybrid(const RunResults& results, const std::vector<const EventResult*>
   sentences.push_back({"both matter", text});
 }
 
-// Whose outage another event of the same moment shares, or to whom it is charged.
-std::string shared_words(const RunResults& results, const std::string& event) {
+std::string quoted(const std::vector<std::string>& names) {
+  std::vector<std::string> all;
+  for (const auto& name : names) all.push_back("'" + name + "'");
+  return fmt::format("{}", fmt::join(all, ", "));
+}
+
+// " (raid5: shared with 'server dies')": other events that may have done what is weighed here.
+std::string shared_words(const std::string& event, const std::optional<Showing>& showing) {
+  if (!showing) return {};
+  const EventResult* own = applied_event(*showing->contender, event);
+  if (!own || own->others.empty()) return {};
+  return fmt::format(" ({}: shared with {})", showing->contender->name, quoted(own->others));
+}
+
+// Whom this event cannot be told of, because it is told with another: "raid5, raid6 and 3 more: shared with 'disk dies'".
+std::string elsewhere_words(const RunResults& results, const std::string& event) {
+  constexpr std::size_t kNamed = 2;
+  std::vector<std::string> contenders;
   std::vector<std::string> with;
   for (const auto& contender : results.contenders) {
     const EventResult* own = applied_event(contender, event);
-    if (!own) continue;
-    std::vector<std::string> names = own->others;
-    if (!own->charged_with.empty()) names.push_back(own->charged_with);
-    for (const auto& name : names) {
-      const std::string quoted = "'" + name + "'";
-      if (std::find(with.begin(), with.end(), quoted) == with.end()) with.push_back(quoted);
-    }
+    if (!own || !told_elsewhere(*own)) continue;
+    contenders.push_back(contender.name);
+    if (std::find(with.begin(), with.end(), own->charged_with) == with.end()) with.push_back(own->charged_with);
   }
-  return with.empty() ? "" : fmt::format("shared with {}", fmt::join(with, ", "));
+  if (contenders.empty()) return {};
+  const std::size_t more = contenders.size() - std::min(contenders.size(), kNamed);
+  contenders.resize(contenders.size() - more);
+  return fmt::format("{}{}: shared with {}, and charged to that", fmt::join(contenders, ", "),
+                     more == 0 ? "" : fmt::format(" and {} more", more), quoted(with));
 }
 
 void add_losses(const ContenderResult& contender, std::vector<Sentence>& sentences) {
@@ -311,17 +323,18 @@ std::vector<Sentence> closing_sentences(const RunResults& results) {
     if (event->verb.starts_with("array.") || event->verb.starts_with("volume.")) continue;
     const auto local = best(results, event->name, Kind::local);
     const auto remote = best(results, event->name, Kind::remote);
-    const std::string shared = shared_words(results, event->name);
+    const std::string elsewhere = elsewhere_words(results, event->name);
+    if (!local && !remote && elsewhere.empty()) continue;
     std::string text;
-    if (!local && !remote) {
-      if (shared.empty()) continue;
-      text = shared + ", to which what they did together is charged";
-    } else if (!comparable) {
-      text = without_times(local, remote);
-    } else {
-      text = local && remote ? compare(*event, *local, *remote) : alone(local ? *local : *remote);
+    if (local || remote) {
+      if (!comparable) {
+        text = without_times(local, remote);
+      } else {
+        text = local && remote ? compare(*event, *local, *remote) : alone(local ? *local : *remote);
+      }
+      text += shared_words(event->name, local) + shared_words(event->name, remote);
     }
-    if ((local || remote) && !shared.empty()) text += " (" + shared + ")";
+    if (!elsewhere.empty()) text += (text.empty() ? "" : "; ") + elsewhere;
     sentences.push_back({event->name, text});
   }
   for (const auto& contender : results.contenders) {

@@ -208,6 +208,12 @@ void add_service_rows(const RunResults& results, const std::string& name, Group&
     const Value value = scenario::value_of(contender, MeasureId::outage, event.name);
     return time_cell(results, value, contender.inconclusive.empty(), "down");
   }));
+  if (any_event(results, name, [](const EventResult& event) { return event.window.client_outage.total > 0; }))
+    group.rows.push_back(
+        event_row(results, name, "client unanswered, total", [&](const auto& contender, const auto& event) {
+          const Value value = scenario::value_of(contender, MeasureId::client_outage, event.name);
+          return time_cell(results, value, contender.inconclusive.empty(), "to the end");
+        }));
   if (any_event(results, name, [](const EventResult& event) { return event.window.client_errors > 0; }))
     group.rows.push_back(
         event_row(results, name, "errors that the client saw", [&](const auto& contender, const auto& event) {

@@ -88,8 +88,8 @@ void Course::ended(const workload::LoadEnd& end) noexcept {
       told_ = std::exchange(worst_, {}).bytes;
     }
   }
-  // The trouble of a request begins when it has waited longer than a healthy volume lets it wait, or has failed.
-  const Nanos began = std::min(seen.ended, end.intended + kClientTolerance);
+  // The trouble of a request begins when it has waited for a while, or has failed: what is under way at an event is met by it.
+  const Nanos began = std::min(seen.ended, end.intended + kUnderWay);
   Segment& segment = segment_at(began);
   if (end.status != Errc::ok) ++segment.errors;
   segment.longest_wait = std::max(segment.longest_wait, seen.ended - end.intended);

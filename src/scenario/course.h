@@ -12,9 +12,11 @@
 
 namespace resilver::scenario {
 
-// A request that waits longer than this is a stall; a client whose requests wait and of which none was answered for longer
-// has an outage. Any healthy disk model answers something within it.
+// A client whose requests wait and of which none was answered for longer has an outage. Any healthy disk model answers
+// something within it.
 inline constexpr Nanos kClientTolerance = 100 * kMillisecond;
+// A request that was sent at most so long before an event counts as met by it.
+inline constexpr Nanos kUnderWay = 3 * kSampleInterval;
 
 // A stretch without service. `open`: it had not ended when the observation did.
 struct Stretch {

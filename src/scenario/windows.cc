@@ -47,7 +47,7 @@ class Story {
       tell_phases(span, window);
     }
     tell_outages(evidence_.outages, evidence_.resolution, &WindowResult::outage);
-    tell_outages(course_.outages(), kClientTolerance, &WindowResult::client_outage);
+    tell_outages(course_.outages(), kUnderWay, &WindowResult::client_outage);
     tell_requests();
     tell_failovers();
     tell_mismatches();

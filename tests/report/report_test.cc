@@ -189,8 +189,10 @@ TEST(Sentences, WhatIsChargedToAnotherEventIsNotCalledNoOutage) {
     contender.events[1].charged_with = "disk dies";
     contender.events[0].others = {"server dies"};
   }
-  EXPECT_EQ(about(results, "server dies"), "shared with 'disk dies', to which what they did together is charged");
-  EXPECT_TRUE(about(results, "disk dies").ends_with(" (shared with 'server dies')")) << about(results, "disk dies");
+  EXPECT_EQ(about(results, "server dies"), "raid5, replica3 and 1 more: shared with 'disk dies', and charged to that");
+  EXPECT_TRUE(
+      about(results, "disk dies").ends_with(" (raid5: shared with 'server dies') (replica3: shared with 'server dies')"))
+      << about(results, "disk dies");
 }
 
 TEST(Sentences, AnOutageOfTheClientAloneIsTold) {

@@ -214,6 +214,25 @@ TEST(Story, WhatIsUnreadableCountsWhileSomethingIsAnswered) {
   EXPECT_EQ(course.unreadable().size(), 1u);
 }
 
+TEST(Story, TwoEventsATenthOfASecondApartDoNotShareWhatTheFirstBegan) {
+  const Told told({lasting(0, s(3), s(5)), act(1, s(3.1))}, {state(0, true)}, {{s(3), s(4), false}});
+  EXPECT_EQ(told.window(0).outage.total, s(1));
+  EXPECT_EQ(told.window(1).outage.total, 0);
+  Course course;
+  std::vector<EventResult> events(2);
+  WindowResult whole;
+  for (const Nanos at : {s(0), s(1), s(3), s(3.1), s(4), s(10)}) {
+    course.open(at, {});
+    if (at == s(3)) course.began(s(3.005));
+    if (at == s(4)) course.ended({workload::LoadKind::write, s(3.005), s(4), Errc::ok});
+  }
+  course.close(kEnd, {});
+  tell_story(told.evidence, course, events, whole);
+  EXPECT_EQ(events[0].window.client_outage.total, s(0.995));
+  EXPECT_EQ(events[0].window.longest_stall, s(0.995));
+  EXPECT_EQ(events[1].window.client_outage.total + events[1].window.longest_stall, 0);
+}
+
 TEST(Story, RepairsOfOverlappingLossesEachHaveTheirTimeAndCountOnceInTheRun) {
   std::vector<AppliedEvent> events = {act(0, s(2)), act(1, s(4))};
   for (auto& event : events) event.of_disks = event.of_redundancy = true;
