@@ -131,7 +131,7 @@ std::string repair_clause(const Showing& winner, const Showing& other) {
   if (winner.repair_needed && !winner.repaired) return ", not whole again";
   if (order_by_repair(winner, other) == 0) return {};
   const std::string& name = other.contender->name;
-  if (!other.repaired) return fmt::format(", whole again, which {} never is", name);
+  if (!other.repaired) return other.down ? "" : fmt::format(", whole again, which {} never is", name);
   const Nanos apart = other.repair - winner.repair;
   return apart > 0 ? fmt::format(", whole again {} before {}", format_duration(apart), name)
                    : fmt::format(", but whole again {} after {}", format_duration(-apart), name);

@@ -5,8 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "report/sentences.h"
 #include "scenario/charge.h"
 #include "scenario/course.h"
+#include "scenario/parse.h"
+#include "scenario/run.h"
 #include "scenario/windows.h"
 
 namespace resilver::scenario {
@@ -268,6 +271,56 @@ TEST(Story, AnOutageIsOpenOnlyIfItWasAtTheEndOfSettle) {
   const Told open({lasting(0, s(9))}, {state(0, true)}, {{s(9), kEnd, true}});
   EXPECT_TRUE(open.window(0).outage.never_ended && open.window(0).outage.for_good);
   EXPECT_EQ(open.window(0).outage.total, s(11)) << "a lower bound";
+}
+
+// ---- in runs ---------------------------------------------------------------------------------------------------------
+
+RunResults run(const std::string& name, std::vector<std::pair<std::string, std::string>> set,
+               std::vector<std::string> only) {
+  ParseOptions options;
+  options.set = std::move(set);
+  options.only = std::move(only);
+  const auto scenario = load_scenario("scenarios/" + name + ".toml", options);
+  EXPECT_TRUE(scenario) << (scenario ? "" : to_string(scenario.error().front()));
+  if (!scenario) return {};
+  auto results = run_virtual(*scenario, {});
+  EXPECT_TRUE(results);
+  return results ? std::move(*results) : RunResults{};
+}
+
+// A volume that is slow to come back, over links that are slow to fill: nobody is called down for good who is whole again, or
+// who answers later.
+TEST(Words, NobodyIsDownForGoodWhoComesBack) {
+  const std::pair<std::string, std::string> narrow = {"link.lan.bandwidth", "100Mbit/s"};
+  const std::pair<std::string, std::string> patient = {"settle", "90s"};
+  const std::vector<RunResults> runs = {run("what-an-ack-promises", {}, {"quorum_80ms", "durable_80ms"}),
+                                        run("disk-then-server", {narrow, patient}, {"replica3", "hybrid"}),
+                                        run("disk-then-server", {narrow}, {"replica3", "hybrid"})};
+  for (const RunResults& results : runs) {
+    for (const ContenderResult& contender : results.contenders) {
+      EXPECT_FALSE(contender.whole.outage.for_good) << contender.name;
+      EXPECT_EQ(contender.oracle.unrecoverable_bytes, 0u) << contender.name;
+    }
+    for (const auto& sentence : report::closing_sentences(results))
+      EXPECT_EQ(sentence.text.find("down for good"), std::string::npos) << sentence.about << ": " << sentence.text;
+  }
+  ASSERT_EQ(runs[0].contenders.size(), 2u);
+  for (const ContenderResult& contender : runs[0].contenders) {
+    EXPECT_FALSE(contender.whole.outage.never_ended) << contender.name << " answers in settle";
+    EXPECT_GT(contender.whole.client_outage.total, s(1)) << contender.name;
+  }
+}
+
+TEST(Words, WhatIsUnreadableIsOfTheWholeVolume) {
+  const RunResults lost = run("second-disk-during-rebuild", {}, {"raid5"});
+  ASSERT_EQ(lost.contenders.size(), 1u);
+  EXPECT_EQ(lost.contenders[0].oracle.unrecoverable_bytes, std::uint64_t{48} << 20) << "more than the client wrote";
+  EXPECT_EQ(lost.contenders[0].whole.unavailable_bytes, 0u) << "there is no rest that serves";
+  EXPECT_TRUE(lost.contenders[0].whole.outage.for_good);
+  const RunResults part = run("disk-then-server", {}, {"raid0"});
+  ASSERT_EQ(part.contenders.size(), 1u);
+  EXPECT_EQ(part.contenders[0].oracle.unrecoverable_bytes, std::uint64_t{16} << 20) << "one of four disks";
+  EXPECT_EQ(part.contenders[0].events[0].window.unavailable_bytes, std::uint64_t{16} << 20);
 }
 
 }  // namespace
