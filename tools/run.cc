@@ -16,12 +16,13 @@
 
 #include "base/units.h"
 #include "report/json.h"
-#include "report/progress.h"
 #include "report/table.h"
 #include "scenario/parse.h"
 #include "scenario/run.h"
 #include "tools/list.h"
 #include "tools/options.h"
+#include "tools/run_progress.h"
+#include "tools/run_seeds.h"
 
 namespace resilver::tools {
 namespace {
@@ -40,7 +41,9 @@ constexpr const char* kExamples =
     "\nExamples:\n"
     "  resilver run disk-loss\n"
     "  resilver run scenarios/disk-then-server.toml --time real --fill /usr/bin/git --out results\n"
-    "  resilver run disk-then-server --only raid5,replica3 --set workload.rate_iops=200 --seed 7\n\n"
+    "  resilver run disk-then-server --only raid5,replica3 --set workload.rate_iops=200 --seed 7\n"
+    "  resilver run too-eager --seeds 20\n\n"
+    "One seed is an anecdote: --seeds says how far chance carries.\n"
     "Exit: 0 every expectation holds, 1 one does not, 2 bad usage or file, 3 inconclusive, 130 interrupted.\n";
 
 struct Command {
@@ -48,6 +51,7 @@ struct Command {
   scenario::ParseOptions parse;
   scenario::RunOptions run;
   std::string out_dir;
+  std::optional<SeedRange> seeds;
   bool json = false;
   bool quiet = false;
   bool wide = false;
@@ -59,6 +63,8 @@ po::options_description make_options() {
   auto add = options.add_options();
   add("time", text("real|virtual")->default_value("virtual"), "on real processes and images, or simulated");
   add("seed", text("N"), "instead of the scenario's own");
+  add("seeds", text("N|A..B"), "the seeds 1 to N, or A to B: median and range, and a red seed is red (virtual time)");
+  add("yes", "also if these are more than 1,000 seeds");
   add("only", text("NAME,..."), "these contenders only");
   add("set", po::value<std::vector<std::string>>()->value_name("KEY=VALUE"), "change a key of the scenario first");
   add("fill", text("FILE"), "write this file to each contender's volume before");
@@ -104,6 +110,14 @@ std::optional<Command> read_command(const po::variables_map& values) {
     if (auto seed = parse_count(text("seed")); !seed) return refuse("--seed " + text("seed") + ": expected a number");
     command.parse.set.emplace_back("seed", text("seed"));
   }
+  if (values.contains("seeds")) {
+    auto seeds = read_seeds(text("seeds"), values.contains("yes"));
+    if (!seeds) return refuse("--seeds " + text("seeds") + ": " + seeds.error());
+    if (values.contains("seed")) return refuse("--seed and --seeds: one of them");
+    if (command.parse.real) return refuse("--seeds: in virtual time only; a real run has one course");
+    if (values.contains("history")) return refuse("--seeds: no --history of many runs; take --seed N");
+    command.seeds = *seeds;
+  }
   if (values.contains("set")) {
     for (const std::string& pair : values["set"].as<std::vector<std::string>>()) {
       const std::size_t equals = pair.find('=');
@@ -125,41 +139,6 @@ std::optional<Command> read_command(const po::variables_map& values) {
   command.wide = values.contains("wide");
   return command;
 }
-
-// One line per contender: drawn over itself on a terminal, else a plain line per phase.
-class ProgressPrinter {
- public:
-  ProgressPrinter() : terminal_(isatty(STDERR_FILENO) != 0) {}
-  ~ProgressPrinter() { end_line(); }
-
-  void show(const scenario::Progress& progress) {
-    const bool new_phase = progress.contender != contender_ || progress.phase != phase_;
-    if (!terminal_ && !new_phase) return;
-    if (progress.contender != contender_) end_line();
-    contender_ = progress.contender;
-    phase_ = progress.phase;
-    const std::string line =
-        report::format_progress({progress.contender, progress.phase, progress.permille, progress.rate, progress.left});
-    if (terminal_) {
-      fmt::print(stderr, "\r{:<79}", line);
-      open_ = true;
-    } else {
-      fmt::print(stderr, "{}\n", line);
-    }
-    std::fflush(stderr);
-  }
-
-  void end_line() {
-    if (open_) fmt::print(stderr, "\n");
-    open_ = false;
-  }
-
- private:
-  bool terminal_;
-  bool open_ = false;
-  std::string contender_;
-  std::string phase_;
-};
 
 // A reader never sees half a file.
 bool write_file(const std::string& path, const std::string& text) {
@@ -189,6 +168,19 @@ bool writable_directory(const std::string& directory) {
   return true;
 }
 
+int run_seeds(Command& command) {
+  if (!command.out_dir.empty() && !writable_directory(command.out_dir)) return kBadUsage;
+  ProgressPrinter printer;
+  ProgressPrinter* progress = command.quiet ? nullptr : &printer;
+  const auto table = run_all_seeds(command.file, command.parse, command.run, *command.seeds, progress);
+  printer.end_line();
+  if (!table) return kBadUsage;
+  const bool written = command.out_dir.empty() || write_file(command.out_dir + "/results.json", report::to_json(*table));
+  if (!written) return kBadUsage;
+  fmt::print("{}{}", command.json ? report::to_json(*table) : table->text(), command.json ? "\n" : "");
+  return table->exit_code();
+}
+
 int run(Command& command) {
   const auto parsed = scenario::load_scenario(find_scenario(command.file), command.parse);
   if (!parsed) {
@@ -214,6 +206,8 @@ int run(Command& command) {
     fmt::print("{}\n", report::to_json(*results));
   } else {
     fmt::print("{}", report::format_report(*results, {command.wide}));
+    if (!parsed->real)
+      fmt::print("\nOne seed is an anecdote: resilver run {} --seeds 20 gives median and range.\n", command.file);
   }
   return exit_code(*results);
 }
@@ -236,7 +230,7 @@ int run_main(int argc, char** argv) {
   }
   std::optional<Command> command = read_command(values);
   if (!command) return kBadUsage;
-  return run(*command);
+  return command->seeds ? run_seeds(*command) : run(*command);
 }
 
 }  // namespace resilver::tools

@@ -24,7 +24,9 @@ Json of(const LatencyHistogram& histogram) {
           {"buckets", std::move(buckets)}};
 }
 
-Json of(const OpenTime& time) { return {{"total_ns", time.total}, {"ended", !time.never_ended}}; }
+Json of(const OpenTime& time) {
+  return {{"total_ns", time.total}, {"ended", !time.never_ended}, {"for_good", time.for_good}};
+}
 
 Json of(const RepairResult& repair) {
   Json json = {{"needed", repair.needed}, {"finished", repair.finished}};
@@ -48,12 +50,19 @@ Json of(const PhaseResult& phase) {
 }
 
 Json of(const WindowResult& window) {
-  Json json = {{"outage", of(window.outage)},           {"longest_stall_ns", window.longest_stall},
-               {"client_errors", window.client_errors}, {"unavailable_bytes", window.unavailable_bytes},
-               {"repair", of(window.repair)},           {"node_repair", of(window.node_repair)},
-               {"exposed", of(window.exposed)},         {"node_exposed", of(window.node_exposed)},
-               {"failovers", window.failovers},         {"needless_failovers", window.needless_failovers},
-               {"mismatches", window.mismatches},       {"mismatches_named", window.mismatches_named}};
+  Json json = {{"outage", of(window.outage)},
+               {"client_outage", of(window.client_outage)},
+               {"longest_stall_ns", window.longest_stall},
+               {"client_errors", window.client_errors},
+               {"unavailable_bytes", window.unavailable_bytes},
+               {"repair", of(window.repair)},
+               {"node_repair", of(window.node_repair)},
+               {"exposed", of(window.exposed)},
+               {"node_exposed", of(window.node_exposed)},
+               {"failovers", window.failovers},
+               {"needless_failovers", window.needless_failovers},
+               {"mismatches", window.mismatches},
+               {"mismatches_named", window.mismatches_named}};
   Json phases = Json::object();
   for (const auto phase : {Phase::before, Phase::during, Phase::after})
     phases[phase_name(phase)] = of(window.phases[static_cast<std::size_t>(phase)]);
@@ -73,6 +82,8 @@ Json of(const EventResult& event) {
           {"cleared_at_ns", event.cleared_at},
           {"times", event.times},
           {"note", event.note},
+          {"charged_with", event.charged_with},
+          {"others", event.others},
           {"window", of(event.window)}};
 }
 
@@ -201,7 +212,33 @@ Json of(const Verdict& verdict) {
           {"timing", verdict.timing},     {"detail", verdict.detail}};
 }
 
+Json of(const SeedTable::Named& named, const char* why) {
+  Json json = Json::array();
+  for (const auto& [seed, reason] : named) json.push_back({{"seed", seed}, {why, reason}});
+  return json;
+}
+
 }  // namespace
+
+std::string to_json(const SeedTable& table, int indent) {
+  Json series = Json::array();
+  for (const auto& one : table.series()) {
+    Json values = Json::array();
+    for (const auto& value : one.values) values.push_back(of(value));
+    series.push_back({{"contender", one.contender},
+                      {"event", one.event.empty() ? Json(nullptr) : Json(one.event)},
+                      {"measure", measure_info(one.measure).name},
+                      {"values", std::move(values)}});
+  }
+  Json json = {{"schema", kResultsSchema}};
+  json["scenario"] = table.scenario();
+  json["exit_code"] = table.exit_code();
+  json["seeds"] = table.seeds();
+  json["red"] = of(table.red(), "check");
+  json["inconclusive"] = of(table.inconclusive(), "why");
+  json["series"] = std::move(series);
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 std::string to_json(const RunResults& results, int indent) {
   Json contenders = Json::array();

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "report/seeds.h"
 #include "scenario/results.h"
 
 namespace resilver::report {
@@ -14,5 +15,9 @@ inline constexpr int kResultsSchema = 1;
 // The document, indented by `indent` spaces (-1: one line), without a newline at the end. Strings that are not UTF-8 have
 // the offending bytes replaced.
 std::string to_json(const scenario::RunResults& results, int indent = 1);
+
+// Of many seeds: {schema, scenario, exit_code, seeds, red, inconclusive, series: [{contender, event, measure, values}]}; values
+// are in the order of `seeds`, in the units of the measures above.
+std::string to_json(const SeedTable& table, int indent = 1);
 
 }  // namespace resilver::report

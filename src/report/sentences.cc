@@ -15,18 +15,25 @@ namespace {
 using scenario::ContenderResult;
 using scenario::EventResult;
 using scenario::EventState;
+using scenario::MeasureId;
 using scenario::RunResults;
+using scenario::Value;
 
-// What one contender made of one event, in the measures that the sentences weigh.
+// What one contender made of one event, in the measures that the sentences weigh: the values of its cells in the table.
 struct Showing {
   const ContenderResult* contender = nullptr;
-  bool down = false;
-  Nanos outage = 0;
+  bool down = false;      // at the end of settle
+  bool for_good = false;  // and nothing was under way that could have ended it
+  Nanos outage = 0;       // if down: a lower bound
+  Nanos client_outage = 0;
   std::uint64_t errors = 0;
   std::uint64_t link_bytes = 0;
   bool repair_needed = false;
   bool repaired = true;
   Nanos repair = 0;
+
+  // What nobody can tell from none is none where contenders are compared.
+  Nanos weight() const { return outage <= kNoOutage ? 0 : outage; }
 };
 
 const EventResult* applied_event(const ContenderResult& contender, const std::string& name) {
@@ -35,20 +42,24 @@ const EventResult* applied_event(const ContenderResult& contender, const std::st
   return nullptr;
 }
 
+// What it did is charged to another event, wholly or in part: it cannot be weighed.
+bool told_elsewhere(const EventResult& event) { return !event.charged_with.empty(); }
+
 Showing showing_of(const ContenderResult& contender, const EventResult& event) {
-  const auto& window = event.window;
+  const auto of = [&](MeasureId measure) { return scenario::value_of(contender, measure, event.name); };
+  const auto count = [&](MeasureId measure) { return static_cast<std::uint64_t>(of(measure).number); };
   Showing showing;
   showing.contender = &contender;
-  showing.down = window.outage.never_ended;
-  showing.outage = window.outage.total <= kNoOutage ? 0 : window.outage.total;
-  showing.errors = window.client_errors;
-  showing.link_bytes = window.repair.link_bytes + window.node_repair.link_bytes;
-  for (const auto* repair : {&window.repair, &window.node_repair}) {
-    if (!repair->needed) continue;
-    showing.repair_needed = true;
-    showing.repaired = showing.repaired && repair->finished;
-    showing.repair = std::max(showing.repair, repair->time);
-  }
+  showing.down = of(MeasureId::outage).kind == Value::Kind::never;
+  showing.for_good = showing.down && event.window.outage.for_good;
+  showing.outage = event.window.outage.total;
+  showing.client_outage = event.window.client_outage.total;
+  showing.errors = count(MeasureId::client_errors);
+  showing.link_bytes = count(MeasureId::repair_link_bytes);
+  const Value repair = scenario::whole_again(contender, event.name);
+  showing.repair_needed = repair.kind != Value::Kind::absent;
+  showing.repaired = repair.kind != Value::Kind::never;
+  showing.repair = static_cast<Nanos>(repair.number);
   return showing;
 }
 
@@ -59,7 +70,7 @@ bool lost_data(const ContenderResult& contender) {
 // Worse in this order: down, data lost, time without service, errors, never whole again, time to be whole.
 bool better(const Showing& a, const Showing& b) {
   const auto key = [](const Showing& s) {
-    return std::tuple(s.down, lost_data(*s.contender), s.outage, s.errors, !s.repaired, s.repair);
+    return std::tuple(s.down, lost_data(*s.contender), s.weight(), s.errors, !s.repaired, s.repair);
   };
   return key(a) < key(b);
 }
@@ -69,17 +80,23 @@ std::optional<Showing> best(const RunResults& results, const std::string& event,
   for (const auto& contender : results.contenders) {
     if (kind_of(contender) != kind || !contender.inconclusive.empty()) continue;
     const EventResult* result = applied_event(contender, event);
-    if (!result) continue;
+    if (!result || told_elsewhere(*result)) continue;
     const Showing showing = showing_of(contender, *result);
     if (!found || better(showing, *found)) found = showing;
   }
   return found;
 }
 
+// "down for good" is said only of what nothing could have ended any more; else how long it was seen to last.
+std::string down_words(bool for_good, Nanos at_least) {
+  return for_good ? "down for good" : "still down when observed last, after " + format_duration(at_least);
+}
+
 std::string service(const Showing& showing) {
-  if (showing.down) return "down for good";
-  if (showing.outage == 0) return "no outage";
-  return format_duration(showing.outage) + " without service";
+  if (showing.down) return down_words(showing.for_good, showing.outage);
+  if (showing.outage > 0) return format_duration(showing.outage) + " without service";
+  if (showing.client_outage == 0) return "no outage";
+  return fmt::format("no outage, though the client waited {} for answers", format_duration(showing.client_outage));
 }
 
 // -1: a leads, 1: b leads, 0: neither.
@@ -89,7 +106,7 @@ int order_by_service(const Showing& a, const Showing& b) {
   if (a.down != b.down) return a.down ? 1 : -1;
   if (lost_data(*a.contender) != lost_data(*b.contender)) return lost_data(*a.contender) ? 1 : -1;
   if (a.down) return 0;
-  return order(static_cast<double>(a.outage), static_cast<double>(b.outage));
+  return order(static_cast<double>(a.weight()), static_cast<double>(b.weight()));
 }
 
 int order_by_repair(const Showing& a, const Showing& b) {
@@ -114,7 +131,7 @@ std::string repair_clause(const Showing& winner, const Showing& other) {
   if (winner.repair_needed && !winner.repaired) return ", not whole again";
   if (order_by_repair(winner, other) == 0) return {};
   const std::string& name = other.contender->name;
-  if (!other.repaired) return fmt::format(", whole again, which {} never is", name);
+  if (!other.repaired) return other.down ? "" : fmt::format(", whole again, which {} never is", name);
   const Nanos apart = other.repair - winner.repair;
   return apart > 0 ? fmt::format(", whole again {} before {}", format_duration(apart), name)
                    : fmt::format(", but whole again {} after {}", format_duration(-apart), name);
@@ -127,8 +144,9 @@ std::string errors_clause(const Showing& winner, const Showing& other) {
 
 std::string service_clause(const Showing& winner, const Showing& other) {
   const std::string& name = other.contender->name;
-  if (other.down && !winner.down) return fmt::format("{}; {} is down for good", service(winner), name);
-  if (order_by_service(winner, other) == 0) return service(winner) + (winner.outage == 0 ? "" : " either way");
+  if (other.down && !winner.down)
+    return fmt::format("{}; {} is {}", service(winner), name, down_words(other.for_good, other.outage));
+  if (order_by_service(winner, other) == 0) return service(winner) + (winner.weight() == 0 ? "" : " either way");
   if (lost_data(*other.contender) && !lost_data(*winner.contender))
     return fmt::format("{}, and nothing lost, as {} did", service(winner), name);
   return other.outage == 0 ? fmt::format("{}, {} none", service(winner), name)
@@ -178,7 +196,7 @@ std::string without_times(const std::optional<Showing>& local, const std::option
   std::vector<std::string> parts;
   for (const auto& showing : {local, remote})
     if (showing)
-      parts.push_back(fmt::format("{} {}", showing->contender->name, showing->down ? "is down for good" : "serves on"));
+      parts.push_back(fmt::format("{} {}", showing->contender->name, showing->down ? "is down" : "serves on"));
   return fmt::format("{} (shared device: times not compared)", fmt::join(parts, ", "));
 }
 
@@ -194,40 +212,72 @@ std::vector<const EventResult*> events_of(const RunResults& results) {
   return events;
 }
 
-bool as_good(const std::optional<Showing>& both, const std::optional<Showing>& other) {
-  return !other || (!both->down && order_by_service(*both, *other) <= 0);
+bool as_good(const Showing& both, const std::optional<Showing>& other) {
+  return !other || (!both.down && order_by_service(both, *other) <= 0);
 }
 
-// Does one contender with both kinds of redundancy keep up with the specialists in every event?
-void add_both(const RunResults& results, const std::vector<const EventResult*>& events,
-              std::vector<Sentence>& sentences) {
+// Does one contender with both kinds of redundancy keep up with the specialists in every event? Each one by itself: the best of
+// several, event by event, is nobody.
+void add_hybrid(const RunResults& results, const std::vector<const EventResult*>& events, const ContenderResult& hybrid,
+                std::vector<Sentence>& sentences) {
   std::vector<std::string> good;
   std::vector<std::string> bad;
-  const ContenderResult* whom = nullptr;
   bool disk = false;
   bool node = false;
   for (const EventResult* event : events) {
-    const auto both = best(results, event->name, Kind::both);
-    if (!both) continue;
-    whom = both->contender;
+    const EventResult* own = applied_event(hybrid, event->name);
+    if (!own || told_elsewhere(*own)) continue;
+    const Showing showing = showing_of(hybrid, *own);
     (about_disks(*event) ? disk : node) = true;
-    const bool keeps_up = as_good(both, best(results, event->name, Kind::local)) &&
-                          as_good(both, best(results, event->name, Kind::remote));
-    std::string text = service(*both);
-    if (about_disks(*event) && both->repair_needed && both->link_bytes == 0 && both->repaired)
+    const bool keeps_up = as_good(showing, best(results, event->name, Kind::local)) &&
+                          as_good(showing, best(results, event->name, Kind::remote));
+    std::string text = service(showing);
+    if (about_disks(*event) && showing.repair_needed && showing.link_bytes == 0 && showing.repaired)
       text += ", repaired locally";
     (keeps_up ? good : bad).push_back(fmt::format("'{}' {}", event->name, text));
   }
-  if (!whom || !disk || !node) return;
-  std::string text = whom->name + ": ";
+  if (!disk || !node) return;
+  std::string text = hybrid.name + ": ";
   if (bad.empty())
     text += fmt::format("{}; as good as the better of the two each time", fmt::join(good, ", "));
   else
     text += fmt::format("{}: behind the better of the two{}{}", fmt::join(bad, ", "),
                         good.empty() ? "" : "; not behind in ", fmt::join(good, ", "));
-  text += fmt::format(", at {:.2f}x space", whom->space_permille / 1000.0);
-  if (lost_data(*whom)) text += ", and it lost data";
+  text += fmt::format(", at {:.2f}x space", hybrid.space_permille / 1000.0);
+  if (lost_data(hybrid)) text += ", and it lost data";
   sentences.push_back({"both matter", text});
+}
+
+std::string quoted(const std::vector<std::string>& names) {
+  std::vector<std::string> all;
+  for (const auto& name : names) all.push_back("'" + name + "'");
+  return fmt::format("{}", fmt::join(all, ", "));
+}
+
+// " (raid5: shared with 'server dies')": other events that may have done what is weighed here.
+std::string shared_words(const std::string& event, const std::optional<Showing>& showing) {
+  if (!showing) return {};
+  const EventResult* own = applied_event(*showing->contender, event);
+  if (!own || own->others.empty()) return {};
+  return fmt::format(" ({}: shared with {})", showing->contender->name, quoted(own->others));
+}
+
+// Whom this event cannot be told of, because it is told with another: "raid5, raid6 and 3 more: shared with 'disk dies'".
+std::string elsewhere_words(const RunResults& results, const std::string& event) {
+  constexpr std::size_t kNamed = 2;
+  std::vector<std::string> contenders;
+  std::vector<std::string> with;
+  for (const auto& contender : results.contenders) {
+    const EventResult* own = applied_event(contender, event);
+    if (!own || !told_elsewhere(*own)) continue;
+    contenders.push_back(contender.name);
+    if (std::find(with.begin(), with.end(), own->charged_with) == with.end()) with.push_back(own->charged_with);
+  }
+  if (contenders.empty()) return {};
+  const std::size_t more = contenders.size() - std::min(contenders.size(), kNamed);
+  contenders.resize(contenders.size() - more);
+  return fmt::format("{}{}: shared with {}, and charged to that", fmt::join(contenders, ", "),
+                     more == 0 ? "" : fmt::format(" and {} more", more), quoted(with));
 }
 
 void add_losses(const ContenderResult& contender, std::vector<Sentence>& sentences) {
@@ -239,7 +289,8 @@ void add_losses(const ContenderResult& contender, std::vector<Sentence>& sentenc
   if (oracle.stale_reads + oracle.corrupt_reads > 0)
     parts.push_back(
         fmt::format("{} reads returned wrong or stale data as good", oracle.stale_reads + oracle.corrupt_reads));
-  if (contender.whole.outage.never_ended) parts.push_back("down for good");
+  const auto& outage = contender.whole.outage;
+  if (outage.never_ended) parts.push_back(down_words(outage.for_good, outage.total));
   if (parts.empty()) return;
   std::string text = fmt::format("{}", fmt::join(parts, ", "));
   if (kind_of(contender) == Kind::bare)
@@ -272,17 +323,24 @@ std::vector<Sentence> closing_sentences(const RunResults& results) {
     if (event->verb.starts_with("array.") || event->verb.starts_with("volume.")) continue;
     const auto local = best(results, event->name, Kind::local);
     const auto remote = best(results, event->name, Kind::remote);
-    if (!local && !remote) continue;
+    const std::string elsewhere = elsewhere_words(results, event->name);
+    if (!local && !remote && elsewhere.empty()) continue;
     std::string text;
-    if (!comparable)
-      text = without_times(local, remote);
-    else if (local && remote)
-      text = compare(*event, *local, *remote);
-    else
-      text = alone(local ? *local : *remote);
+    if (local || remote) {
+      if (!comparable) {
+        text = without_times(local, remote);
+      } else {
+        text = local && remote ? compare(*event, *local, *remote) : alone(local ? *local : *remote);
+      }
+      text += shared_words(event->name, local) + shared_words(event->name, remote);
+    }
+    if (!elsewhere.empty()) text += (text.empty() ? "" : "; ") + elsewhere;
     sentences.push_back({event->name, text});
   }
-  if (comparable) add_both(results, events, sentences);
+  for (const auto& contender : results.contenders) {
+    if (comparable && kind_of(contender) == Kind::both && contender.inconclusive.empty())
+      add_hybrid(results, events, contender, sentences);
+  }
   for (const auto& contender : results.contenders) add_losses(contender, sentences);
   return sentences;
 }

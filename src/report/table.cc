@@ -152,18 +152,9 @@ bool any_event(const RunResults& results, const std::string& name, const std::fu
   });
 }
 
-// Back to full redundancy: of disks and of nodes, the later of the two.
-Value whole_again(const WindowResult& window) {
-  const auto& disk = window.repair;
-  const auto& node = window.node_repair;
-  if (!disk.needed && !node.needed) return Value::absent();
-  if ((disk.needed && !disk.finished) || (node.needed && !node.finished)) return Value::never(scenario::Unit::duration);
-  return Value::of(scenario::Unit::duration,
-                   static_cast<double>(std::max(disk.needed ? disk.time : 0, node.needed ? node.time : 0)));
-}
-
-Cell whole_again_cell(const RunResults& results, const ContenderResult& contender, const WindowResult& window) {
-  Cell cell = time_cell(results, whole_again(window), competes(contender, window), "never");
+Cell whole_again_cell(const RunResults& results, const ContenderResult& contender, const EventResult& event) {
+  const WindowResult& window = event.window;
+  Cell cell = time_cell(results, whole_again(contender, event.name), competes(contender, window), "never");
   const std::string& because = window.repair.never_because;
   if (cell.text == "never" && because.size() + 8 <= kCellWidth - 2 && !because.empty())
     cell.text += " (" + because + ")";
@@ -217,6 +208,12 @@ void add_service_rows(const RunResults& results, const std::string& name, Group&
     const Value value = scenario::value_of(contender, MeasureId::outage, event.name);
     return time_cell(results, value, contender.inconclusive.empty(), "down");
   }));
+  if (any_event(results, name, [](const EventResult& event) { return event.window.client_outage.total > 0; }))
+    group.rows.push_back(
+        event_row(results, name, "client unanswered, total", [&](const auto& contender, const auto& event) {
+          const Value value = scenario::value_of(contender, MeasureId::client_outage, event.name);
+          return time_cell(results, value, contender.inconclusive.empty(), "to the end");
+        }));
   if (any_event(results, name, [](const EventResult& event) { return event.window.client_errors > 0; }))
     group.rows.push_back(
         event_row(results, name, "errors that the client saw", [&](const auto& contender, const auto& event) {
@@ -245,9 +242,9 @@ void add_repair_rows(const RunResults& results, const std::string& name, Group& 
         const Value value = scenario::value_of(contender, MeasureId::exposed_time, event.name);
         return time_cell(results, value, true, "to the end");
       }));
-  group.rows.push_back(event_row(
-      results, name, "back to full redundancy after",
-      [&](const auto& contender, const auto& event) { return whole_again_cell(results, contender, event.window); }));
+  group.rows.push_back(
+      event_row(results, name, "back to full redundancy after",
+                [&](const auto& contender, const auto& event) { return whole_again_cell(results, contender, event); }));
   group.rows.push_back(
       event_row(results, name, "read+written on disks/over links",
                 [](const auto& contender, const auto& event) { return moved_cell(contender, event.window); }));

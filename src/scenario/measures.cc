@@ -17,7 +17,9 @@ constexpr bool kNo = false;
 // id, name, unit, whole, event, phase, better, timing, meaning
 const MeasureInfo kMeasures[] = {
     {MeasureId::outage, "outage", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
-     "time in which an independent prober got nothing done; down if it never ends"},
+     "time in which an independent prober got nothing done; down if it had not ended at the end of settle"},
+    {MeasureId::client_outage, "client_outage", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
+     "time in which the client's requests waited and none was answered, in stretches above 100 ms"},
     {MeasureId::longest_stall, "longest_stall", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
      "longest time that a request of the client waited"},
     {MeasureId::client_errors, "client_errors", Unit::count, kYes, kYes, kNo, Better::lower, kNo,
@@ -169,6 +171,7 @@ Value of_repair(const WindowResult& window, MeasureId measure) {
 Value of_window(const WindowResult& window, MeasureId measure, std::optional<Phase> phase) {
   switch (measure) {
     case MeasureId::outage: return of_time(window.outage);
+    case MeasureId::client_outage: return of_time(window.client_outage);
     case MeasureId::longest_stall: return Value::of(Unit::duration, wide(window.longest_stall));
     case MeasureId::client_errors: return Value::of(Unit::count, wide(window.client_errors));
     case MeasureId::unavailable_bytes: return Value::of(Unit::size, wide(window.unavailable_bytes));
@@ -344,6 +347,14 @@ Value value_of(const ContenderResult& contender, MeasureId measure, std::string_
     case MeasureId::first_hit: return Value::absent();
     default: return of_window(contender.whole, measure, phase);
   }
+}
+
+Value whole_again(const ContenderResult& contender, std::string_view event) {
+  const Value disks = value_of(contender, MeasureId::repair_time, event);
+  const Value nodes = value_of(contender, MeasureId::node_repair_time, event);
+  if (disks.kind == Value::Kind::absent) return nodes;
+  if (nodes.kind == Value::Kind::absent || disks.kind == Value::Kind::never) return disks;
+  return nodes.kind == Value::Kind::never || nodes.number > disks.number ? nodes : disks;
 }
 
 Value ResultsSource::value(std::string_view contender, MeasureId measure, std::string_view event,

@@ -27,6 +27,7 @@ enum class Better : std::uint8_t { lower, higher, neither };
 
 enum class MeasureId : std::uint8_t {
   outage,
+  client_outage,
   longest_stall,
   client_errors,
   unavailable_bytes,
@@ -118,6 +119,9 @@ inline constexpr std::uint64_t kSamplesForP99 = 1000;
 // The value of a measure in one contender's results.
 Value value_of(const ContenderResult& contender, MeasureId measure, std::string_view event = {},
                std::optional<Phase> phase = std::nullopt);
+
+// Back to full redundancy, of disks and of nodes: the later of repair_time and node_repair_time.
+Value whole_again(const ContenderResult& contender, std::string_view event);
 
 class ResultsSource final : public MeasureSource {
  public:

@@ -90,6 +90,7 @@ void NodeProgram::report_replica(NodeReport& report) const {
   }
   report.copied_bytes = status.resync_bytes + status.heal_bytes;
   report.array_failed = report.array_failed || status.device_failed;
+  if (config_.replicate) report.unavailable_bytes = status.lost_bytes;  // what the array lacks a peer has
   for (const replica::PeerStatus& peer : status.peers) {
     if (!peer.resyncing) continue;
     report.resync_peer = static_cast<std::int32_t>(peer.id);

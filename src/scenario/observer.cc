@@ -155,7 +155,7 @@ void Observer::recompute() {
     if (!view.up) continue;
     if (report.recovering) now.rebuild_permille = permille(report.recovery_done, report.recovery_total);
     if (report.resync_peer >= 0) now.rebuild_permille = permille(report.resync_done, report.resync_total);
-    if (!replicated) unavailable = report.unavailable_bytes;
+    if (!replicated || now.serving == i) unavailable = report.unavailable_bytes;
   }
   worst_unavailable_ = std::max(worst_unavailable_, unavailable);
   if (now.serving) {

@@ -16,9 +16,12 @@
 
 namespace resilver::scenario {
 
-// The phases of an event. Before: from the application of the previous event (or the end of warm-up) to this one's.
-// During: from its application until it is cleared and redundancy is full again (at the latest the next event). After: from
-// then to the next event's application or the end of the workload.
+// The phases of an event, by time only; nothing outside [end of warm-up, end of the load) is in any of them. A request is in
+// the phase in which it ended.
+// Before: from the last moment before its application at which another event was applied or another one's window ended, at
+// the earliest the end of the warm-up, to its application. During: its window (scenario/charge.h), from its application until
+// it was ended and redundancy is full again; windows may overlap. After: from there to the next application of another event,
+// or to the end of the load.
 enum class Phase : std::uint8_t { before, during, after };
 inline constexpr std::size_t kPhases = 3;
 const char* phase_name(Phase phase);
@@ -32,10 +35,12 @@ struct PhaseResult {
   LatencyHistogram write_latency;
 };
 
-// A time that may not have ended: total up to the end of the run, and whether it was still going on then.
+// A time that may not have ended: total up to the end of settle, and whether it was still going on then. `total` is then a
+// lower bound. `for_good`: nothing was under way any more that could have ended it.
 struct OpenTime {
   Nanos total = 0;
   bool never_ended = false;
+  bool for_good = false;
 };
 
 // A repair: what restores redundancy after the loss of a disk (locally or from a peer) or the absence of a node.
@@ -52,9 +57,11 @@ struct RepairResult {
   std::string limited_by;  // "spare's writes", "survivors' reads", "link", "CPU", "the set limit"; empty if not known
 };
 
-// One stretch of the run: an event's (from its application to the next event's, or the end) or all of it.
+// An event's share of the run, or all of it. Outages, stalls, errors, failovers and mismatches are those that are charged to
+// the event, each to one (scenario/charge.h); the rest is measured over its window.
 struct WindowResult {
   OpenTime outage;                      // an independent prober got nothing done; never_ended: the table says 'down'
+  OpenTime client_outage;               // the client's requests waited, and none was answered
   Nanos longest_stall = 0;              // longest time in which a request of the client waited
   std::uint64_t client_errors = 0;      // requests that ended as errors, or not within `retry`
   std::uint64_t unavailable_bytes = 0;  // unreadable while the rest served, at the worst moment
@@ -88,6 +95,8 @@ struct EventResult {
   Nanos cleared_at = 0;
   std::uint32_t times = 0;  // applied so often (`every`)
   std::string note;
+  std::string charged_with;  // an event to which something is charged that this one may have done, too; mostly empty
+  std::vector<std::string> others;  // events that may have done, too, what is charged to this one
   WindowResult window;
 };
 
@@ -145,13 +154,13 @@ struct ContenderResult {
   bool remote_redundancy = false;        // a copy on another node
   std::uint64_t client_write_bytes = 0;  // acknowledged: of the load, the fill and overwrites
   std::uint64_t client_writes = 0;       // requests
-  std::uint64_t disk_write_bytes =
-      0;  // data and parity, of all disks, for the client: write amplification is the quotient
+  // Data and parity, of all disks, for the client: write amplification is the quotient.
+  std::uint64_t disk_write_bytes = 0;
   Books books;
   std::uint64_t trace_hash = 0;     // virtual time only
   std::string trouble;              // what the node programs said at the end of why they do not serve; mostly empty
   std::string inconclusive;         // why nothing can be concluded; empty: sound
-  WindowResult whole;               // from the end of warm-up to the end of the workload, repairs to the end of settle
+  WindowResult whole;               // the sum of what is charged to events and to none; windows count once
   std::vector<EventResult> events;  // in the order of the file, one for each event of the scenario
   OracleResult oracle;
   std::vector<SecondSample> seconds;

@@ -9,6 +9,7 @@
 #include "async/task_group.h"
 #include "replica/client.h"
 #include "scenario/capacity.h"
+#include "scenario/course.h"
 #include "scenario/observer.h"
 #include "scenario/run.h"
 #include "scenario/timeline.h"
@@ -25,6 +26,7 @@ constexpr Nanos kAttachTimeout = 20 * kSecond;
 constexpr Nanos kHealthyTimeout = 30 * kSecond;
 constexpr Nanos kProgressInterval = 200 * kMillisecond;
 constexpr Nanos kSettlePoll = 20 * kMillisecond;
+constexpr Nanos kForGoodAfter = kSecond;  // of settle: whoever could take over has done so by then
 
 struct FileClose {
   void operator()(std::FILE* file) const { std::fclose(file); }
@@ -52,7 +54,7 @@ workload::Durability durability_of(const ContenderSpec& contender) {
 }
 
 // Everything of one run; lives in the frame of run_contender.
-class ContenderRun final : public ClientHooks {
+class ContenderRun final : public ClientHooks, public workload::LoadSink {
  public:
   ContenderRun(Fleet& fleet, const Scenario& scenario, const ContenderSpec& contender, const RunOptions& options,
                ProgressSink progress, resilver::Event& interrupt)
@@ -67,6 +69,7 @@ class ContenderRun final : public ClientHooks {
         observer_stop_(scheduler_),
         ticker_stop_(scheduler_),
         load_stop_(scheduler_),
+        probe_stop_(scheduler_),
         timeline_stop_(scheduler_),
         background_(scheduler_) {}
 
@@ -88,32 +91,27 @@ class ContenderRun final : public ClientHooks {
   }
   void note_power_loss() override { oracle_->note_power_loss(scheduler_.now()); }
   void note_event(std::size_t index) override;
-  void forget_event(std::size_t index) override;
+  void began(Nanos now) noexcept override { course_.began(now); }
+  void ended(const workload::LoadEnd& end) noexcept override;
+  void note_end() override { course_.open(scheduler_.now(), observer_.totals()); }
 
  private:
-  // What the client had counted when an event was applied.
-  struct Mark {
-    std::size_t event = 0;
-    Nanos at = 0;
-    std::uint64_t errors = 0;
-    Nanos longest_before = 0;  // the longest wait of the stretch before it
-    std::uint64_t unavailable_before = 0;
-  };
-
   void describe_contender();
   Task<Status> prepare();
   Task<Status> wait_healthy();
   Task<Status> fill();
   Task<Status> measure();
   Task<void> settle(Timeline& timeline);
-  Task<void> tick();
+  Task<void> follow();
+  void tell_progress();
   Task<void> finish();
   void collect(const Timeline& timeline);
+  Evidence evidence(const Timeline& timeline) const;
   void collect_windows(const Timeline& timeline);
   void collect_oracle();
+  std::uint64_t unreadable_at_the_end() const;
   void collect_seconds();
   void complete_repair(RepairResult& repair) const;
-  void next_phase();
 
   Fleet& fleet_;
   const Scenario& scenario_;
@@ -126,6 +124,7 @@ class ContenderRun final : public ClientHooks {
   resilver::Event observer_stop_;
   resilver::Event ticker_stop_;
   resilver::Event load_stop_;
+  resilver::Event probe_stop_;
   resilver::Event timeline_stop_;
   TaskGroup background_;
   ContenderResult result_;
@@ -140,15 +139,10 @@ class ContenderRun final : public ClientHooks {
   Nanos start_ = 0;
   Nanos load_end_ = 0;
   Nanos settle_end_ = 0;
-  FleetTotals totals_at_start_;
-  FleetTotals totals_at_end_;
-  std::vector<Mark> marks_;
-  // The load's figures by phase: before the first event, during it, after it (= before the second), during the second, …
-  std::vector<std::unique_ptr<workload::LoadStats>> phases_;
-  std::vector<Nanos> phase_begins_;
-  workload::LoadStats warmup_;
-  bool measuring_ = false;
-  bool was_degraded_ = false;
+  Course course_;
+  bool nothing_under_way_ = false;
+  Nanos next_report_ = 0;
+  std::uint64_t moved_ = 0;
 };
 
 void ContenderRun::describe_contender() {
@@ -165,7 +159,7 @@ void ContenderRun::describe_contender() {
 // ---- before the clock runs --------------------------------------------------------------------------------------------
 
 Task<Status> ContenderRun::prepare() {
-  background_.spawn(tick());
+  background_.spawn(follow());
   Status created = co_await fleet_.create();
   if (!created) co_return created;
   background_.spawn(observer_.run(observer_stop_));
@@ -264,7 +258,6 @@ Task<Status> ContenderRun::fill() {
 
 Task<Status> ContenderRun::measure() {
   phase_ = "running";
-  totals_at_start_ = observer_.totals();
   start_ = scheduler_.now();
   load_end_ = start_ + scenario_.length;
   const std::uint64_t used_end =
@@ -272,22 +265,27 @@ Task<Status> ContenderRun::measure() {
   Timeline timeline(fleet_, observer_, *this, scenario_, contender_, 0, std::max(used_end, fill_bytes_));
   TaskGroup playing(scheduler_);
   TaskGroup load(scheduler_);
-  driver_->count_in(&warmup_);
+  course_.open(start_, observer_.totals());
+  driver_->count_in(this);
   load.spawn(driver_->run(start_, load_stop_));
-  load.spawn(prober_->run(load_stop_));
+  load.spawn(prober_->run(probe_stop_));
   playing.spawn(timeline.run(start_, load_stop_, timeline_stop_));
   co_await interrupt_.wait_until(start_ + scenario_.workload.warmup);
-  measuring_ = true;
-  next_phase();
+  course_.open(scheduler_.now(), observer_.totals());
   co_await interrupt_.wait_until(load_end_);
+  course_.open(scheduler_.now(), observer_.totals());
   load_stop_.set();
   phase_ = "settling";
   co_await settle(timeline);
   settle_end_ = scheduler_.now() + 1;  // what was seen just now counts
+  course_.close(settle_end_, observer_.totals());
+  const FleetState& left = observer_.state();
+  const bool long_enough = left.disks_left < 0 || settle_end_ - load_end_ >= kForGoodAfter;
+  nothing_under_way_ = long_enough && !timeline.anything_active() && !left.full && left.rebuild_permille < 0;
+  probe_stop_.set();
   timeline_stop_.set();
   co_await playing.join();
   co_await load.join();
-  totals_at_end_ = observer_.totals();
   if (interrupt_.is_set()) co_return fail(Errc::cancelled);
   phase_ = "reading back";
   co_await driver_->read_back(interrupt_);
@@ -295,69 +293,56 @@ Task<Status> ContenderRun::measure() {
   co_return Status{};
 }
 
-// Until everything is whole again, or cannot become so any more, or for as long as the scenario says.
+// Until everything is whole again and answers, or cannot become so any more, or for as long as the scenario says.
 Task<void> ContenderRun::settle(Timeline& timeline) {
   const Nanos deadline = scheduler_.now() + scenario_.settle;
   while (scheduler_.now() < deadline && !interrupt_.is_set()) {
     const FleetState& state = observer_.state();
-    if (!timeline.anything_active() && (state.full || state.disks_left < 0)) co_return;
+    const bool whole = state.full && !prober_->unanswered(scheduler_.now());
+    if (!timeline.anything_active() && (whole || state.disks_left < 0)) co_return;
     co_await interrupt_.wait_until(scheduler_.now() + kSettlePoll);
   }
 }
 
-void ContenderRun::next_phase() {
-  phases_.push_back(std::make_unique<workload::LoadStats>());
-  phase_begins_.push_back(scheduler_.now());
-  driver_->count_in(phases_.back().get());
+// What the client is answered need not be asked by the prober.
+void ContenderRun::ended(const workload::LoadEnd& end) noexcept {
+  course_.ended(end);
+  if (end.status == Errc::ok && end.kind != workload::LoadKind::flush) {
+    prober_->observe(end.kind == workload::LoadKind::write);
+  }
 }
 
 void ContenderRun::note_event(std::size_t index) {
-  Mark mark;
-  mark.event = index;
-  mark.at = scheduler_.now();
-  mark.errors = driver_->errors();
-  mark.longest_before = driver_->take_longest_wait();
-  mark.unavailable_before = observer_.worst_unavailable_bytes();
-  observer_.reset_worst_unavailable();
-  marks_.push_back(mark);
+  course_.open(scheduler_.now(), observer_.totals());
   phase_ = scenario_.events[index].name;
-  was_degraded_ = false;
-  if (!measuring_) return;
-  // An event while another one's repair still runs ends that one's `during`; its `after` is then empty.
-  if (phases_.size() % 2 == 0) next_phase();
-  next_phase();
 }
 
-void ContenderRun::forget_event(std::size_t index) {
-  std::erase_if(marks_, [index](const Mark& mark) { return mark.event == index; });
-}
-
-// Ends the phase `during` when redundancy is full again, and tells how far the run is.
-Task<void> ContenderRun::tick() {
-  Nanos next_report = scheduler_.now();
-  std::uint64_t moved = 0;
+// Lets the course see every sample of the observer, and tells how far the run is.
+Task<void> ContenderRun::follow() {
   while (!ticker_stop_.is_set()) {
-    const bool full = observer_.state().full;
-    was_degraded_ = was_degraded_ || !full;
-    if (measuring_ && phases_.size() % 2 == 0 && full && was_degraded_) next_phase();
-    const Nanos now = scheduler_.now();
-    if (progress_ && now >= next_report) {
-      Progress at;
-      at.contender = contender_.name;
-      at.phase = phase_;
-      if (start_ != 0) {
-        const Nanos done = std::min(now - start_, scenario_.length);
-        at.permille = static_cast<std::uint32_t>(done * 1000 / std::max<Nanos>(scenario_.length, 1));
-        at.left = scenario_.length - done;
-      }
-      const std::uint64_t total = driver_ ? driver_->bytes_moved() : 0;
-      at.rate = (total - moved) * static_cast<std::uint64_t>(kSecond / kProgressInterval);
-      moved = total;
-      progress_(at);
-      next_report = now + kProgressInterval;
-    }
-    co_await ticker_stop_.wait_until(now + kSampleInterval);
+    course_.look(observer_.state(), observer_.totals(), observer_.worst_unavailable_bytes());
+    observer_.reset_worst_unavailable();
+    tell_progress();
+    co_await observer_.sampled().wait_until(scheduler_.now() + kSampleInterval);
   }
+}
+
+void ContenderRun::tell_progress() {
+  const Nanos now = scheduler_.now();
+  if (!progress_ || now < next_report_) return;
+  Progress at;
+  at.contender = contender_.name;
+  at.phase = phase_;
+  if (start_ != 0) {
+    const Nanos done = std::min(now - start_, scenario_.length);
+    at.permille = static_cast<std::uint32_t>(done * 1000 / std::max<Nanos>(scenario_.length, 1));
+    at.left = scenario_.length - done;
+  }
+  const std::uint64_t total = driver_ ? driver_->bytes_moved() : 0;
+  at.rate = (total - moved_) * static_cast<std::uint64_t>(kSecond / kProgressInterval);
+  moved_ = total;
+  progress_(at);
+  next_report_ = now + kProgressInterval;
 }
 
 Task<void> ContenderRun::finish() {
@@ -397,8 +382,23 @@ void ContenderRun::collect(const Timeline& timeline) {
   }
 }
 
-static PhaseResult to_phase(const workload::LoadStats& stats, Nanos length) {
-  return {length, stats.reads, stats.writes, stats.read_latency, stats.write_latency};
+Evidence ContenderRun::evidence(const Timeline& timeline) const {
+  Evidence seen;
+  seen.start = start_;
+  seen.measured_from = start_ + scenario_.workload.warmup;
+  seen.load_end = load_end_;
+  seen.settle_end = settle_end_;
+  seen.changes = observer_.changes();
+  seen.resolution = prober_->tolerance();
+  seen.nothing_under_way = nothing_under_way_;
+  const bool down = prober_->outage(start_, settle_end_).never_ended;
+  for (const auto& stretch : prober_->outages(start_, settle_end_))
+    seen.outages.push_back({stretch.begin, stretch.end, down && stretch.end == settle_end_});
+  for (std::size_t i = 0; i < timeline.records().size(); ++i) {
+    const EventResult& event = timeline.records()[i].result;
+    if (event.state == EventState::applied) seen.events.push_back(applied_event(i, scenario_.events[i], event, start_));
+  }
+  return seen;
 }
 
 void ContenderRun::collect_windows(const Timeline& timeline) {
@@ -408,59 +408,13 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
     EventResult& event = result_.events.back();
     if (event.state == EventState::not_reached && event.note.empty()) event.note = "its trigger never fired";
   }
-  const Nanos measured_from = start_ + scenario_.workload.warmup;
-  auto phase_at = [&](std::size_t index) {
-    if (index >= phases_.size()) return PhaseResult{};
-    const Nanos end = index + 1 < phases_.size() ? phase_begins_[index + 1] : load_end_;
-    return to_phase(*phases_[index], std::max<Nanos>(0, end - phase_begins_[index]));
-  };
-  for (std::size_t m = 0; m < marks_.size(); ++m) {
-    const Mark& mark = marks_[m];
-    const bool last = m + 1 == marks_.size();
-    EventResult& event = result_.events[mark.event];
-    WindowResult& window = event.window;
-    Window stretch;
-    stretch.begin = mark.at;
-    stretch.end = last ? load_end_ : marks_[m + 1].at;
-    stretch.repair_end = last ? settle_end_ : marks_[m + 1].at;
-    stretch.before = timeline.records()[mark.event].totals;
-    stretch.after = last ? totals_at_end_ : timeline.records()[marks_[m + 1].event].totals;
-    const bool of_disks = verb_info(scenario_.events[mark.event].verb).target == TargetKind::disk;
-    measure_redundancy(observer_.changes(), stretch, of_disks, window);
-    complete_repair(of_disks ? window.repair : window.node_repair);
-    const workload::Prober::Outage outage = prober_->outage(stretch.begin, std::max(stretch.begin, stretch.end));
-    window.outage = {outage.total, outage.never_ended};
-    window.longest_stall = last ? driver_->take_longest_wait() : marks_[m + 1].longest_before;
-    window.client_errors = (last ? driver_->errors() : marks_[m + 1].errors) - mark.errors;
-    window.unavailable_bytes = last ? observer_.worst_unavailable_bytes() : marks_[m + 1].unavailable_before;
-    for (std::size_t phase = 0; phase < kPhases; ++phase) window.phases[phase] = phase_at(2 * m + phase);
-    add_repair(window.repair, result_.whole.repair);
-    add_repair(window.node_repair, result_.whole.node_repair);
+  tell_story(evidence(timeline), course_, result_.events, result_.whole);
+  for (EventResult& event : result_.events) {
+    complete_repair(event.window.repair);
+    complete_repair(event.window.node_repair);
   }
-  WindowResult& whole = result_.whole;
-  Window stretch{measured_from, load_end_, settle_end_, totals_at_start_, totals_at_end_};
-  WindowResult redundancy;
-  measure_redundancy(observer_.changes(), stretch, true, redundancy);
-  redundancy.repair = whole.repair;
-  redundancy.node_repair = whole.node_repair;
-  whole = redundancy;
-  const workload::Prober::Outage outage = prober_->outage(measured_from, load_end_);
-  whole.outage = {outage.total, outage.never_ended};
-  whole.client_errors = driver_->errors();
-  whole.longest_stall = marks_.empty() ? driver_->take_longest_wait() : 0;
-  for (const Mark& mark : marks_) whole.longest_stall = std::max(whole.longest_stall, mark.longest_before);
-  for (const EventResult& event : result_.events) {
-    whole.longest_stall = std::max(whole.longest_stall, event.window.longest_stall);
-    whole.unavailable_bytes = std::max(whole.unavailable_bytes, event.window.unavailable_bytes);
-  }
-  workload::LoadStats all;
-  for (const auto& phase : phases_) {
-    all.reads += phase->reads;
-    all.writes += phase->writes;
-    all.read_latency.merge(phase->read_latency);
-    all.write_latency.merge(phase->write_latency);
-  }
-  whole.phases[static_cast<std::size_t>(Phase::during)] = to_phase(all, load_end_ - measured_from);
+  complete_repair(result_.whole.repair);
+  complete_repair(result_.whole.node_repair);
 }
 
 void ContenderRun::complete_repair(RepairResult& repair) const {
@@ -479,6 +433,15 @@ static void add_blocks(const workload::RangeList& ranges, BlockFate fate, Oracle
   }
 }
 
+// Of the whole volume, not only of what the client had written: all of it if nothing can be read; else what the engine knows
+// to be lost, or what was asked for and could not be read, whichever is more.
+std::uint64_t ContenderRun::unreadable_at_the_end() const {
+  const workload::OracleCounts& counts = oracle_->counts();
+  if (counts.bytes_read_back == 0 && counts.unreadable_bytes > 0) return scenario_.volume_bytes;
+  const std::uint64_t known = observer_.report(observer_.state().serving.value_or(0)).unavailable_bytes;
+  return std::max(known, counts.unreadable_bytes);
+}
+
 void ContenderRun::collect_oracle() {
   const workload::OracleCounts& counts = oracle_->counts();
   OracleResult& oracle = result_.oracle;
@@ -488,7 +451,7 @@ void ContenderRun::collect_oracle() {
   oracle.stale_reads = counts.stale_reads + counts.prefix_breaks;
   oracle.corrupt_reads = counts.corrupt_reads;
   oracle.unknown = counts.unknown_writes;
-  oracle.unrecoverable_bytes = counts.unreadable_bytes;
+  oracle.unrecoverable_bytes = unreadable_at_the_end();
   add_blocks(oracle_->lost(), BlockFate::lost_write, oracle);
   add_blocks(oracle_->stale(), BlockFate::stale_read, oracle);
   add_blocks(oracle_->corrupt(), BlockFate::corrupt_read, oracle);

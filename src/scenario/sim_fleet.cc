@@ -157,6 +157,7 @@ void SimFleet::end_process(std::uint32_t node, bool power) {
   Machine& machine = machines_[node];
   keep_faults(machine);
   machine.program = nullptr;
+  machine.trouble.clear();
   if (power) {
     machine.node->power_loss();
   } else {

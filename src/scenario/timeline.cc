@@ -11,6 +11,9 @@ namespace {
 // full` after another must not take the state from before it for the state after it.
 constexpr Nanos kSeenAfter = 3 * kSampleInterval;
 
+using Kind = NodeStacks::Kind;
+constexpr std::uint32_t kArbiter = NodeStacks::kArbiter;
+
 std::uint64_t seed_of(const Scenario& scenario, std::size_t index) {
   std::uint64_t state = scenario.seed * 0x9e3779b97f4a7c15ull + index + 1;
   return splitmix64(state);
@@ -53,11 +56,14 @@ Task<void> Timeline::run(Nanos start, resilver::Event& no_more, resilver::Event&
 
 bool Timeline::anything_active() const noexcept {
   for (std::size_t i = 0; i < records_.size(); ++i) {
-    const Event& event = scenario_.events[i];
-    const bool ends = event.lasts_for > 0 || event.until.has_value();
-    if (ends && records_[i].result.state == EventState::applied && touched_[i].pending_end) return true;
+    if (ends(i) && records_[i].result.state == EventState::applied && touched_[i].pending_end) return true;
   }
   return false;
+}
+
+bool Timeline::ends(std::size_t index) const {
+  const Event& event = scenario_.events[index];
+  return event.lasts_for > 0 || event.until.has_value();
 }
 
 Task<void> Timeline::play(std::size_t index, resilver::Event& no_more, resilver::Event& stop) {
@@ -134,7 +140,7 @@ bool Timeline::condition_holds(const Condition& condition) const {
 
 Task<void> Timeline::wait_end(std::size_t index, resilver::Event& stop) {
   const Event& event = scenario_.events[index];
-  if (event.lasts_for == 0 && !event.until) co_return;
+  if (!ends(index)) co_return;
   if (event.verb == Verb::link_flap) {
     co_await flap(index, stop);
   } else if (event.lasts_for > 0) {
@@ -162,10 +168,10 @@ Task<bool> Timeline::apply(std::size_t index, Random& random) {
   }
   if (!any) {
     if (record.result.note.empty()) record.result.note = "nobody to apply it to";
-    if (record.result.times == 0) hooks_.forget_event(index);
     co_return false;
   }
   record.result.state = EventState::applied;
+  record.result.cleared = false;
   ++record.result.times;
   touched_[index].active = touched_[index].pending_end = true;
   changed_.wake_all();
@@ -183,7 +189,7 @@ Task<bool> Timeline::apply_to_target(std::size_t index, const Target& target, Ra
   }
   if (target.kind == TargetKind::arbiter) {
     named("arbiter");
-    const Status done = co_await apply_to_arbiter(scenario_.events[index].verb);
+    const Status done = co_await apply_to_arbiter(index);
     if (!done) result.note = to_string(done.error());
     if (done) ++result.hits;
     if (done && !result.first_hit_after) result.first_hit_after = 0;
@@ -217,17 +223,24 @@ Task<bool> Timeline::apply_to_target(std::size_t index, const Target& target, Ra
   co_return co_await apply_to_node(index, *node);
 }
 
-// All of its nodes at the same instant.
+// All of its nodes at the same instant. A site that returns ends what its loss did, and what nothing else would end.
 Task<bool> Timeline::apply_to_site(std::size_t index, const SiteSpec& site) {
   EventResult& result = records_[index].result;
   const bool lose = scenario_.events[index].verb == Verb::site_lose;
   if (!lose && contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
   bool any = false;
   for (const std::uint32_t node : site.nodes) {
-    if (fleet_.running(node) != lose) continue;
-    const Status done = lose ? co_await fleet_.power_loss(node) : co_await fleet_.start(node);
+    for (std::size_t i = 0; !lose && i < records_.size(); ++i) {
+      if (scenario_.events[i].verb == Verb::site_lose || !ends(i)) node_faults_.take(i, node, Kind::down);
+    }
+    if (!lose && (fleet_.running(node) || node_faults_.any(node, Kind::down))) continue;
+    const bool falls = lose && fleet_.running(node);
+    Status done;
+    if (falls) done = co_await fleet_.power_loss(node);
+    if (!lose) done = co_await fleet_.start(node);
     if (!done) result.note = to_string(done.error());
     if (!done) continue;
+    if (lose) node_faults_.put(index, node, Kind::down);
     touched_[index].nodes.push_back(node);
     observer_.note_unreachable(node, lose);
     ++result.hits;
@@ -254,10 +267,20 @@ Task<bool> Timeline::command_node(std::size_t index, std::uint32_t node) {
   co_return true;
 }
 
-Task<Status> Timeline::apply_to_arbiter(Verb verb) {
-  if (verb == Verb::arbiter_stop) co_return co_await fleet_.stop_arbiter();
-  if (verb == Verb::arbiter_freeze) co_return co_await fleet_.freeze_arbiter(true);
-  co_return co_await fleet_.start_arbiter();
+Task<Status> Timeline::apply_to_arbiter(std::size_t index) {
+  const Verb verb = scenario_.events[index].verb;
+  if (verb == Verb::arbiter_start) {
+    node_faults_.release(kArbiter, Kind::down);
+    co_return co_await fleet_.start_arbiter();
+  }
+  const Kind kind = verb == Verb::arbiter_stop ? Kind::down : Kind::frozen;
+  Status done;
+  // One that is down already is held down longer by what ends itself.
+  if (!node_faults_.any(kArbiter, kind) || !ends(index)) {
+    done = verb == Verb::arbiter_stop ? co_await fleet_.stop_arbiter() : co_await fleet_.freeze_arbiter(true);
+  }
+  if (done) node_faults_.put(index, kArbiter, kind);
+  co_return done;
 }
 
 Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
@@ -270,26 +293,7 @@ Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
     touched_[index].disks.push_back({node, 0});
     co_return co_await command_node(index, node);
   }
-  if (event.verb != Verb::node_restart && !fleet_.running(node)) {
-    result.note = "node " + node_name(node) + " did not run";
-    co_return false;
-  }
-  Status done;
-  switch (event.verb) {
-    case Verb::node_crash: done = co_await fleet_.crash(node); break;
-    case Verb::node_power_loss:
-      done = co_await fleet_.power_loss(node);
-      if (contender_.nodes.size() == 1) hooks_.note_power_loss();
-      break;
-    case Verb::node_freeze: done = co_await fleet_.freeze(node); break;
-    case Verb::node_clock: done = fleet_.set_clock_rate(node, event.arguments.rate_ppm); break;
-    case Verb::node_restart:
-      if (fleet_.running(node)) done = co_await fleet_.crash(node);
-      if (contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
-      if (done) done = co_await fleet_.start(node);
-      break;
-    default: break;
-  }
+  const Status done = event.verb == Verb::node_restart ? co_await restart_node(node) : co_await strike_node(index, node);
   if (!done) {
     result.note = to_string(done.error());
     co_return false;
@@ -301,52 +305,70 @@ Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
   co_return true;
 }
 
-Task<bool> Timeline::apply_to_disk(std::size_t index, DiskTarget disk, Random& random) {
+// Does what the verb says, and holds the node in that state. One that is down already stays down longer if this ends later.
+Task<Status> Timeline::strike_node(std::size_t index, std::uint32_t node) {
+  const Event& event = scenario_.events[index];
+  const bool down = event.verb == Verb::node_crash || event.verb == Verb::node_power_loss;
+  Status done;
+  if (!fleet_.running(node)) {
+    if (!down || !ends(index) || !node_faults_.any(node, Kind::down))
+      co_return fail(Errc::not_found, "node " + node_name(node) + " did not run");
+  } else if (event.verb == Verb::node_crash) {
+    done = co_await fleet_.crash(node);
+  } else if (event.verb == Verb::node_power_loss) {
+    done = co_await fleet_.power_loss(node);
+    if (contender_.nodes.size() == 1) hooks_.note_power_loss();
+  } else if (event.verb == Verb::node_freeze) {
+    done = co_await fleet_.freeze(node);
+  }
+  if (event.verb == Verb::node_clock) {
+    node_faults_.put(index, node, Kind::clock, event.arguments.rate_ppm);
+    done = fleet_.set_clock_rate(node, node_faults_.rate_ppm(node));
+    if (!done) node_faults_.take(index, node, Kind::clock);
+    co_return done;
+  }
+  if (!done) co_return done;
+  if (down) node_faults_.release(node, Kind::frozen);  // its process has gone
+  node_faults_.put(index, node, down ? Kind::down : Kind::frozen);
+  co_return done;
+}
+
+// By order, whatever held it down.
+Task<Status> Timeline::restart_node(std::uint32_t node) {
+  node_faults_.release(node, Kind::down);
+  node_faults_.release(node, Kind::frozen);
+  Status done;
+  if (fleet_.running(node)) done = co_await fleet_.crash(node);
+  if (contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
+  if (done) done = co_await fleet_.start(node);
+  co_return done;
+}
+
+Task<bool> Timeline::apply_to_disk(std::size_t index, DiskPlace disk, Random& random) {
   const Event& event = scenario_.events[index];
   EventResult& result = records_[index].result;
   touched_[index].disks.push_back(disk);
   Status done;
   if (event.verb == Verb::disk_replace) {
+    disk_faults_.new_disk(disk);
     done = co_await fleet_.replace_disk(disk.node, disk.disk);
     ++result.hits;
     if (!result.first_hit_after) result.first_hit_after = 0;
   } else {
     if (event.verb == Verb::disk_fail) observer_.note_faulted(disk.node);
+    disk_faults_.put(index, disk, event.verb, event.arguments);
     NodeCommand command;
     command.verb = event.verb;
     command.disk = disk.disk;
-    command.arguments = event.arguments;
+    command.arguments = event.verb == Verb::disk_slow ? *disk_faults_.fold(disk, event.verb) : event.arguments;
     command.used_begin = used_begin_;
     command.used_end = used_end_;
     command.seed = random.next();
     done = co_await fleet_.command(disk.node, std::move(command));
+    if (!done) disk_faults_.take(index, disk);
   }
   if (!done) result.note = to_string(done.error());
   co_return done.has_value();
-}
-
-LinkFault& Timeline::link_fault(const LinkEnd& from, const LinkEnd& to) {
-  auto same = [](const LinkEnd& a, const LinkEnd& b) { return a.kind == b.kind && a.node == b.node; };
-  for (LinkState& state : link_states_) {
-    if (same(state.from, from) && same(state.to, to)) return state.fault;
-  }
-  link_states_.push_back({from, to, {}});
-  return link_states_.back().fault;
-}
-
-// What the event does to one direction; `on` false: as it was before.
-static void change_link(const Event& event, bool on, LinkFault& fault) {
-  const VerbArguments& arguments = event.arguments;
-  switch (event.verb) {
-    case Verb::link_drop:
-    case Verb::link_flap: fault.dropped = on; break;
-    case Verb::link_latency: fault.add_latency = on ? arguments.add : 0; break;
-    case Verb::link_bandwidth: fault.bandwidth = on ? arguments.bandwidth : 0; break;
-    case Verb::link_loss: fault.lost_percent = on ? arguments.percent : 0; break;
-    case Verb::link_duplicate: fault.duplicated_percent = on ? arguments.percent : 0; break;
-    case Verb::link_corrupt: fault.corrupted_percent = on ? arguments.percent : 0; break;
-    default: break;
-  }
 }
 
 Status Timeline::apply_to_link(std::size_t index, LinkTarget link) {
@@ -356,11 +378,9 @@ Status Timeline::apply_to_link(std::size_t index, LinkTarget link) {
     fleet_.reset_link(link.from, link.to);
     ++records_[index].result.hits;
   } else {
-    LinkFault& fault = link_fault(link.from, link.to);
-    const LinkFault before = fault;
-    change_link(event, true, fault);
-    if (Status set = fleet_.set_link(link.from, link.to, fault); !set) {
-      fault = before;
+    link_faults_.put(index, link.from, link.to, link_fault_of(event.verb, event.arguments));
+    if (Status set = fleet_.set_link(link.from, link.to, link_faults_.fold(link.from, link.to)); !set) {
+      link_faults_.take(index, link.from, link.to);
       return set;
     }
   }
@@ -373,10 +393,15 @@ Status Timeline::apply_to_link(std::size_t index, LinkTarget link) {
 }
 
 void Timeline::switch_links(std::size_t index, bool on) {
+  const Event& event = scenario_.events[index];
   for (const LinkTarget& link : touched_[index].links) {
-    LinkFault& fault = link_fault(link.from, link.to);
-    change_link(scenario_.events[index], on, fault);
-    static_cast<void>(fleet_.set_link(link.from, link.to, fault));  // what could be set can be taken back
+    if (on) {
+      link_faults_.put(index, link.from, link.to, link_fault_of(event.verb, event.arguments));
+    } else {
+      link_faults_.take(index, link.from, link.to);
+    }
+    // What could be set can be taken back.
+    static_cast<void>(fleet_.set_link(link.from, link.to, link_faults_.fold(link.from, link.to)));
   }
 }
 
@@ -393,44 +418,90 @@ Task<void> Timeline::flap(std::size_t index, resilver::Event& stop) {
 }
 
 Task<void> Timeline::end(std::size_t index) {
-  const Event& event = scenario_.events[index];
   count_hits();
   touched_[index].active = false;
   switch_links(index, false);
-  for (const DiskTarget& disk : touched_[index].disks) {
-    NodeCommand command;
-    command.verb = event.verb;
-    command.clear = true;
-    command.disk = disk.disk;
-    co_await fleet_.command(disk.node, std::move(command));
+  for (const DiskPlace& place : touched_[index].disks) co_await end_at_disk(index, place);
+  Status done = co_await end_at_arbiter(index);
+  for (const std::uint32_t node : touched_[index].nodes) {
+    if (Status ended = co_await end_at_node(index, node); !ended) done = ended;
+    observer_.note_unreachable(node, node_faults_.any(node, Kind::down) || node_faults_.any(node, Kind::frozen));
   }
   EventResult& result = records_[index].result;
-  if (event.verb == Verb::arbiter_stop || event.verb == Verb::arbiter_freeze) {
-    const bool stopped = event.verb == Verb::arbiter_stop;
-    const Status done = stopped ? co_await fleet_.start_arbiter() : co_await fleet_.freeze_arbiter(false);
-    if (!done) result.note = to_string(done.error());
-  }
-  for (std::uint32_t node : touched_[index].nodes) {
-    Status done;
-    if (event.verb == Verb::node_clock) {
-      done = fleet_.set_clock_rate(node, 0);
-    } else if (event.verb == Verb::node_freeze) {
-      done = co_await fleet_.thaw(node);
-    } else if (event.verb == Verb::node_crash || event.verb == Verb::node_power_loss || event.verb == Verb::site_lose) {
-      if (contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
-      done = co_await fleet_.start(node);
-    }
-    if (!done) result.note = to_string(done.error());
-    observer_.note_unreachable(node, false);
-  }
+  if (!done) result.note = to_string(done.error());
   touched_[index].pending_end = false;
   result.cleared = true;
   result.cleared_at = scheduler_.now() - start_;
+  hooks_.note_end();
+}
+
+Task<void> Timeline::end_at_disk(std::size_t index, DiskPlace place) {
+  if (disk_faults_.take(index, place)) co_await tell_disk(place, scenario_.events[index].verb);
+}
+
+// What is left of the faults of this kind there. A node that does not run is told when it does: its disks keep their faults.
+Task<void> Timeline::tell_disk(DiskPlace place, Verb verb) {
+  const auto left = disk_faults_.fold(place, verb);
+  if (left && verb != Verb::disk_slow) co_return;  // hangs on
+  NodeCommand command;
+  command.verb = verb;
+  command.clear = !left;
+  command.disk = place.disk;
+  if (left) command.arguments = *left;
+  const Status told = co_await fleet_.command(place.node, std::move(command));
+  if (!told && told.error().code == Errc::unavailable) untold_.push_back({place, verb});
+}
+
+Task<void> Timeline::tell_untold() {
+  for (const Untold& untold : std::exchange(untold_, {})) {
+    if (fleet_.running(untold.place.node)) {
+      co_await tell_disk(untold.place, untold.verb);
+    } else {
+      untold_.push_back(untold);
+    }
+  }
+}
+
+Task<Status> Timeline::end_at_arbiter(std::size_t index) {
+  const Verb verb = scenario_.events[index].verb;
+  if (verb != Verb::arbiter_stop && verb != Verb::arbiter_freeze) co_return Status{};
+  const Kind kind = verb == Verb::arbiter_stop ? Kind::down : Kind::frozen;
+  node_faults_.take(index, kArbiter, kind);
+  if (node_faults_.any(kArbiter, kind)) co_return Status{};
+  co_return kind == Kind::down ? co_await fleet_.start_arbiter() : co_await fleet_.freeze_arbiter(false);
+}
+
+Task<Status> Timeline::end_at_node(std::size_t index, std::uint32_t node) {
+  switch (scenario_.events[index].verb) {
+    case Verb::node_clock:
+      node_faults_.take(index, node, Kind::clock);
+      co_return fleet_.set_clock_rate(node, node_faults_.rate_ppm(node));
+    case Verb::node_freeze:
+      node_faults_.take(index, node, Kind::frozen);
+      if (!node_faults_.any(node, Kind::frozen)) co_return co_await fleet_.thaw(node);
+      break;
+    case Verb::node_crash:
+    case Verb::node_power_loss:
+    case Verb::site_lose:
+      node_faults_.take(index, node, Kind::down);
+      if (!node_faults_.any(node, Kind::down)) co_return co_await come_back(node);
+      break;
+    default: break;
+  }
+  co_return Status{};
+}
+
+// Nothing holds the node down any more: it starts after its reboot, unless something strikes it meanwhile.
+Task<Status> Timeline::come_back(std::uint32_t node) {
+  if (contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
+  if (node_faults_.any(node, Kind::down) || fleet_.running(node)) co_return Status{};
+  co_return co_await fleet_.start(node);
 }
 
 Task<void> Timeline::watch_hits(resilver::Event& stop) {
   while (!stop.is_set()) {
     count_hits();
+    co_await tell_untold();
     co_await stop.wait_until(scheduler_.now() + kSampleInterval);
   }
 }
@@ -445,7 +516,7 @@ void Timeline::count_hits() {
     if (verb == Verb::array_scrub) {
       hits = (observer_.totals().scrubs - records_[i].totals.scrubs);
     } else if (verb != Verb::disk_replace) {
-      for (const DiskTarget& disk : touched.disks) {
+      for (const DiskPlace& disk : touched.disks) {
         const auto& reports = observer_.report(disk.node).disks;
         if (disk.disk >= reports.size()) continue;
         hits += reports[disk.disk].hits;
@@ -497,21 +568,21 @@ std::optional<std::uint32_t> Timeline::resolve_node(const NodeSelector& selector
   return std::nullopt;
 }
 
-std::optional<Timeline::DiskTarget> Timeline::resolve_disk(const Target& target, Random& random) const {
+std::optional<DiskPlace> Timeline::resolve_disk(const Target& target, Random& random) const {
   const auto node = resolve_node(target.node, random);
   if (!node) return std::nullopt;
   const auto& disks = observer_.report(*node).disks;
-  if (target.disk) return DiskTarget{*node, *target.disk};
+  if (target.disk) return DiskPlace{*node, *target.disk};
   if (target.journal) {
     for (std::uint32_t i = 0; i < disks.size(); ++i) {
-      if (disks[i].role == DiskRole::journal) return DiskTarget{*node, i};
+      if (disks[i].role == DiskRole::journal) return DiskPlace{*node, i};
     }
     return std::nullopt;
   }
   if (target.node.role == Role::rebuilding || target.node.role == Role::spare) {
     const DiskRole wanted = target.node.role == Role::spare ? DiskRole::spare : DiskRole::rebuilding;
     for (std::uint32_t i = 0; i < disks.size(); ++i) {
-      if (disks[i].role == wanted) return DiskTarget{*node, i};
+      if (disks[i].role == wanted) return DiskPlace{*node, i};
     }
     return std::nullopt;
   }
@@ -520,7 +591,7 @@ std::optional<Timeline::DiskTarget> Timeline::resolve_disk(const Target& target,
     if (disks[i].role == DiskRole::member) members.push_back(i);
   }
   if (members.empty()) return std::nullopt;
-  return DiskTarget{*node, members[random.below(members.size())]};
+  return DiskPlace{*node, members[random.below(members.size())]};
 }
 
 std::optional<LinkEnd> Timeline::resolve_end(const NodeSelector& selector, Random& random) const {

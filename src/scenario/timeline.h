@@ -9,6 +9,7 @@
 #include "async/sync.h"
 #include "async/task.h"
 #include "base/random.h"
+#include "scenario/fault_stack.h"
 #include "scenario/fleet.h"
 #include "scenario/observer.h"
 #include "scenario/results.h"
@@ -26,10 +27,9 @@ class ClientHooks {
   virtual Task<std::uint64_t> overwrite(std::uint64_t offset, std::uint64_t bytes) = 0;
   // The power of the node that serves alone is lost: what was not flushed may be gone.
   virtual void note_power_loss() = 0;
-  // An event was applied: measures of the next phase begin.
+  // An event is being applied now, for the first time; another one was ended now: measures by time have a boundary here.
   virtual void note_event(std::size_t index) = 0;
-  // It could not be applied after all.
-  virtual void forget_event(std::size_t index) = 0;
+  virtual void note_end() = 0;
 };
 
 // What became of one event in this contender. `totals` are the fleet's at the moment of application.
@@ -54,10 +54,6 @@ class Timeline {
   bool anything_active() const noexcept;
 
  private:
-  struct DiskTarget {
-    std::uint32_t node = 0;
-    std::uint32_t disk = 0;
-  };
   struct LinkTarget {
     LinkEnd from;
     LinkEnd to;
@@ -65,7 +61,7 @@ class Timeline {
   };
   // What an applied event touched, to end it and to count its hits.
   struct Touched {
-    std::vector<DiskTarget> disks;
+    std::vector<DiskPlace> disks;
     std::vector<std::uint32_t> nodes;
     std::vector<LinkTarget> links;
     bool active = false;       // its hits are counted
@@ -82,23 +78,31 @@ class Timeline {
   Task<bool> apply(std::size_t index, Random& random);
   Task<bool> apply_to_site(std::size_t index, const SiteSpec& site);
   Task<bool> command_node(std::size_t index, std::uint32_t node);
-  Task<Status> apply_to_arbiter(Verb verb);
+  Task<Status> apply_to_arbiter(std::size_t index);
   Task<bool> apply_to_node(std::size_t index, std::uint32_t node);
-  Task<bool> apply_to_disk(std::size_t index, DiskTarget disk, Random& random);
+  Task<bool> apply_to_disk(std::size_t index, DiskPlace disk, Random& random);
   Status apply_to_link(std::size_t index, LinkTarget link);
   void switch_links(std::size_t index, bool on);
   Task<void> flap(std::size_t index, resilver::Event& stop);
   Task<bool> apply_to_target(std::size_t index, const Target& target, Random& random);
+  Task<Status> strike_node(std::size_t index, std::uint32_t node);
+  Task<Status> restart_node(std::uint32_t node);
   Task<void> end(std::size_t index);
+  Task<void> end_at_disk(std::size_t index, DiskPlace place);
+  Task<Status> end_at_node(std::size_t index, std::uint32_t node);
+  Task<Status> end_at_arbiter(std::size_t index);
+  Task<Status> come_back(std::uint32_t node);
+  Task<void> tell_disk(DiskPlace place, Verb verb);
+  Task<void> tell_untold();
   void count_hits();
   Task<void> watch_hits(resilver::Event& stop);
 
   std::optional<std::uint32_t> resolve_node(const NodeSelector& selector, Random& random) const;
-  std::optional<DiskTarget> resolve_disk(const Target& target, Random& random) const;
+  std::optional<DiskPlace> resolve_disk(const Target& target, Random& random) const;
   std::optional<LinkEnd> resolve_end(const NodeSelector& selector, Random& random) const;
   std::string node_name(std::uint32_t node) const { return contender_.nodes[node].name; }
   std::string end_name(const LinkEnd& end) const;
-  LinkFault& link_fault(const LinkEnd& from, const LinkEnd& to);
+  bool ends(std::size_t index) const;
 
   Fleet& fleet_;
   Observer& observer_;
@@ -111,13 +115,15 @@ class Timeline {
   Nanos start_ = 0;
   std::vector<EventRecord> records_;
   std::vector<Touched> touched_;
-  struct LinkState {
-    LinkEnd from;
-    LinkEnd to;
-    LinkFault fault;
+  LinkStacks link_faults_;
+  DiskStacks disk_faults_;
+  NodeStacks node_faults_;
+  struct Untold {
+    DiskPlace place;
+    Verb verb;
   };
-  std::vector<LinkState> link_states_;
-  resilver::Event changed_;  // woken when an event was applied
+  std::vector<Untold> untold_;  // ends of faults at disks whose node did not run then
+  resilver::Event changed_;     // woken when an event was applied
 };
 
 }  // namespace resilver::scenario

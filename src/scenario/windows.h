@@ -1,32 +1,39 @@
-// From what the observer, the prober and the client saw to the measures of one stretch of the run.
+// The story of one contender: from what observer, prober and client saw to the measures of each event and of the whole run.
+// Pure: all of it is decided by times.
+//
+// Windows are those of charge.h; they are intervals and may overlap. What is a state or a flow is measured over an event's
+// window: latencies, time exposed, bytes moved by repairs. What begins at a moment is charged to one event, by the one rule
+// of charge.h: outages of prober and client, stalls, errors, failovers, losses of redundancy, mismatches, unreadable parts.
 #pragma once
 
+#include <string>
 #include <vector>
 
+#include "scenario/charge.h"
+#include "scenario/course.h"
 #include "scenario/observer.h"
 #include "scenario/results.h"
 #include "scenario/scenario.h"
-#include "scenario/timeline.h"
 
 namespace resilver::scenario {
 
-// One stretch, on the clock of the client machine.
-struct Window {
-  Nanos begin = 0;
-  Nanos end = 0;         // of the workload in it
-  Nanos repair_end = 0;  // repairs are followed until here
-  FleetTotals before;    // at `begin`
-  FleetTotals after;     // at `repair_end`
+// What was seen of one contender; times on the clock of the client machine.
+struct Evidence {
+  Nanos start = 0;
+  Nanos measured_from = 0;  // the end of the warm-up
+  Nanos load_end = 0;
+  Nanos settle_end = 0;              // of all observation
+  std::vector<AppliedEvent> events;  // in the order of the file
+  std::vector<FleetState> changes;   // of the fleet
+  std::vector<Stretch> outages;      // of the prober
+  Nanos resolution = 0;              // of the prober
+  bool nothing_under_way = false;    // at the end: no repair ran, no event had an end to come
 };
 
-// Redundancy: repair of disks if `of_disks`, else of nodes; exposed times; bytes moved; failovers and scrubs.
-void measure_redundancy(const std::vector<FleetState>& changes, const Window& window, bool of_disks,
-                        WindowResult& result);
+// Fills the window, `charged_with` and `others` of each applied event, and the whole run's.
+void tell_story(const Evidence& evidence, const Course& course, std::vector<EventResult>& events, WindowResult& whole);
 
 // Why a repair that was needed is not over, in words.
 std::string why_not_repaired(const FleetState& last, const ContenderSpec& contender, const Observer& observer);
-
-// Adds `part` (an event's) to the measures of the whole run.
-void add_repair(const RepairResult& part, RepairResult& whole);
 
 }  // namespace resilver::scenario

@@ -25,6 +25,23 @@ Driver::Driver(Scheduler& scheduler, BufferPool& buffers, BlockDevice& device, O
       requests_(scheduler),
       completed_(scheduler) {}
 
+void LoadStats::ended(const LoadEnd& end) noexcept {
+  const Nanos waited = end.ended - end.intended;
+  longest_wait = std::max(longest_wait, waited);
+  if (end.status != Errc::ok || end.kind == LoadKind::flush) return;
+  const bool read = end.kind == LoadKind::read;
+  ++(read ? reads : writes);
+  (read ? read_latency : write_latency).record(waited);
+}
+
+void LoadStats::merge(const LoadStats& other) {
+  reads += other.reads;
+  writes += other.writes;
+  read_latency.merge(other.read_latency);
+  write_latency.merge(other.write_latency);
+  longest_wait = std::max(longest_wait, other.longest_wait);
+}
+
 // ---- the load -------------------------------------------------------------------------------------------------------
 
 Task<void> Driver::run(Nanos start, Event& stop) {
@@ -58,17 +75,13 @@ Task<bool> Driver::find_place(LoadOp& op, Event& stop) {
 }
 
 Task<void> Driver::perform(LoadOp op) {
-  Waiting waiting;
-  waiting.since = start_ + op.intended;
-  waiting_.push_back(waiting);
+  if (sink_ != nullptr) sink_->began(scheduler_.now());
   Errc status = Errc::ok;
   switch (op.kind) {
     case LoadKind::read: status = co_await perform_read(op); break;
     case LoadKind::write: status = co_await perform_write(op); break;
     case LoadKind::flush: status = co_await perform_flush(); break;
   }
-  waiting.unlink();
-  longest_wait_ = std::max(longest_wait_, scheduler_.now() - waiting.since);
   count(op, status);
   places_.release();
   completed_.wake_all();
@@ -109,6 +122,7 @@ Task<Errc> Driver::perform_flush() {
 void Driver::count(const LoadOp& op, Errc status) {
   const Nanos now = scheduler_.now();
   close_seconds(now);
+  if (sink_ != nullptr) sink_->ended({op.kind, start_ + op.intended, now, status});
   if (status != Errc::ok) {
     ++errors_;
     ++second_.errors;
@@ -124,9 +138,6 @@ void Driver::count(const LoadOp& op, Errc status) {
     ++writes_acknowledged_;
     count_written(op.length);
   }
-  if (stats_ == nullptr) return;
-  ++(read ? stats_->reads : stats_->writes);
-  (read ? stats_->read_latency : stats_->write_latency).record(latency);
 }
 
 void Driver::count_written(std::uint64_t bytes) noexcept {
@@ -145,13 +156,6 @@ void Driver::close_seconds(Nanos now) {
     }
     seconds_.push_back(std::exchange(second_, {}));
   }
-}
-
-Nanos Driver::take_longest_wait() noexcept {
-  Nanos longest = std::exchange(longest_wait_, 0);
-  const Nanos now = scheduler_.now();
-  waiting_.for_each([&](Waiting& waiting) { longest = std::max(longest, now - waiting.since); });
-  return longest;
 }
 
 // ---- the fill -------------------------------------------------------------------------------------------------------

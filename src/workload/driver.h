@@ -18,12 +18,32 @@
 
 namespace resilver::workload {
 
-// Requests that succeeded.
-struct LoadStats {
+// One request of the load when it ended, well or not.
+struct LoadEnd {
+  LoadKind kind = LoadKind::read;
+  Nanos intended = 0;  // when it was to start; it waited since then
+  Nanos ended = 0;
+  Errc status = Errc::ok;
+};
+
+// Is told of every request of the load.
+class LoadSink {
+ public:
+  virtual ~LoadSink() = default;
+  virtual void began(Nanos /*now*/) noexcept {}
+  virtual void ended(const LoadEnd& end) noexcept = 0;
+};
+
+// Requests that succeeded, added up.
+struct LoadStats : LoadSink {
   std::uint64_t reads = 0;
   std::uint64_t writes = 0;
   LatencyHistogram read_latency;
   LatencyHistogram write_latency;
+  Nanos longest_wait = 0;  // of all requests, also flushes and those that failed
+
+  void ended(const LoadEnd& end) noexcept override;
+  void merge(const LoadStats& other);
 };
 
 // One second of the load, by the times of completion.
@@ -58,8 +78,8 @@ class Driver {
   // block. When nobody serves any more the rest counts as unreadable at once. Precondition: nothing is under way.
   Task<void> read_back(Event& stop);
 
-  // Where successful requests are counted from now on; null: nowhere. Must outlive its use.
-  void count_in(LoadStats* stats) noexcept { stats_ = stats; }
+  // Who is told of requests from now on; null: nobody. Must outlive its use.
+  void count_in(LoadSink* sink) noexcept { sink_ = sink; }
 
   std::uint64_t writes_submitted() const noexcept { return writes_submitted_; }
   std::uint64_t writes_acknowledged() const noexcept { return writes_acknowledged_; }
@@ -69,9 +89,6 @@ class Driver {
   std::uint64_t bytes_written() const noexcept { return bytes_written_; }
   std::uint64_t writes_done() const noexcept { return writes_done_; }
 
-  // The longest that a request waited for its end since the last call; requests still under way count.
-  Nanos take_longest_wait() noexcept;
-
   // Closed seconds since `start` of run().
   const std::vector<LoadSecond>& seconds() const noexcept { return seconds_; }
 
@@ -80,10 +97,6 @@ class Driver {
   static constexpr std::size_t kReadBackDepth = 8;
   static constexpr std::uint64_t kReadBackBytes = 256 << 10;
   static constexpr int kDetours = 8;
-
-  struct Waiting : ListHook {
-    Nanos since = 0;
-  };
 
   Task<void> perform(LoadOp op);
   Task<Errc> perform_read(const LoadOp& op);
@@ -106,8 +119,7 @@ class Driver {
   Semaphore places_;
   TaskGroup requests_;
   Event completed_;
-  IntrusiveList<Waiting> waiting_;  // in the order of submission
-  LoadStats* stats_ = nullptr;
+  LoadSink* sink_ = nullptr;
   Nanos start_ = 0;
   std::uint64_t writes_submitted_ = 0;
   std::uint64_t writes_acknowledged_ = 0;
@@ -115,7 +127,6 @@ class Driver {
   std::uint64_t bytes_moved_ = 0;
   std::uint64_t bytes_written_ = 0;
   std::uint64_t writes_done_ = 0;
-  Nanos longest_wait_ = 0;
   bool unserved_ = false;  // read_back found nobody
   std::vector<LoadSecond> seconds_;
   LoadSecond second_;

@@ -7,6 +7,7 @@
 // tolerance. An error is no answer. So an outage is known to one period at its begin: resolution().
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 

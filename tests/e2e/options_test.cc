@@ -50,6 +50,14 @@ TEST(Usage, MistakesGetOneLine) {
   }
   expect_refusal(run_program({"run", "disk-loss", "node-loss"}), "resilver run: ");
   expect_refusal(run_program({"run", "disk-loss", "--time", "later"}), "--time later: expected real or virtual");
+  const auto seeds = [](const std::string& text) { return run_program({"run", "disk-loss", "--seeds", text}); };
+  expect_refusal(seeds("0"), "--seeds 0: expected one at least");
+  expect_refusal(seeds("9..5"), "--seeds 9..5: the last comes before the first");
+  for (const std::string bad : {"many", "", "..", "1..", "..3", "-3", "1...3"})
+    expect_refusal(seeds(bad), "--seeds " + bad + ": expected how many, or the first and the last as in 5..9");
+  expect_refusal(seeds("1000000"), "--seeds 1000000: more than 1000 runs; add --yes if you mean it");
+  expect_refusal(run_program({"run", "disk-loss", "--seeds", "3", "--seed", "4"}), "--seed and --seeds: one of them");
+  expect_refusal(run_program({"run", "disk-loss", "--seeds", "3", "--time", "real"}), "--seeds: in virtual time only");
 }
 
 TEST(Usage, ListNamesWhatShipsAndShowTellsIt) {
@@ -171,6 +179,36 @@ TEST_F(Options, ExpectationThatIsAboutNothingIsInconclusive) {
   const Ended ended = run_program({"run", file_, "--quiet"});
   EXPECT_EQ(ended.code, 3) << ended.all();
   EXPECT_NE(ended.out.find("nothing to judge"), std::string::npos) << ended.out;
+}
+
+TEST_F(Options, ManySeedsGiveMedianAndRangeAndARedOneIsRed) {
+  write_scenario();
+  const Ended ended = run_program({"run", file_, "--quiet", "--json", "--seeds", "5..7"});
+  EXPECT_EQ(ended.code, 0) << ended.all();
+  const Json json = Json::parse(ended.out, nullptr, false);
+  ASSERT_FALSE(json.is_discarded());
+  EXPECT_EQ(json["seeds"], Json({5, 6, 7}));
+  const Json single = run_json({"--seed", "6"});
+  std::size_t compared = 0;
+  for (const auto& series : json["series"]) {
+    ASSERT_EQ(series["values"].size(), 3u);
+    if (!series["event"].is_null()) continue;
+    for (const auto& contender : single["contenders"]) {
+      if (contender["name"] != series["contender"]) continue;
+      EXPECT_EQ(contender["measures"][std::string(series["measure"])], series["values"][1]) << series["measure"];
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 10u);
+
+  const Ended text = run_program({"run", file_, "--quiet", "--seeds", "3"});
+  EXPECT_EQ(text.code, 0) << text.all();
+  EXPECT_NE(text.out.find("3 of 3 seeds hold"), std::string::npos) << text.out;
+  write_scenario(with("lost_writes == 0", "lost_writes > 0"));
+  const Ended red = run_program({"run", file_, "--quiet", "--seeds", "2..3"});
+  EXPECT_EQ(red.code, 1) << red.all();
+  EXPECT_NE(red.out.find("seed 2: lost_writes > 0"), std::string::npos) << red.out;
+  EXPECT_NE(red.out.find("0 of 2 seeds hold, 2 fail"), std::string::npos) << red.out;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "report/json.h"
 #include "report/progress.h"
+#include "report/seeds.h"
 #include "report/sentences.h"
 #include "report/table.h"
 #include "tests/report/invented.h"
@@ -152,19 +153,61 @@ TEST(Sentences, ADrawAndAConflictAreSaidToBeSo) {
   EXPECT_EQ(about(results, "disk dies"), "no difference that counts: no outage");
 }
 
-TEST(Sentences, DownForGoodDecides) {
+TEST(Sentences, DownDecidesAndForGoodIsSaidOnlyOfWhatIsKnownToBe) {
   auto results = invented();
-  results.contenders[0].events[1].window.outage.never_ended = true;
+  auto& raid5 = results.contenders[0].events[1].window.outage;
+  raid5.never_ended = true;
+  raid5.total = 12300 * kMillisecond;
+  EXPECT_EQ(about(results, "server dies"),
+            "fail over (replica3): 600 ms without service; raid5 is still down when observed last, after 12.3 s");
+  raid5.for_good = true;
   EXPECT_EQ(about(results, "server dies"), "fail over (replica3): 600 ms without service; raid5 is down for good");
   results.contenders[1].events[1].window.outage.never_ended = true;
   EXPECT_EQ(about(results, "server dies"), "neither helps: raid5 and replica3 are down");
+}
+
+TEST(Sentences, EachHybridIsWeighedByItself) {
+  auto results = invented();
+  auto other = results.contenders[2];
+  other.name = "other";
+  other.events[0].window.outage.total = 1500 * kMillisecond;  // worse with a disk …
+  other.events[1].window.outage.total = 0;                    // … and better with a server
+  results.contenders.push_back(other);
+  std::vector<std::string> told;
+  for (const auto& sentence : closing_sentences(results))
+    if (sentence.about == "both matter") told.push_back(sentence.text);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_TRUE(told[0].starts_with("hybrid: ")) << told[0];
+  EXPECT_TRUE(told[1].starts_with("other: 'disk dies' 1.5 s without service")) << told[1];
+  EXPECT_EQ(told[0].find("1.5 s"), std::string::npos);
+}
+
+TEST(Sentences, WhatIsChargedToAnotherEventIsNotCalledNoOutage) {
+  auto results = invented();
+  for (auto& contender : results.contenders) {
+    contender.events[1].window = {};
+    contender.events[1].charged_with = "disk dies";
+    contender.events[0].others = {"server dies"};
+  }
+  EXPECT_EQ(about(results, "server dies"), "raid5, replica3 and 1 more: shared with 'disk dies', and charged to that");
+  EXPECT_TRUE(
+      about(results, "disk dies").ends_with(" (raid5: shared with 'server dies') (replica3: shared with 'server dies')"))
+      << about(results, "disk dies");
+}
+
+TEST(Sentences, AnOutageOfTheClientAloneIsTold) {
+  auto results = invented();
+  results.contenders.resize(1);
+  results.contenders[0].events[0].window.outage.total = 0;
+  results.contenders[0].events[0].window.client_outage.total = 700 * kMillisecond;
+  EXPECT_TRUE(about(results, "disk dies").starts_with("raid5: no outage, though the client waited 700 ms for answers"));
 }
 
 TEST(Sentences, ContenderWithoutRedundancyIsReportedAsWhatItIs) {
   auto results = invented();
   auto raid0 = contender("raid0", 1, 4, 1000, false, false);
   raid0.oracle.lost_writes = 5;
-  raid0.whole.outage.never_ended = true;
+  raid0.whole.outage = {9 * kSecond, true, true};
   results.contenders.insert(results.contenders.begin(), raid0);
   EXPECT_EQ(about(results, "raid0"),
             "5 acknowledged writes lost, down for good: it has no redundancy, which is cheap and fast until the first "
@@ -208,6 +251,41 @@ TEST(Json, HoldsWhatWasMeasuredAndHistogramsThatAddUp) {
   ASSERT_TRUE(again);
   EXPECT_EQ(again->count(), 5u);
   EXPECT_EQ(to_json(results, -1).find('\n'), std::string::npos);
+}
+
+TEST(Seeds, MedianAndRangeOfWhatIsThere) {
+  using scenario::Unit;
+  using scenario::Value;
+  const auto ms = [](double value) { return Value::of(Unit::duration, value * 1e6); };
+  EXPECT_EQ(median_and_range({ms(5), ms(1), ms(9)}), "5ms (1ms..9ms)");
+  EXPECT_EQ(median_and_range({ms(5), ms(5)}), "5ms");
+  EXPECT_EQ(median_and_range({ms(5), Value::never(Unit::duration), Value::absent()}), "5ms (5ms..never)");
+  EXPECT_EQ(median_and_range({Value::absent()}), "n/a");
+}
+
+TEST(Seeds, ARedSeedIsRedAndAnInconclusiveOneIsNamed) {
+  SeedTable table;
+  auto results = invented();
+  results.header.seed = 3;
+  table.add(results);
+  EXPECT_EQ(table.exit_code(), 0);
+  results.header.seed = 4;
+  results.contenders[1].inconclusive = "'disk dies' hit nothing";
+  table.add(results);
+  EXPECT_EQ(table.exit_code(), 3);
+  results.header.seed = 5;
+  results.contenders[1].inconclusive.clear();
+  results.contenders[0].events[0].window.outage.total = 90 * kMillisecond;
+  results.verdicts = {{"outage <= 10ms", "", "f:1:2", scenario::Outcome::failed, false, "raid5: outage is 90 ms"}};
+  table.add(results);
+  EXPECT_EQ(table.exit_code(), 1);
+  const std::string text = table.text();
+  EXPECT_NE(text.find("seed 5: outage <= 10ms: raid5: outage is 90 ms"), std::string::npos) << text;
+  EXPECT_NE(text.find("seed 4: replica3: 'disk dies' hit nothing"), std::string::npos) << text;
+  EXPECT_NE(text.find("1 of 3 seeds hold, 1 fail, 1 inconclusive"), std::string::npos) << text;
+  EXPECT_NE(line_with(text, "outage ").find("..90ms)"), std::string::npos) << text;
+  EXPECT_LE(widest_line(text), kTableWidth);
+  EXPECT_EQ(nlohmann::json::parse(to_json(table))["red"][0]["seed"], 5);
 }
 
 TEST(Progress, IsOneLineThatFitsATerminal) {

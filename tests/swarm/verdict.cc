@@ -7,6 +7,7 @@
 #include "scenario/run.h"
 #include "tests/swarm/split_brain.h"
 #include "tests/swarm/state_watch.h"
+#include "tests/swarm/story_bounds.h"
 
 namespace resilver::swarm {
 namespace {
@@ -25,6 +26,8 @@ std::string judge(const scenario::Scenario& drawn, const scenario::RunResults& r
   const bool unlucky = contender.inconclusive.find("hit nothing") != std::string::npos ||
                        contender.inconclusive.find("never came") != std::string::npos;
   if (!contender.inconclusive.empty() && !unlucky) return contender.inconclusive;
+  if (const std::string wrong = contradiction_in(contender); !wrong.empty())
+    return "the story contradicts itself: " + wrong;
   const scenario::EventResult* last = nullptr;
   for (const scenario::EventResult& event : contender.events) {
     if (event.state == scenario::EventState::applied && (last == nullptr || event.at >= last->at)) last = &event;
@@ -32,7 +35,7 @@ std::string judge(const scenario::Scenario& drawn, const scenario::RunResults& r
   if (last == nullptr) return {};
   // Nobody knows yet that it hangs when the load ends.
   if (last->verb == "disk.hang" && last->at > kSecond) return {};
-  for (const scenario::RepairResult* repair : {&last->window.repair, &last->window.node_repair}) {
+  for (const scenario::RepairResult* repair : {&contender.whole.repair, &contender.whole.node_repair}) {
     if (repair->needed && !repair->finished) return "not whole again after the last fault: " + repair->never_because;
   }
   return {};
