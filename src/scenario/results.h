@@ -14,6 +14,8 @@
 
 namespace resilver::scenario {
 
+enum class MeasureId : std::uint8_t;  // measures.h
+
 // The phases of an event. Before: from the application of the previous event (or the end of warm-up) to this one's.
 // During: from its application until it is cleared and redundancy is full again (at the latest the next event). After: from
 // then to the next event's application or the end of the workload.
@@ -42,12 +44,15 @@ struct RepairResult {
   bool finished = false;             // and is full again
   Nanos time = 0;                    // from the fault to full redundancy
   Nanos copying = 0;                 // of which data was moved
-  std::string never_because;         // if needed and not finished: "no spare", "still at 63 %", "array lost"
+  std::uint64_t copied = 0;          // put back meanwhile
+  std::string never_because;         // if needed and not finished: "no spare", "still at 63 %", "the data is lost"
   std::uint64_t restored_bytes = 0;  // of data put back on the member (or node) under repair
   std::uint64_t read_bytes = 0;      // from disks, of all nodes, for the repair
   std::uint64_t write_bytes = 0;     // to disks
   std::uint64_t link_bytes = 0;      // over links between nodes
-  std::string limited_by;  // "spare's writes", "survivors' reads", "link", "CPU", "the set limit"; empty if not known
+  // "spare's writes", "survivors' reads", "CPU", "the set limit", "speed_min (client busy)"; empty: nothing was
+  // copied in an array, or it is not known.
+  std::string limited_by;
 };
 
 // One stretch of the run: an event's (from its application to the next event's, or the end) or all of it.
@@ -108,6 +113,7 @@ struct OracleResult {
   std::uint64_t corrupt_reads = 0;        // returned as good and never written
   std::uint64_t unknown = 0;              // writes whose outcome the client does not know
   std::uint64_t unrecoverable_bytes = 0;  // unreadable at the end
+  std::uint64_t damaged_bytes = 0;        // hold at the end what volume.overwrite wrote: served as good
   std::vector<BlockRange> blocks;         // sorted by offset, at most kMaxListedBlocks
   bool blocks_truncated = false;
 };
@@ -130,9 +136,10 @@ struct ContenderResult {
   std::uint32_t nodes = 1;
   std::uint32_t disks = 1;
   std::uint32_t spares = 0;
-  std::uint32_t space_permille = 1000;  // raw bytes per usable byte, as geometry says
-  bool local_redundancy = false;        // an array in a node survives a disk
-  bool remote_redundancy = false;       // a copy on another node
+  std::uint32_t space_permille = 1000;  // raw bytes per usable byte, as geometry says: members and journals
+  std::uint32_t space_with_spares_permille = 1000;
+  bool local_redundancy = false;   // an array in a node survives a disk
+  bool remote_redundancy = false;  // a copy on another node
   std::uint64_t client_write_bytes = 0;
   std::uint64_t disk_write_bytes = 0;  // of all disks, repairs and fill not counted: write amplification is the quotient
   std::uint64_t trace_hash = 0;        // virtual time only
@@ -179,6 +186,7 @@ struct RunHeader {
   Nanos length = 0;
   std::vector<std::pair<std::string, std::string>> versions;  // resilver, compiler, kernel, libraries
   std::string machine;
+  std::vector<MeasureId> show;     // measures that the table shows in addition
   std::vector<std::string> notes;  // "no O_DIRECT here: buffered", one line each
 };
 

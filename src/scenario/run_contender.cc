@@ -111,7 +111,6 @@ class ContenderRun final : public ClientHooks {
   void collect_windows(const Timeline& timeline);
   void collect_oracle();
   void collect_seconds();
-  void complete_repair(RepairResult& repair) const;
   void next_phase();
 
   Fleet& fleet_;
@@ -157,6 +156,7 @@ void ContenderRun::describe_contender() {
   result_.disks = total_disks(contender_);
   result_.spares = total_spares(contender_);
   result_.space_permille = space_permille(contender_);
+  result_.space_with_spares_permille = space_with_spares_permille(contender_);
   result_.local_redundancy = tolerated_disks(contender_.nodes.front()) > 0;
   result_.remote_redundancy = contender_.replicate.has_value();
 }
@@ -417,8 +417,9 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
     stretch.before = timeline.records()[mark.event].totals;
     stretch.after = last ? totals_at_end_ : timeline.records()[marks_[m + 1].event].totals;
     const bool of_disks = verb_info(scenario_.events[mark.event].verb).target == TargetKind::disk;
-    measure_redundancy(observer_.changes(), stretch, of_disks, window);
-    complete_repair(of_disks ? window.repair : window.node_repair);
+    measure_redundancy(observer_, stretch, of_disks, window);
+    const std::string next = last ? std::string() : result_.events[marks_[m + 1].event].name;
+    explain_repair(observer_, contender_, stretch, next, of_disks ? window.repair : window.node_repair);
     const workload::Prober::Outage outage = prober_->outage(stretch.begin, std::max(stretch.begin, stretch.end));
     window.outage = {outage.total, outage.never_ended};
     window.longest_stall = last ? driver_->take_longest_wait() : marks_[m + 1].longest_before;
@@ -431,7 +432,7 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
   WindowResult& whole = result_.whole;
   Window stretch{measured_from, load_end_, settle_end_, totals_at_start_, totals_at_end_};
   WindowResult redundancy;
-  measure_redundancy(observer_.changes(), stretch, true, redundancy);
+  measure_redundancy(observer_, stretch, true, redundancy);
   redundancy.repair = whole.repair;
   redundancy.node_repair = whole.node_repair;
   whole = redundancy;
@@ -454,12 +455,6 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
   whole.phases[static_cast<std::size_t>(Phase::during)] = to_phase(all, load_end_ - measured_from);
 }
 
-void ContenderRun::complete_repair(RepairResult& repair) const {
-  if (!repair.needed) return;
-  repair.limited_by = observer_.limited_by();
-  if (!repair.finished) repair.never_because = why_not_repaired(observer_.state(), contender_, observer_);
-}
-
 static void add_blocks(const workload::RangeList& ranges, BlockFate fate, OracleResult& result) {
   for (const auto& range : ranges.ranges()) {
     if (result.blocks.size() >= kMaxListedBlocks) {
@@ -480,6 +475,7 @@ void ContenderRun::collect_oracle() {
   oracle.corrupt_reads = counts.corrupt_reads;
   oracle.unknown = counts.unknown_writes;
   oracle.unrecoverable_bytes = counts.unreadable_bytes;
+  oracle.damaged_bytes = counts.damaged_sectors * kSectorBytes;
   add_blocks(oracle_->lost(), BlockFate::lost_write, oracle);
   add_blocks(oracle_->stale(), BlockFate::stale_read, oracle);
   add_blocks(oracle_->corrupt(), BlockFate::corrupt_read, oracle);

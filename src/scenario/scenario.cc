@@ -259,9 +259,16 @@ std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& con
   return round_up(member + kMemberReservedBytes, 1 << 20);
 }
 
+// All disks of a node have the same size, so counting them is enough.
 std::uint32_t space_permille(const ContenderSpec& contender) {
   std::uint64_t sum = 0;
-  for (const auto& node : contender.nodes) sum += 2000ull * node.disks / data_halves(node);
+  for (const auto& node : contender.nodes) sum += 2000ull * (node_disks(node) - node.spares) / data_halves(node);
+  return static_cast<std::uint32_t>(sum);
+}
+
+std::uint32_t space_with_spares_permille(const ContenderSpec& contender) {
+  std::uint64_t sum = 0;
+  for (const auto& node : contender.nodes) sum += 2000ull * node_disks(node) / data_halves(node);
   return static_cast<std::uint32_t>(sum);
 }
 

@@ -33,15 +33,21 @@ void measure_exposed(const std::vector<FleetState>& changes, const Window& windo
   });
 }
 
-void measure_repair(const std::vector<FleetState>& changes, const Window& window, RepairResult& repair) {
+void measure_repair(const Observer& observer, const Window& window, RepairResult& repair) {
   Nanos full_since = window.begin;
   bool full = true;
-  for_each_stretch(changes, window.begin, window.repair_end, [&](const FleetState& state, Nanos from, Nanos to) {
-    if (state.full && !full) full_since = from;
-    if (!state.full) repair.needed = true;
-    if (state.rebuild_permille >= 0) repair.copying += to - from;
-    full = state.full;
-  });
+  for_each_stretch(observer.changes(), window.begin, window.repair_end,
+                   [&](const FleetState& state, Nanos from, Nanos to) {
+                     if (state.full && !full) full_since = from;
+                     if (!state.full) repair.needed = true;
+                     // A resync of parity restores nothing that could be counted.
+                     const std::uint64_t copied = since(observer.restored_until(from), observer.restored_until(to));
+                     if (state.rebuild_permille >= 0 && copied > 0) {
+                       repair.copying += to - from;
+                       repair.copied += copied;
+                     }
+                     full = state.full;
+                   });
   repair.finished = repair.needed && full;
   if (repair.finished) repair.time = full_since - window.begin;
   repair.restored_bytes = since(window.before.restored, window.after.restored);
@@ -50,31 +56,47 @@ void measure_repair(const std::vector<FleetState>& changes, const Window& window
   repair.link_bytes = since(window.before.link, window.after.link);
 }
 
+// Why redundancy is not full at the end of the run.
+std::string why_not_full(const Observer& observer, const ContenderSpec& contender) {
+  const FleetState& last = observer.state();
+  if (last.disks_left < 0) return "the data is lost";
+  if (last.rebuild_permille >= 0) return fmt::format("still at {} %", last.rebuild_permille / 10);
+  const bool alone = contender.nodes.size() == 1;
+  const auto in = [&](std::uint32_t node) { return alone ? std::string() : " in " + contender.nodes[node].name; };
+  for (std::uint32_t n = 0; n < contender.nodes.size(); ++n) {
+    const std::string& name = contender.nodes[n].name;
+    const auto& disks = observer.report(n).disks;
+    const auto has = [&disks](DiskRole role) {
+      return std::any_of(disks.begin(), disks.end(), [role](const DiskReport& disk) { return disk.role == role; });
+    };
+    if (!observer.up(n)) return "a node is away: " + name;
+    if (has(DiskRole::faulty) && !has(DiskRole::spare)) return "no spare" + in(n);
+    if (!observer.report(n).assembled || !observer.trouble_of(n).empty()) return "a node does not start: " + name;
+  }
+  const auto& in_sync = observer.in_sync();
+  for (std::uint32_t n = 0; n < contender.nodes.size(); ++n)
+    if (std::find(in_sync.begin(), in_sync.end(), n) == in_sync.end()) return "not in sync: " + contender.nodes[n].name;
+  return "the run ended";
+}
+
 }  // namespace
 
-void measure_redundancy(const std::vector<FleetState>& changes, const Window& window, bool of_disks,
-                        WindowResult& result) {
-  measure_exposed(changes, window, result);
-  measure_repair(changes, window, of_disks ? result.repair : result.node_repair);
+void measure_redundancy(const Observer& observer, const Window& window, bool of_disks, WindowResult& result) {
+  measure_exposed(observer.changes(), window, result);
+  measure_repair(observer, window, of_disks ? result.repair : result.node_repair);
   result.failovers = since(window.before.failovers, window.after.failovers);
   result.needless_failovers = since(window.before.needless_failovers, window.after.needless_failovers);
   result.mismatches = since(window.before.mismatches, window.after.mismatches);
   result.mismatches_named = since(window.before.mismatches_named, window.after.mismatches_named);
 }
 
-std::string why_not_repaired(const FleetState& last, const ContenderSpec& contender, const Observer& observer) {
-  if (last.disks_left < 0) return "data lost";
-  if (last.rebuild_permille >= 0) return fmt::format("still at {} %", last.rebuild_permille / 10);
-  for (std::uint32_t n = 0; n < contender.nodes.size(); ++n) {
-    const auto& disks = observer.report(n).disks;
-    const bool faulty =
-        std::any_of(disks.begin(), disks.end(), [](const DiskReport& disk) { return disk.role == DiskRole::faulty; });
-    const bool spare =
-        std::any_of(disks.begin(), disks.end(), [](const DiskReport& disk) { return disk.role == DiskRole::spare; });
-    if (faulty && !spare) return "no spare";
-  }
-  if (last.in_sync < contender.nodes.size()) return "a node is away";
-  return "not over";
+void explain_repair(const Observer& observer, const ContenderSpec& contender, const Window& window,
+                    const std::string& next, RepairResult& repair) {
+  if (!repair.needed) return;
+  const bool moved = repair.read_bytes + repair.write_bytes > 0;
+  if (moved) repair.limited_by = observer.limited_by(window.begin, window.repair_end);
+  if (repair.finished) return;
+  repair.never_because = next.empty() ? why_not_full(observer, contender) : fmt::format("'{}' came first", next);
 }
 
 void add_repair(const RepairResult& part, RepairResult& whole) {
@@ -83,6 +105,7 @@ void add_repair(const RepairResult& part, RepairResult& whole) {
   whole.needed = true;
   whole.time += part.time;
   whole.copying += part.copying;
+  whole.copied += part.copied;
   whole.restored_bytes += part.restored_bytes;
   whole.read_bytes += part.read_bytes;
   whole.write_bytes += part.write_bytes;

@@ -20,11 +20,12 @@ struct Window {
 };
 
 // Redundancy: repair of disks if `of_disks`, else of nodes; exposed times; bytes moved; failovers and scrubs.
-void measure_redundancy(const std::vector<FleetState>& changes, const Window& window, bool of_disks,
-                        WindowResult& result);
+void measure_redundancy(const Observer& observer, const Window& window, bool of_disks, WindowResult& result);
 
-// Why a repair that was needed is not over, in words.
-std::string why_not_repaired(const FleetState& last, const ContenderSpec& contender, const Observer& observer);
+// What held the repair of a stretch back, and why it is not over if it is not. `next`: the event that ended the stretch;
+// empty: it went on to the end of the run.
+void explain_repair(const Observer& observer, const ContenderSpec& contender, const Window& window,
+                    const std::string& next, RepairResult& repair);
 
 // Adds `part` (an event's) to the measures of the whole run.
 void add_repair(const RepairResult& part, RepairResult& whole);
