@@ -9,129 +9,20 @@ results.json, and tells contradictions and impossible values. Shares no code wit
 --plant     spoils the output of one run in many ways; each must be found
 A finding is one line: which run, which contender, what contradicts what. Exit: 0 none, 1 some.
 """
-import argparse, copy, json, os, random, re, subprocess, sys, tempfile
+import argparse
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
 
-LABEL = 36          # columns of a row's label
-NO_OUTAGE = 20e6    # ns: what the prober cannot tell from none
-SLACK = 0.006       # of a figure printed with three digits
+sys.dont_write_bytecode = True  # the tree stays as it is
+from random_scenario import scenario  # noqa: E402
+from report import SIZE, TIME, Report, near, size_of, time_of  # noqa: E402
 
-# ---- figures as people read them -------------------------------------------------------------------------------------
-
-TIMES = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9, "min": 60e9, "h": 3600e9}
-SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
-TIME = r"(?:\d+(?:\.\d+)? (?:ns|us|ms|s)|\d+ min(?: \d+ s)?|\d+ h(?: \d+ min)?|0)"
-SIZE = r"(?:\d+(?:\.\d+)? (?:B|KiB|MiB|GiB|TiB|PiB)|0)"
-
-
-def number(text, units):
-    """The value of "1.5 s", "2 min 3 s", "0"; None if it is none."""
-    if text == "0":
-        return 0.0
-    words = text.split()
-    if not words or len(words) % 2:
-        return None
-    total = 0.0
-    for value, unit in zip(words[::2], words[1::2]):
-        if unit not in units or not re.fullmatch(r"-?\d+(\.\d+)?", value):
-            return None
-        total += float(value) * units[unit]
-    return total
-
-
-def time_of(text):
-    return number(text, TIMES)
-
-
-def size_of(text):
-    return number(text, SIZES)
-
-
-def near(shown, value, least=0.0):
-    return abs(shown - value) <= max(SLACK * abs(value), least)
-
-
-# ---- the printed report ----------------------------------------------------------------------------------------------
-
-
-class Report:
-    """groups: [(title, {label: {contender: text}})]; legend, remarks: lines; sentences: [(about, text)]."""
-
-    def __init__(self, text):
-        self.problems = []
-        self.groups, self.legend, self.remarks, self.sentences = [], [], [], []
-        self.heading, self.expectations = "", []
-        lines = text.split("\n")
-        at = lines.index("") + 1 if "" in lines else 0
-        self.head = lines[:at]
-        at = self.read_blocks(lines, at)
-        self.read_rest(lines, at)
-
-    def read_blocks(self, lines, at):
-        while at < len(lines) and lines[at].startswith(" " * LABEL):
-            names = lines[at].split()
-            cell = len(lines[at].split(names[0])[0]) + len(names[0]) - LABEL + 2
-            at += 1
-            group, row = self.group("", 0), None
-            order = 0
-            while at < len(lines) and lines[at]:
-                line = lines[at]
-                at += 1
-                if line.startswith("── "):
-                    order += 1
-                    group, row = self.group(line.strip("─ ").strip(), order), None
-                    continue
-                label = line[:LABEL].rstrip()
-                if label:
-                    row = group.setdefault(label, {})
-                    row.update({name: "" for name in names})
-                if row is None:
-                    self.problems.append(f"a line without a row: {line!r}")
-                    continue
-                for i, name in enumerate(names):
-                    part = line[LABEL + i * cell: LABEL + (i + 1) * cell].strip()
-                    row[name] = (row[name] + " " + part).strip()
-                if len(line) > LABEL + cell * len(names):
-                    self.problems.append(f"a line runs out of its columns: {line!r}")
-            while at < len(lines) and not lines[at]:
-                at += 1
-        return at
-
-    def group(self, title, order):
-        for other, rows in self.groups:
-            if other == title:
-                return rows
-        self.groups.append((title, {}))
-        return self.groups[-1][1]
-
-    def read_rest(self, lines, at):
-        part = self.legend
-        while at < len(lines):
-            line = lines[at]
-            at += 1
-            if re.fullmatch(r"[A-Z][A-Z ,?]+", line) and line != "EXPECTATIONS":
-                self.heading, part = line, self.sentences
-            elif line == "EXPECTATIONS":
-                part = self.expectations
-            elif not line:
-                if part is self.legend and self.legend:
-                    part = self.remarks
-            elif part is self.legend and not re.match(r"    |  (\*|-|[a-z0-9_/ ]+):", line):
-                part = self.remarks
-                part.append(line)
-            elif part is self.sentences and not line.startswith("   "):
-                about, text = re.split(r"  +", line.strip(), maxsplit=1) if "  " in line.strip() else (line.strip(), "")
-                part.append([about, text])
-            elif part is self.sentences:
-                part[-1][1] += " " + line.strip()
-            else:
-                part.append(line)
-
-    def row(self, title_part, label):
-        for title, rows in self.groups:
-            if title_part in title and label in rows:
-                return rows[label]
-        return None
-
+NO_OUTAGE = 20e6  # ns: what the prober cannot tell from none
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
@@ -170,6 +61,7 @@ class Check:
         self.findings = []
         self.contenders = {c["name"]: c for c in results["contenders"]}
         self.report = Report(text)
+        self.event_of = {group["title"]: group["event"] for group in results["table"]["groups"]}
         for problem in self.report.problems:
             self.find("", problem)
 
@@ -186,9 +78,9 @@ class Check:
         return self.findings
 
     def event(self, contender, title):
-        """The event that a group's title is about, in this contender."""
-        for event in sorted(self.contenders[contender]["events"], key=lambda e: -len(e["name"])):
-            if re.search(r"(^|\d )" + re.escape(event["name"]) + r"   \(applied", title):
+        """The event that a group's title is about, in this contender; None if it knows none."""
+        for event in self.contenders[contender]["events"]:
+            if event["name"] == self.event_of.get(title):
                 return event
         return None
 
@@ -293,6 +185,10 @@ class Check:
             return self.find(name, f"{title}: '{label}': an empty cell")
         event = self.event(name, title)
         source = event["measures"] if event else self.contenders[name]["measures"]
+        if not event and self.event_of.get(title):  # it broke off before it knew of any event
+            if text != "n/a":
+                self.find(name, f"{title}: '{label}' says {text}, but the event is unknown here")
+            return
         if event and event["state"] != "applied":
             wanted = {"not applicable": "n/a", "not reached": "not reached"}[event["state"]]
             if text != wanted:
@@ -406,7 +302,7 @@ class Check:
                     self.find(name, f"{title}: never back to full redundancy, without a because")
                 if text != "never" and why not in ("-", "n/a", "not reached"):
                     self.find(name, f"{title}: back after {text}, and yet never because {why}")
-                if text == "never":
+                if text == "never" and self.event(name, title):
                     self.because(name, title, why)
 
     def because(self, name, title, why):
@@ -650,110 +546,15 @@ class Check:
                 self.find("", f"the expectation {check!r} is not printed")
 
 
-# ---- random scenarios ------------------------------------------------------------------------------------------------
-
-LOCAL_EVENTS = ["disk.fail", "disk.fail", "disk.latent", "disk.slow", "disk.hang", "disk.corrupt", "node.crash",
-                "node.power_loss", "node.freeze", "array.scrub", "volume.overwrite"]
-REMOTE_EVENTS = ["node.crash", "node.crash", "node.power_loss", "node.freeze", "link.drop", "link.latency",
-                 "link.bandwidth", "arbiter.stop", "volume.promote", "disk.fail", "node.clock", "link.flap"]
-
-
-def local_node(rng, name):
-    level = rng.choice([0, 1, 4, 5, 5, 6, 6, 10])
-    disks = {0: rng.randint(2, 4), 1: rng.randint(2, 3), 6: rng.randint(4, 6), 10: rng.randint(2, 4)}.get(level, rng.randint(3, 5))
-    keys = [f"raid = {level}", f"disks = {disks}", f"spares = {rng.choice([0, 1, 1, 2])}", 'chunk = "64K"',
-            'member_timeout = "300ms"']
-    if level in (4, 5, 6) and rng.random() < 0.25:
-        keys.append('consistency = "journal"')
-    return name + " = { " + ", ".join(keys) + " }"
-
-
-def contender(rng, index, sites):
-    kind = rng.choice(["local", "local", "remote", "remote", "hybrid"])
-    lines = ["[[contender]]", f'name = "{kind}_{index}"', f'reboot = "{rng.choice([50, 200, 500])}ms"']
-    if kind == "local":
-        return lines + [local_node(rng, "node.A")]
-    count = rng.choice([2, 3, 3, 4])
-    names = ["A", "B", "C", "D"][:count]
-    lines.append("nodes = [" + ", ".join(f'"{n}"' for n in names) + "]")
-    lines.append(f"each = {{ raid = 0, disks = 1, spares = {rng.choice([0, 0, 1])} }}" if kind == "remote" else local_node(rng, "each"))
-    if kind == "hybrid" and "raid = 0" in lines[-1]:
-        lines[-1] = lines[-1].replace("raid = 0", "raid = 1")
-    lines.append(f'replicate = {{ ack = "{rng.choice(["durable", "durable", "quorum", "received", "async"])}", primary = "A", '
-                 f'detect = "{rng.choice([60, 200, 400, 800])}ms", link = "lan" }}')
-    if sites:
-        half = (count + 1) // 2
-        east, west = names[:half], names[half:]
-        listed = lambda part: "[" + ", ".join(f'"{n}"' for n in part) + "]"
-        lines.append(f"sites = {{ east = {listed(east)}, west = {listed(west)} }}")
-        lines.append('between = { east-west = "wan" }')
-    return lines
-
-
-def event(rng, index, verbs, length):
-    verb = rng.choice(verbs)
-    lines = ["[[event]]", f'name = "{rng.choice(["it goes", "blow", "e", "the cable"])} {index}"', f'do = "{verb}"']
-    if index > 1 and rng.random() < 0.35:
-        lines += [f'after = "{event.last}"', 'when = "redundancy == full"', f'delay = "{rng.choice([0, 50, 300])}ms"']
-        if rng.random() < 0.4:
-            lines[-2] = f'when = "rebuild >= {rng.choice([10, 50])}%"'
-    else:
-        lines.append(f'at = "{rng.randint(10, length - 12) * 50 + rng.choice([0, 0, 7])}ms"')
-    event.last = lines[1].split('"')[1]
-    disk = f"@serving.disk{rng.randint(0, 1)}"
-    target = {"disk": disk, "node": rng.choice(["@serving", "@serving", "@secondary:1", "A"]),
-              "link": rng.choice(["@serving-@secondary", "@serving>@secondary", "client-@serving"]),
-              "array": "A", "volume": "B", "site": "east", "arbiter": None}[verb.split(".")[0]]
-    if verb == "volume.overwrite":
-        target = "volume"
-        lines.append('range = ["1MiB", "2MiB"]')
-    if target:
-        lines.append(f'target = "{target}"')
-    lasts = {"disk.slow", "disk.hang", "node.crash", "node.power_loss", "node.freeze", "link.drop", "link.latency",
-             "link.bandwidth", "arbiter.stop", "node.clock", "link.flap", "site.lose"}
-    if verb in lasts and (verb in ("link.flap", "node.clock") or rng.random() < 0.85):
-        lines.append(f'for = "{rng.choice([80, 150, 400, 1000, 1800])}ms"')
-    lines += {"disk.latent": [f"count = {rng.choice([4, 64])}", 'where = "data"'], "disk.corrupt": ["count = 16"],
-              "disk.slow": ["factor = 10"], "link.latency": [f'add = "{rng.choice([5, 50])}ms"'],
-              "link.bandwidth": ['bandwidth = "20Mbit/s"'], "link.flap": ['period = "60ms"'],
-              "node.clock": ["rate = 95"]}.get(verb, [])
-    return lines
-
-
-def scenario(seed):
-    """(text of the file, what the checks need to know of it)"""
-    rng = random.Random(seed)
-    model = rng.choice(["sata-ssd"] * 6 + ["nvme", "nvme", "hdd", "ostep"])
-    slow = model in ("hdd", "ostep")
-    rate = rng.choice([20, 40] if slow else [50, 200, 400, 1200])
-    length = rng.choice([60, 80, 120])  # times 50 ms
-    sites = rng.random() < 0.2
-    facts = {"rate_iops": rate, "speed_max": 0}
-    lines = ["schema = 1", f'title = "Words {seed}"', 'goal = "Do the words fit the figures?"', f"seed = {seed}",
-             f'volume = "{rng.choice([8, 16, 32])}MiB"', 'fair = "same-usable"', f'length = "{length * 50}ms"',
-             f'settle = "{rng.choice([500, 3000, 6000])}ms"', "[disk]", f'model = "{model}"', "[link.lan]",
-             f'rtt = "{rng.choice(["0.1ms", "0.2ms", "1ms"])}"', f'bandwidth = "{rng.choice(["10Gbit/s", "1Gbit/s", "100Mbit/s"])}"',
-             "[link.wan]", 'rtt = "10ms"', 'bandwidth = "1Gbit/s"']
-    if rng.random() < 0.5:
-        lines.insert(4, 'show = ["' + '", "'.join(rng.sample(["write_latency_p50", "read_latency_p99", "iops", "longest_stall",
-                     "write_amplification", "damaged_bytes", "node_exposed_time", "repair_rate"], 2)) + '"]')
-    least, most = rng.choice([(0, 0), (8, 24), (0, 16), (4, 0), (48, 48)])
-    if least or most:
-        lines.append("[rebuild]")
-        lines += [f'speed_min = "{least}MiB/s"'] if least else []
-        lines += [f'speed_max = "{most}MiB/s"'] if most else []
-        facts["speed_max"] = most * 2**20
-    for i in range(rng.choice([1, 2, 2, 3, 5])):
-        lines += contender(rng, i, sites)
-    lines += ["[workload]", f'rw = "{rng.choice(["randrw", "randrw", "randwrite", "randread"])}"', "rwmixread = 60",
-              f'bs = "{rng.choice(["4K", "16K"])}"', f"rate_iops = {rate}", f"flush_every = {rng.choice([0, 64])}",
-              f'retry = "{rng.choice(["1s", "20s"])}"', f'warmup = "{rng.choice(["0ms", "500ms"])}"']
-    event.last = ""
-    verbs = (LOCAL_EVENTS + REMOTE_EVENTS) + (["site.lose"] * 3 if sites else [])
-    for i in range(rng.choice([0, 1, 1, 2, 2, 3, 4])):
-        lines += event(rng, i + 1, verbs, length)
-    lines += ["[[expect]]", 'check = "lost_writes >= 0"']
-    return "\n".join(lines) + "\n", facts
+def checked(name, text, results, facts):
+    """The findings; a report of a shape that nobody has seen yet is one, too."""
+    try:
+        return Check(name, text, results, facts).all()
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        trace = error.__traceback__
+        while trace.tb_next:
+            trace = trace.tb_next
+        return [f"{name}: cannot be read: {error!r} at line {trace.tb_lineno}"]
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
@@ -791,7 +592,7 @@ def check_shipped(program, work):
         if results is None:
             findings.append(f"{name}: ended with {code}: {text.strip()[:200]}")
         else:
-            findings += Check(name, text, results, rates_of(os.path.join("scenarios", name))).all()
+            findings += checked(name, text, results, rates_of(os.path.join("scenarios", name)))
     return len(files), findings
 
 
@@ -809,7 +610,7 @@ def check_random(program, work, first, count):
             findings.append(f"seed {seed}: ended with {code}: {printed.strip()[:200]}")
         else:
             ran += 1
-            new = Check(f"seed {seed}", printed, results, facts).all()
+            new = checked(f"seed {seed}", printed, results, facts)
             if new:
                 kept = os.path.join("build", "words", f"{seed}.toml")
                 os.makedirs(os.path.dirname(kept), exist_ok=True)
@@ -879,11 +680,7 @@ def check_plants(program, work):
         if changed == text and spoiled == results:
             missed.append(f"planted, {what}: the report has no such place any more")
             continue
-        try:
-            found = Check("planted", changed, spoiled, facts).all()
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            found = [f"cannot be read: {error!r}"]
-        if not found:
+        if not checked("planted", changed, spoiled, facts):
             missed.append(f"planted, {what}: not found")
     return len(plants()), missed
 
