@@ -100,6 +100,7 @@ class Check:
                 if event["state"] == "applied" and event["cleared"] and event["cleared_at_ns"] < event["at_ns"]:
                     self.find(name, f"'{event['name']}' ended before it began")
                 self.repairs(name, event["name"], event["window"])
+            self.repairs(name, "the run", contender["whole"])
             oracle = contender["oracle"]
             if oracle["lost_writes"] > oracle["requests"]:
                 self.find(name, "more writes lost than requests judged")
@@ -158,6 +159,11 @@ class Check:
             repair = window[kind]
             if repair["copying_ns"] < 0 or repair["copied_bytes"] > repair["restored_bytes"]:
                 self.find(name, f"'{event}': {kind}: copied {repair['copied_bytes']} of {repair['restored_bytes']} restored")
+            never = repair["needed"] and not repair["finished"]
+            if never != bool(repair["never_because"]):
+                self.find(name, f"'{event}': {kind}: never is {never}, because {repair['never_because']!r}")
+            if repair["finished"] and not repair["needed"]:
+                self.find(name, f"'{event}': {kind}: finished and was not needed")
             limit = repair["limited_by"]
             if limit and repair["read_bytes"] + repair["write_bytes"] == 0:
                 self.find(name, f"'{event}': {kind}: limited by {limit}, but nothing was copied")
@@ -307,6 +313,8 @@ class Check:
 
     def because(self, name, title, why):
         contender, event = self.contenders[name], self.event(name, title)
+        if why not in [event["window"][kind]["never_because"] for kind in ("repair", "node_repair")]:
+            self.find(name, f"{title}: never because {why}, results.json has another reason")
         came = re.fullmatch(r"'(.*)' came first", why)
         percent = re.fullmatch(r"still at (\d+) %", why)
         if came:
