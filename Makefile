@@ -7,6 +7,7 @@
 #   make asan | tsan         build and run the unit tests of that variant only
 #   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on (KIND=any, local, parity, replicated, split_brain);
 #                            then N schedules of faults against the replicas' protocol alone
+#   make words N=1000 SEED=1   N random scenarios, and all that ship: what is printed against its figures (tests/words)
 #   make walk N=20 SEED=1    N rounds over real processes from seed SEED on: nodes are killed, records and images restored,
 #                            cloned, damaged, files differ, disks fill up (tests/walk)
 #   make walk KIND=arrays      the same of an array's images: killed commands, images lost, aged, damaged, exchanged
@@ -38,7 +39,7 @@ KIND ?= any
 # llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
 PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev libxxhash-dev \
   libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev \
-  user-mode-linux mdadm grub-common libblkid-dev iproute2
+  user-mode-linux mdadm grub-common libblkid-dev iproute2 python3
 BENCH_PACKAGES := fio btrfs-progs
 
 # ---- fuzzing -----------------------------------------------------------------------------------------------------------
@@ -57,6 +58,7 @@ FUZZ_CHECK_SECONDS := 6
 RELEASE_ROOMS := interop e2e netns walk scenario swarm crash
 TSAN_ROOMS := async uring
 SWARM_ASAN_SEEDS := 20
+WORDS_RUNS ?= 40
 TEST_TIMEOUT_S ?= 900
 
 # ---- compiler --------------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ ifeq ($(MAKELEVEL),0)
   endif
 endif
 # Several goals of which one installs packages or calls make itself: one after the other.
-COMPOSITE_GOALS := deps check check-long demo lint bench interop swarm walk asan tsan clean format install
+COMPOSITE_GOALS := deps check check-long demo lint bench interop swarm words walk asan tsan clean format install
 ifneq ($(and $(filter $(COMPOSITE_GOALS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
 .NOTPARALLEL:
 endif
@@ -239,13 +241,15 @@ check-build: $(if $(TOOL_SOURCES),build/release/resilver) $(call run_binaries,$(
 
 check:
 	@$(MAKE) --no-print-directory deps
-	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory check-build' -- $(CHECK_RUNS)
+	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory check-build' \
+	  --step words 'tests/words/check.py --plant --shipped --runs $(WORDS_RUNS)' -- $(CHECK_RUNS)
 
 check-long: export RESILVER_SWARM_SEEDS := 10000
 check-long: export REPLICA_SEEDS := 10000
 check-long: export RESILVER_INTEROP_FULL := 1
 check-long: export RESILVER_CRASH_FULL := 1
 check-long: export TEST_TIMEOUT_S := 14400
+check-long: export WORDS_RUNS := 1000
 check-long:
 	@$(MAKE) --no-print-directory check
 
@@ -258,6 +262,11 @@ swarm:
 	@$(MAKE) --no-print-directory build/release/tests/swarm build/release/tests/replica
 	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) RESILVER_SWARM_KIND=$(KIND) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
 	@RESILVER_REPLICA_SEEDS=$(N) RESILVER_REPLICA_FIRST=$(SEED) build/release/tests/replica --gtest_filter='Swarm.*:Mishaps.*'
+
+words:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory build/release/resilver
+	@tests/words/check.py --plant --shipped --runs $(N) --seed $(SEED)
 
 walk:
 	@$(MAKE) --no-print-directory deps

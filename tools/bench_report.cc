@@ -101,10 +101,9 @@ std::string format_value(double value, Unit unit) {
 
 namespace {
 
-constexpr std::size_t kTableWidth = 100;
-
 // The median and, of the row's own figure, how far the middle half of the rounds lies from it.
 std::string cell(const Figure& figure, bool first) {
+  if (figure.rounds.empty()) return "-";
   const double median = quantile(figure.rounds, 0.5);
   std::string text = format_value(median, figure.unit);
   if (!first || figure.rounds.size() < 2 || median == 0) return text;
@@ -128,10 +127,12 @@ std::vector<std::vector<std::string>> cells(const Report& report) {
   return rows;
 }
 
-std::string work_line(const BenchPlan& plan, bool virtual_time) {
-  if (virtual_time) {
-    return fmt::format("{} disks, {} random {} of {} a second; {} lost, then rebuilt", plan.disk, plan.rate_iops,
-                       plan.rw == "randrw" ? "reads and writes" : plan.rw, format_size(plan.bs), plan.lost);
+std::string work_line(const Report& report) {
+  const BenchPlan& plan = report.plan;
+  if (report.virtual_time) {
+    return fmt::format("{} disks, {} random {} of {} a second; {} lost, then rebuilt{}", plan.disk, plan.rate_iops,
+                       plan.rw == "randrw" ? "reads and writes" : plan.rw, format_size(plan.bs), plan.lost,
+                       report.swept.empty() ? "" : fmt::format(" ({} as swept)", report.swept));
   }
   if (plan.kind == BenchKind::io) {
     return fmt::format("{} of {}, {} under way{}, {} a round", plan.rw, format_size(plan.bs), plan.iodepth,
@@ -165,10 +166,15 @@ std::string place(const Report& report) {
 
 std::string format_table(const Report& report) {
   const BenchPlan& plan = report.plan;
-  const std::string size = plan.devices.empty() ? " of " + format_size(plan.size) : "";
-  std::string text = fmt::format("{}, {} disks{}, chunk {}, consistency {}; {}\n{}\n", raid::name(plan.level),
-                                 plan.disks, size, format_size(plan.chunk), raid::name(plan.consistency), place(report),
-                                 work_line(plan, report.virtual_time));
+  // What is swept has no one value: the rows have it.
+  const auto swept = [&report](const char* key) { return report.swept == key; };
+  const std::string disks = swept("disks") ? "disks as swept" : fmt::format("{} disks", plan.disks);
+  const std::string size = !plan.devices.empty() ? ""
+                           : swept("size")       ? ", size as swept"
+                                                 : " of " + format_size(plan.size);
+  const std::string chunk = swept("chunk") ? "as swept" : format_size(plan.chunk);
+  std::string text = fmt::format("{}, {}{}, chunk {}, consistency {}; {}\n{}\n", raid::name(plan.level), disks, size,
+                                 chunk, raid::name(plan.consistency), place(report), work_line(report));
   if (!report.virtual_time)
     text += fmt::format("{} round{}: medians (quartiles)\n", plan.rounds, plan.rounds == 1 ? "" : "s");
   text += '\n';
@@ -180,7 +186,7 @@ std::string format_table(const Report& report) {
     std::string line = fmt::format("{:<{}}", row[0], widths[0]);
     for (std::size_t i = 1; i + 1 < row.size(); ++i) line += fmt::format("  {:>{}}", row[i], widths[i]);
     line += "   " + row.back();
-    text += line.substr(0, kTableWidth) + '\n';
+    text += line + '\n';
   }
   return text;
 }
@@ -213,10 +219,16 @@ Json machine() {
 
 Json array_json(const Report& report) {
   const BenchPlan& plan = report.plan;
-  return {
-      {"level", raid::name(plan.level)}, {"disks", plan.disks},         {"lost", plan.lost},
-      {"chunk_bytes", plan.chunk},       {"size_bytes", plan.size},     {"consistency", raid::name(plan.consistency)},
-      {"speed_min", plan.speed_min},     {"speed_max", plan.speed_max}, {"place", place(report)}};
+  return {{"level", raid::name(plan.level)},
+          {"disks", report.swept == "disks" ? Json(nullptr) : Json(plan.disks)},
+          {"lost", plan.lost},
+          {"chunk_bytes", plan.chunk},
+          {"size_bytes", plan.size},
+          {"consistency", raid::name(plan.consistency)},
+          {"speed_min", plan.speed_min},
+          {"speed_max", plan.speed_max},
+          {"place", place(report)},
+          {"disk_model", report.virtual_time ? Json(plan.disk) : Json(nullptr)}};
 }
 
 Json figure_json(const Point& point, const Figure& figure) {
@@ -244,7 +256,8 @@ Json measure_json(const Measure& measure) {
 
 Json point_json(const Point& point) {
   Json json = {{"label", point.label}, {"limited_by", point.limited_by}};
-  for (const Figure& figure : point.figures) json[figure.name] = quantile(figure.rounds, 0.5);
+  for (const Figure& figure : point.figures)
+    json[figure.name] = figure.rounds.empty() ? Json(nullptr) : Json(quantile(figure.rounds, 0.5));
   json["measures"] = Json::array();
   for (const Measure& measure : point.measures) json["measures"].push_back(measure_json(measure));
   return json;
@@ -264,7 +277,8 @@ std::string format_json(const Report& report) {
                {"figures", Json::array()},
                {"points", Json::array()}};
   for (const Point& point : report.points) {
-    for (const Figure& figure : point.figures) json["figures"].push_back(figure_json(point, figure));
+    for (const Figure& figure : point.figures)
+      if (!figure.rounds.empty()) json["figures"].push_back(figure_json(point, figure));
     json["points"].push_back(point_json(point));
   }
   return json.dump(1, ' ', false, Json::error_handler_t::replace);

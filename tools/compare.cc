@@ -50,6 +50,7 @@ struct Measured {
 
 struct Loaded {
   std::vector<Measured> figures;
+  Json array = Json::object();  // what was measured; empty in reports of `make bench`
   bool virtual_time = false;
 };
 
@@ -62,6 +63,7 @@ Result<Loaded> load(const std::string& path) {
   if (json.value("schema", Json()) != Json(kBenchSchema))
     return fail(Errc::bad_input, fmt::format("{}: schema: expected {}", path, kBenchSchema));
   Loaded loaded;
+  if (json.contains("array") && json["array"].is_object()) loaded.array = json["array"];
   loaded.virtual_time = json.value("world", Json()) == Json("virtual");
   for (const Json& figure : json["figures"]) {
     const auto number = [&figure](const char* key) { return figure.contains(key) && figure[key].is_number(); };
@@ -110,7 +112,29 @@ const char* words(Verdict verdict, bool noise) noexcept {
   return "";
 }
 
+// "disks 4 against 8, size 256 MiB against 64 MiB": in what the two sides are not the same thing; empty if in nothing.
+std::string differences(const Json& a, const Json& b) {
+  static constexpr std::pair<const char*, const char*> kKeys[] = {
+      {"level", "level"},     {"disks", "disks"},       {"lost", "lost"},   {"disk_model", "disk model"},
+      {"size_bytes", "size"}, {"chunk_bytes", "chunk"}, {"place", "place"}, {"consistency", "consistency"}};
+  const auto words = [](const std::string& key, const Json& value) {
+    if (value.is_null()) return std::string("not told");
+    if (value.is_string()) return value.get<std::string>();
+    return key.ends_with("_bytes") && value.is_number_unsigned() ? format_size(value.get<std::uint64_t>())
+                                                                 : value.dump();
+  };
+  std::vector<std::string> parts;
+  for (const auto& [key, name] : kKeys) {
+    const Json& left = a.contains(key) ? a.at(key) : Json();
+    const Json& right = b.contains(key) ? b.at(key) : Json();
+    if (left != right) parts.push_back(fmt::format("{} {} against {}", name, words(key, left), words(key, right)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 int compare(const Loaded& before, const Loaded& after) {
+  if (const std::string apart = differences(before.array, after.array); !apart.empty())
+    fmt::print("A and B are not the same thing: {}.\nWhat follows compares these, not two states of one.\n\n", apart);
   const bool noise = !(before.virtual_time && after.virtual_time);
   std::size_t width = 6, shown = 0, worse = 0, better = 0;
   for (const Measured& figure : before.figures) width = std::max(width, figure.name.size());

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "base/units.h"
+#include "raid/array.h"
+#include "scenario/measures.h"
 #include "scenario/parse.h"
 #include "tools/list.h"
 #include "tools/options.h"
@@ -81,6 +83,53 @@ std::string workload_line(const Scenario& scenario) {
   return text;
 }
 
+std::string link_line(const scenario::LinkSpec& link) {
+  return fmt::format("{} there and back, {} each way", format_duration(link.rtt), format_bit_rate(link.bandwidth));
+}
+
+// What holds a repair back, the defaults among it.
+std::string rebuild_line(const Scenario& scenario) {
+  const auto& rebuild = scenario.rebuild;
+  const std::string most = rebuild.speed_max > 0 ? "at most " + format_rate(rebuild.speed_max) : "no limit";
+  std::string text = most + " for each disk or node repaired; while the client has requests, ";
+  if (rebuild.speed_min > 0) return text + format_rate(rebuild.speed_min);
+  return text + format_rate(raid::ArrayTuning{}.speed_min) + " for each disk of an array (the default)";
+}
+
+// Named lines below each other, aligned behind the longest name.
+std::string named_lines(const std::vector<std::pair<std::string, std::string>>& lines) {
+  std::size_t width = 0;
+  for (const auto& [name, text] : lines) width = std::max(width, name.size());
+  std::string out;
+  for (const auto& [name, text] : lines) out += fmt::format("  {:<{}}  ", name, width) + wrapped(text, width + 4);
+  return out;
+}
+
+std::string links_in_prose(const Scenario& scenario) {
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const auto& link : scenario.links)
+    if (link.name != "client") lines.emplace_back(link.name, link_line(link));
+  lines.emplace_back("client", link_line(scenario.client_link) + ": from the client to every node");
+  return named_lines(lines);
+}
+
+std::string contenders_in_prose(const Scenario& scenario) {
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const auto& contender : scenario.contenders) {
+    std::string text = describe(contender);
+    if (contender.replicate) text += ", link " + contender.replicate->link;
+    for (const auto& site : contender.sites) {
+      std::vector<std::string> nodes;
+      for (const std::uint32_t node : site.nodes) nodes.push_back(contender.nodes[node].name);
+      text += fmt::format("; site {}: {}", site.name, fmt::join(nodes, ", "));
+    }
+    for (const auto& pair : contender.between)
+      text += fmt::format("; between {} and {}: link {}", pair.one, pair.other, pair.link);
+    lines.emplace_back(contender.name, text);
+  }
+  return named_lines(lines);
+}
+
 }  // namespace
 
 std::string scenario_in_prose(const Scenario& scenario) {
@@ -93,9 +142,13 @@ std::string scenario_in_prose(const Scenario& scenario) {
   out += "Volume      " +
          wrapped(fmt::format("{}; {} ({})", format_size(scenario.volume_bytes), disk, scenario.disk.model), 12);
   out += "Workload    " + wrapped(workload_line(scenario), 12);
-  out += "\nContenders\n";
-  for (const auto& contender : scenario.contenders)
-    out += fmt::format("  {:<10}", contender.name) + wrapped(describe(contender), 12);
+  out += "Repair      " + wrapped(rebuild_line(scenario), 12);
+  if (!scenario.show.empty()) {
+    std::vector<std::string_view> names;
+    for (const auto measure : scenario.show) names.push_back(scenario::measure_info(measure).name);
+    out += "Shown       " + wrapped(fmt::format("also {}", fmt::join(names, ", ")), 12);
+  }
+  out += "\nLinks\n" + links_in_prose(scenario) + "\nContenders\n" + contenders_in_prose(scenario);
   out += "\nWhat happens\n";
   for (const auto& event : scenario.events) out += "  * " + wrapped(event_line(scenario, event), 4);
   if (scenario.events.empty()) out += "  nothing fails\n";

@@ -31,7 +31,8 @@ const char* name(RecoveryKind kind) noexcept {
   return pick(kind, kNames);
 }
 const char* name(LimitedBy limit) noexcept {
-  static constexpr const char* kNames[] = {"nothing", "target writes", "survivor reads", "CPU", "set limit"};
+  static constexpr const char* kNames[] = {"nothing", "target writes", "survivor reads",
+                                           "CPU",     "set limit",     "speed_min (clients busy)"};
   return pick(limit, kNames);
 }
 const char* name(Cause cause) noexcept {

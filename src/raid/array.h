@@ -89,7 +89,8 @@ struct ArrayDisks {
 enum class MemberState : std::uint8_t { in_sync, rebuilding, replacement, faulty, spare, journal, missing };
 enum class ArrayState : std::uint8_t { clean, active, degraded, failed };  // active: being written (md's "dirty")
 enum class RecoveryKind : std::uint8_t { none, rebuild, resync, scrub, replace };
-enum class LimitedBy : std::uint8_t { nothing, target_writes, survivor_reads, cpu, set_limit };
+// set_limit: speed_max; speed_min: that it may be held to while foreground I/O is busy.
+enum class LimitedBy : std::uint8_t { nothing, target_writes, survivor_reads, cpu, set_limit, speed_min };
 // Why members are read and written. data: what a client reads and writes, every copy of it. parity: what parity costs it, that
 // is writes of P and Q and the reads before a write. observer, replica_*: see IoUse. superblock: bad-block logs, too.
 enum class Cause : std::uint8_t {

@@ -136,7 +136,8 @@ struct Pass {
   std::uint64_t mismatch_rows = 0;
   std::vector<Mismatch> mismatches;
   LostRows lost;
-  Nanos paced = 0, reading = 0, writing = 0;
+  Nanos paced = 0, reading = 0, writing = 0;  // waited for both limits, for reads, for writes
+  Nanos held_back = 0;                        // of `paced`: for speed_min
   struct Sample {
     Nanos at;
     std::uint64_t processed;

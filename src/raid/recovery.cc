@@ -276,13 +276,14 @@ Task<bool> Core::process_parts(Pass& pass, std::uint64_t begin, std::uint64_t en
 Task<void> Core::pace(Pass& pass, std::uint64_t bytes) {
   if (pass.kind == RecoveryKind::scrub && tuning_.speed_max == 0) co_return;
   std::uint64_t speed = tuning_.speed_max;
-  if (foreground_busy() && tuning_.speed_min != 0 && (speed == 0 || tuning_.speed_min < speed))
-    speed = tuning_.speed_min;
+  const bool held_back = foreground_busy() && tuning_.speed_min != 0 && (speed == 0 || tuning_.speed_min < speed);
+  if (held_back) speed = tuning_.speed_min;
   if (speed == 0) co_return;
   const Nanos now = scheduler_.now();
   const Nanos at = std::max(pass.next_allowed, now);
   pass.next_allowed = at + static_cast<Nanos>(static_cast<unsigned __int128>(bytes) * kSecond / speed);
   pass.paced += at - now;
+  if (held_back) pass.held_back += at - now;
   while (scheduler_.now() < at && !interrupted(pass)) co_await pass_event_.wait_until(at);
 }
 
@@ -292,7 +293,7 @@ LimitedBy Core::limit_of(const Pass& pass) const noexcept {
   if (pass.processed == 0 && pass.retired != 0) return LimitedBy::nothing;
   const Nanos most = std::max({pass.paced, pass.reading, pass.writing});
   if (most == 0) return LimitedBy::cpu;
-  if (most == pass.paced) return LimitedBy::set_limit;
+  if (most == pass.paced) return pass.held_back > pass.paced / 2 ? LimitedBy::speed_min : LimitedBy::set_limit;
   return most == pass.reading ? LimitedBy::survivor_reads : LimitedBy::target_writes;
 }
 

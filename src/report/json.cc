@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "report/rows.h"
 #include "report/sentences.h"
 #include "scenario/measures.h"
 
@@ -32,6 +33,7 @@ Json of(const RepairResult& repair) {
   Json json = {{"needed", repair.needed}, {"finished", repair.finished}};
   json["time_ns"] = repair.needed && !repair.finished ? Json("never") : Json(repair.time);
   json["copying_ns"] = repair.copying;
+  json["copied_bytes"] = repair.copied;
   json["never_because"] = repair.never_because;
   json["restored_bytes"] = repair.restored_bytes;
   json["read_bytes"] = repair.read_bytes;
@@ -98,6 +100,7 @@ Json of(const OracleResult& oracle) {
           {"corrupt_reads", oracle.corrupt_reads},
           {"unknown", oracle.unknown},
           {"unrecoverable_bytes", oracle.unrecoverable_bytes},
+          {"damaged_bytes", oracle.damaged_bytes},
           {"blocks", std::move(blocks)},
           {"blocks_truncated", oracle.blocks_truncated}};
 }
@@ -169,6 +172,7 @@ Json of(const ContenderResult& contender) {
           {"disks", contender.disks},
           {"spares", contender.spares},
           {"space_permille", contender.space_permille},
+          {"space_with_spares_permille", contender.space_with_spares_permille},
           {"local_redundancy", contender.local_redundancy},
           {"remote_redundancy", contender.remote_redundancy},
           {"client_write_bytes", contender.client_write_bytes},
@@ -218,6 +222,28 @@ Json of(const SeedTable::Named& named, const char* why) {
   return json;
 }
 
+Json of(const Row& row) {
+  const auto marks = best_marks(row);
+  Json measures = Json::array();
+  for (const MeasureId measure : row.measures) measures.push_back(std::string(measure_info(measure).name));
+  Json cells = Json::array();
+  for (std::size_t i = 0; i < row.cells.size(); ++i)
+    cells.push_back({{"text", row.cells[i].text}, {"best", static_cast<bool>(marks[i])}});
+  return {{"label", row.label}, {"measures", std::move(measures)}, {"cells", std::move(cells)}};
+}
+
+Json of(const Table& table) {
+  Json groups = Json::array();
+  for (const auto& group : table.groups) {
+    Json rows = Json::array();
+    for (const auto& row : group.rows) rows.push_back(of(row));
+    groups.push_back({{"title", group.title},
+                      {"event", group.event.empty() ? Json(nullptr) : Json(group.event)},
+                      {"rows", std::move(rows)}});
+  }
+  return {{"contenders", table.contenders}, {"groups", std::move(groups)}, {"legend", table.legend}};
+}
+
 }  // namespace
 
 std::string to_json(const SeedTable& table, int indent) {
@@ -252,6 +278,7 @@ std::string to_json(const RunResults& results, int indent) {
   json["run"] = of(results.header);
   json["exit_code"] = exit_code(results);
   json["contenders"] = std::move(contenders);
+  json["table"] = of(make_table(results));
   json["expectations"] = std::move(expectations);
   json["sentences"] = std::move(sentences);
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);

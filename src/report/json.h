@@ -1,6 +1,6 @@
-// results.json: everything that a run measured, for programs. Schema 1: docs/scenarios.md names the keys. Times are integer
-// nanoseconds (keys end in _ns), sizes bytes; histograms are sparse lists of [bucket, count] of base/histogram.h, which add up;
-// a time without end is the string "never".
+// results.json: everything that a run measured, for programs. Schema 2 (1 had no `table`): docs/scenarios.md names the keys.
+// Times are integer nanoseconds (keys end in _ns), sizes bytes; histograms are sparse lists of [bucket, count] of
+// base/histogram.h, which add up; a time without end is the string "never".
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace resilver::report {
 
-inline constexpr int kResultsSchema = 1;
+inline constexpr int kResultsSchema = 2;
 
 // The document, indented by `indent` spaces (-1: one line), without a newline at the end. Strings that are not UTF-8 have
 // the offending bytes replaced.

@@ -10,14 +10,14 @@
 namespace resilver::report {
 
 inline constexpr std::size_t kTableWidth = 100;
-inline constexpr std::size_t kContendersPerBlock = 4;  // more wrap into further blocks
 
 struct TableOptions {
   bool wide = false;  // all contenders in one block, whatever the width
 };
 
-// The whole report: head, blocks of contenders by event, the oracle's verdict, what was unreadable, the closing sentences,
-// the expectations. Ends with a newline. UTF-8; `*` marks the best (see best_marks).
+// The whole report: head, blocks of contenders by event (at most kTableWidth wide, unless one column alone is wider), the
+// oracle's verdict, what the marks mean, what was unreadable, the closing sentences, the expectations. Ends with a newline.
+// UTF-8; `*` marks the best (see best_marks).
 std::string format_report(const scenario::RunResults& results, const TableOptions& options = {});
 
 // The expectations alone, one per line or more, and a line that counts them.

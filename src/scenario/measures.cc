@@ -35,7 +35,7 @@ const MeasureInfo kMeasures[] = {
     {MeasureId::node_exposed_time, "node_exposed_time", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
      "time in which the next failure of a node would have ended service or lost data"},
     {MeasureId::repair_rate, "repair_rate", Unit::rate, kYes, kYes, kNo, Better::higher, kYes,
-     "data restored per second while copying"},
+     "data restored per second while copying, on all members and nodes together; n/a if that took less than 100 ms"},
     {MeasureId::repair_limited_by, "repair_limited_by", Unit::text, kYes, kYes, kNo, Better::neither, kYes,
      "what held the repair back"},
     {MeasureId::repair_read_bytes, "repair_read_bytes", Unit::size, kYes, kYes, kNo, Better::lower, kNo,
@@ -49,6 +49,10 @@ const MeasureInfo kMeasures[] = {
     {MeasureId::latency_p99, "latency_p99", Unit::duration, kYes, kYes, kYes, Better::lower, kYes,
      "99th percentile; n/a from fewer than 1,000 samples"},
     {MeasureId::latency_max, "latency_max", Unit::duration, kYes, kYes, kYes, Better::lower, kYes, "largest latency"},
+    {MeasureId::read_latency_p50, "read_latency_p50", Unit::duration, kYes, kYes, kYes, Better::lower, kYes,
+     "median of reads alone"},
+    {MeasureId::write_latency_p50, "write_latency_p50", Unit::duration, kYes, kYes, kYes, Better::lower, kYes,
+     "median of writes alone"},
     {MeasureId::read_latency_p99, "read_latency_p99", Unit::duration, kYes, kYes, kYes, Better::lower, kYes,
      "99th percentile of reads alone"},
     {MeasureId::write_latency_p99, "write_latency_p99", Unit::duration, kYes, kYes, kYes, Better::lower, kYes,
@@ -67,10 +71,12 @@ const MeasureInfo kMeasures[] = {
      "writes whose outcome the client does not know"},
     {MeasureId::unrecoverable_bytes, "unrecoverable_bytes", Unit::size, kYes, kNo, kNo, Better::lower, kNo,
      "unreadable at the end; the report lists the blocks"},
+    {MeasureId::damaged_bytes, "damaged_bytes", Unit::size, kYes, kNo, kNo, Better::lower, kNo,
+     "overwritten by volume.overwrite, and served so at the end as good data"},
     {MeasureId::failovers, "failovers", Unit::count, kYes, kYes, kNo, Better::neither, kNo,
      "changes of the serving node"},
     {MeasureId::needless_failovers, "needless_failovers", Unit::count, kYes, kYes, kNo, Better::lower, kYes,
-     "of which the old one could have gone on"},
+     "of which nobody had asked for it and the old one was well and reachable"},
     {MeasureId::mismatches, "mismatches", Unit::count, kYes, kYes, kNo, Better::lower, kNo,
      "stripes that a scrub found not to fit"},
     {MeasureId::mismatches_named, "mismatches_named", Unit::count, kYes, kYes, kNo, Better::higher, kNo,
@@ -80,6 +86,8 @@ const MeasureInfo kMeasures[] = {
     {MeasureId::first_hit, "first_hit", Unit::duration, kNo, kYes, kNo, Better::neither, kYes,
      "from the fault to the first I/O that felt it"},
     {MeasureId::space, "space", Unit::ratio, kYes, kNo, kNo, Better::lower, kNo, "raw bytes per usable byte"},
+    {MeasureId::space_with_spares, "space_with_spares", Unit::ratio, kYes, kNo, kNo, Better::lower, kNo,
+     "raw bytes per usable byte, spares counted"},
     {MeasureId::write_amplification, "write_amplification", Unit::ratio, kYes, kNo, kNo, Better::lower, kNo,
      "bytes of data and parity written to disks for the client per byte that it wrote"},
     {MeasureId::ios_per_write, "ios_per_write", Unit::ratio, kYes, kNo, kNo, Better::lower, kNo,
@@ -113,9 +121,9 @@ Value of_repair_time(const RepairResult& repair) {
 }
 
 Value of_repair_rate(const WindowResult& window) {
-  const std::uint64_t bytes = window.repair.restored_bytes + window.node_repair.restored_bytes;
+  const std::uint64_t bytes = window.repair.copied + window.node_repair.copied;
   const Nanos copying = window.repair.copying + window.node_repair.copying;
-  if (copying <= 0 || bytes == 0) return Value::absent();
+  if (copying < kCopyingForRate || bytes == 0) return Value::absent();
   return Value::of(Unit::rate, wide(bytes) * 1e9 / wide(copying));
 }
 
@@ -137,7 +145,14 @@ Value of_p99(const LatencyHistogram& latency) {
   return Value::of(Unit::duration, wide(latency.percentile(9900)));
 }
 
+Value of_p50(const LatencyHistogram& latency) {
+  if (latency.count() == 0) return Value::absent();
+  return Value::of(Unit::duration, wide(latency.percentile(5000)));
+}
+
 Value of_latency(const PhaseResult& phase, MeasureId measure) {
+  if (measure == MeasureId::read_latency_p50) return of_p50(phase.read_latency);
+  if (measure == MeasureId::write_latency_p50) return of_p50(phase.write_latency);
   if (measure == MeasureId::read_latency_p99) return of_p99(phase.read_latency);
   if (measure == MeasureId::write_latency_p99) return of_p99(phase.write_latency);
   if (measure == MeasureId::iops)
@@ -147,7 +162,7 @@ Value of_latency(const PhaseResult& phase, MeasureId measure) {
   all.merge(phase.write_latency);
   if (measure == MeasureId::samples) return Value::of(Unit::count, wide(all.count()));
   if (all.count() == 0) return Value::absent();
-  if (measure == MeasureId::latency_p50) return Value::of(Unit::duration, wide(all.percentile(5000)));
+  if (measure == MeasureId::latency_p50) return of_p50(all);
   if (measure == MeasureId::latency_max) return Value::of(Unit::duration, wide(all.max()));
   return of_p99(all);
 }
@@ -198,6 +213,7 @@ Value of_oracle(const OracleResult& oracle, MeasureId measure) {
     case MeasureId::stale_reads: return Value::of(Unit::count, wide(oracle.stale_reads));
     case MeasureId::corrupt_reads: return Value::of(Unit::count, wide(oracle.corrupt_reads));
     case MeasureId::unknown: return Value::of(Unit::count, wide(oracle.unknown));
+    case MeasureId::damaged_bytes: return Value::of(Unit::size, wide(oracle.damaged_bytes));
     default: return Value::of(Unit::size, wide(oracle.unrecoverable_bytes));
   }
 }
@@ -220,6 +236,7 @@ std::uint64_t ios_for_writes(const ContenderResult& contender) {
 Value of_contender(const ContenderResult& contender, MeasureId measure) {
   switch (measure) {
     case MeasureId::space: return Value::of(Unit::ratio, contender.space_permille / 1000.0);
+    case MeasureId::space_with_spares: return Value::of(Unit::ratio, contender.space_with_spares_permille / 1000.0);
     case MeasureId::disks: return Value::of(Unit::count, contender.disks);
     case MeasureId::spares: return Value::of(Unit::count, contender.spares);
     case MeasureId::nodes: return Value::of(Unit::count, contender.nodes);
@@ -330,8 +347,10 @@ Value value_of(const ContenderResult& contender, MeasureId measure, std::string_
     case MeasureId::stale_reads:
     case MeasureId::corrupt_reads:
     case MeasureId::unknown:
-    case MeasureId::unrecoverable_bytes: return of_oracle(contender.oracle, measure);
+    case MeasureId::unrecoverable_bytes:
+    case MeasureId::damaged_bytes: return of_oracle(contender.oracle, measure);
     case MeasureId::space:
+    case MeasureId::space_with_spares:
     case MeasureId::write_amplification:
     case MeasureId::ios_per_write:
     case MeasureId::data_bytes:

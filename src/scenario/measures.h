@@ -43,6 +43,8 @@ enum class MeasureId : std::uint8_t {
   latency_p50,
   latency_p99,
   latency_max,
+  read_latency_p50,
+  write_latency_p50,
   read_latency_p99,
   write_latency_p99,
   samples,
@@ -52,6 +54,7 @@ enum class MeasureId : std::uint8_t {
   corrupt_reads,
   unknown,
   unrecoverable_bytes,
+  damaged_bytes,
   failovers,
   needless_failovers,
   mismatches,
@@ -60,6 +63,7 @@ enum class MeasureId : std::uint8_t {
   hits,
   first_hit,
   space,
+  space_with_spares,
   write_amplification,
   ios_per_write,
   data_bytes,
@@ -115,6 +119,9 @@ class MeasureSource {
 
 // No p99 is told from fewer samples than this.
 inline constexpr std::uint64_t kSamplesForP99 = 1000;
+
+// No rate of a repair is told from a shorter copying: ten samples of the observer.
+inline constexpr Nanos kCopyingForRate = 100 * kMillisecond;
 
 // The value of a measure in one contender's results.
 Value value_of(const ContenderResult& contender, MeasureId measure, std::string_view event = {},

@@ -15,6 +15,7 @@ const char* limit_words(raid::LimitedBy limit) {
     case raid::LimitedBy::survivor_reads: return "survivors' reads";
     case raid::LimitedBy::cpu: return "CPU";
     case raid::LimitedBy::set_limit: return "the set limit";
+    case raid::LimitedBy::speed_min: return "speed_min (client busy)";
   }
   return "";
 }

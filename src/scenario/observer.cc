@@ -95,7 +95,7 @@ void Observer::take(std::uint32_t node, const NodeReport& report) {
   }
   account(view.last, report);
   check_books(node, report);
-  if (!report.limited_by.empty()) limited_by_ = report.limited_by;
+  if (!report.limited_by.empty()) take_limit(report.limited_by);
   view.last = report;
 }
 
@@ -106,6 +106,19 @@ void Observer::check_books(std::uint32_t node, const NodeReport& report) {
   if (counted.write_bytes == report.at_disks.write_bytes || !imbalance_.empty()) return;
   imbalance_ = fmt::format("the books of node {} do not balance: its array counted {} bytes written, its disks {}",
                            contender_.nodes[node].name, counted.write_bytes, report.at_disks.write_bytes);
+}
+
+void Observer::take_limit(const std::string& text) {
+  const Nanos now = scheduler_.now();
+  const bool same = !limits_.empty() && limits_.back().text == text && now - limits_.back().last <= 2 * kSampleInterval;
+  if (!same && limits_.size() < kMaxChanges) limits_.push_back({text, now, now});
+  limits_.back().last = now;
+}
+
+std::string Observer::limited_by(Nanos begin, Nanos end) const {
+  const auto in_it = [&](const Limit& limit) { return limit.last >= begin && limit.first < end; };
+  const auto found = std::find_if(limits_.rbegin(), limits_.rend(), in_it);
+  return found == limits_.rend() ? std::string() : found->text;
 }
 
 void Observer::account(const NodeReport& before, const NodeReport& now) {
@@ -162,7 +175,8 @@ void Observer::recompute() {
     if (last_serving_ && *last_serving_ != *now.serving) {
       ++totals_.failovers;
       const NodeView& old = nodes_[*last_serving_];
-      if (old.up && !old.unreachable && !old.faulted) ++totals_.needless_failovers;
+      if (old.up && !old.unreachable && !old.faulted && asked_ != now.serving) ++totals_.needless_failovers;
+      asked_.reset();
     }
     last_serving_ = now.serving;
   }

@@ -60,10 +60,14 @@ class Observer {
   // Every change so far, in order; the first is from the start. At most kMaxChanges, then the oldest are merged.
   const std::vector<FleetState>& changes() const noexcept { return changes_; }
   std::uint64_t worst_unavailable_bytes() const noexcept { return worst_unavailable_; }
-  std::string limited_by() const { return limited_by_; }
+  // What held back the latest rebuild or resync of an array that ran in [begin, end); empty if none did.
+  std::string limited_by(Nanos begin, Nanos end) const;
   std::string trouble() const;
   // Where the bytes that a node's array counted are not those that its disks were asked to write; empty: the books balance.
   const std::string& imbalance() const noexcept { return imbalance_; }
+  bool up(std::uint32_t node) const noexcept { return nodes_[node].up; }
+  const std::string& trouble_of(std::uint32_t node) const noexcept { return nodes_[node].trouble; }
+  const std::vector<std::uint32_t>& in_sync() const noexcept { return in_sync_; }
 
   // Woken after every sample: conditions are checked again then.
   resilver::Event& sampled() noexcept { return sampled_; }
@@ -71,6 +75,8 @@ class Observer {
   // The runner tells what it does to a node, so that a failover can be told from a needless one.
   void note_unreachable(std::uint32_t node, bool unreachable) { nodes_[node].unreachable = unreachable; }
   void note_faulted(std::uint32_t node) { nodes_[node].faulted = true; }
+  // Somebody asked for this node to serve: the next change to it is planned.
+  void note_asked(std::uint32_t node) { asked_ = node; }
   // Bytes that repairs had restored at a time.
   std::uint64_t restored_until(Nanos at) const noexcept;
   void reset_worst_unavailable() noexcept { worst_unavailable_ = 0; }
@@ -86,6 +92,7 @@ class Observer {
 
   Task<void> watch(std::uint32_t node, resilver::Event& stop);
   void take(std::uint32_t node, const NodeReport& report);
+  void take_limit(const std::string& text);
   void recompute();
   void account(const NodeReport& before, const NodeReport& now);
   void check_books(std::uint32_t node, const NodeReport& report);
@@ -101,8 +108,13 @@ class Observer {
   std::vector<FleetState> changes_;
   std::vector<std::pair<Nanos, std::uint64_t>> restored_;  // total at times, rising
   std::uint64_t worst_unavailable_ = 0;
-  std::string limited_by_;
   std::string imbalance_;
+  struct Limit {
+    std::string text;
+    Nanos first = 0, last = 0;  // samples
+  };
+  std::vector<Limit> limits_;
+  std::optional<std::uint32_t> asked_;
   resilver::Event sampled_;
 };
 

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/units.h"
+#include "scenario/measures.h"
 #include "scenario/selector.h"
 #include "scenario/toml_reader.h"
 #include "scenario/validate.h"
@@ -643,6 +644,26 @@ void read_expectations(TableReader& root, Scenario& scenario) {
 
 // ---- the whole -------------------------------------------------------------------------------------------------------
 
+// show = ["write_latency_p50", ...]
+void read_show(TableReader& root, Scenario& scenario) {
+  std::vector<std::string> names;
+  for (const auto& info : measure_table()) names.emplace_back(info.name);
+  for (toml::node* node : root.read_list("show")) {
+    const auto* name = node->as_string();
+    const MeasureInfo* info = name ? find_measure(name->get()) : nullptr;
+    if (info && std::find(scenario.show.begin(), scenario.show.end(), info->id) == scenario.show.end())
+      scenario.show.push_back(info->id);
+    else if (info)
+      root.complaints().at(*node, "show", fmt::format("show: '{}' is named twice", name->get()));
+    else if (name)
+      root.complaints().at(*node, "show",
+                           fmt::format("show: '{}' is no measure{}; docs/scenarios.md lists them", name->get(),
+                                       nearest(name->get(), names)));
+    else
+      root.complaints().at(*node, "show", "show: names of measures such as \"write_latency_p50\" expected");
+  }
+}
+
 void read_head(TableReader& root, Scenario& scenario) {
   std::uint64_t schema = 1;
   root.require("schema", "schema = 1");
@@ -652,6 +673,7 @@ void read_head(TableReader& root, Scenario& scenario) {
   root.read("title", scenario.title);
   root.read("goal", scenario.goal);
   root.read("expected", scenario.expected);
+  read_show(root, scenario);
   root.read("seed", scenario.seed, 0, ~0ull);
   if (root.read_size("volume", scenario.volume_bytes) &&
       (scenario.volume_bytes < (1u << 20) || scenario.volume_bytes > kMaxVolumeBytes ||

@@ -16,6 +16,8 @@
 
 namespace resilver::scenario {
 
+enum class MeasureId : std::uint8_t;  // measures.h
+
 // The phases of an event, by time only; nothing outside [end of warm-up, end of the load) is in any of them. A request is in
 // the phase in which it ended.
 // Before: from the last moment before its application at which another event was applied or another one's window ended, at
@@ -49,12 +51,15 @@ struct RepairResult {
   bool finished = false;             // and is full again
   Nanos time = 0;                    // from the fault to full redundancy
   Nanos copying = 0;                 // of which data was moved
-  std::string never_because;         // if needed and not finished: "no spare", "still at 63 %", "array lost"
+  std::uint64_t copied = 0;          // put back meanwhile
+  std::string never_because;         // if needed and not finished: "no spare", "still at 63 %", "the data is lost"
   std::uint64_t restored_bytes = 0;  // of data put back on the member (or node) under repair
   std::uint64_t read_bytes = 0;      // from disks, of all nodes, for the repair
   std::uint64_t write_bytes = 0;     // to disks
   std::uint64_t link_bytes = 0;      // over links between nodes
-  std::string limited_by;  // "spare's writes", "survivors' reads", "link", "CPU", "the set limit"; empty if not known
+  // "spare's writes", "survivors' reads", "CPU", "the set limit", "speed_min (client busy)"; empty: nothing was
+  // copied in an array, or it is not known.
+  std::string limited_by;
 };
 
 // An event's share of the run, or all of it. Outages, stalls, errors, failovers and mismatches are those that are charged to
@@ -119,6 +124,7 @@ struct OracleResult {
   std::uint64_t corrupt_reads = 0;        // returned as good and never written
   std::uint64_t unknown = 0;              // writes whose outcome the client does not know
   std::uint64_t unrecoverable_bytes = 0;  // unreadable at the end
+  std::uint64_t damaged_bytes = 0;        // hold at the end what volume.overwrite wrote: served as good
   std::vector<BlockRange> blocks;         // sorted by offset, at most kMaxListedBlocks
   bool blocks_truncated = false;
 };
@@ -149,7 +155,8 @@ struct ContenderResult {
   std::uint32_t nodes = 1;
   std::uint32_t disks = 1;
   std::uint32_t spares = 0;
-  std::uint32_t space_permille = 1000;   // raw bytes per usable byte, as geometry says
+  std::uint32_t space_permille = 1000;  // raw bytes per usable byte, as geometry says: members and journals
+  std::uint32_t space_with_spares_permille = 1000;
   bool local_redundancy = false;         // an array in a node survives a disk
   bool remote_redundancy = false;        // a copy on another node
   std::uint64_t client_write_bytes = 0;  // acknowledged: of the load, the fill and overwrites
@@ -201,6 +208,7 @@ struct RunHeader {
   Nanos length = 0;
   std::vector<std::pair<std::string, std::string>> versions;  // resilver, compiler, kernel, libraries
   std::string machine;
+  std::vector<MeasureId> show;     // measures that the table shows in addition
   std::vector<std::string> notes;  // "no O_DIRECT here: buffered", one line each
 };
 

@@ -111,7 +111,6 @@ class ContenderRun final : public ClientHooks, public workload::LoadSink {
   void collect_oracle();
   std::uint64_t unreadable_at_the_end() const;
   void collect_seconds();
-  void complete_repair(RepairResult& repair) const;
 
   Fleet& fleet_;
   const Scenario& scenario_;
@@ -152,6 +151,7 @@ void ContenderRun::describe_contender() {
   result_.disks = total_disks(contender_);
   result_.spares = total_spares(contender_);
   result_.space_permille = space_permille(contender_);
+  result_.space_with_spares_permille = space_with_spares_permille(contender_);
   result_.local_redundancy = tolerated_disks(contender_.nodes.front()) > 0;
   result_.remote_redundancy = contender_.replicate.has_value();
 }
@@ -391,6 +391,9 @@ Evidence ContenderRun::evidence(const Timeline& timeline) const {
   seen.changes = observer_.changes();
   seen.resolution = prober_->tolerance();
   seen.nothing_under_way = nothing_under_way_;
+  if (!observer_.state().full) seen.why_not_full = why_not_full(observer_, contender_);
+  seen.restored_until = [this](Nanos at) { return observer_.restored_until(at); };
+  seen.limited_by = [this](Nanos from, Nanos to) { return observer_.limited_by(from, to); };
   const bool down = prober_->outage(start_, settle_end_).never_ended;
   for (const auto& stretch : prober_->outages(start_, settle_end_))
     seen.outages.push_back({stretch.begin, stretch.end, down && stretch.end == settle_end_});
@@ -409,18 +412,6 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
     if (event.state == EventState::not_reached && event.note.empty()) event.note = "its trigger never fired";
   }
   tell_story(evidence(timeline), course_, result_.events, result_.whole);
-  for (EventResult& event : result_.events) {
-    complete_repair(event.window.repair);
-    complete_repair(event.window.node_repair);
-  }
-  complete_repair(result_.whole.repair);
-  complete_repair(result_.whole.node_repair);
-}
-
-void ContenderRun::complete_repair(RepairResult& repair) const {
-  if (!repair.needed) return;
-  repair.limited_by = observer_.limited_by();
-  if (!repair.finished) repair.never_because = why_not_repaired(observer_.state(), contender_, observer_);
 }
 
 static void add_blocks(const workload::RangeList& ranges, BlockFate fate, OracleResult& result) {
@@ -452,6 +443,7 @@ void ContenderRun::collect_oracle() {
   oracle.corrupt_reads = counts.corrupt_reads;
   oracle.unknown = counts.unknown_writes;
   oracle.unrecoverable_bytes = unreadable_at_the_end();
+  oracle.damaged_bytes = counts.damaged_sectors * kSectorBytes;
   add_blocks(oracle_->lost(), BlockFate::lost_write, oracle);
   add_blocks(oracle_->stale(), BlockFate::stale_read, oracle);
   add_blocks(oracle_->corrupt(), BlockFate::corrupt_read, oracle);

@@ -43,6 +43,7 @@ RunHeader make_header(const Scenario& scenario) {
   header.link =
       fmt::format("{}, {}", format_bit_rate(scenario.client_link.bandwidth), format_duration(scenario.client_link.rtt));
   header.length = scenario.length;
+  header.show = scenario.show;
   header.versions.emplace_back("resilver", kVersion);
   header.versions.emplace_back("compiler", __VERSION__);
   utsname system{};

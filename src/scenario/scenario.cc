@@ -234,9 +234,16 @@ std::string disk_label(const NodeSpec& node, std::uint32_t index) {
   return has_journal(node) && index == node.disks + node.spares ? std::string("journal") : fmt::format("disk{}", index);
 }
 
+// All disks of a node have the same size, so counting them is enough.
 std::uint32_t space_permille(const ContenderSpec& contender) {
   std::uint64_t sum = 0;
-  for (const auto& node : contender.nodes) sum += 2000ull * node.disks / data_halves(node);
+  for (const auto& node : contender.nodes) sum += 2000ull * (node_disks(node) - node.spares) / data_halves(node);
+  return static_cast<std::uint32_t>(sum);
+}
+
+std::uint32_t space_with_spares_permille(const ContenderSpec& contender) {
+  std::uint64_t sum = 0;
+  for (const auto& node : contender.nodes) sum += 2000ull * node_disks(node) / data_halves(node);
   return static_cast<std::uint32_t>(sum);
 }
 

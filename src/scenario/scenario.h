@@ -21,6 +21,8 @@
 
 namespace resilver::scenario {
 
+enum class MeasureId : std::uint8_t;  // measures.h
+
 // Where something stands in the scenario file, counted from 1. Line 0: not from the file (a default or --set).
 struct Position {
   std::uint32_t line = 0;
@@ -300,7 +302,8 @@ struct Scenario {
   std::string name;  // file name without directory and .toml
   std::string title;
   std::string goal;
-  std::string expected;  // what should happen, in prose
+  std::string expected;         // what should happen, in prose
+  std::vector<MeasureId> show;  // measures that the table shows in addition to its own
   std::uint64_t seed = 1;
   std::uint64_t volume_bytes = 0;
   Fairness fair = Fairness::same_disk;
@@ -336,8 +339,10 @@ bool has_journal(const NodeSpec& node);
 std::uint32_t node_disks(const NodeSpec& node);
 // "disk0" or "journal": what a disk is called in targets and files.
 std::string disk_label(const NodeSpec& node, std::uint32_t index);
-// Raw bytes per usable byte in 1/1000, spares and reserved room not counted: RAID 5 of 5 is 1250, three copies are 3000.
+// Raw bytes per usable byte in 1/1000, of members and journals: RAID 5 of 5 is 1250, three copies are 3000. Reserved room is
+// not counted; spares only in the second.
 std::uint32_t space_permille(const ContenderSpec& contender);
+std::uint32_t space_with_spares_permille(const ContenderSpec& contender);
 std::uint32_t total_disks(const ContenderSpec& contender);  // members and journals of all nodes
 std::uint32_t total_spares(const ContenderSpec& contender);
 

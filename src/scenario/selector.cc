@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -171,6 +172,36 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+// What people say who come from elsewhere, and what it is called here.
+struct Synonym {
+  std::string_view word, ours;
+};
+constexpr Synonym kSynonyms[] = {
+    {"ssd", "sata-ssd"},       {"sata", "sata-ssd"},       {"flash", "sata-ssd"},  {"pcie", "nvme"},
+    {"sync", "durable"},       {"synchronous", "durable"}, {"majority", "quorum"}, {"semisync", "received"},
+    {"semi-sync", "received"}, {"asynchronous", "async"},  {"random", "randrw"},   {"mixed", "randrw"},
+    {"primary", "serving"},    {"leader", "serving"},      {"master", "serving"},  {"replica", "secondary"},
+    {"follower", "secondary"}, {"median", "latency_p50"},  {"p50", "latency_p50"}, {"p99", "latency_p99"},
+    {"throughput", "iops"},    {"downtime", "outage"},
+};
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known, std::size_t most_slips) {
+  const auto is_known = [&](std::string_view ours) {
+    return std::find(known.begin(), known.end(), ours) != known.end();
+  };
+  for (const auto& synonym : kSynonyms)
+    if (synonym.word == word && is_known(synonym.ours)) return fmt::format(" (did you mean '{}'?)", synonym.ours);
+  std::optional<std::size_t> best;
+  const std::string* found = nullptr;
+  for (const auto& candidate : known) {
+    const std::size_t distance = edit_distance(word, candidate);
+    if (distance > most_slips || distance >= candidate.size() || (best && distance >= *best)) continue;
+    best = distance;
+    found = &candidate;
+  }
+  return found ? fmt::format(" (did you mean '{}'?)", *found) : std::string();
+}
+
 }  // namespace
 
 Result<Target> parse_target(std::string_view text, Verb verb) {
@@ -248,17 +279,13 @@ bool is_identifier(std::string_view text) {
   });
 }
 
+std::string nearest(std::string_view word, const std::vector<std::string>& known) {
+  return did_you_mean(word, known, std::numeric_limits<std::size_t>::max());
+}
+
 std::string hint(std::string_view word, const std::vector<std::string>& known) {
-  std::size_t best = 3;  // two slips at most
-  const std::string* nearest = nullptr;
-  for (const auto& candidate : known) {
-    const std::size_t distance = edit_distance(word, candidate);
-    if (distance < best && distance < candidate.size()) {
-      best = distance;
-      nearest = &candidate;
-    }
-  }
-  return nearest ? fmt::format(" (did you mean '{}'?)", *nearest) : std::string();
+  constexpr std::size_t kSlips = 2;
+  return did_you_mean(word, known, kSlips);
 }
 
 }  // namespace resilver::scenario

@@ -23,6 +23,9 @@ Result<Condition> parse_condition(std::string_view text);
 bool is_identifier(std::string_view text);
 
 // The nearest of `known` if it is near enough to be a slip of the pen: " (did you mean 'x'?)", else empty.
+// A word of another tradition ("sync", "ssd") is answered with ours, if that is among `known`.
 std::string hint(std::string_view word, const std::vector<std::string>& known);
+// The same, however far off the nearest is: for lists that are too long to print.
+std::string nearest(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace resilver::scenario

@@ -257,6 +257,7 @@ Task<bool> Timeline::command_node(std::size_t index, std::uint32_t node) {
   NodeCommand command;
   command.verb = event.verb;
   command.arguments = event.arguments;
+  if (event.verb == Verb::volume_promote) observer_.note_asked(node);
   const Status told = co_await fleet_.command(node, std::move(command));
   if (!told) result.note = to_string(told.error());
   if (!told) co_return false;

@@ -161,13 +161,30 @@ class Story {
     const auto follow = [&](const FleetState& state, Nanos from, Nanos to) {
       if (state.full && !full) full_since = from;
       repair.needed = repair.needed || !state.full;
-      if (state.rebuild_permille >= 0) repair.copying += to - from;
+      add_copying(state, from, to, repair);
       full = state.full;
     };
     for_each_stretch(evidence_.changes, span.begin, just_behind(span), follow);
     repair.finished = repair.needed && full;
     if (repair.finished) repair.time = full_since - span.begin;
-    if (repair.needed) add_bytes(span.begin, span.end, repair);
+    if (!repair.needed) return;
+    add_bytes(span.begin, span.end, repair);
+    explain(span.begin, span.end, repair);
+  }
+
+  // A resync of parity restores nothing that could be counted.
+  void add_copying(const FleetState& state, Nanos from, Nanos to, RepairResult& repair) const {
+    if (!evidence_.restored_until || state.rebuild_permille < 0) return;
+    const std::uint64_t copied = evidence_.restored_until(to) - evidence_.restored_until(from);
+    if (copied == 0) return;
+    repair.copying += to - from;
+    repair.copied += copied;
+  }
+
+  void explain(Nanos from, Nanos to, RepairResult& repair) const {
+    const bool moved = repair.read_bytes + repair.write_bytes > 0;
+    if (moved && evidence_.limited_by) repair.limited_by = evidence_.limited_by(from, to);
+    if (!repair.finished) repair.never_because = evidence_.why_not_full;
   }
 
   // What was read or healed from elsewhere without a loss of redundancy belongs to the event that is charged for that moment.
@@ -225,10 +242,10 @@ class Story {
         const Nanos begin = std::max(covered, span.begin);
         const Nanos end = std::max(begin, part.finished ? span.begin + part.time : span.end);
         sum.time += end - begin;
-        for_each_stretch(evidence_.changes, begin, end, [&](const FleetState& state, Nanos from, Nanos to) {
-          if (state.rebuild_permille >= 0) sum.copying += to - from;
-        });
+        for_each_stretch(evidence_.changes, begin, end,
+                         [&](const FleetState& state, Nanos from, Nanos to) { add_copying(state, from, to, sum); });
         add_bytes(begin, end, sum);
+        explain(begin, end, sum);
         covered = end;
       }
     }
@@ -254,19 +271,26 @@ void tell_story(const Evidence& evidence, const Course& course, std::vector<Even
   Story(evidence, course, events, whole).tell();
 }
 
-std::string why_not_repaired(const FleetState& last, const ContenderSpec& contender, const Observer& observer) {
-  if (last.disks_left < 0) return "data lost";
+std::string why_not_full(const Observer& observer, const ContenderSpec& contender) {
+  const FleetState& last = observer.state();
+  if (last.disks_left < 0) return "the data is lost";
   if (last.rebuild_permille >= 0) return fmt::format("still at {} %", last.rebuild_permille / 10);
+  const bool alone = contender.nodes.size() == 1;
+  const auto in = [&](std::uint32_t node) { return alone ? std::string() : " in " + contender.nodes[node].name; };
   for (std::uint32_t n = 0; n < contender.nodes.size(); ++n) {
+    const std::string& name = contender.nodes[n].name;
     const auto& disks = observer.report(n).disks;
-    const bool faulty =
-        std::any_of(disks.begin(), disks.end(), [](const DiskReport& disk) { return disk.role == DiskRole::faulty; });
-    const bool spare =
-        std::any_of(disks.begin(), disks.end(), [](const DiskReport& disk) { return disk.role == DiskRole::spare; });
-    if (faulty && !spare) return "no spare";
+    const auto has = [&disks](DiskRole role) {
+      return std::any_of(disks.begin(), disks.end(), [role](const DiskReport& disk) { return disk.role == role; });
+    };
+    if (!observer.up(n)) return "a node is away: " + name;
+    if (has(DiskRole::faulty) && !has(DiskRole::spare)) return "no spare" + in(n);
+    if (!observer.report(n).assembled || !observer.trouble_of(n).empty()) return "a node does not start: " + name;
   }
-  if (last.in_sync < contender.nodes.size()) return "a node is away";
-  return "not over";
+  const auto& in_sync = observer.in_sync();
+  for (std::uint32_t n = 0; n < contender.nodes.size(); ++n)
+    if (std::find(in_sync.begin(), in_sync.end(), n) == in_sync.end()) return "not in sync: " + contender.nodes[n].name;
+  return "the run ended";
 }
 
 }  // namespace resilver::scenario

@@ -55,7 +55,7 @@ TEST_F(Bench, VirtualTimeGivesTheSameFiguresAgainAndCompareSaysSo) {
   }
   const Ended compared = run_program({"compare", a, b});
   EXPECT_EQ(compared.code, 0) << compared.all();
-  EXPECT_NE(compared.out.find("5 figures: 0 better, 0 worse"), std::string::npos) << compared.out;
+  EXPECT_NE(compared.out.find("6 figures: 0 better, 0 worse"), std::string::npos) << compared.out;
   EXPECT_EQ(compared.out.find("WORSE"), std::string::npos);
 }
 
@@ -64,12 +64,58 @@ TEST_F(Bench, RebuildAtSpeedMinLeavesTheForegroundItsLatency) {
   for (const std::string disk : {"sata-ssd", "nvme"}) {
     const Json report = bench({"rebuild", "--virtual", "--size", "64M", "--disk", disk});
     EXPECT_LE(figure(report, "ratio"), 2.0) << disk;
-    EXPECT_EQ(report["points"][0]["limited_by"], "set limit");
+    EXPECT_EQ(report["points"][0]["limited_by"], "speed_min (clients busy)");
   }
 }
 
+TEST_F(Bench, ExposedIsOnlyWhoseNextFailureWouldLoseData) {
+  const auto lost = [&](const std::string& level, const std::string& count) {
+    return bench({"rebuild", "--virtual", "--level", level, "--disks", "5", "--lost", count, "--size", "64M"});
+  };
+  const Json one_of_two = lost("6", "1");
+  EXPECT_EQ(figure(one_of_two, "exposure"), 0);
+  EXPECT_GT(figure(one_of_two, "rebuild time"), 0);
+  for (const Json& report : {lost("6", "2"), lost("5", "1")}) {
+    EXPECT_GT(figure(report, "exposure"), 0);
+    EXPECT_LE(figure(report, "exposure"), figure(report, "rebuild time"));
+  }
+}
+
+TEST_F(Bench, NoP99IsToldFromFewRequests) {
+  const std::string file = directory_ / "few.json";
+  const Ended ended = run_program(
+      {"bench", "rebuild", "--virtual", "--size", "16M", "--rate-iops", "100", "--speed-max", "100M", "--json", file});
+  ASSERT_EQ(ended.code, 0) << ended.all();
+  const Json report = Json::parse(read_text(file));
+  EXPECT_TRUE(report["points"][0]["p99 in rebuild"].is_null()) << "a tenth of a second at 100 a second";
+  EXPECT_GT(report["points"][0]["p99 whole"], 0) << "waited for";
+  for (const Json& each : report["figures"]) EXPECT_NE(each["name"], "p99 in rebuild");
+}
+
+TEST_F(Bench, ASweepOfDisksIsNotHeadedByANumberOfDisks) {
+  const Ended ended = run_program({"bench", "rebuild", "--virtual", "--sweep", "disks=4..5", "--size", "16M"});
+  ASSERT_EQ(ended.code, 0) << ended.all();
+  EXPECT_NE(ended.out.find("raid5, disks as swept of 16 MiB"), std::string::npos) << ended.out;
+  EXPECT_EQ(ended.out.find("4 disks"), std::string::npos) << ended.out;
+}
+
+TEST_F(Bench, CompareSaysInWhatTheTwoDiffer) {
+  const std::string a = directory_ / "a.json", b = directory_ / "b.json";
+  ASSERT_EQ(run_program({"bench", "rebuild", "--virtual", "--size", "16M", "--json", a}).code, 0);
+  ASSERT_EQ(
+      run_program({"bench", "rebuild", "--virtual", "--size", "32M", "--disks", "8", "--disk", "nvme", "--json", b}).code,
+      0);
+  const std::string text = run_program({"compare", a, b}).out;
+  EXPECT_EQ(
+      text.find("A and B are not the same thing: disks 4 against 8, disk model sata-ssd against nvme, size 16 MiB "
+                "against 32 MiB."),
+      0u)
+      << text;
+  EXPECT_EQ(run_program({"compare", a, a}).out.find("not the same thing"), std::string::npos);
+}
+
 TEST_F(Bench, SweepOfSpeedMaxGivesACurve) {
-  const Json report = bench({"rebuild", "--sweep", "speed-max=10M..80M", "--size", "64M"});
+  const Json report = bench({"rebuild", "--sweep", "speed-max=10M..80M", "--size", "128M"});
   EXPECT_EQ(report["world"], "virtual");
   ASSERT_EQ(report["points"].size(), 4u);
   for (std::size_t i = 1; i < report["points"].size(); ++i) {

@@ -73,6 +73,16 @@ TEST(Usage, ListNamesWhatShipsAndShowTellsIt) {
   }
 }
 
+TEST(Usage, ShowTellsLinksSitesAndHowFastRepairsAre) {
+  const std::string site = run_program({"show", "site-loss"}).out;
+  for (const char* words : {"  wan     10 ms there and back, 1 Gbit/s each way", "site west: C",
+                            "between east and west: link wan", "at most 24 MiB/s for each disk"})
+    EXPECT_NE(site.find(words), std::string::npos) << words << " in\n" << site;
+  const std::string ack = run_program({"show", "what-an-ack-promises"}).out;
+  EXPECT_NE(ack.find("1 MiB/s for"), std::string::npos) << "the default that holds: " << ack;
+  EXPECT_NE(ack.find("\n  received_10ms  3 nodes"), std::string::npos) << "names do not run together: " << ack;
+}
+
 TEST_F(Options, JsonHasASchemaAndWhatTheRunWas) {
   write_scenario();
   const Json json = run_json();

@@ -260,7 +260,7 @@ TEST(Recovery, AtSpeedMinTheForegroundWaitsAtMostTwiceAsLong) {
             const Nanos took = lab.env.scheduler().now() - from;
             EXPECT_GE(took, 7 * kSecond) << name(level);  // 8 MiB at 1 MiB/s
             EXPECT_LE(took, 9 * kSecond) << name(level);
-            EXPECT_EQ(lab.array->status().last_recovery.limited_by, LimitedBy::set_limit);
+            EXPECT_EQ(lab.array->status().last_recovery.limited_by, LimitedBy::speed_min);
             EXPECT_GT(healthy.at(990), 0);
             EXPECT_LE(busy.at(990), 2 * healthy.at(990)) << name(level);
           },
@@ -289,7 +289,7 @@ TEST(Recovery, TellsTheRateOfTheLastSecond) {
         const RecoveryStatus slow = lab.array->status().recovery;
         EXPECT_GE(slow.rate, kMiB / 2);
         EXPECT_LE(slow.rate, 2 * kMiB);
-        EXPECT_EQ(slow.limited_by, LimitedBy::set_limit);
+        EXPECT_EQ(slow.limited_by, LimitedBy::speed_min);
         co_await lab.array->recovered();
         EXPECT_GT(lab.array->status().last_recovery.rate, 2 * kMiB);
       },

@@ -26,6 +26,7 @@ inline void repair(scenario::RepairResult& result, Nanos time, std::uint64_t dis
   result.time = time;
   result.copying = time;
   result.restored_bytes = 16 * kMiB;
+  result.copied = 16 * kMiB;
   result.read_bytes = disks;
   result.link_bytes = link;
 }
@@ -38,6 +39,7 @@ inline scenario::ContenderResult contender(std::string name, std::uint32_t nodes
   result.disks = disks;
   result.spares = nodes;
   result.space_permille = space;
+  result.space_with_spares_permille = space * (disks + nodes) / disks;
   result.local_redundancy = local;
   result.remote_redundancy = remote;
   result.oracle.requests = 1000;

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/units.h"
+#include "scenario/measures.h"
 #include "tests/scenario_lang/texts.h"
 
 namespace resilver::scenario {
@@ -98,6 +99,38 @@ TEST(Parse, AnExpectationCanBeOfOneWorld) {
   EXPECT_EQ(parsed->expectations[0].real, false);
   EXPECT_NE(errors_of(with("why = \"parity\"", "world = \"both\"")).find("expect.world"), std::string::npos)
       << errors_of(with("why = \"parity\"", "world = \"both\""));
+}
+
+TEST(Parse, ShowNamesMeasures) {
+  const std::string text = with("goal = \"g\"", "goal = \"g\"\nshow = [\"write_latency_p50\", \"damaged_bytes\"]");
+  const auto parsed = parse_scenario(text, "x.toml");
+  ASSERT_TRUE(parsed) << errors_of(text);
+  EXPECT_EQ(parsed->show, (std::vector{MeasureId::write_latency_p50, MeasureId::damaged_bytes}));
+  const auto shown = [](const char* names) {
+    return errors_of(with("goal = \"g\"", std::string("goal = \"g\"\nshow = ") + names));
+  };
+  EXPECT_EQ(
+      shown("[\"write_latncy_p50\"]"),
+      "x.toml:4:9: show: 'write_latncy_p50' is no measure (did you mean 'write_latency_p50'?); docs/scenarios.md lists "
+      "them\n");
+  EXPECT_NE(shown("[\"latency\"]").find("did you mean 'latency_"), std::string::npos) << "however far off";
+  EXPECT_NE(shown("[\"iops\", \"iops\"]").find("4:17: show: 'iops' is named twice"), std::string::npos);
+  EXPECT_NE(shown("7").find("names of measures"), std::string::npos);
+}
+
+TEST(Parse, WordsOfOtherTraditionsAreAnsweredWithOurs) {
+  EXPECT_NE(errors_of(with("\"sata-ssd\"", "\"ssd\"")).find("did you mean 'sata-ssd'?"), std::string::npos);
+  EXPECT_NE(errors_of(with("\"durable\"", "\"sync\"")).find("did you mean 'durable'?"), std::string::npos);
+  EXPECT_NE(errors_of(with("@serving.disk0", "@primary.disk0")).find("did you mean 'serving'?"), std::string::npos);
+}
+
+TEST(Parse, SpaceCountsTheJournalAndTellsSpares) {
+  const auto parsed = parse_scenario(with("chunk = \"64K\"", "chunk = \"64K\", consistency = \"journal\""), "x.toml");
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(space_permille(parsed->contenders[0]), 1666u);  // 4 + 1 disks for 3
+  EXPECT_EQ(space_with_spares_permille(parsed->contenders[0]), 2000u);
+  EXPECT_EQ(space_permille(parsed->contenders[1]), 2000u);
+  EXPECT_EQ(space_with_spares_permille(parsed->contenders[1]), 2000u);
 }
 
 TEST(Parse, BrokenTomlAndDuplicateKeysHaveAPlace) {

@@ -1,0 +1,724 @@
+#!/usr/bin/env python3
+"""Holds the words of `resilver run` against its figures: parses every row, cell and sentence of the printed report and
+results.json, and tells contradictions and impossible values. Shares no code with the program.
+
+  check.py [--program P] [--runs N] [--seed S] [--shipped] [--plant]
+
+--runs N    N random scenarios from seed S on, each written as a file, run in virtual time, and checked
+--shipped   every scenario of scenarios/
+--plant     spoils the output of one run in many ways; each must be found
+A finding is one line: which run, which contender, what contradicts what. Exit: 0 none, 1 some.
+"""
+import argparse
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True  # the tree stays as it is
+from random_scenario import scenario  # noqa: E402
+from report import SIZE, TIME, Report, near, size_of, time_of  # noqa: E402
+
+NO_OUTAGE = 20e6  # ns: what the prober cannot tell from none
+
+# ---- the checks ------------------------------------------------------------------------------------------------------
+
+# row label: (measures added up, kind, word for `never`)
+PLAIN_ROWS = {
+    "no service, total": (["outage"], "time", "down"),
+    "errors that the client saw": (["client_errors"], "count", None),
+    "unreadable at the worst moment": (["unavailable_bytes"], "size", None),
+    "failovers": (["failovers"], "count", None),
+    "  of which needless": (["needless_failovers"], "count", None),
+    "one failure from loss, for": (["exposed_time"], "time", "to the end"),
+    "read and written on disks": (["repair_read_bytes", "repair_write_bytes"], "size", None),
+    "  sent over links": (["repair_link_bytes"], "size", None),
+    "data restored, per second": (["repair_rate"], "rate", None),
+    "  limited by": (["repair_limited_by"], "words", None),
+    "mismatches that a scrub counted": (["mismatches"], "count", None),
+    "  of which it named the block": (["mismatches_named"], "count", None),
+    "acknowledged writes lost": (["lost_writes"], "count", None),
+    "wrong or stale data returned": (["stale_reads", "corrupt_reads"], "count", None),
+    "unreadable at the end": (["unrecoverable_bytes"], "size", None),
+    "overwritten, and served as good": (["damaged_bytes"], "size", None),
+    "writes of unknown outcome": (["unknown"], "count", None),
+    "raw bytes per usable byte": (["space"], "ratio", None),
+    "  with the spares": (["space_with_spares"], "ratio", None),
+}
+OTHER_ROWS = {"disks (+spares) / servers", "back to full redundancy after", "  never, because", "serves at the end"}
+TIME_MEASURES = ["outage", "longest_stall", "exposed_time", "node_exposed_time", "repair_time", "node_repair_time",
+                 "latency_p50", "latency_p99", "latency_max", "read_latency_p50", "write_latency_p50",
+                 "read_latency_p99", "write_latency_p99", "first_hit"]
+BANDWIDTH = {"hdd": 200e6, "sata-ssd": 540e6, "nvme": 3000e6, "ostep": None}
+
+
+class Check:
+    def __init__(self, name, text, results, scenario=None):
+        self.name, self.results, self.scenario = name, results, scenario or {}
+        self.findings = []
+        self.contenders = {c["name"]: c for c in results["contenders"]}
+        self.report = Report(text)
+        self.event_of = {group["title"]: group["event"] for group in results["table"]["groups"]}
+        for problem in self.report.problems:
+            self.find("", problem)
+
+    def find(self, who, what):
+        self.findings.append(f"{self.name}: {who + ': ' if who else ''}{what}")
+
+    def all(self):
+        self.values()
+        self.cells()
+        self.never_has_its_because()
+        self.legend()
+        self.sentences()
+        self.expectations()
+        return self.findings
+
+    def event(self, contender, title):
+        """The event that a group's title is about, in this contender; None if it knows none."""
+        for event in self.contenders[contender]["events"]:
+            if event["name"] == self.event_of.get(title):
+                return event
+        return None
+
+    # -- impossible values
+
+    def values(self):
+        for name, contender in self.contenders.items():
+            if contender["inconclusive"] and contender["ran_for_ns"] == 0:
+                continue
+            longest = contender["ran_for_ns"] + 50e6
+            self.measures(name, "the run", contender["measures"], longest)
+            for event in contender["events"]:
+                left = longest - event["at_ns"] if event["state"] == "applied" else longest
+                self.measures(name, f"'{event['name']}'", event["measures"], left)
+                if event["state"] == "applied" and not 0 <= event["at_ns"] <= longest:
+                    self.find(name, f"'{event['name']}' at {event['at_ns']} ns, outside of the run")
+                if event["state"] == "applied" and event["cleared"] and event["cleared_at_ns"] < event["at_ns"]:
+                    self.find(name, f"'{event['name']}' ended before it began")
+                self.repairs(name, event["name"], event["window"])
+            self.repairs(name, "the run", contender["whole"])
+            oracle = contender["oracle"]
+            if oracle["lost_writes"] > oracle["requests"]:
+                self.find(name, "more writes lost than requests judged")
+            self.whole_against_events(name, contender)
+
+    def whole_against_events(self, name, contender):
+        for measure in ("failovers", "needless_failovers", "client_errors"):
+            parts = sum(e["measures"].get(measure) or 0 for e in contender["events"])
+            if parts > (contender["measures"][measure] or 0):
+                self.find(name, f"{measure}: {parts} by event, {contender['measures'][measure]} in the whole run")
+
+    def measures(self, name, what, measures, longest):
+        volume = self.results["run"]["volume_bytes"]
+        for measure, value in measures.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
+                self.find(name, f"{what}: {measure} is negative: {value}")
+        for measure in TIME_MEASURES:
+            value = measures.get(measure)
+            # A request that waits may have begun before the event, and is given up only after `retry`.
+            most = self.contenders[name]["ran_for_ns"] + 20e9 if measure == "longest_stall" else longest
+            if isinstance(value, (int, float)) and measure.find("latency") < 0 and value > most:
+                self.find(name, f"{what}: {measure} is {value} ns, longer than what was left of the run, {most:.0f} ns")
+        for measure in ("unavailable_bytes", "unrecoverable_bytes", "damaged_bytes"):
+            if (measures.get(measure) or 0) > volume:
+                self.find(name, f"{what}: {measure} is {measures[measure]}, more than the volume, {volume}")
+        for low, high in (("latency_p50", "latency_p99"), ("latency_p99", "latency_max"), ("latency_p50", "latency_max"),
+                          ("read_latency_p50", "read_latency_p99"), ("write_latency_p50", "write_latency_p99"),
+                          ("needless_failovers", "failovers"), ("mismatches_named", "mismatches"),
+                          ("space", "space_with_spares")):
+            a, b = measures.get(low), measures.get(high)
+            if isinstance(a, (int, float)) and isinstance(b, (int, float)) and a > b * (1 + 1 / 32):
+                self.find(name, f"{what}: {low} {a} is more than {high} {b}")
+        if measures.get("latency_p99") is not None and (measures.get("samples") or 0) < 1000:
+            self.find(name, f"{what}: a p99 from {measures.get('samples')} samples")
+        rate = self.scenario.get("rate_iops")
+        if rate and measures.get("iops") and what == "the run" and measures["iops"] > rate * 1.2 + 10:
+            self.find(name, f"{what}: {measures['iops']} requests a second, asked were {rate}")
+        self.rate(name, what, measures.get("repair_rate"))
+
+    def rate(self, name, what, rate):
+        if not rate:
+            return
+        contender = self.contenders[name]
+        disks = contender["disks"] + contender["spares"]
+        bandwidth = BANDWIDTH.get(self.results["run"]["disk_model"])
+        if bandwidth and rate > bandwidth * disks:
+            self.find(name, f"{what}: restored {rate} bytes/s, more than {disks} disks can")
+        limit = self.scenario.get("speed_max")
+        # What is repaired at a time: disks beyond the first of a node, or all nodes but one. The first window is not held back.
+        targets = max(disks - 1, 1) if contender["nodes"] == 1 else max(disks - contender["disks"] // contender["nodes"], 1)
+        if limit and rate > 1.25 * limit * targets:
+            self.find(name, f"{what}: restored {rate} bytes/s, the limit is {limit} for each of {targets} at most")
+
+    def repairs(self, name, event, window):
+        for kind in ("repair", "node_repair"):
+            repair = window[kind]
+            if repair["copying_ns"] < 0 or repair["copied_bytes"] > repair["restored_bytes"]:
+                self.find(name, f"'{event}': {kind}: copied {repair['copied_bytes']} of {repair['restored_bytes']} restored")
+            never = repair["needed"] and not repair["finished"]
+            if never != bool(repair["never_because"]):
+                self.find(name, f"'{event}': {kind}: never is {never}, because {repair['never_because']!r}")
+            if repair["finished"] and not repair["needed"]:
+                self.find(name, f"'{event}': {kind}: finished and was not needed")
+            limit = repair["limited_by"]
+            if limit and repair["read_bytes"] + repair["write_bytes"] == 0:
+                self.find(name, f"'{event}': {kind}: limited by {limit}, but nothing was copied")
+            if limit == "the set limit" and "speed_max" in self.scenario and not self.scenario["speed_max"]:
+                self.find(name, f"'{event}': {kind}: limited by the set limit, but none is set")
+
+    # -- cells against figures
+
+    def cells(self):
+        for title, rows in self.report.groups:
+            for label, cells in rows.items():
+                for name, text in cells.items():
+                    self.cell(title, label, name, text)
+        names = {name for _, rows in self.report.groups for cells in rows.values() for name in cells}
+        for name in self.contenders:
+            if name not in names:
+                self.find(name, "is not in the table, or its name is cut")
+        self.same_as_json()
+
+    def cell(self, title, label, name, text):
+        if name not in self.contenders:
+            return self.find("", f"the table has a column '{name}' that results.json has not")
+        text = re.sub(r" \*$", "", text).replace(" * ", " ")
+        if not text:
+            return self.find(name, f"{title}: '{label}': an empty cell")
+        event = self.event(name, title)
+        source = event["measures"] if event else self.contenders[name]["measures"]
+        if not event and self.event_of.get(title):  # it broke off before it knew of any event
+            if text != "n/a":
+                self.find(name, f"{title}: '{label}' says {text}, but the event is unknown here")
+            return
+        if event and event["state"] != "applied":
+            wanted = {"not applicable": "n/a", "not reached": "not reached"}[event["state"]]
+            if text != wanted:
+                self.find(name, f"{title}: '{label}' says {text}, but the event is {wanted} here")
+            return
+        if label == "disks (+spares) / servers":
+            c = self.contenders[name]
+            if text != f"{c['disks']}+{c['spares']} / {c['nodes']}":
+                self.find(name, f"'{label}' says {text}")
+        elif label == "back to full redundancy after":
+            self.time_cell(name, title, label, text, self.whole_again(event["window"]), "never")
+        elif label in PLAIN_ROWS:
+            measures, kind, never = PLAIN_ROWS[label]
+            self.plain_cell(name, title, label, text, source, measures, kind, never)
+        elif label not in OTHER_ROWS:
+            self.shown_cell(name, title, label, text, source, event)
+
+    def time_cell(self, name, title, label, text, value, never):
+        if text in ("-", "n/a"):
+            if value is not None and label != "one failure from loss, for":
+                self.find(name, f"{title}: '{label}' says nothing, results.json {value}")
+        elif value == "never" or text == never:
+            if (value == "never") != (text == never):
+                self.find(name, f"{title}: '{label}' says {text}, results.json {value}")
+        elif time_of(text) is None:
+            self.find(name, f"{title}: '{label}' says {text!r}, which is no time")
+        elif value is None or not near(time_of(text), value, 1):
+            self.find(name, f"{title}: '{label}' says {text}, results.json {value}")
+
+    def plain_cell(self, name, title, label, text, source, measures, kind, never):
+        values = [source.get(m) for m in measures]
+        if kind == "time":
+            return self.time_cell(name, title, label, text, values[0], never)
+        if kind == "words":
+            if text != (values[0] or "-"):
+                self.find(name, f"{title}: '{label}' says {text}, results.json {values[0]}")
+            return
+        if text == "-":
+            return
+        value = sum(v or 0 for v in values)
+        shown = {"count": lambda: float(text) if text.isdigit() else None, "size": lambda: size_of(text),
+                 "rate": lambda: size_of(text[:-2]) if text.endswith("/s") else None,
+                 "ratio": lambda: float(text) if re.fullmatch(r"\d+\.\d\d", text) else None}[kind]()
+        if shown is None:
+            self.find(name, f"{title}: '{label}' says {text!r}, which is no {kind}")
+        elif not near(shown, value, 0.006 if kind == "ratio" else 0.5):
+            self.find(name, f"{title}: '{label}' says {text}, results.json {value}")
+
+    def shown_cell(self, name, title, label, text, source, event):
+        match = re.fullmatch(r"([a-z0-9 ]+?)( before| during)?", label)
+        measure = match.group(1).replace(" ", "_") if match else ""
+        if measure not in source:
+            return self.find(name, f"{title}: a row '{label}' that this script does not know")
+        if match.group(2):
+            phase = event["window"]["phases"][match.group(2).strip()]
+            value = self.latency(measure, phase)
+            if value is not NotImplemented:
+                self.time_cell(name, title, label, text, value, "never")
+            return
+        value = source[measure]
+        if measure in TIME_MEASURES:
+            return self.time_cell(name, title, label, text, value, "down" if measure == "outage" else "never")
+        if value is None or isinstance(value, str):
+            if text != (value or "-"):
+                self.find(name, f"{title}: '{label}' says {text}, results.json {value}")
+
+    @staticmethod
+    def latency(measure, phase):
+        part = {"latency_p99": ("p99_ns", 1000), "latency_p50": ("p50_ns", 1), "latency_max": ("max_ns", 1)}
+        for prefix in ("read_", "write_"):
+            if measure.startswith(prefix) and measure[len(prefix):] in part:
+                key, least = part[measure[len(prefix):]]
+                histogram = phase[prefix + "latency"]
+                return histogram[key] if histogram["count"] >= least else None
+        if measure in part:  # of reads and writes together: between the two
+            counts = phase["read_latency"]["count"] + phase["write_latency"]["count"]
+            if counts < part[measure][1]:
+                return None
+        return NotImplemented
+
+    def same_as_json(self):
+        printed = [(title, label, cells) for title, rows in self.report.groups for label, cells in rows.items()]
+        told = [(g["title"], r["label"], r["cells"]) for g in self.results["table"]["groups"] for r in g["rows"]]
+        if len(printed) != len(told):
+            return self.find("", f"{len(printed)} rows are printed, results.json has {len(told)}")
+        for (title, label, cells), (wanted_title, wanted_label, wanted) in zip(printed, told):
+            if label != wanted_label or title != wanted_title:
+                self.find("", f"the row '{label}' of '{title}' is '{wanted_label}' of '{wanted_title}' in results.json")
+            for name, cell in zip(self.results["table"]["contenders"], wanted):
+                text = cell["text"] + (" *" if cell["best"] else "")
+                if cells.get(name, "").replace(" *", "") != text.replace(" *", ""):
+                    self.find(name, f"{title}: '{label}' is printed as {cells.get(name)!r}, results.json has {text!r}")
+
+    # -- never and its because
+
+    @staticmethod
+    def whole_again(window):
+        needed = [r for r in (window["repair"], window["node_repair"]) if r["needed"]]
+        if not needed:
+            return None
+        if any(not r["finished"] for r in needed):
+            return "never"
+        return max(r["time_ns"] for r in needed)
+
+    def never_has_its_because(self):
+        for title, rows in self.report.groups:
+            again, because = rows.get("back to full redundancy after", {}), rows.get("  never, because", {})
+            for name, text in again.items():
+                why = because.get(name, "-")
+                if text == "never" and why in ("-", ""):
+                    self.find(name, f"{title}: never back to full redundancy, without a because")
+                if text != "never" and why not in ("-", "n/a", "not reached"):
+                    self.find(name, f"{title}: back after {text}, and yet never because {why}")
+                if text == "never" and self.event(name, title):
+                    self.because(name, title, why)
+
+    def because(self, name, title, why):
+        contender, event = self.contenders[name], self.event(name, title)
+        if why not in [event["window"][kind]["never_because"] for kind in ("repair", "node_repair")]:
+            self.find(name, f"{title}: never because {why}, results.json has another reason")
+        came = re.fullmatch(r"'(.*)' came first", why)
+        percent = re.fullmatch(r"still at (\d+) %", why)
+        if came:
+            later = [e for e in contender["events"] if e["name"] == came.group(1) and e["state"] == "applied"]
+            if not later or later[0]["at_ns"] < event["at_ns"]:
+                self.find(name, f"{title}: never because {why}, which did not come after it")
+        elif percent:
+            if int(percent.group(1)) > 100:
+                self.find(name, f"{title}: never because {why}")
+        elif why.startswith("a node is away: ") or why.startswith("not in sync: ") or why.startswith("a node does not"):
+            pass
+        elif why == "the data is lost":
+            if contender["measures"]["outage"] != "never" and not contender["oracle"]["unrecoverable_bytes"] \
+                    and not event["measures"]["unavailable_bytes"]:
+                self.find(name, f"{title}: the data is lost, but nothing is unreadable")
+        elif not re.fullmatch(r"no spare( in \w+)?|the run ended", why):
+            self.find(name, f"{title}: never, because {why!r}: this script does not know that reason")
+
+    # -- marks
+
+    def legend(self):
+        cells = [c for _, rows in self.report.groups for row in rows.values() for c in row.values()]
+        labels = [label for _, rows in self.report.groups for label in rows]
+        explained = [line.strip().split(":")[0] for line in self.report.legend if re.match(r"  \S", line)]
+        occurs = {"*": any("*" in c for c in cells), "-": "-" in cells, "n/a": "n/a" in cells, "down": "down" in cells,
+                  "not reached": "not reached" in cells, "needless": "  of which needless" in labels,
+                  "p99": any("p99" in label for label in labels),
+                  "speed_min": any("speed_min" in c for c in cells)}
+        for mark, there in occurs.items():
+            if there and mark not in explained:
+                self.find("", f"'{mark}' occurs and is explained nowhere")
+            if not there and mark in explained:
+                self.find("", f"'{mark}' is explained and does not occur")
+
+    # -- sentences
+
+    def sentences(self):
+        told = [[s["about"], s["text"]] for s in self.results["sentences"]]
+        if [[a, " ".join(t.split())] for a, t in self.report.sentences] != [[a, " ".join(t.split())] for a, t in told]:
+            self.find("", "the sentences printed are not those of results.json")
+        local = any(c["local_redundancy"] and not c["remote_redundancy"] for c in self.contenders.values())
+        remote = any(c["remote_redundancy"] and not c["local_redundancy"] for c in self.contenders.values())
+        if told and (self.report.heading == "LOCAL REBUILD OR REMOTE FAILOVER?") != (local and remote):
+            self.find("", f"the heading is '{self.report.heading}'")
+        for about, text in told:
+            events = [e["name"] for c in self.contenders.values() for e in c["events"]]
+            if about in events:
+                self.event_sentence(about, text)
+            elif about in self.contenders:
+                self.loss_sentence(about, text)
+            elif about == "both matter":
+                self.both_sentence(text)
+            else:
+                self.find("", f"a sentence about '{about}', which is neither event nor contender")
+            if re.search(r"down for good.*whole again (after|\d)", text) and ";" not in text:
+                self.find("", f"'{about}': down for good and whole again: {text}")
+
+    def window_of(self, name, event):
+        for e in self.contenders[name]["events"]:
+            if e["name"] == event and e["state"] == "applied":
+                return e
+        return None
+
+    def says_service(self, who, event, words):
+        """`words` about the service of a contender in an event, against its outage."""
+        found = self.window_of(who, event)
+        if found is None:
+            return self.find(who, f"a sentence tells of '{event}', which did not take place there")
+        outage = found["measures"]["outage"]
+        if words.startswith("no outage") or words == "none":
+            good = outage != "never" and outage <= NO_OUTAGE
+        elif words.startswith("down"):
+            good = outage == "never"
+        else:
+            shown = time_of(re.match(TIME, words).group(0)) if re.match(TIME, words) else None
+            good = outage != "never" and shown is not None and near(shown, outage, 1)
+        if not good:
+            self.find(who, f"'{event}': the sentence says {words!r}, the outage is {outage}")
+
+    def says_repair(self, who, event, words):
+        found = self.window_of(who, event)
+        again = self.whole_again(found["window"]) if found else None
+        match = re.search(rf"whole again after ({TIME})", words)
+        if "not whole again" in words:
+            if again != "never":
+                self.find(who, f"'{event}': the sentence says {words!r}, it was whole again after {again}")
+        elif match:
+            if not isinstance(again, (int, float)) or not near(time_of(match.group(1)), again, 1):
+                self.find(who, f"'{event}': the sentence says {words!r}, results.json {again}")
+
+    def event_sentence(self, event, text):
+        names = "|".join(sorted(map(re.escape, self.contenders), key=len, reverse=True))
+        service = rf"no outage|down for good|{TIME} without service"
+        match = re.fullmatch(rf"({names}): ({service})(.*)", text)
+        if match:
+            who, words, rest = match.groups()
+            self.says_service(who, event, words)
+            self.says_repair(who, event, rest)
+            left = re.sub(rf", (whole again after {TIME}|not whole again)", "", rest)
+            return self.left_over(event, text, left)
+        match = re.fullmatch(rf"neither helps: ({names}) and ({names}) are down", text)
+        if match:
+            for who in match.groups():
+                self.says_service(who, event, "down")
+            return
+        match = re.fullmatch(rf"no difference that counts: ({service})", text)
+        if match:
+            return
+        match = re.fullmatch(rf"a choice: ({names}) is whole again ({TIME} )?sooner, ({names}) sends less \((nothing|{SIZE}) "
+                             rf"against ({SIZE})\); (.*)", text)
+        if match:
+            fast, sooner, slow, less, more, rest = match.groups()
+            self.says_sent(slow, event, less)
+            self.says_sent(fast, event, more)
+            self.says_apart(fast, slow, event, sooner, 1)
+            return self.compared(fast, event, rest, text, slow)
+        match = re.fullmatch(rf"[a-z ]+ \(({names})\): (.*)", text)
+        if match:
+            return self.compared(match.group(1), event, match.group(2), text)
+        if not re.search(r"\(shared device: times not compared\)$", text):
+            self.find("", f"'{event}': this script cannot parse: {text}")
+
+    def compared(self, who, event, rest, text, other=None):
+        names = "|".join(sorted(map(re.escape, self.contenders), key=len, reverse=True))
+        service = rf"no outage|down for good|{TIME} without service"
+        match = re.match(rf"({service})", rest)
+        if not match:
+            return self.find("", f"'{event}': this script cannot parse: {text}")
+        self.says_service(who, event, match.group(1))
+        rest = rest[match.end():]
+        if re.match(r" instead of | either way|, and nothing lost, as|; |, \w+ none", rest):
+            rest = self.other_service(who, event, rest, names)
+        for clause, check in (
+            (rf", (\d+) client errors instead of (\d+)", lambda m: self.says_errors(who, event, m.group(1))),
+            (rf", (nothing|{SIZE}) sent (?:instead of|against) (nothing|{SIZE})", lambda m: self.says_sent(who, event, m.group(1))),
+            (rf", whole again ({TIME}) before ({names})", lambda m: self.says_apart(who, m.group(2), event, m.group(1), 1)),
+            (rf", but whole again ({TIME}) after ({names})", lambda m: self.says_apart(who, m.group(2), event, m.group(1), -1)),
+            (rf", whole again, which ({names}) never is", lambda m: self.says_repair(m.group(1), event, "not whole again")),
+            (r", not whole again", lambda m: self.says_repair(who, event, "not whole again")),
+        ):
+            found = re.match(clause, rest)
+            if found:
+                check(found)
+                rest = rest[found.end():]
+        self.left_over(event, text, rest)
+
+    def other_service(self, who, event, rest, names):
+        match = re.match(rf"; ({names}) is down for good", rest)
+        if match:
+            self.says_service(match.group(1), event, "down")
+            return rest[match.end():]
+        match = re.match(rf", ({names}) none", rest)
+        if match:
+            self.says_service(match.group(1), event, "none")
+            return rest[match.end():]
+        match = re.match(rf", and nothing lost, as ({names}) did", rest)
+        if match:
+            if not self.lost(match.group(1)) or self.lost(who):
+                self.find(who, f"'{event}': nothing lost, as {match.group(1)} did: {self.lost(who)}, {self.lost(match.group(1))}")
+            return rest[match.end():]
+        match = re.match(rf" instead of ({TIME})", rest)
+        if match:
+            shown = time_of(match.group(1))
+            others = [self.window_of(n, event) for n in self.contenders if n != who]
+            if not any(o and o["measures"]["outage"] != "never" and near(shown, o["measures"]["outage"], 1) for o in others):
+                self.find(who, f"'{event}': {match.group(1)} is the outage of nobody else")
+            return rest[match.end():]
+        return re.sub(r"^ either way", "", rest)
+
+    def lost(self, who):
+        oracle = self.contenders[who]["oracle"]
+        return oracle["lost_writes"] > 0 or oracle["unrecoverable_bytes"] > 0
+
+    def says_errors(self, who, event, shown):
+        found = self.window_of(who, event)
+        if found["measures"]["client_errors"] != int(shown):
+            self.find(who, f"'{event}': the sentence says {shown} client errors, results.json {found['measures']['client_errors']}")
+
+    def says_sent(self, who, event, shown):
+        sent = self.window_of(who, event)["measures"]["repair_link_bytes"]
+        if not near(0 if shown == "nothing" else size_of(shown), sent, 0.5):
+            self.find(who, f"'{event}': the sentence says {shown} sent, results.json {sent}")
+
+    def says_apart(self, who, other, event, shown, sign):
+        a, b = (self.whole_again(self.window_of(n, event)["window"]) for n in (who, other))
+        if shown is None:
+            if b != "never":
+                self.find(who, f"'{event}': whole again sooner than {other} without saying by how much")
+        elif not isinstance(a, (int, float)) or not isinstance(b, (int, float)) or \
+                not near(time_of(shown.strip()), sign * (b - a), 1):
+            self.find(who, f"'{event}': whole again {shown} before or after {other}: results.json {a}, {b}")
+
+    def loss_sentence(self, name, text):
+        contender = self.contenders[name]
+        oracle = contender["oracle"]
+        rest = re.sub(r": it has no redundancy, which is cheap and fast until the first failure$", "", text)
+        for part in rest.split(", "):
+            writes = re.fullmatch(r"(\d+) acknowledged writes lost", part)
+            unreadable = re.fullmatch(rf"({SIZE}) unreadable at the end", part)
+            wrong = re.fullmatch(r"(\d+) reads returned wrong or stale data as good", part)
+            if writes:
+                good = int(writes.group(1)) == oracle["lost_writes"]
+            elif unreadable:
+                good = near(size_of(unreadable.group(1)), oracle["unrecoverable_bytes"], 0.5)
+            elif wrong:
+                good = int(wrong.group(1)) == oracle["stale_reads"] + oracle["corrupt_reads"]
+            elif part == "down for good":
+                good = contender["measures"]["outage"] == "never"
+            else:
+                good = False
+            if not good:
+                self.find(name, f"the sentence says {part!r}, results.json {oracle}"[:300])
+
+    def both_sentence(self, text):
+        names = "|".join(sorted(map(re.escape, self.contenders), key=len, reverse=True))
+        match = re.match(rf"({names}): ", text)
+        if not match:
+            return self.find("", f"'both matter': this script cannot parse: {text}")
+        who = match.group(1)
+        for event, words in re.findall(rf"'([^']*)' (no outage|down for good|{TIME} without service)", text):
+            self.says_service(who, event, words)
+        space = re.search(r"at (\d+\.\d\d)x space", text)
+        if space and not near(float(space.group(1)), self.contenders[who]["measures"]["space"], 0.006):
+            self.find(who, f"'both matter': {space.group(0)}")
+        if ("and it lost data" in text) != self.lost(who):
+            self.find(who, f"'both matter' says nothing of lost data, or wrongly: {text}")
+
+    def left_over(self, event, text, rest):
+        if rest.strip():
+            self.find("", f"'{event}': this script cannot parse {rest!r} in: {text}")
+
+    def expectations(self):
+        wanted = [e["check"] for e in self.results["expectations"]]
+        joined = " ".join(" ".join(self.report.expectations).split())
+        for check in wanted:
+            if " ".join(check.split()) not in joined:
+                self.find("", f"the expectation {check!r} is not printed")
+
+
+def checked(name, text, results, facts):
+    """The findings; a report of a shape that nobody has seen yet is one, too."""
+    try:
+        return Check(name, text, results, facts).all()
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        trace = error.__traceback__
+        while trace.tb_next:
+            trace = trace.tb_next
+        return [f"{name}: cannot be read: {error!r} at line {trace.tb_lineno}"]
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+def run(program, path, work):
+    """(exit code, what was printed, results.json)"""
+    done = subprocess.run([program, "run", path, "--quiet", "--out", work], capture_output=True, text=True, timeout=300)
+    results = os.path.join(work, "results.json")
+    if done.returncode not in (0, 1, 3) or not os.path.exists(results):
+        return done.returncode, done.stderr, None
+    with open(results, encoding="utf-8") as file:
+        return done.returncode, done.stdout, json.load(file)
+
+
+def rates_of(path):
+    """What the checks need to know of a shipped file."""
+    facts = {"speed_max": 0}
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    match = re.search(r'^speed_max *= *"(\d+)MiB/s"', text, re.M)
+    if match:
+        facts["speed_max"] = int(match.group(1)) * 2**20
+    match = re.search(r"^rate_iops *= *(\d+)", text, re.M)
+    if match:
+        facts["rate_iops"] = int(match.group(1))
+    return facts
+
+
+def check_shipped(program, work):
+    findings = []
+    files = sorted(f for f in os.listdir("scenarios") if f.endswith(".toml"))
+    for name in files:
+        code, text, results = run(program, os.path.join("scenarios", name), work)
+        if results is None:
+            findings.append(f"{name}: ended with {code}: {text.strip()[:200]}")
+        else:
+            findings += checked(name, text, results, rates_of(os.path.join("scenarios", name)))
+    return len(files), findings
+
+
+def check_random(program, work, first, count):
+    findings, ran, refused = [], 0, 0
+    path = os.path.join(work, "words.toml")
+    for seed in range(first, first + count):
+        text, facts = scenario(seed)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        code, printed, results = run(program, path, work)
+        if results is None and code == 2:
+            refused += 1
+        elif results is None:
+            findings.append(f"seed {seed}: ended with {code}: {printed.strip()[:200]}")
+        else:
+            ran += 1
+            new = checked(f"seed {seed}", printed, results, facts)
+            if new:
+                kept = os.path.join("build", "words", f"{seed}.toml")
+                os.makedirs(os.path.dirname(kept), exist_ok=True)
+                with open(kept, "w", encoding="utf-8") as file:
+                    file.write(text)
+                new.append(f"seed {seed}: see it with: {program} run {kept}")
+            findings += new
+    # An event in a place that no contender has is the file's fault; most files must be sound, or nothing is asked.
+    if refused * 3 > count:
+        findings.append(f"{refused} of {count} scenarios were refused")
+    return ran, findings
+
+
+# ---- planted faults --------------------------------------------------------------------------------------------------
+
+
+def plants():
+    """(what is wrong, text -> text, results -> None): each must be found."""
+    keep = lambda text: text
+
+    def measure(name, value, event=None):
+        def spoil(results):
+            contender = results["contenders"][0]
+            place = contender if event is None else contender["events"][event]
+            place["measures"][name] = value
+        return spoil
+
+    def sentence(old, new):
+        def spoil(results):
+            for s in results["sentences"]:
+                s["text"] = re.sub(old, new, s["text"])
+        return spoil
+
+    return [
+        ("a negative time", keep, measure("longest_stall", -1, 0)),
+        ("an outage longer than the run", keep, measure("outage", 10**12, 0)),
+        ("a rate faster than the limit", keep, measure("repair_rate", 10**9, 0)),
+        ("more unreadable than the volume", keep, measure("unrecoverable_bytes", 10**12)),
+        ("a p99 above the maximum", keep, measure("latency_p99", 10**11)),
+        ("a cell that differs from its measure", lambda t: re.sub(r"(no service, total +)\S+( m?s)?", r"\1 77 ms", t, 1), None),
+        ("an empty cell", lambda t: re.sub(r"(failovers +)\d", r"\1 ", t, 1), None),
+        ("a legend that is gone", lambda t: re.sub(r"\n  \*: [^\n]*", "", t), None),
+        ("no outage, with one", lambda t: re.sub(r"[\d.]+ m?s without\s+service", "no outage", t),
+         sentence(r"[\d.]+ m?s without service", "no outage")),
+        ("down for good, and not", lambda t: t.replace("no outage", "down for good"), sentence("no outage", "down for good")),
+        ("another number of writes lost", lambda t: re.sub(r"\d+ acknowledged writes", "3 acknowledged writes", t),
+         sentence(r"\d+ acknowledged writes", "3 acknowledged writes")),
+        ("a sentence that nobody can parse", lambda t: t.replace("rebuild locally (", "rebuild, locally: ("),
+         sentence(r"rebuild locally \(", "rebuild, locally: (")),
+        ("a because that is gone", lambda t: re.sub(r"the data is +-", "-                -", t), None),
+        ("the wrong heading", lambda t: t.replace("LOCAL REBUILD OR REMOTE FAILOVER?", "WHAT CAME OUT"), None),
+        ("a cut name", lambda t: re.sub(r"replica3", "replica ", t, 1), None),
+        ("never, where it came back", lambda t: re.sub(r"(back to full redundancy after +never +)[\d.]+ m?s", r"\1 never", t, 1), None),
+    ]
+
+
+def check_plants(program, work):
+    path = os.path.join("scenarios", "disk-then-server.toml")
+    _, text, results = run(program, path, work)
+    facts = rates_of(path)
+    missed = []
+    for what, spoil_text, spoil_results in plants():
+        spoiled = copy.deepcopy(results)
+        if spoil_results:
+            spoil_results(spoiled)
+        changed = spoil_text(text)
+        if changed == text and spoiled == results:
+            missed.append(f"planted, {what}: the report has no such place any more")
+            continue
+        if not checked("planted", changed, spoiled, facts):
+            missed.append(f"planted, {what}: not found")
+    return len(plants()), missed
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Holds the words of resilver run against its figures.")
+    parser.add_argument("--program", default="build/release/resilver")
+    parser.add_argument("--runs", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shipped", action="store_true")
+    parser.add_argument("--plant", action="store_true")
+    options = parser.parse_args()
+    findings = []
+    with tempfile.TemporaryDirectory(prefix="resilver-words-") as work:
+        if options.plant:
+            count, new = check_plants(options.program, work)
+            print(f"words: {count - len(new)} of {count} planted contradictions found")
+            findings += new
+        if options.shipped:
+            count, new = check_shipped(options.program, work)
+            print(f"words: {count} shipped scenarios, {len(new)} findings")
+            findings += new
+        if options.runs:
+            ran, new = check_random(options.program, work, options.seed, options.runs)
+            print(f"words: {ran} random scenarios from seed {options.seed} on, {len(new)} findings")
+            findings += new
+    for line in findings:
+        print(line)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
