@@ -85,7 +85,9 @@ class ContenderRun final : public ClientHooks {
   Task<std::uint64_t> overwrite(std::uint64_t offset, std::uint64_t bytes) override {
     return driver_->overwrite(offset, bytes);
   }
-  void note_power_loss() override { oracle_->note_power_loss(scheduler_.now()); }
+  void note_power_loss(const std::vector<std::string>& nodes) override {
+    oracle_->note_power_loss(scheduler_.now(), nodes);
+  }
   void note_event(std::size_t index) override;
   void forget_event(std::size_t index) override;
 
@@ -227,7 +229,14 @@ Task<Status> ContenderRun::fill() {
   if (!options_.history_dir.empty()) {
     history_file_ =
         std::make_unique<FileSink>(fmt::format("{}/history-{}.jsonl", options_.history_dir, contender_.name));
-    history_ = std::make_unique<workload::History>(*history_file_);
+    workload::HistoryHeader header;
+    header.scenario = scenario_.title;
+    header.contender = contender_.name;
+    header.seed = scenario_.seed;
+    header.volume_bytes = oracle.volume_bytes;
+    header.promise = workload::durability_name(oracle.durability);
+    header.fill_bytes = fill_bytes_;
+    history_ = std::make_unique<workload::History>(*history_file_, header);
   }
   oracle_ = std::make_unique<workload::Oracle>(oracle, history_.get());
 

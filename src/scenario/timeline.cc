@@ -222,7 +222,7 @@ Task<bool> Timeline::apply_to_site(std::size_t index, const SiteSpec& site) {
   EventResult& result = records_[index].result;
   const bool lose = scenario_.events[index].verb == Verb::site_lose;
   if (!lose && contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
-  bool any = false;
+  std::vector<std::string> hit;
   for (const std::uint32_t node : site.nodes) {
     if (fleet_.running(node) != lose) continue;
     const Status done = lose ? co_await fleet_.power_loss(node) : co_await fleet_.start(node);
@@ -231,10 +231,11 @@ Task<bool> Timeline::apply_to_site(std::size_t index, const SiteSpec& site) {
     touched_[index].nodes.push_back(node);
     observer_.note_unreachable(node, lose);
     ++result.hits;
-    any = true;
+    hit.push_back(node_name(node));
   }
-  if (any && !result.first_hit_after) result.first_hit_after = 0;
-  co_return any;
+  if (lose && !hit.empty()) hooks_.note_power_loss(hit);
+  if (!hit.empty() && !result.first_hit_after) result.first_hit_after = 0;
+  co_return !hit.empty();
 }
 
 // What the node's own program carries out.
@@ -279,7 +280,7 @@ Task<bool> Timeline::apply_to_node(std::size_t index, std::uint32_t node) {
     case Verb::node_crash: done = co_await fleet_.crash(node); break;
     case Verb::node_power_loss:
       done = co_await fleet_.power_loss(node);
-      if (contender_.nodes.size() == 1) hooks_.note_power_loss();
+      if (done) hooks_.note_power_loss({node_name(node)});
       break;
     case Verb::node_freeze: done = co_await fleet_.freeze(node); break;
     case Verb::node_clock: done = fleet_.set_clock_rate(node, event.arguments.rate_ppm); break;

@@ -218,7 +218,7 @@ Task<std::uint64_t> Driver::overwrite(std::uint64_t offset, std::uint64_t bytes)
 // ---- reading back ---------------------------------------------------------------------------------------------------
 
 Task<void> Driver::read_back(Event& stop) {
-  oracle_.begin_final();
+  oracle_.begin_final(scheduler_.now());
   Semaphore depth(scheduler_, kReadBackDepth);
   TaskGroup pieces(scheduler_);
   struct Piece {
