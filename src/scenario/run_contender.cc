@@ -249,6 +249,7 @@ Task<Status> ContenderRun::fill() {
   spec.end = std::min(probe_begin, load.offset + load.size_bytes);
   spec.rate_iops = load.rate_iops;
   spec.flush_every = load.flush_every;
+  spec.overlap = load.overlap;
   spec.seed = scenario_.seed;
   if (spec.end < spec.begin + spec.bs) co_return fail(Errc::bad_input, "the fill leaves the workload no room");
   Env& env = fleet_.client();

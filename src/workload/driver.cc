@@ -44,10 +44,11 @@ Task<void> Driver::run(Nanos start, Event& stop) {
   close_seconds(scheduler_.now());
 }
 
-// Keeps overlapping requests with a write among them apart: another place is drawn, or one waited for. Those that start at
-// the same instant may still meet; the client's device orders them.
+// Keeps overlapping requests with a write among them apart, but for those that are drawn to meet: another place is drawn, or
+// one waited for. Those that start at the same instant may meet, too. The client's device orders what overlaps.
 Task<bool> Driver::find_place(LoadOp& op, Event& stop) {
   if (op.kind == LoadKind::flush) co_return true;
+  if (generator_.wants_conflict() && meet(op)) co_return true;
   const bool write = op.kind == LoadKind::write;
   for (int detour = 0; oracle_.conflicts(op.offset, op.length, write); ++detour) {
     if (detour < kDetours && generator_.redirect(op)) continue;
@@ -57,9 +58,22 @@ Task<bool> Driver::find_place(LoadOp& op, Event& stop) {
   co_return true;
 }
 
+// Lays it over a request in flight, with a write among the two. False: there is none.
+bool Driver::meet(LoadOp& op) {
+  std::vector<LoadOp> others;
+  waiting_.for_each([&](Waiting& waiting) {
+    const LoadOp& other = waiting.op;
+    const bool conflict = other.kind == LoadKind::write || op.kind == LoadKind::write;
+    if (conflict && other.kind != LoadKind::flush) others.push_back(other);
+  });
+  if (!others.empty()) generator_.meet(op, others);
+  return !others.empty();
+}
+
 Task<void> Driver::perform(LoadOp op) {
   Waiting waiting;
   waiting.since = start_ + op.intended;
+  waiting.op = op;
   waiting_.push_back(waiting);
   Errc status = Errc::ok;
   switch (op.kind) {

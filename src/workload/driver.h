@@ -81,6 +81,7 @@ class Driver {
 
   struct Waiting : ListHook {
     Nanos since = 0;
+    LoadOp op;
   };
 
   Task<void> perform(LoadOp op);
@@ -88,6 +89,7 @@ class Driver {
   Task<Errc> perform_write(const LoadOp& op);
   Task<Errc> perform_flush();
   Task<bool> find_place(LoadOp& op, Event& stop);
+  bool meet(LoadOp& op);
   Task<void> fill_piece(FillSource& source, std::uint64_t base, std::uint64_t offset, std::uint64_t length, Errc& first);
   Task<void> read_piece(Oracle::Run run);
   Task<Errc> read_and_judge(std::uint64_t offset, std::uint64_t length);

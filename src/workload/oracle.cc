@@ -125,23 +125,30 @@ bool Oracle::was_lost(const BlockCell& cell) const noexcept {
 Oracle::Tracked* Oracle::tracked(BlockIndex block) {
   const auto found = tracked_.find(block);
   CHECK(found != tracked_.end());
-  catch_up(block, found->second);
+  while (found->second.losses_seen < losses_.size()) lose(block, found->second);
   return &found->second;
 }
 
 // The end of an operation touches its blocks, so whatever was in flight at a loss that a block has not seen still is.
-void Oracle::catch_up(BlockIndex block, Tracked& state) {
-  for (; state.losses_seen < losses_.size(); ++state.losses_seen) {
-    const Loss& loss = losses_[state.losses_seen];
-    std::vector<Version> writes;
-    for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
-      const InFlight& op = inflight_[slot];
-      if (op.kind == Kind::write && op.first <= block && block <= op.last && op.start < loss.step) {
-        writes.push_back(op.version);
-      }
+void Oracle::lose(BlockIndex block, Tracked& state) {
+  const Loss& loss = losses_[state.losses_seen++];
+  std::vector<Version> writes;
+  for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
+    const InFlight& op = inflight_[slot];
+    if (op.kind == Kind::write && op.first <= block && block <= op.last && op.start < loss.step) {
+      writes.push_back(op.version);
     }
-    const Step oldest_read = oldest_inflight(block, nullptr).read;
-    for (SectorRegister& sector : state.sectors) sector.lose(loss, writes, oldest_read);
+  }
+  const Step oldest_read = oldest_inflight(block, nullptr).read;
+  for (SectorRegister& sector : state.sectors) sector.lose(loss, writes, oldest_read);
+}
+
+// The writes in flight that began in (after, before).
+void Oracle::begin_writes(BlockIndex block, SectorRegister& sector, Step after, Step before) const {
+  for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
+    const InFlight& op = inflight_[slot];
+    const bool here = op.kind == Kind::write && op.first <= block && block <= op.last;
+    if (here && after < op.start && op.start < before) sector.begin_write(op.version, op.start);
   }
 }
 
@@ -158,20 +165,17 @@ Oracle::Tracked* Oracle::track(BlockIndex block) {
   *entry.state = BlockState::tracked;
   const BlockCell& cell = *entry.cell;
   Tracked made;
-  SectorRegister& sector = made.sectors.emplace_back(cell.floor, cell.base, cell.epoch);
+  made.sectors.emplace_back(cell.floor, cell.base, cell.epoch);
   const auto first_loss = std::ranges::lower_bound(losses_, cell.epoch, {}, &Loss::last_epoch);
   made.losses_seen = static_cast<std::uint32_t>(first_loss - losses_.begin());
-  const Step loss = first_loss == losses_.end() ? kNoStep : first_loss->step;
-  const auto begin_writes = [&](bool before) {
-    for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
-      const InFlight& op = inflight_[slot];
-      if (op.kind != Kind::write || op.first > block || block > op.last) continue;
-      if ((op.start < loss) == before && (before || op.start > last_loss())) sector.begin_write(op.version, op.start);
-    }
-  };
-  begin_writes(true);
-  catch_up(block, made);
-  if (loss != kNoStep) begin_writes(false);
+  Step since = 0;
+  while (made.losses_seen < losses_.size()) {
+    const Step loss = losses_[made.losses_seen].step;
+    begin_writes(block, made.sectors.front(), since, loss);
+    lose(block, made);
+    since = loss;
+  }
+  begin_writes(block, made.sectors.front(), since, kNoStep);
   return &(tracked_[block] = std::move(made));
 }
 

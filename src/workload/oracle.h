@@ -185,7 +185,8 @@ class Oracle {
   Tracked* track(BlockIndex block);
   Tracked* tracked(BlockIndex block);
   void settle(BlockIndex block, const InFlight* except);
-  void catch_up(BlockIndex block, Tracked& state);
+  void lose(BlockIndex block, Tracked& state);
+  void begin_writes(BlockIndex block, SectorRegister& sector, Step after, Step before) const;
   bool was_lost(const BlockCell& cell) const noexcept;
   bool flushing_since(Epoch epoch) const noexcept;
   Epoch durable_before() const noexcept {

@@ -28,7 +28,8 @@ class Story {
   Story(std::uint64_t seed, Durability promise) : random_(seed), promise_(promise) {
     planted_ = random_.percent(50);
     overlapping_ = random_.percent(60);
-    const std::size_t wanted = 4 + random_.below(slow::kMostOps - 3);
+    crowded_ = random_.percent(60);
+    const std::size_t wanted = 5 + random_.below(slow::kMostOps - 4);
     while (history_.ops.size() < wanted || !open_.empty()) {
       while (random_.percent(40) && happen_once()) {
       }
@@ -51,10 +52,10 @@ class Story {
     Op op;
     const auto dice = random_.below(100);
     const Call loss = promise_ == Durability::prefix ? Call::failover : Call::power_loss;
-    op.call = dice < 8 ? loss : dice < 20 ? Call::flush : dice < 62 ? Call::read : Call::write;
+    op.call = dice < 12 ? loss : dice < 26 ? Call::flush : dice < 62 ? Call::read : Call::write;
     if (op.call == Call::flush && promise_ == Durability::prefix) op.call = Call::write;
-    op.first = random_.below(slow::kBlocks);
-    op.last = random_.percent(25) ? slow::kBlocks - 1 : op.first;
+    op.first = crowded_ ? 0 : random_.below(slow::kBlocks);
+    op.last = !crowded_ && random_.percent(25) ? slow::kBlocks - 1 : op.first;
     if (!overlapping_ && conflicts(op)) return;
     if (op.call == Call::write) op.version = ++versions_;
     op.unknown = (op.call == Call::write || op.call == Call::flush) && random_.percent(15);
@@ -162,6 +163,7 @@ class Story {
   Random random_;
   Durability promise_;
   bool overlapping_ = false;
+  bool crowded_ = false;  // all on one block
   std::uint32_t versions_ = 0;
   std::vector<std::size_t> open_;
   std::vector<Effect> effects_;  // that have not happened yet
