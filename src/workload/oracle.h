@@ -9,8 +9,8 @@
 // flush covers, and note_power_loss() may bring back anything acknowledged since. Durability::on_ack (replicas) allows no
 // loss at all. Durability::prefix (replicas that acknowledge before all copies have a write): between failovers as on_ack;
 // note_failover() may bring back an older version of any sector since the failover before, but what is kept must be a prefix of
-// what was acknowledged (prefix_judge.h). Acknowledged writes that reads prove to be gone are counted as lost at once. A contender with
-// no redundancy is judged alike: the oracle only counts.
+// what was acknowledged (prefix_judge.h). Acknowledged writes that reads prove to be gone are counted as lost at once. A
+// contender with no redundancy is judged alike: the oracle only counts.
 //
 // Each sector of an answer falls into one class, the first that fits:
 //   corrupt     returned as good, but never written there: bad checksum, other address, volume or run
