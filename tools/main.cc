@@ -13,6 +13,7 @@
 #include "tools/check.h"
 #include "tools/compare.h"
 #include "tools/contender_node.h"
+#include "tools/judge.h"
 #include "tools/list.h"
 #include "tools/map.h"
 #include "tools/node.h"
@@ -31,11 +32,12 @@ struct Subcommand {
   std::string_view heading = {};  // of the group that begins here
 };
 
-constexpr std::array<Subcommand, 27> kSubcommands = {{
+constexpr std::array<Subcommand, 28> kSubcommands = {{
     {"run", run_main, "run a scenario against every contender and print the table", "Scenarios"},
     {"list", list_main, "the scenarios that ship"},
     {"show", show_main, "what a scenario says, in prose"},
     {"check", check_main, "read a scenario file and say what is wrong with it"},
+    {"judge", judge_main, "read the history of a run back and judge it"},
     {"map", map_main, "where a byte of an array lives and what an I/O costs"},
     {"create", create_main, "make an array on image files or block devices", "Arrays in Linux md's format"},
     {"assemble", assemble_main, "find an array's members, bring it up to date"},

@@ -78,6 +78,7 @@ std::string workload_line(const Scenario& scenario) {
                                  format_size(workload.bs), workload.rate_iops);
   if (workload.rw == scenario::Rw::randrw || workload.rw == scenario::Rw::rw)
     text += fmt::format(", {} % reads", workload.rwmixread);
+  if (workload.overlap != 0) text += fmt::format(", {} % drawn to conflict with one in flight", workload.overlap);
   text += fmt::format(", for {}; a request unanswered for {} is an error", format_duration(scenario.length),
                       format_duration(workload.retry));
   return text;

@@ -361,6 +361,7 @@ void read_workload(TableReader& root, Scenario& scenario) {
   keys.read("rate_iops", workload.rate_iops, 1, 1'000'000);
   keys.read("max_inflight", workload.max_inflight, 1, 4096);
   keys.read("flush_every", workload.flush_every, 0, 1'000'000);
+  keys.read_percent("overlap", workload.overlap);
   if (keys.read_duration("retry", workload.retry) && workload.retry < kMillisecond)
     keys.complain("retry", "1ms at least expected");
   keys.read_duration("warmup", workload.warmup);

@@ -89,7 +89,9 @@ class ContenderRun final : public ClientHooks, public workload::LoadSink {
   Task<std::uint64_t> overwrite(std::uint64_t offset, std::uint64_t bytes) override {
     return driver_->overwrite(offset, bytes);
   }
-  void note_power_loss() override { oracle_->note_power_loss(scheduler_.now()); }
+  void note_power_loss(const std::vector<std::string>& nodes) override {
+    oracle_->note_power_loss(scheduler_.now(), nodes);
+  }
   void note_event(std::size_t index) override;
   void began(Nanos now) noexcept override { course_.began(now); }
   void ended(const workload::LoadEnd& end) noexcept override;
@@ -222,7 +224,14 @@ Task<Status> ContenderRun::fill() {
   if (!options_.history_dir.empty()) {
     history_file_ =
         std::make_unique<FileSink>(fmt::format("{}/history-{}.jsonl", options_.history_dir, contender_.name));
-    history_ = std::make_unique<workload::History>(*history_file_);
+    workload::HistoryHeader header;
+    header.scenario = scenario_.title;
+    header.contender = contender_.name;
+    header.seed = scenario_.seed;
+    header.volume_bytes = oracle.volume_bytes;
+    header.promise = workload::durability_name(oracle.durability);
+    header.fill_bytes = fill_bytes_;
+    history_ = std::make_unique<workload::History>(*history_file_, header);
   }
   oracle_ = std::make_unique<workload::Oracle>(oracle, history_.get());
 
@@ -235,6 +244,7 @@ Task<Status> ContenderRun::fill() {
   spec.end = std::min(probe_begin, load.offset + load.size_bytes);
   spec.rate_iops = load.rate_iops;
   spec.flush_every = load.flush_every;
+  spec.overlap = load.overlap;
   spec.seed = scenario_.seed;
   if (spec.end < spec.begin + spec.bs) co_return fail(Errc::bad_input, "the fill leaves the workload no room");
   Env& env = fleet_.client();

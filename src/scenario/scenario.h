@@ -122,6 +122,7 @@ struct WorkloadSpec {
   std::uint64_t rate_iops = 1000;    // open loop: intended starts per second, all requests together
   std::uint32_t max_inflight = 256;  // what comes on top waits at the client, its latency counts from the intended start
   std::uint32_t flush_every = 0;     // a flush after so many writes; 0: none
+  std::uint32_t overlap = 0;         // percent of requests that are drawn to conflict with one in flight
   Nanos retry = 30 * kSecond;        // a request unanswered for so long becomes an error for the client
   Nanos warmup = 0;                  // measured from here on
   std::uint64_t offset = 0;          // range used: [offset, offset + size_bytes)

@@ -229,6 +229,7 @@ Task<bool> Timeline::apply_to_site(std::size_t index, const SiteSpec& site) {
   const bool lose = scenario_.events[index].verb == Verb::site_lose;
   if (!lose && contender_.reboot > 0) co_await sleep_for(scheduler_, contender_.reboot);
   bool any = false;
+  std::vector<std::string> fell;
   for (const std::uint32_t node : site.nodes) {
     for (std::size_t i = 0; !lose && i < records_.size(); ++i) {
       if (scenario_.events[i].verb == Verb::site_lose || !ends(i)) node_faults_.take(i, node, Kind::down);
@@ -245,7 +246,9 @@ Task<bool> Timeline::apply_to_site(std::size_t index, const SiteSpec& site) {
     observer_.note_unreachable(node, lose);
     ++result.hits;
     any = true;
+    if (falls) fell.push_back(node_name(node));
   }
+  if (!fell.empty()) hooks_.note_power_loss(fell);
   if (any && !result.first_hit_after) result.first_hit_after = 0;
   co_return any;
 }
@@ -318,7 +321,7 @@ Task<Status> Timeline::strike_node(std::size_t index, std::uint32_t node) {
     done = co_await fleet_.crash(node);
   } else if (event.verb == Verb::node_power_loss) {
     done = co_await fleet_.power_loss(node);
-    if (contender_.nodes.size() == 1) hooks_.note_power_loss();
+    if (done) hooks_.note_power_loss({node_name(node)});
   } else if (event.verb == Verb::node_freeze) {
     done = co_await fleet_.freeze(node);
   }

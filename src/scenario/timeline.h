@@ -25,8 +25,8 @@ class ClientHooks {
   virtual std::uint64_t writes_acknowledged() const noexcept = 0;
   // Overwrites a range of the volume, as somebody would by mistake; returns the number of acknowledged writes.
   virtual Task<std::uint64_t> overwrite(std::uint64_t offset, std::uint64_t bytes) = 0;
-  // The power of the node that serves alone is lost: what was not flushed may be gone.
-  virtual void note_power_loss() = 0;
+  // These nodes lost power at once.
+  virtual void note_power_loss(const std::vector<std::string>& nodes) = 0;
   // An event is being applied now, for the first time; another one was ended now: measures by time have a boundary here.
   virtual void note_event(std::size_t index) = 0;
   virtual void note_end() = 0;

@@ -202,6 +202,20 @@ bool TableReader::read_percent_factor(std::string_view key, std::uint32_t& into_
   return true;
 }
 
+bool TableReader::read_percent(std::string_view key, std::uint32_t& into) {
+  const auto text = read_unit(key, "a share such as \"50%\"");
+  if (!text) return false;
+  std::uint32_t value = 0;
+  const char* end = text->data() + text->size();
+  const auto [at, error] = std::from_chars(text->data(), end, value);
+  if (error != std::errc() || std::string_view(at, end) != "%" || value > 100) {
+    complain(key, fmt::format("'{}': a share from \"0%\" to \"100%\" expected", *text));
+    return false;
+  }
+  into = value;
+  return true;
+}
+
 std::optional<std::size_t> TableReader::read_word(std::string_view key, const std::vector<std::string>& words) {
   std::string word;
   if (!read(key, word)) return std::nullopt;

@@ -52,6 +52,7 @@ class TableReader {
   bool read_duration(std::string_view key, Nanos& into);
   bool read_rate(std::string_view key, std::uint64_t& into);
   bool read_percent_factor(std::string_view key, std::uint32_t& into_percent);  // 2.5 or 10: how many times
+  bool read_percent(std::string_view key, std::uint32_t& into);                 // "50%"
   // Index of the word within `words`.
   std::optional<std::size_t> read_word(std::string_view key, const std::vector<std::string>& words);
   toml::table* read_table(std::string_view key);

@@ -61,10 +61,11 @@ Task<void> Driver::run(Nanos start, Event& stop) {
   close_seconds(scheduler_.now());
 }
 
-// Keeps overlapping requests with a write among them apart: another place is drawn, or one waited for. Those that start at
-// the same instant may still meet; the client's device orders them.
+// Keeps overlapping requests with a write among them apart, but for those that are drawn to meet: another place is drawn, or
+// one waited for. Those that start at the same instant may meet, too. The client's device orders what overlaps.
 Task<bool> Driver::find_place(LoadOp& op, Event& stop) {
   if (op.kind == LoadKind::flush) co_return true;
+  if (generator_.wants_conflict() && meet(op)) co_return true;
   const bool write = op.kind == LoadKind::write;
   for (int detour = 0; oracle_.conflicts(op.offset, op.length, write); ++detour) {
     if (detour < kDetours && generator_.redirect(op)) continue;
@@ -74,14 +75,30 @@ Task<bool> Driver::find_place(LoadOp& op, Event& stop) {
   co_return true;
 }
 
+// Lays it over a request in flight, with a write among the two. False: there is none.
+bool Driver::meet(LoadOp& op) {
+  std::vector<LoadOp> others;
+  waiting_.for_each([&](Waiting& waiting) {
+    const LoadOp& other = waiting.op;
+    const bool conflict = other.kind == LoadKind::write || op.kind == LoadKind::write;
+    if (conflict && other.kind != LoadKind::flush) others.push_back(other);
+  });
+  if (!others.empty()) generator_.meet(op, others);
+  return !others.empty();
+}
+
 Task<void> Driver::perform(LoadOp op) {
   if (sink_ != nullptr) sink_->began(scheduler_.now());
+  Waiting waiting;
+  waiting.op = op;
+  waiting_.push_back(waiting);
   Errc status = Errc::ok;
   switch (op.kind) {
     case LoadKind::read: status = co_await perform_read(op); break;
     case LoadKind::write: status = co_await perform_write(op); break;
     case LoadKind::flush: status = co_await perform_flush(); break;
   }
+  waiting.unlink();
   count(op, status);
   places_.release();
   completed_.wake_all();
@@ -228,7 +245,7 @@ Task<std::uint64_t> Driver::overwrite(std::uint64_t offset, std::uint64_t bytes)
 // ---- reading back ---------------------------------------------------------------------------------------------------
 
 Task<void> Driver::read_back(Event& stop) {
-  oracle_.begin_final();
+  oracle_.begin_final(scheduler_.now());
   Semaphore depth(scheduler_, kReadBackDepth);
   TaskGroup pieces(scheduler_);
   struct Piece {

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "async/intrusive_list.h"
 #include "async/sync.h"
 #include "async/task.h"
 #include "async/task_group.h"
@@ -98,11 +99,16 @@ class Driver {
   static constexpr std::uint64_t kReadBackBytes = 256 << 10;
   static constexpr int kDetours = 8;
 
+  struct Waiting : ListHook {
+    LoadOp op;
+  };
+
   Task<void> perform(LoadOp op);
   Task<Errc> perform_read(const LoadOp& op);
   Task<Errc> perform_write(const LoadOp& op);
   Task<Errc> perform_flush();
   Task<bool> find_place(LoadOp& op, Event& stop);
+  bool meet(LoadOp& op);
   Task<void> fill_piece(FillSource& source, std::uint64_t base, std::uint64_t offset, std::uint64_t length, Errc& first);
   Task<void> read_piece(Oracle::Run run);
   Task<Errc> read_and_judge(std::uint64_t offset, std::uint64_t length);
@@ -119,6 +125,7 @@ class Driver {
   Semaphore places_;
   TaskGroup requests_;
   Event completed_;
+  IntrusiveList<Waiting> waiting_;  // in the order of submission
   LoadSink* sink_ = nullptr;
   Nanos start_ = 0;
   std::uint64_t writes_submitted_ = 0;

@@ -1,15 +1,18 @@
 #include "workload/generator.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "env/block_device.h"
 #include "env/buffer.h"
 
 namespace resilver::workload {
 
-Generator::Generator(const LoadSpec& spec) : spec_(spec), places_(0), random_(spec.seed), detour_(random_.fork(1)) {
+Generator::Generator(const LoadSpec& spec)
+    : spec_(spec), places_(0), random_(spec.seed), detour_(random_.fork(1)), meeting_(Random(spec.seed).fork(2)) {
   CHECK(spec.bs >= kBlockBytes && spec.bs <= BufferPool::kMaxBlock && spec.bs % kBlockBytes == 0);
   CHECK(spec.begin % kBlockBytes == 0 && spec.end >= spec.begin + spec.bs);
-  CHECK(spec.rwmixread <= 100 && spec.rate_iops > 0);
+  CHECK(spec.rwmixread <= 100 && spec.overlap <= 100 && spec.rate_iops > 0);
   places_ = (spec.end - spec.begin) / spec.bs;
 }
 
@@ -49,6 +52,15 @@ bool Generator::redirect(LoadOp& op) noexcept {
   if (!random() || places_ < 2 || op.kind == LoadKind::flush) return false;
   op.offset = spec_.begin + detour_.below(places_) * spec_.bs;
   return true;
+}
+
+void Generator::meet(LoadOp& op, std::span<const LoadOp> others) noexcept {
+  const LoadOp& other = others[meeting_.below(others.size())];
+  const std::uint64_t last_begin = spec_.begin + places_ * spec_.bs - op.length;
+  const std::uint64_t reach = op.length - kBlockBytes;
+  const std::uint64_t lowest = std::max(spec_.begin, other.offset - std::min(other.offset, reach));
+  const std::uint64_t highest = std::min(last_begin, other.offset + other.length - kBlockBytes);
+  op.offset = lowest + meeting_.below((highest - lowest) / kBlockBytes + 1) * kBlockBytes;
 }
 
 void Generator::set_rate(std::uint64_t iops) noexcept {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/random.h"
 #include "base/time.h"
@@ -19,6 +20,7 @@ struct LoadSpec {
   std::uint64_t end = 0;
   std::uint64_t rate_iops = 1000;  // intended starts per second, reads and writes together; > 0
   std::uint64_t flush_every = 0;   // a flush after every so many writes; 0: none
+  std::uint32_t overlap = 0;       // percent of reads and writes that are drawn to conflict with one in flight, 0..100
   std::uint64_t seed = 1;
 };
 
@@ -45,6 +47,12 @@ class Generator {
   // main stream stays the same whatever the device's speed.
   bool redirect(LoadOp& op) noexcept;
 
+  // Is the next read or write to conflict with one in flight? For the share of them that the spec wants.
+  bool wants_conflict() noexcept { return spec_.overlap != 0 && meeting_.percent(spec_.overlap); }
+  // Lays `op` anywhere so that it overlaps one of `others`; precondition: there is one, and all lie in the range. Both draw
+  // from a stream of their own, too.
+  void meet(LoadOp& op, std::span<const LoadOp> others) noexcept;
+
   // From the next operation on (its own start unchanged), requests follow each other at `iops` > 0.
   void set_rate(std::uint64_t iops) noexcept;
 
@@ -58,6 +66,7 @@ class Generator {
   std::uint64_t places_;  // of size bs in the range
   Random random_;
   Random detour_;
+  Random meeting_;
   std::uint64_t cursor_[2] = {};  // sequential kinds: next place to read, to write
   Nanos anchor_ = 0;              // start of request number 0 at this rate
   std::uint64_t index_ = 0;       // of the next request at this rate

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "base/check.h"
 #include "base/crc32c.h"
@@ -17,6 +18,15 @@ constexpr std::uint64_t kSectorsPerBlock = kBlockBytes / kSectorBytes;
 BlockIndex block_of(std::uint64_t offset) noexcept { return static_cast<BlockIndex>(offset / kBlockBytes); }
 
 }  // namespace
+
+const char* durability_name(Durability durability) noexcept {
+  switch (durability) {
+    case Durability::on_ack: return "on_ack";
+    case Durability::on_flush: return "on_flush";
+    case Durability::prefix: return "prefix";
+  }
+  return "?";
+}
 
 Oracle::Oracle(const OracleConfig& config, History* history)
     : config_(config),
@@ -37,7 +47,7 @@ Oracle::Oracle(const OracleConfig& config, History* history)
 
 // ---- operations in flight --------------------------------------------------------------------------------------------
 
-OpHandle Oracle::open(Nanos now, Kind kind, std::uint64_t offset, std::uint64_t length, Version version) {
+OpHandle Oracle::open(Nanos now, const InFlight& what, std::uint64_t offset, std::uint64_t length) {
   std::uint32_t slot = slots_used_;
   if (!free_slots_.empty()) {
     slot = free_slots_.back();
@@ -47,20 +57,20 @@ OpHandle Oracle::open(Nanos now, Kind kind, std::uint64_t offset, std::uint64_t 
     processes_[slots_used_++] = processes_used_++;
   }
   InFlight& op = inflight_[slot];
-  op = {};
-  op.kind = kind;
-  op.version = version;
+  op = what;
   op.start = ++step_;
   op.operation = ++operations_;
-  if (kind != Kind::flush) {
+  if (op.kind != Kind::flush) {
     CHECK(offset % kBlockBytes == 0 && length % kBlockBytes == 0 && length > 0);
     CHECK(offset <= config_.volume_bytes && length <= config_.volume_bytes - offset, "beyond the end of the volume");
     op.first = block_of(offset);
     op.last = block_of(offset + length - 1);
   }
   const OpHandle handle{slot};
-  if (history_ != nullptr)
-    tell(HistoryType::invoke, handle, now, kind == Kind::write ? std::to_string(version) : std::string());
+  if (history_ != nullptr) {
+    const std::string version = op.kind == Kind::write ? std::to_string(op.version) : std::string();
+    tell(HistoryType::invoke, handle, now, {.value = version});
+  }
   return handle;
 }
 
@@ -81,13 +91,22 @@ bool Oracle::overlaps_inflight(BlockIndex first, BlockIndex last, bool write, co
   return false;
 }
 
-Step Oracle::oldest_inflight(BlockIndex block, const InFlight* except) const noexcept {
-  Step oldest = kNoStep;
+Oracle::Oldest Oracle::oldest_inflight(BlockIndex block, const InFlight* except) const noexcept {
+  Oldest oldest;
   for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
     const InFlight& other = inflight_[slot];
-    if (other.first <= block && block <= other.last && &other != except) oldest = std::min(oldest, other.start);
+    if (other.first > block || block > other.last || &other == except) continue;
+    oldest.any = std::min(oldest.any, other.start);
+    if (other.kind == Kind::read) oldest.read = std::min(oldest.read, other.start);
   }
   return oldest;
+}
+
+// Is a flush in flight that began in a later epoch?
+bool Oracle::flushing_since(Epoch epoch) const noexcept {
+  if (flushes_ == 0 || config_.durability != Durability::on_flush) return false;
+  return std::any_of(inflight_.begin(), inflight_.begin() + slots_used_,
+                     [&](const InFlight& op) { return op.kind == Kind::flush && op.epoch > epoch; });
 }
 
 bool Oracle::conflicts(std::uint64_t offset, std::uint64_t length, bool write) const noexcept {
@@ -96,23 +115,40 @@ bool Oracle::conflicts(std::uint64_t offset, std::uint64_t length, bool write) c
 
 // ---- blocks about which something is open ----------------------------------------------------------------------------
 
-// Did a power loss hit what this (not tracked) block holds, before it was durable?
-bool Oracle::power_was_lost(const BlockCell& cell) const noexcept {
+// Did a loss hit what this (not tracked) block holds, before it was durable?
+bool Oracle::was_lost(const BlockCell& cell) const noexcept {
   if (losses_.empty() || cell.base == cell.floor || cell.epoch > losses_.back().last_epoch) return false;
-  const auto first = std::ranges::lower_bound(losses_, cell.epoch, {}, &PowerLoss::last_epoch);
+  const auto first = std::ranges::lower_bound(losses_, cell.epoch, {}, &Loss::last_epoch);
   return cell.epoch >= first->durable_before;
 }
 
 Oracle::Tracked* Oracle::tracked(BlockIndex block) {
   const auto found = tracked_.find(block);
   CHECK(found != tracked_.end());
-  catch_up(found->second);
+  while (found->second.losses_seen < losses_.size()) lose(block, found->second);
   return &found->second;
 }
 
-void Oracle::catch_up(Tracked& block) {
-  for (; block.losses_seen < losses_.size(); ++block.losses_seen) {
-    for (SectorRegister& sector : block.sectors) sector.lose_power(losses_[block.losses_seen]);
+// The end of an operation touches its blocks, so whatever was in flight at a loss that a block has not seen still is.
+void Oracle::lose(BlockIndex block, Tracked& state) {
+  const Loss& loss = losses_[state.losses_seen++];
+  std::vector<Version> writes;
+  for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
+    const InFlight& op = inflight_[slot];
+    if (op.kind == Kind::write && op.first <= block && block <= op.last && op.start < loss.step) {
+      writes.push_back(op.version);
+    }
+  }
+  const Step oldest_read = oldest_inflight(block, nullptr).read;
+  for (SectorRegister& sector : state.sectors) sector.lose(loss, writes, oldest_read);
+}
+
+// The writes in flight that began in (after, before).
+void Oracle::begin_writes(BlockIndex block, SectorRegister& sector, Step after, Step before) const {
+  for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
+    const InFlight& op = inflight_[slot];
+    const bool here = op.kind == Kind::write && op.first <= block && block <= op.last;
+    if (here && after < op.start && op.start < before) sector.begin_write(op.version, op.start);
   }
 }
 
@@ -130,15 +166,16 @@ Oracle::Tracked* Oracle::track(BlockIndex block) {
   const BlockCell& cell = *entry.cell;
   Tracked made;
   made.sectors.emplace_back(cell.floor, cell.base, cell.epoch);
-  const auto first_loss = std::ranges::lower_bound(losses_, cell.epoch, {}, &PowerLoss::last_epoch);
+  const auto first_loss = std::ranges::lower_bound(losses_, cell.epoch, {}, &Loss::last_epoch);
   made.losses_seen = static_cast<std::uint32_t>(first_loss - losses_.begin());
-  catch_up(made);
-  for (std::uint32_t slot = 0; slot < slots_used_; ++slot) {
-    const InFlight& op = inflight_[slot];
-    if (op.kind == Kind::write && op.first <= block && block <= op.last) {
-      made.sectors.front().begin_write(op.version, op.start);
-    }
+  Step since = 0;
+  while (made.losses_seen < losses_.size()) {
+    const Step loss = losses_[made.losses_seen].step;
+    begin_writes(block, made.sectors.front(), since, loss);
+    lose(block, made);
+    since = loss;
   }
+  begin_writes(block, made.sectors.front(), since, kNoStep);
   return &(tracked_[block] = std::move(made));
 }
 
@@ -147,37 +184,35 @@ void Oracle::settle(BlockIndex block, const InFlight* except) {
   const auto found = tracked_.find(block);
   if (found == tracked_.end()) return;
   auto& sectors = found->second.sectors;
-  const Step oldest = oldest_inflight(block, except);
-  for (SectorRegister& sector : sectors) sector.settle(oldest, durable_before());
+  const Oldest oldest = oldest_inflight(block, except);
+  for (SectorRegister& sector : sectors) sector.settle(oldest.any, oldest.read, durable_before());
   if (sectors.size() > 1 && std::ranges::all_of(sectors, [&](const auto& s) { return s == sectors.front(); })) {
     sectors.erase(std::next(sectors.begin()), sectors.end());
   }
   auto entry = table_.insert(block);
-  if (sectors.front().size() > kMaxOpenVersions) {
+  const SectorRegister& sector = sectors.front();
+  if (sector.size() > kMaxOpenVersions) {
     *entry.cell = {expected(block), epoch_, 0};
     *entry.state = BlockState::waived;
     ++counts_.waived_blocks;
     tracked_.erase(found);
     return;
   }
-  const auto plain = [&](const SectorRegister& s) { return s.simple() && s.base() == sectors.front().base(); };
-  if (oldest != kNoStep || !std::ranges::all_of(sectors, plain)) return;
-  BlockCell cell{sectors.front().base(), 0, sectors.front().floor()};
-  for (const SectorRegister& sector : sectors) {
-    cell.epoch = std::max(cell.epoch, sector.epoch());
-    cell.floor = std::min(cell.floor, sector.floor());
+  if (oldest.any != kNoStep || sectors.size() > 1 || !sector.simple(false)) return;
+  if (!sector.simple(flushing_since(0))) {
+    awaiting_flush_.push_back(block);
+    return;
   }
-  *entry.cell = cell;
+  *entry.cell = {sector.base(), sector.epoch(), sector.floor()};
   *entry.state = BlockState::simple;
   tracked_.erase(found);
 }
 
 // ---- writes ----------------------------------------------------------------------------------------------------------
 
-OpHandle Oracle::start_write(Nanos now, std::uint64_t offset, std::uint64_t length, Version version, SectorKind kind) {
-  const OpHandle handle = open(now, Kind::write, offset, length, version);
-  InFlight& op = inflight_[handle.slot];
-  op.sector_kind = kind;
+OpHandle Oracle::start_write(Nanos now, std::uint64_t offset, std::uint64_t length, const InFlight& what) {
+  const OpHandle handle = open(now, what, offset, length);
+  const InFlight& op = inflight_[handle.slot];
   const bool overlapping = overlaps_inflight(op.first, op.last, true, &op);
   for (BlockIndex block = op.first; block <= op.last; ++block) {
     const auto entry = table_.find(block);
@@ -192,9 +227,10 @@ OpHandle Oracle::start_write(Nanos now, std::uint64_t offset, std::uint64_t leng
 
 OpHandle Oracle::begin_write(Nanos now, std::uint64_t offset, std::uint64_t length, SectorKind kind) {
   CHECK(next_version_ != 0, "more than 2^32 writes in one run");
-  const OpHandle handle = start_write(now, offset, length, next_version_++, kind);
+  const OpHandle handle =
+      start_write(now, offset, length, {.kind = Kind::write, .sector_kind = kind, .version = next_version_++});
   const InFlight& op = inflight_[handle.slot];
-  if (config_.durability == Durability::prefix) prefix_.begin(op.version, op.start);
+  if (config_.durability == Durability::prefix) prefix_.begin(op.version, op.start, op.first, op.last);
   return handle;
 }
 
@@ -212,32 +248,27 @@ OpHandle Oracle::begin_fill(Nanos now, std::uint64_t offset, std::span<const std
   for (std::size_t byte = 0; byte < data.size(); byte += kSectorBytes) {
     fill_crc_[(at + byte) / kSectorBytes] = crc32c(data.subspan(byte, kSectorBytes));
   }
-  return start_write(now, offset, data.size(), fill_version(offset / kSectorBytes), SectorKind::data);
+  const Version version = fill_version(offset / kSectorBytes);
+  return start_write(now, offset, data.size(), {.kind = Kind::write, .fill = true, .version = version});
 }
 
 void Oracle::acknowledge(const InFlight& op, BlockIndex block) {
   const auto entry = table_.insert(block);
   BlockCell& cell = *entry.cell;
-  const bool across_loss = op.start < last_loss();
-  if (*entry.state == BlockState::simple && !across_loss) {
-    if (!power_was_lost(cell) && cell.epoch < durable_before()) cell.floor = cell.base;
-    cell.base = op.version;
-    cell.epoch = epoch_;
-    return;
+  if (*entry.state == BlockState::simple && op.start > last_loss()) {
+    if (!was_lost(cell) && cell.epoch < durable_before()) cell.floor = cell.base;
+    if (cell.floor == cell.base || !flushing_since(cell.epoch)) {
+      cell.base = op.version;
+      cell.epoch = epoch_;
+      return;
+    }
   }
   Tracked* state = track(block);
   if (state == nullptr) {
     cell.base = op.version;
     return;
   }
-  const bool alone = oldest_inflight(block, &op) == kNoStep;
-  for (SectorRegister& sector : state->sectors) {
-    if (across_loss) {
-      sector.acknowledge_across_loss(op.version, last_loss());
-    } else {
-      sector.acknowledge(op.version, epoch_, step_, alone);
-    }
-  }
+  for (SectorRegister& sector : state->sectors) sector.acknowledge(op.version, epoch_, step_);
   settle(block, &op);
 }
 
@@ -251,21 +282,14 @@ void Oracle::end_write(OpHandle handle, Nanos now, WriteOutcome outcome, Errc er
       acknowledge(op, block);
       continue;
     }
-    const auto entry = table_.find(block);
-    if (outcome == WriteOutcome::unknown) {
-      track(block);
-    } else if (entry && *entry.state == BlockState::tracked) {
-      for (SectorRegister& sector : tracked(block)->sectors) sector.forget_write(op.version);
-    }
+    track(block);
     settle(block, &op);
   }
   const bool unknown = outcome == WriteOutcome::unknown;
   if (unknown) ++counts_.unknown_writes;
   if (history_ != nullptr) {
-    const auto type = outcome == WriteOutcome::acknowledged ? HistoryType::ok
-                      : unknown                             ? HistoryType::info
-                                                            : HistoryType::fail;
-    tell(type, handle, now, std::to_string(op.version), error == Errc::ok ? "" : errc_name(error));
+    tell(unknown ? HistoryType::info : HistoryType::ok, handle, now,
+         {.value = std::to_string(op.version), .error = error == Errc::ok ? "" : errc_name(error)});
     if (unknown) processes_[handle.slot] = processes_used_++;
   }
   close(handle);
@@ -274,8 +298,9 @@ void Oracle::end_write(OpHandle handle, Nanos now, WriteOutcome outcome, Errc er
 // ---- durability ------------------------------------------------------------------------------------------------------
 
 OpHandle Oracle::begin_flush(Nanos now) {
-  const OpHandle handle = open(now, Kind::flush, 0, 0, 0);
+  const OpHandle handle = open(now, {.kind = Kind::flush}, 0, 0);
   inflight_[handle.slot].epoch = ++epoch_;
+  ++flushes_;
   return handle;
 }
 
@@ -286,32 +311,57 @@ void Oracle::end_flush(OpHandle handle, Nanos now, Errc error) {
   // A flush across a power loss may have been sent again after it: it proves nothing about what was there before.
   if (error == Errc::ok && op.start > last_loss()) durable_before_ = std::max(durable_before_, op.epoch);
   if (history_ != nullptr) {
-    tell(error == Errc::ok ? HistoryType::ok : HistoryType::info, handle, now, {},
-         error == Errc::ok ? "" : errc_name(error));
+    tell(error == Errc::ok ? HistoryType::ok : HistoryType::info, handle, now,
+         {.error = error == Errc::ok ? "" : errc_name(error)});
     if (error != Errc::ok) processes_[handle.slot] = processes_used_++;
   }
   close(handle);
+  if (--flushes_ != 0) return;
+  for (const BlockIndex block : std::exchange(awaiting_flush_, {})) {
+    if (!tracked_.contains(block)) continue;
+    tracked(block);
+    settle(block, nullptr);
+  }
 }
 
-void Oracle::note_power_loss(Nanos now) {
-  if (history_ != nullptr) {
-    HistoryEvent event;
-    event.type = HistoryType::info;
-    event.call = HistoryCall::power_loss;
-    event.process = processes_used_++;
-    event.time = now;
-    history_->add(event);
-  }
+void Oracle::note_power_loss(Nanos now, std::span<const std::string> nodes) {
+  if (history_ != nullptr) tell(HistoryCall::power_loss, now, nodes);
   if (config_.durability != Durability::on_flush) return;
   losses_.push_back({++step_, epoch_, durable_before_});
   ++epoch_;
 }
 
-void Oracle::note_failover(Nanos) {
+void Oracle::note_failover(Nanos now) {
+  if (history_ != nullptr) tell(HistoryCall::failover, now);
   if (config_.durability != Durability::prefix) return;
   losses_.push_back({++step_, epoch_, 0});
   prefix_.failover(step_);
   ++epoch_;
+}
+
+// ---- history ---------------------------------------------------------------------------------------------------------
+
+void Oracle::tell(HistoryType type, OpHandle handle, Nanos now, const Told& told) {
+  const InFlight& op = inflight_[handle.slot];
+  HistoryEvent event{.type = type,
+                     .call = HistoryCall::flush,
+                     .process = processes_[handle.slot],
+                     .operation = op.operation,
+                     .time = now,
+                     .value = told.value,
+                     .error = told.error,
+                     .verdict = told.verdict};
+  if (op.kind != Kind::flush) {
+    event.call = op.kind == Kind::read ? HistoryCall::read : HistoryCall::write;
+    event.offset = std::uint64_t{op.first} * kBlockBytes;
+    event.length = (std::uint64_t{op.last} - op.first + 1) * kBlockBytes;
+  }
+  if (type == HistoryType::invoke) event.kind = op.fill ? "fill" : op.sector_kind == SectorKind::damage ? "damage" : "";
+  history_->add(event);
+}
+
+void Oracle::tell(HistoryCall happened, Nanos now, std::span<const std::string> nodes) {
+  history_->add({.type = HistoryType::info, .call = happened, .process = processes_used_++, .time = now, .nodes = nodes});
 }
 
 }  // namespace resilver::workload

@@ -8,9 +8,9 @@
 // Durability::on_flush is the contract of a local array: acknowledged means visible, durable is what a later, successful
 // flush covers, and note_power_loss() may bring back anything acknowledged since. Durability::on_ack (replicas) allows no
 // loss at all. Durability::prefix (replicas that acknowledge before all copies have a write): between failovers as on_ack;
-// note_failover() may bring back an older version of any sector, but what is kept must be a prefix of what was acknowledged
-// (prefix_judge.h). Acknowledged writes that a read finds gone are counted as lost at once. A contender with
-// no redundancy is judged alike: the oracle only counts.
+// note_failover() may bring back an older version of any sector since the failover before, but what is kept must be a prefix of
+// what was acknowledged (prefix_judge.h). Acknowledged writes that reads prove to be gone are counted as lost at once. A
+// contender with no redundancy is judged alike: the oracle only counts.
 //
 // Each sector of an answer falls into one class, the first that fits:
 //   corrupt     returned as good, but never written there: bad checksum, other address, volume or run
@@ -19,7 +19,7 @@
 // A request counts once in each class that one of its sectors fell into. `lost_writes` counts distinct acknowledged writes
 // (pieces of the fill among them) of which the final reading found a sector older or unreadable.
 //
-// Memory: 16 bytes per 4 KiB block written, 4 bytes per 512 bytes of fill, about 250 bytes per block with an open or unknown
+// Memory: 16 bytes per 4 KiB block written, 4 bytes per 512 bytes of fill, about 500 bytes per block with an open or unknown
 // write (at most max_tracked_blocks), 1 bit per write once something is lost. Not thread-safe. No clock: the caller tells
 // the time, for the history only.
 #pragma once
@@ -45,6 +45,7 @@ inline constexpr std::uint64_t kMaxVolumeBytes = std::uint64_t{1} << 44;
 inline constexpr std::uint64_t kFillChunkBytes = 256 << 10;
 
 enum class Durability : std::uint8_t { on_ack, on_flush, prefix };
+const char* durability_name(Durability durability) noexcept;  // as in the history
 
 struct OracleConfig {
   std::uint64_t volume_id = 1;
@@ -60,7 +61,6 @@ struct OracleConfig {
 enum class WriteOutcome : std::uint8_t {
   acknowledged,
   unknown,  // an error or no answer in time: may have happened, may still happen
-  failed,   // never submitted: will not happen
 };
 
 // An operation between begin and end.
@@ -119,15 +119,17 @@ class Oracle {
   // replication rule 10). The oracle judges rightly also without that.
   bool conflicts(std::uint64_t offset, std::uint64_t length, bool write) const noexcept;
 
-  // All copies of the volume lost power: unflushed data may be gone. Nothing to do under Durability::on_ack.
-  void note_power_loss(Nanos now);
+  // These nodes lost power at once; under Durability::on_flush there is but the one that holds the volume, and unflushed data
+  // may be gone. Nothing to do under the others: what they acknowledge is durable on some copy, or falls under what a failover
+  // may lose, also where all nodes go and the same one serves again (it has to be promoted first).
+  void note_power_loss(Nanos now, std::span<const std::string> nodes = {});
 
   // Another primary serves from here on. To be told before its first answer. Nothing to do but under Durability::prefix.
   void note_failover(Nanos now);
 
   // ---- the final reading. From here on reads count as read back. Precondition: no write is in flight.
 
-  void begin_final();
+  void begin_final(Nanos now);
   // The next run of blocks, at or after `offset`, that were ever written, at most `max_bytes` long; length 0 at the end.
   // Its edges are rounded to 16 KiB.
   struct Run {
@@ -151,6 +153,7 @@ class Oracle {
     BlockIndex first = 1;  // first > last: nothing, as for a flush
     BlockIndex last = 0;
     Kind kind = Kind::none;
+    bool fill = false;
     SectorKind sector_kind = SectorKind::data;
     Version version = 0;
     Epoch epoch = 0;  // flush: covers what was complete in a lower one
@@ -159,7 +162,7 @@ class Oracle {
   };
   struct Tracked {
     std::vector<SectorRegister> sectors;  // one for all eight while they agree
-    std::uint32_t losses_seen = 0;
+    std::uint32_t losses_seen = 0;        // of losses_
   };
   // One sector of an answer.
   struct Seen {
@@ -169,17 +172,23 @@ class Oracle {
   };
   struct BlockRead;
 
-  OpHandle open(Nanos now, Kind kind, std::uint64_t offset, std::uint64_t length, Version version);
-  OpHandle start_write(Nanos now, std::uint64_t offset, std::uint64_t length, Version version, SectorKind kind);
+  OpHandle open(Nanos now, const InFlight& what, std::uint64_t offset, std::uint64_t length);
+  OpHandle start_write(Nanos now, std::uint64_t offset, std::uint64_t length, const InFlight& what);
   void close(OpHandle op) noexcept;
   bool overlaps_inflight(BlockIndex first, BlockIndex last, bool write, const InFlight* except) const noexcept;
-  Step oldest_inflight(BlockIndex block, const InFlight* except) const noexcept;
+  struct Oldest {  // earliest starts of what is in flight on a block, or kNoStep
+    Step any = kNoStep;
+    Step read = kNoStep;
+  };
+  Oldest oldest_inflight(BlockIndex block, const InFlight* except) const noexcept;
 
   Tracked* track(BlockIndex block);
   Tracked* tracked(BlockIndex block);
   void settle(BlockIndex block, const InFlight* except);
-  void catch_up(Tracked& block);
-  bool power_was_lost(const BlockCell& cell) const noexcept;
+  void lose(BlockIndex block, Tracked& state);
+  void begin_writes(BlockIndex block, SectorRegister& sector, Step after, Step before) const;
+  bool was_lost(const BlockCell& cell) const noexcept;
+  bool flushing_since(Epoch epoch) const noexcept;
   Epoch durable_before() const noexcept {
     if (config_.durability == Durability::prefix) return 0;  // a flush adds nothing there
     return config_.durability == Durability::on_ack ? ~Epoch{0} : durable_before_;
@@ -187,7 +196,6 @@ class Oracle {
   Step last_loss() const noexcept { return losses_.empty() ? 0 : losses_.back().step; }
 
   void acknowledge(const InFlight& op, BlockIndex block);
-  void leave_unknown(const InFlight& op, BlockIndex block);
   Seen look(const std::byte* data, std::uint64_t sector, Version base) const noexcept;
   void judge_block(const InFlight& op, BlockIndex block, const std::byte* data, BlockRead& result);
   void judge_tracked(const InFlight& op, BlockIndex block, BlockRead& result);
@@ -195,23 +203,29 @@ class Oracle {
   void count_lost(BlockIndex block);
   void count_lost_version(Version version);
   bool read_sector(SectorRegister& sector, const InFlight& op, std::uint64_t address, std::uint64_t sectors,
-                   Version version, bool alone);
+                   Version version);
   Version expected(BlockIndex block);
   Version fill_version(std::uint64_t sector) const noexcept;
   bool in_fill(std::uint64_t sector) const noexcept;
 
-  void tell(HistoryType type, OpHandle op, Nanos now, std::string_view value = {}, std::string_view error = {});
+  struct Told {
+    std::string_view value = {}, error = {}, verdict = {};
+  };
+  void tell(HistoryType type, OpHandle op, Nanos now, const Told& told);
+  void tell(HistoryCall happened, Nanos now, std::span<const std::string> nodes = {});
 
   OracleConfig config_;
   History* history_;
   BlockTable table_;
   std::map<BlockIndex, Tracked> tracked_;
-  std::vector<InFlight> inflight_;  // by slot
+  std::vector<BlockIndex> awaiting_flush_;  // tracked until no flush is in flight
+  std::vector<InFlight> inflight_;          // by slot
   std::vector<std::uint64_t> processes_;
   std::vector<std::uint32_t> free_slots_;
   std::uint32_t slots_used_ = 0;  // slots ever used
+  std::uint32_t flushes_ = 0;     // in flight
   std::vector<std::uint32_t> fill_crc_;
-  std::vector<PowerLoss> losses_;
+  std::vector<Loss> losses_;
   PrefixJudge prefix_;
   std::vector<std::uint64_t> lost_versions_;  // bit set
   std::vector<std::uint32_t> final_groups_;

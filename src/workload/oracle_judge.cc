@@ -50,12 +50,11 @@ class Runs {
 
  private:
   void end_run() {
-    if (count_ == 0 || ++runs_ > History::kMaxRuns) return;
-    if (runs_ > 1) text_ += ',';
+    if (count_ == 0) return;
+    if (text_.size() > 1) text_ += ',';
     text_ += good_ ? fmt::format("[{},{}]", version_, count_) : fmt::format("[null,{}]", count_);
   }
   std::string text_ = "[";
-  std::size_t runs_ = 0;
   std::uint32_t count_ = 0;
   Version version_ = 0;
   bool good_ = false;
@@ -96,7 +95,7 @@ Oracle::Seen Oracle::look(const std::byte* data, std::uint64_t sector, Version b
 }
 
 OpHandle Oracle::begin_read(Nanos now, std::uint64_t offset, std::uint64_t length) {
-  const OpHandle handle = open(now, Kind::read, offset, length, 0);
+  const OpHandle handle = open(now, {.kind = Kind::read}, offset, length);
   const InFlight& op = inflight_[handle.slot];
   if (overlaps_inflight(op.first, op.last, false, &op)) {
     for (BlockIndex block = op.first; block <= op.last; ++block) track(block);
@@ -106,39 +105,35 @@ OpHandle Oracle::begin_read(Nanos now, std::uint64_t offset, std::uint64_t lengt
 
 // One register and what it shows: true if stale. Under Durability::prefix also the evidence for and against a prefix.
 bool Oracle::read_sector(SectorRegister& sector, const InFlight& op, std::uint64_t address, std::uint64_t sectors,
-                         Version version, bool alone) {
-  const bool open = sector.lossy();
-  const Version newest = sector.before_loss();
-  if (!sector.read(version, op.start, step_, epoch_, alone)) return true;
+                         Version version) {
+  if (!sector.read(version, op.start, step_, epoch_)) return true;
   if (config_.durability != Durability::prefix) return false;
   bool good = true;
-  if (open && !sector.lossy()) {
-    const auto loss = prefix_.replaced(newest, version);
-    if (loss.lost) {
-      count_lost_version(newest);
-      lost_.add(address, address + sectors);
-    }
-    good = loss.good;
+  const auto block = static_cast<BlockIndex>(address / kSectorsPerBlock);
+  while (const auto survivor = sector.take_survivor()) {
+    const auto evidence = prefix_.survived(survivor->versions, survivor->newest, block, survivor->loss);
+    good = good && evidence.good;
+    if (evidence.lost == 0) continue;
+    count_lost_version(evidence.lost);
+    lost_.add(address, address + sectors);
   }
-  if (!prefix_.kept(version)) good = false;
   if (!good) ++counts_.prefix_breaks;
   return false;
 }
 
 void Oracle::judge_tracked(const InFlight& op, BlockIndex block, BlockRead& read) {
   auto& sectors = track(block)->sectors;
-  const bool alone = oldest_inflight(block, &op) == kNoStep;
   const std::uint64_t address = std::uint64_t{block} * kSectorsPerBlock;
   const Seen& first = read.seen.front();
   const bool uniform =
       std::ranges::all_of(read.seen, [&](const Seen& s) { return s.good && s.version == first.version; });
   if (sectors.size() == 1 && uniform) {
-    read.is_stale.fill(read_sector(sectors.front(), op, address, kSectorsPerBlock, first.version, alone));
+    read.is_stale.fill(read_sector(sectors.front(), op, address, kSectorsPerBlock, first.version));
   } else {
     if (sectors.size() == 1) sectors.assign(kSectorsPerBlock, SectorRegister(sectors.front()));
     for (std::uint32_t i = 0; i < kSectorsPerBlock; ++i) {
       const Seen& seen = read.seen[i];
-      read.is_stale[i] = seen.good && read_sector(sectors[i], op, address + i, 1, seen.version, alone);
+      read.is_stale[i] = seen.good && read_sector(sectors[i], op, address + i, 1, seen.version);
     }
   }
   settle(block, &op);
@@ -151,10 +146,8 @@ void Oracle::judge_block(const InFlight& op, BlockIndex block, const std::byte* 
   for (std::uint32_t i = 0; i < kSectorsPerBlock; ++i) read.seen[i] = look(data + i * kSectorBytes, sector + i, base);
   read.is_stale.fill(false);
   const BlockState state = entry ? *entry.state : BlockState::simple;
-  // A read in flight while power was lost may have been answered before or after: it is only held against corruption.
-  const bool open_question = op.start < last_loss() || state == BlockState::waived;
-  if (open_question) return;
-  if (state == BlockState::tracked || (entry && power_was_lost(*entry.cell))) {
+  if (state == BlockState::waived) return;
+  if (state == BlockState::tracked || (entry && was_lost(*entry.cell))) {
     if (track(block) != nullptr) judge_tracked(op, block, read);
     return;
   }
@@ -194,7 +187,7 @@ ReadVerdict Oracle::end_read(OpHandle handle, Nanos now, std::span<const std::by
   if (read.any_stale && !final_) ++counts_.stale_reads;
   if (history_ != nullptr) {
     const char* verdict = read.any_corrupt ? "corrupt" : read.any_stale ? (final_ ? "lost" : "stale") : "";
-    tell(HistoryType::ok, handle, now, runs.finish(), verdict);
+    tell(HistoryType::ok, handle, now, {.value = runs.finish(), .verdict = verdict});
   }
   close(handle);
   return {read.any_stale, read.any_corrupt};
@@ -214,7 +207,7 @@ void Oracle::end_read_error(OpHandle handle, Nanos now, Errc error) {
     counts_.unreadable_bytes += (std::uint64_t{op.last} - op.first + 1) * kBlockBytes;
     for (BlockIndex block = op.first; block <= op.last; ++block) count_lost(block);
   }
-  if (history_ != nullptr) tell(HistoryType::fail, handle, now, {}, errc_name(error));
+  if (history_ != nullptr) tell(HistoryType::fail, handle, now, {.error = errc_name(error)});
   close(handle);
 }
 
@@ -240,7 +233,8 @@ void Oracle::count_lost_version(Version version) {
   lost_versions_[word] |= bit;
 }
 
-void Oracle::begin_final() {
+void Oracle::begin_final(Nanos now) {
+  if (history_ != nullptr) tell(HistoryCall::final_reading, now);
   for (const InFlight& op : inflight_) CHECK(op.kind != Kind::write, "a write is still in flight");
   final_ = true;
   final_groups_ = table_.groups();
@@ -260,25 +254,6 @@ Oracle::Run Oracle::next_written(std::uint64_t offset, std::uint64_t max_bytes) 
     ++at;
   }
   return {begin, std::min(end, config_.volume_bytes) - begin};
-}
-
-// ---- history ---------------------------------------------------------------------------------------------------------
-
-void Oracle::tell(HistoryType type, OpHandle handle, Nanos now, std::string_view value, std::string_view error) {
-  const InFlight& op = inflight_[handle.slot];
-  HistoryEvent event{.type = type,
-                     .call = HistoryCall::flush,
-                     .process = processes_[handle.slot],
-                     .operation = op.operation,
-                     .time = now,
-                     .value = value,
-                     .error = error};
-  if (op.kind != Kind::flush) {
-    event.call = op.kind == Kind::read ? HistoryCall::read : HistoryCall::write;
-    event.offset = std::uint64_t{op.first} * kBlockBytes;
-    event.length = (std::uint64_t{op.last} - op.first + 1) * kBlockBytes;
-  }
-  history_->add(event);
 }
 
 }  // namespace resilver::workload

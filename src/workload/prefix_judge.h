@@ -1,19 +1,22 @@
 // Judges whether what survived a failover is a prefix of what was acknowledged before it (modes async and received).
 //
 // The writes of a volume have one order, of which only this is known: a write that was acknowledged before another began comes
-// first. What is kept is a prefix if and only if no write that is lost comes before one that is kept. So it is enough to know,
-// of the writes that began between two failovers, the earliest acknowledgement of a lost one and the latest start of a kept
-// one. Evidence comes with reads: a version that a sector shows is kept; the newest one acknowledged there, if the sector
-// shows one that precedes it, is lost. What is overwritten before anybody reads it is never judged.
+// first. A *reign* is the time between two failovers; writes that were acknowledged in the reign in which they began are
+// judged, others not. At its end a write is *kept* if some sector is found to hold it then, and *lost* if some sector that it
+// was written to is found to hold one that comes before it. What is kept is a prefix if no write that is lost comes before one
+// that is kept: the earliest acknowledgement of a lost one and the latest start of a kept one are enough to know. What is
+// overwritten before anybody reads it is never judged.
 //
-// Memory: 16 bytes per write, of the last kMostWrites; older ones are taken to be kept.
+// Memory: 24 bytes per write, of the last kMostWrites; older ones are taken to be kept.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <deque>
+#include <span>
 #include <vector>
 
+#include "workload/block_table.h"
 #include "workload/sector_register.h"
 
 namespace resilver::workload {
@@ -22,46 +25,51 @@ class PrefixJudge {
  public:
   static constexpr std::size_t kMostWrites = 1 << 20;
 
-  // Versions grow by one from the first on.
-  void begin(Version version, Step start) {
+  // A write of the blocks first..last. Versions grow by one from the first on.
+  void begin(Version version, Step start, BlockIndex first, BlockIndex last) {
     if (writes_.empty()) first_ = version;
-    writes_.push_back({start, kNoStep});
+    writes_.push_back({start, kNoStep, first, last});
     if (writes_.size() <= kMostWrites) return;
     writes_.pop_front();
     ++first_;
   }
   void acknowledge(Version version, Step now) {
-    if (knows(version)) at(version).finish = now;
+    if (knows(version)) writes_[version - first_].finish = now;
   }
   void failover(Step now) { reigns_.push_back({now}); }
 
-  // A read that began after the last failover showed `version`. False: a write before it is lost.
-  bool kept(Version version) {
-    if (!knows(version)) return true;
-    Reign* reign = reign_of(at(version).start);
-    // One that was still under way when the primary went may have been done anew by the next.
-    if (reign == nullptr || at(version).finish > reign->end) return true;
-    reign->latest_kept = std::max(reign->latest_kept, at(version).start);
-    return reign->good();
-  }
-  // ... showed `seen` where `newest` had been acknowledged. `lost`: the one precedes the other, which is lost then.
-  struct Loss {
-    bool lost = false;
-    bool good = true;  // no write after it is kept
+  struct Evidence {
+    bool good = true;  // no write that is kept comes after one that is lost
+    Version lost = 0;  // the newest write of this block that is found to be lost; 0: none
   };
-  Loss replaced(Version newest, Version seen) {
-    if (!knows(newest) || newest == seen) return {};
-    const Write& write = at(newest);
-    const Step seen_finish = knows(seen) ? at(seen).finish : 0;
-    Reign* reign = reign_of(write.start);
-    if (reign == nullptr || write.finish > reign->end || seen_finish > write.start) return {};
-    reign->earliest_lost = std::min(reign->earliest_lost, write.finish);
-    return {true, reign->good()};
+  // The failover at `loss` left one of `versions` in `block`, where `newest` was the newest that it could have left.
+  Evidence survived(std::span<const Version> versions, Version newest, BlockIndex block, Step loss) {
+    Step start = kNoStep,
+         finish = 0;  // of what shows least: the earliest as one that is kept, the latest as what is left
+    for (const Version version : versions) {
+      const Write write = knows(version) ? writes_[version - first_] : Write{};
+      start = std::min(start, write.start);
+      finish = std::max(finish, write.finish);
+    }
+    const bool older = std::ranges::max(versions) < newest;
+    Evidence evidence;
+    Step begin = 0;
+    for (Reign& reign : reigns_) {
+      if (reign.end > loss) break;
+      if (finish < reign.end) {
+        if (start > begin) reign.latest_kept = std::max(reign.latest_kept, start);
+        if (older) find_lost(reign, std::max(begin, finish), block, evidence);
+        evidence.good = evidence.good && reign.good();
+      }
+      begin = reign.end;
+    }
+    return evidence;
   }
 
  private:
   struct Write {
-    Step start, finish;
+    Step start = 0, finish = 0;
+    BlockIndex first = 0, last = 0;
   };
   struct Reign {  // ends with a failover
     Step end;
@@ -69,12 +77,26 @@ class PrefixJudge {
     Step earliest_lost = kNoStep;
     bool good() const noexcept { return earliest_lost >= latest_kept; }
   };
+
   bool knows(Version version) const noexcept { return version >= first_ && version - first_ < writes_.size(); }
-  Write& at(Version version) noexcept { return writes_[version - first_]; }
-  // Null: no failover since.
-  Reign* reign_of(Step start) {
-    const auto found = std::ranges::lower_bound(reigns_, start, {}, &Reign::end);
-    return found == reigns_.end() ? nullptr : &*found;
+
+  // The writes of `block` in this reign that began after `after`: the earliest end, and the newest.
+  void find_lost(Reign& reign, Step after, BlockIndex block, Evidence& evidence) const {
+    const auto begin = std::ranges::upper_bound(writes_, after, {}, &Write::start);
+    const auto end = std::ranges::upper_bound(writes_, reign.end, {}, &Write::start);
+    const auto hit = [&](const Write& write) {
+      return write.first <= block && block <= write.last && write.finish < reign.end;
+    };
+    Step earliest = kNoStep;
+    for (auto at = begin; at != end && at->start < earliest; ++at) {
+      if (hit(*at)) earliest = std::min(earliest, at->finish);
+    }
+    if (earliest == kNoStep) return;
+    reign.earliest_lost = std::min(reign.earliest_lost, earliest);
+    auto newest = end;
+    while (!hit(*--newest)) {
+    }
+    evidence.lost = first_ + static_cast<Version>(newest - writes_.begin());
   }
 
   std::deque<Write> writes_;

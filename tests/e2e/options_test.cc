@@ -27,7 +27,7 @@ TEST(Usage, HelpOfEverySubcommandShowsAnExample) {
   const Ended whole = run_program({"--help"});
   EXPECT_EQ(whole.code, 0);
   for (const std::string name :
-       {"run", "list", "show", "check", "map", "bench", "compare", "arbiter", "node", "contender-node"}) {
+       {"run", "list", "show", "check", "judge", "map", "bench", "compare", "arbiter", "node", "contender-node"}) {
     EXPECT_NE(whole.out.find("  " + name + " "), std::string::npos) << name;
     const Ended ended = run_program({name, "--help"});
     EXPECT_EQ(ended.code, 0) << ended.all();
@@ -42,10 +42,11 @@ TEST(Usage, MistakesGetOneLine) {
   expect_refusal(run_program({}), "expected a subcommand");
   expect_refusal(run_program({"rnu"}), "unknown subcommand 'rnu'");
   for (const std::string name :
-       {"run", "list", "show", "check", "map", "bench", "compare", "arbiter", "node", "contender-node"}) {
+       {"run", "list", "show", "check", "judge", "map", "bench", "compare", "arbiter", "node", "contender-node"}) {
     expect_refusal(run_program({name, "--nonsense"}), "--nonsense");
   }
-  for (const std::string name : {"run", "show", "check", "bench", "compare", "arbiter", "node", "contender-node"}) {
+  for (const std::string name :
+       {"run", "show", "check", "judge", "bench", "compare", "arbiter", "node", "contender-node"}) {
     expect_refusal(run_program({name}), "expected");
   }
   expect_refusal(run_program({"run", "disk-loss", "node-loss"}), "resilver run: ");

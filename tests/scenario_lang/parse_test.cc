@@ -50,6 +50,19 @@ TEST(Parse, WrongTypeSaysWhatWasExpected) {
             std::string::npos);
 }
 
+TEST(Parse, AShareIsAPercentage) {
+  EXPECT_EQ(parse_scenario(with("rate_iops = 500", "rate_iops = 500\noverlap = \"50%\""), "x.toml")->workload.overlap,
+            50u);
+  for (const std::string wrong : {"50", "101%", "-1%", "%", "50 %", "half"}) {
+    EXPECT_NE(errors_of(with("rate_iops = 500", "rate_iops = 500\noverlap = \"" + wrong + "\""))
+                  .find("x.toml:25:11: workload.overlap: '" + wrong + "': a share from \"0%\" to \"100%\" expected"),
+              std::string::npos)
+        << wrong;
+  }
+  EXPECT_NE(errors_of(with("rate_iops = 500", "rate_iops = 500\noverlap = 50")).find("a share such as \"50%\" expected"),
+            std::string::npos);
+}
+
 TEST(Parse, AJournalIsOneMoreDiskWithALabelOfItsOwn) {
   const std::string text =
       with("chunk = \"64K\"", "chunk = \"64K\", consistency = \"journal\"", with("@serving.disk0", "@serving.journal"));

@@ -443,6 +443,8 @@ Scenario random_scenario(std::uint64_t seed, Kind kind) {
   scenario.workload.rate_iops = random.between(200, 1500);
   scenario.workload.max_inflight = static_cast<std::uint32_t>(random.between(4, 64));
   scenario.workload.flush_every = static_cast<std::uint32_t>(random.below(3) * 8);
+  Random meeting(seed ^ 0x6f7665726c6170);  // of its own: what else a seed draws stays what it was
+  if (meeting.percent(40)) scenario.workload.overlap = static_cast<std::uint32_t>(meeting.between(10, 90));
   scenario.workload.retry = 60 * kSecond;
   scenario.workload.size_bytes = kMiB;  // small: overlaps and overwrites are what finds bugs
   scenario.rebuild.speed_max = 40 * kMiB;

@@ -1,6 +1,9 @@
 #include "workload/driver.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "tests/support/test_scheduler.h"
 #include "tests/workload/memory_device.h"
@@ -22,11 +25,11 @@ LoadSpec load() {
 
 struct Client {
   explicit Client(const LoadSpec& spec = load(), std::uint64_t fill_bytes = 0, std::uint32_t max_inflight = 8,
-                  std::uint64_t seed = 0)
+                  std::uint64_t seed = 0, History* history = nullptr)
       : scheduler(seed),
         buffers(32 << 20),
         device(scheduler, kVolumeBytes, 500 * kMicrosecond),
-        oracle(config(fill_bytes)),
+        oracle(config(fill_bytes), history),
         driver(scheduler, buffers, device, oracle, spec, max_inflight) {}
 
   static OracleConfig config(std::uint64_t fill_bytes) {
@@ -131,6 +134,58 @@ TEST(Driver, WorksUnderAnyOrderOfWhatIsReady) {
     c.read_back();
     EXPECT_TRUE(c.clean()) << "seed " << seed;
     EXPECT_GT(c.driver.writes_acknowledged(), 500u);
+  }
+}
+
+// Counts, as a history comes, the reads and writes, and those that begin beside one that they conflict with.
+struct Meetings final : HistorySink {
+  struct Open {
+    char call = 0;
+    std::uint64_t begin = 0, end = 0;
+  };
+  void write(std::string_view lines) noexcept override {
+    for (std::size_t at = 0; at < lines.size(); at = lines.find('\n', at) + 1) {
+      const std::string line(lines.substr(at, lines.find('\n', at) - at));
+      char type[8], call[16];
+      unsigned long process, op, time, offset, length;
+      if (std::sscanf(line.c_str(),
+                      R"({"type":"%7[a-z]","process":%lu,"f":"%15[a-z]","op":%lu,"time":%lu,"offset":%lu,"length":%lu)",
+                      type, &process, call, &op, &time, &offset, &length) != 7) {
+        continue;
+      }
+      if (type[0] != 'i' || type[2] != 'v') {
+        open.erase(process);
+        continue;
+      }
+      ++begun;
+      meeting += std::ranges::any_of(open, [&](const auto& other) {
+        const bool written = call[0] == 'w' || other.second.call == 'w';
+        return written && offset < other.second.end && other.second.begin < offset + length;
+      });
+      open[process] = {call[0], offset, offset + length};
+    }
+  }
+  std::map<std::uint64_t, Open> open;
+  int begun = 0, meeting = 0;
+};
+
+TEST(Driver, RequestsMeetAsOftenAsIsAskedFor) {
+  for (const std::uint32_t overlap : {0, 50}) {
+    Meetings meetings;
+    {
+      History history(meetings, {"", "", 1, kVolumeBytes, "on_ack"});
+      LoadSpec spec = load();
+      spec.rate_iops = 8000;
+      spec.overlap = overlap;
+      Client c(spec, 0, 8, 3, &history);
+      c.run(kSecond / 2);
+      c.read_back();
+      EXPECT_TRUE(c.clean());
+      EXPECT_EQ(c.oracle.tracked_blocks(), 0u) << "quiet again";
+    }
+    EXPECT_GT(meetings.begun, 3000);
+    if (overlap == 0) EXPECT_EQ(meetings.meeting, 0);
+    if (overlap == 50) EXPECT_NEAR(meetings.meeting, meetings.begun / 2, meetings.begun / 8);
   }
 }
 

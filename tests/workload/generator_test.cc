@@ -135,5 +135,32 @@ TEST(Generator, ANewRateHoldsFromTheNextOperationOn) {
   EXPECT_EQ(generator.next().intended, 31 * kMillisecond);
 }
 
+TEST(Generator, WhatIsDrawnToMeetOverlapsAndStaysInTheRange) {
+  LoadSpec s = spec(Rw::randrw);
+  s.overlap = 30;
+  Generator drawn(s);
+  s.overlap = 0;
+  Generator plain(s);
+  int wanted = 0;
+  std::set<std::uint64_t> offsets;
+  for (int i = 0; i < 2000; ++i) {
+    LoadOp op = drawn.next();
+    EXPECT_TRUE(same(op, plain.next())) << "the stream stays what it was";
+    EXPECT_FALSE(plain.wants_conflict());
+    const LoadOp other{LoadKind::write, s.begin + static_cast<std::uint64_t>(i % 10) * s.bs, s.bs, 0};
+    if (!drawn.wants_conflict()) continue;
+    ++wanted;
+    drawn.meet(op, {&other, 1});
+    EXPECT_TRUE(op.offset < other.offset + other.length && other.offset < op.offset + op.length);
+    EXPECT_GE(op.offset, s.begin);
+    EXPECT_LE(op.offset + op.length, s.end);
+    EXPECT_EQ(op.offset % 4096, 0u);
+    offsets.insert(op.offset);
+  }
+  EXPECT_GT(wanted, 500);
+  EXPECT_LT(wanted, 700);
+  EXPECT_GT(offsets.size(), 30u) << "parts overlap, too";
+}
+
 }  // namespace
 }  // namespace resilver::workload

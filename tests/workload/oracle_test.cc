@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/version.h"
 
 namespace resilver::workload {
 namespace {
@@ -46,7 +47,7 @@ struct Volume {
     oracle.end_flush(op, ++now, status);
   }
   void read_back() {
-    oracle.begin_final();
+    oracle.begin_final(++now);
     std::uint64_t at = 0;
     for (;;) {
       const Oracle::Run run = oracle.next_written(at, 65536);
@@ -161,7 +162,7 @@ TEST(Oracle, WhatCannotBeReadAtTheEndIsLostIfItWasAcknowledged) {
   Volume v;
   v.write(0, 16384);
   v.write(4096, 4096, WriteOutcome::unknown, false);
-  v.oracle.begin_final();
+  v.oracle.begin_final(1);
   for (const std::uint64_t offset : {0u, 4096u, 16384u}) {
     const OpHandle op = v.oracle.begin_read(1, offset, 4096);
     v.oracle.end_read_error(op, 2, Errc::medium);
@@ -265,6 +266,85 @@ TEST(Oracle, AFlushThatFailedOrBeganEarlierCoversNothing) {
   EXPECT_TRUE(v.read(0, 4096).good());
 }
 
+TEST(Oracle, OnFlushAnOverwriteDuringAFlushForgetsNothingOfWhatTheFlushCovers) {
+  for (const bool flushed : {true, false}) {
+    Volume v(config(Durability::on_flush));
+    v.write(0, 4096);
+    const OpHandle flush = v.oracle.begin_flush(++v.now);
+    v.write(0, 4096);
+    v.oracle.end_flush(flush, ++v.now, flushed ? Errc::ok : Errc::timeout);
+    EXPECT_EQ(v.oracle.tracked_blocks(), 0u) << "what the flush settled costs nothing";
+    v.oracle.note_power_loss(++v.now);
+    std::fill(v.bytes.begin(), v.bytes.end(), std::byte{0});
+    EXPECT_EQ(v.read(0, 4096).stale, flushed);
+  }
+}
+
+TEST(Oracle, OnFlushEachOfTwoOpenFlushesCoversWhatWasCompleteWhenItBegan) {
+  for (const bool second : {false, true}) {
+    Volume v(config(Durability::on_flush));
+    const auto first = v.write(0, 4096);
+    const OpHandle early = v.oracle.begin_flush(++v.now);
+    v.write(0, 4096);
+    const OpHandle late = v.oracle.begin_flush(++v.now);
+    v.write(0, 4096);
+    v.oracle.end_flush(second ? late : early, ++v.now, Errc::ok);
+    v.oracle.note_power_loss(++v.now);
+    v.oracle.end_flush(second ? early : late, ++v.now, Errc::ok);  // too late to prove anything
+    v.put(0, first);
+    EXPECT_EQ(v.read(0, 4096).stale, second);
+  }
+}
+
+TEST(Oracle, OnFlushAReadBesideAWriteThatWasInFlightAtALossMayShowEither) {
+  Volume v(config(Durability::on_flush));
+  const auto first = v.write(0, 4096);
+  const OpHandle write = v.oracle.begin_write(++v.now, 0, 4096);
+  std::vector<std::byte> second(4096);
+  v.oracle.encode(write, second);
+  v.oracle.note_power_loss(++v.now);
+  const OpHandle read = v.oracle.begin_read(++v.now, 0, 4096);
+  v.oracle.end_write(write, ++v.now, WriteOutcome::acknowledged);
+  v.put(0, second);
+  EXPECT_TRUE(v.read(0, 4096).good());
+  EXPECT_TRUE(v.oracle.end_read(read, ++v.now, first).good());
+  v.put(0, first);
+  EXPECT_TRUE(v.read(0, 4096).stale);
+}
+
+TEST(Oracle, OnFlushAReadInFlightAtALossCounts) {
+  Volume v(config(Durability::on_flush));
+  const auto first = v.write(0, 4096);
+  v.flush();
+  v.write(0, 4096);
+  const OpHandle read = v.oracle.begin_read(++v.now, 0, 4096);
+  v.oracle.note_power_loss(++v.now);
+  v.put(0, first);
+  EXPECT_TRUE(v.oracle.end_read(read, ++v.now, std::vector<std::byte>(4096)).stale) << "older than what was flushed";
+  EXPECT_TRUE(v.read(0, 4096).good());
+}
+
+TEST(Oracle, OnFlushATornSectorKeepsItsOwnFloor) {
+  Volume v(config(Durability::on_flush));
+  const auto first = v.write(0, 4096);
+  v.flush();
+  const auto second = v.write(0, 4096);
+  v.oracle.note_power_loss(++v.now);
+  v.put(0, first);
+  v.put(512, std::span(second).subspan(512, 512));
+  EXPECT_TRUE(v.read(0, 4096).good());  // the second sector kept the second write: that is on the disk
+  v.write(0, 4096);
+  v.oracle.note_power_loss(++v.now);
+  v.put(512, std::span(first).subspan(512, 512));
+  v.put(0, std::span(first).subspan(0, 512));
+  EXPECT_TRUE(v.read(0, 4096).stale);
+  EXPECT_EQ(v.oracle.stale().ranges(), (std::vector<Range>{{1, 2}}));
+  v.write(0, 4096);
+  v.flush();
+  EXPECT_TRUE(v.read(0, 4096).good());
+  EXPECT_EQ(v.oracle.tracked_blocks(), 0u) << "one version in all sectors again";
+}
+
 // Four writes one after another; the last `lost` of them are gone after a failover.
 struct Failover {
   explicit Failover(std::size_t lost) : volume(config(Durability::prefix)) {
@@ -307,6 +387,42 @@ TEST(Oracle, AWriteThatIsKeptAfterALostOneIsNoPrefix) {
   later.volume.write(0, 4096);  // of the new reign: no matter what the old one lost
   EXPECT_TRUE(later.volume.read(0, 4096).good());
   EXPECT_EQ(later.volume.counts().prefix_breaks, 0u);
+}
+
+TEST(Oracle, AReadInFlightAtAFailoverShowsWhatWasLost) {
+  Volume v(config(Durability::prefix));
+  const auto first = v.write(0, 4096);
+  v.write(0, 4096);
+  const OpHandle read = v.oracle.begin_read(++v.now, 0, 4096);
+  v.oracle.note_failover(++v.now);
+  EXPECT_TRUE(v.oracle.end_read(read, ++v.now, first).good());
+  v.write(0, 4096);
+  EXPECT_EQ(v.counts().lost_writes, 1u);
+}
+
+TEST(Oracle, AReadThatMayHaveBeenAnsweredBeforeAFailoverShowsNothing) {
+  Volume v(config(Durability::prefix));
+  const auto first = v.write(0, 4096);
+  const OpHandle read = v.oracle.begin_read(++v.now, 0, 4096);
+  v.write(0, 4096);
+  v.oracle.note_failover(++v.now);
+  EXPECT_TRUE(v.oracle.end_read(read, ++v.now, first).good());
+  EXPECT_EQ(v.counts().lost_writes, 0u);
+  EXPECT_TRUE(v.read(0, 4096).good());
+  EXPECT_EQ(v.counts().lost_writes, 0u);
+}
+
+TEST(Oracle, WhatIsLostUnderANewerLostWriteBreaksAPrefixToo) {
+  Volume v(config(Durability::prefix));
+  const auto first = v.write(0, 4096);
+  v.write(0, 4096);
+  v.write(4096, 4096);
+  v.write(0, 4096);
+  v.oracle.note_failover(++v.now);
+  v.put(0, first);  // without the second write, but with the third
+  v.read(0, 8192);
+  EXPECT_EQ(v.counts().prefix_breaks, 1u);
+  EXPECT_EQ(v.counts().lost_writes, 1u) << "what was overwritten is nobody's loss";
 }
 
 TEST(Oracle, BetweenFailoversAPrefixIsNoExcuse) {
@@ -361,7 +477,7 @@ TEST(Oracle, ConflictsAreOverlapsWithAWrite) {
   v.oracle.end_read(read, 2, std::span(v.bytes).subspan(8192, 8192));
   const OpHandle write = v.oracle.begin_write(3, 8192, 8192);
   EXPECT_TRUE(v.oracle.conflicts(8192, 4096, false));
-  v.oracle.end_write(write, 4, WriteOutcome::failed);
+  v.oracle.end_write(write, 4, WriteOutcome::acknowledged);
   EXPECT_FALSE(v.oracle.conflicts(8192, 4096, false));
 }
 
@@ -431,26 +547,44 @@ struct Lines final : HistorySink {
 TEST(History, TellsEveryOperationInJepsensForm) {
   Lines lines;
   {
-    History history(lines);
+    History history(lines, {"a \"quoted\" title", "raid1", 7, kVolumeBytes, "on_ack"});
     Volume v(config(), &history);
     v.write(4096, 4096);
-    v.write(4096, 4096, WriteOutcome::unknown, false);
+    v.write(4096, 4096, WriteOutcome::unknown, false, SectorKind::damage);
+    v.oracle.note_failover(5);
+    v.oracle.note_power_loss(6, std::vector<std::string>{"A", "B"});
+    v.oracle.begin_final(7);
+    v.now = 7;
+    v.bytes[0] = std::byte{1};
     v.read(0, 8192);
   }
-  EXPECT_EQ(
-      lines.text,
-      R"({"type":"invoke","process":0,"f":"write","op":1,"time":1,"offset":4096,"length":4096,"value":1})"
-      "\n"
-      R"({"type":"ok","process":0,"f":"write","op":1,"time":2,"offset":4096,"length":4096,"value":1})"
-      "\n"
-      R"({"type":"invoke","process":0,"f":"write","op":2,"time":3,"offset":4096,"length":4096,"value":2})"
-      "\n"
-      R"({"type":"info","process":0,"f":"write","op":2,"time":4,"offset":4096,"length":4096,"value":2,"error":"timeout"})"
-      "\n"
-      R"({"type":"invoke","process":1,"f":"read","op":3,"time":5,"offset":0,"length":8192})"
-      "\n"
-      R"({"type":"ok","process":1,"f":"read","op":3,"time":6,"offset":0,"length":8192,"value":[[0,8],[1,8]]})"
-      "\n");
+  EXPECT_EQ(lines.text, R"({"type":"history","schema":1,"resilver":")" + std::string(kVersion) +
+                            R"(","scenario":"a \"quoted\" title","contender":"raid1","seed":7,"promise":"on_ack",)"
+                            R"("volume_bytes":8388608,"sector_bytes":512,"block_bytes":4096,"fill_offset":0,)"
+                            R"("fill_bytes":0,"time_unit":"ns"}
+{"type":"invoke","process":0,"f":"write","op":1,"time":1,"offset":4096,"length":4096,"value":1}
+{"type":"ok","process":0,"f":"write","op":1,"time":2,"offset":4096,"length":4096,"value":1}
+{"type":"invoke","process":0,"f":"write","op":2,"time":3,"offset":4096,"length":4096,"value":2,"kind":"damage"}
+{"type":"info","process":0,"f":"write","op":2,"time":4,"offset":4096,"length":4096,"value":2,"error":"timeout"}
+{"type":"info","process":2,"f":"failover","time":5}
+{"type":"info","process":3,"f":"power_loss","time":6,"nodes":["A","B"]}
+{"type":"info","process":4,"f":"final_reading","time":7}
+{"type":"invoke","process":1,"f":"read","op":3,"time":8,"offset":0,"length":8192}
+{"type":"ok","process":1,"f":"read","op":3,"time":9,"offset":0,"length":8192,"value":[[null,1],[0,7],[1,8]],"verdict":"corrupt"}
+)");
+}
+
+TEST(History, TellsAllThatALongReadFound) {
+  Lines lines;
+  {
+    History history(lines, {"", "", 1, kVolumeBytes, "on_ack"});
+    Volume v(config(), &history);
+    for (std::uint64_t sector = 0; sector < 2048; sector += 2) v.bytes[sector * 512] = std::byte{1};
+    for (int i = 0; i < 8; ++i) v.read(0, 1 << 20);
+  }
+  std::size_t runs = 0;
+  for (std::size_t at = 0; (at = lines.text.find("[null,1]", at)) != std::string::npos; ++at) ++runs;
+  EXPECT_EQ(runs, 8u * 1024);
 }
 
 }  // namespace

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace resilver::tools {
+
+int judge_main(int argc, char** argv);
+
+}  // namespace resilver::tools
