@@ -223,17 +223,21 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
 
 // ---- stop ----
 
-bool is_resilver(pid_t pid) {
+// Empty: it has ended. Its locks may outlive it for a moment, as long as the kernel still ends the writes of its ring.
+std::string name_of(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/comm", pid));
   std::string name;
-  return std::getline(file, name) && name == "resilver";
+  std::getline(file, name);
+  return name;
 }
 
 // Asks whoever works on the images to end, and waits for that.
 Status end_holders(const Place& place) {
   constexpr int kPatienceTenths = 300;
   for (const pid_t pid : holders_of(place.paths)) {
-    if (!is_resilver(pid)) {
+    const std::string name = name_of(pid);
+    if (name.empty()) continue;
+    if (name != "resilver") {
       return fail(Errc::busy,
                   fmt::format("{}: held by process {}, which is no resilver: end it yourself", place.label, pid));
     }

@@ -2,6 +2,7 @@
 // was, to the byte and to its time.
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/e2e/array.h"
@@ -112,6 +113,23 @@ TEST_F(ArrayRefusal, OpenElsewhere) {
   refuses({"assemble", vm_}, {"disk1.img", "already open by another process"});
   done({"status", vm_});
   close(fd);
+}
+
+// A process that was killed while the kernel still worked for it: its lock is there for a while, the process is not.
+TEST_F(ArrayRefusal, StopWaitsForTheLockOfAProcessThatHasEnded) {
+  create(5, 3);
+  const pid_t locker = fork();
+  if (locker == 0) {
+    const int fd = open(image(1).c_str(), O_RDWR | O_CLOEXEC);
+    const bool locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fork() != 0) _exit(locked ? 0 : 1);
+    usleep(1'000'000);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(locker, &status, 0), locker);
+  ASSERT_EQ(status, 0);
+  EXPECT_NE(done({"stop", vm_}).out.find("vm: stopped, clean"), std::string::npos);
 }
 
 TEST_F(ArrayRefusal, ImageThatMayNotBeWritten) {
