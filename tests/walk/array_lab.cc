@@ -78,7 +78,7 @@ Ran Lab::run(const Words& words, const Step& step) const {
   }
   ran.ended = program.wait(kPatienceSeconds);
   ran.hung = ran.ended.code == 128 + SIGKILL && step.cut != Cut::kill;
-  ran.changed = stamps() != before;
+  note_changes(ran, before);
   return ran;
 }
 
@@ -94,7 +94,7 @@ Ran Lab::type(const std::string& line) const {
                                      .c_str());
   ran.ended = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), "", read_text(out)};
   ran.hung = ran.ended.code == 124 || ran.ended.code == 137;
-  ran.changed = stamps() != before;
+  note_changes(ran, before);
   return ran;
 }
 
@@ -127,8 +127,8 @@ std::vector<std::string> Lab::images() const {
 
 bool Lab::exists(const std::string& name) const { return fs::exists(file(name)); }
 
-std::map<std::string, Lab::Stamp> Lab::stamps() const {
-  std::map<std::string, Stamp> all;
+Lab::Stamps Lab::stamps() const {
+  Stamps all;
   for (const auto& entry : fs::directory_iterator(folder())) {
     struct stat status{};
     if (stat(entry.path().c_str(), &status) != 0) continue;
@@ -136,6 +136,12 @@ std::map<std::string, Lab::Stamp> Lab::stamps() const {
                                     status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
   }
   return all;
+}
+
+void Lab::note_changes(Ran& ran, const Stamps& before) const {
+  const Stamps after = stamps();
+  ran.changed = after != before;
+  ran.changed_old = !std::ranges::includes(after, before);
 }
 
 std::string Lab::free_name(const std::string& stem) const {

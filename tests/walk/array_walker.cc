@@ -43,7 +43,7 @@ void Walker::ended(const Ran& ran) {
   if (!said.empty() && said.back() == '\n') said.pop_back();
   judge_.note(fmt::format("{}{}\n          {}", ran.line, ran.cut ? " (cut short)" : "", said));
   judge_.command(ran);
-  if (ran.changed) {
+  if (ran.changed_old) {
     ++changes_;
     for (Away& away : attic_) away.needed = false;
   }
@@ -264,6 +264,7 @@ bool Walker::follow_advice() {
 
 // Long work and what other commands make of it: they look, or are refused; `stop` ends it.
 bool Walker::work_beside(const Step& step) {
+  const auto before = lab_.stamps();
   const Words long_work = lab_.on_array(step.b < 2 ? "rebuild" : "scrub", {"--speed-max", "20M"});
   Program program(long_work);
   usleep(static_cast<useconds_t>(30'000 + step.a % 60'000));
@@ -280,7 +281,7 @@ bool Walker::work_beside(const Step& step) {
   ran.line = fmt::format("resilver {} (others beside it)", long_work[0]);
   ran.ended = program.wait(kPatienceSeconds);
   ran.cut = stops;
-  ran.changed = true;
+  lab_.note_changes(ran, before);
   ended(ran);
   return true;
 }

@@ -101,7 +101,7 @@ class Walker {
   bool made_ = false;
 
   // What the walk has done to it, and so what may be refused.
-  std::uint64_t changes_ = 0;      // by the program, to any image
+  std::uint64_t changes_ = 0;      // by the program, to any image that lay there
   std::set<std::string> trouble_;  // images in the folder that do not fit
   std::string copied_;             // the member that a stray image is a copy of
   std::vector<Away> attic_, kept_;
