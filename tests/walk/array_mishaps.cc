@@ -48,11 +48,20 @@ void Walker::to_attic(const std::string& name, bool needed) {
   judge_.note(fmt::format("{} goes away", name));
 }
 
+// Nobody else is there that knows what was failed or removed: an image of before is the newest without it, and starts.
+bool Walker::is_last_of_its_side(const std::string& name) const {
+  return std::ranges::none_of(
+             seen_.members,
+             [&name](const Member& one) { return one.state == "in_sync" && !one.name.empty() && one.name != name; }) &&
+         lab_.images().size() > 1;
+}
+
 // Beyond what redundancy covers only for a while: then nothing may change.
 bool Walker::move_away(const Step& step) {
   const bool journal = step.b == 0 && plan_.consistency == "journal" && lab_.exists("journal.img");
   const std::string name = journal ? "journal.img" : member(step.a, true);
   if (name.empty() || !trouble_.empty() || std::ranges::any_of(attic_, &Away::needed)) return false;
+  if (!journal && is_last_of_its_side(name)) return false;
   const bool covered = !journal && may_lose_one();
   if (!covered && step.b > 2) return false;
   to_attic(name, !covered);
@@ -208,6 +217,7 @@ bool Walker::split(const Step& step) {
     return false;
   to_attic(alone, false);
   import({.verb = Verb::import, .a = step.a, .b = 300});
+  const Seen going_on = seen_;
   const std::vector<std::string> others = lab_.images();
   for (const std::string& name : others) fs::rename(lab_.file(name), lab_.beside(name));
   fs::rename(attic_.back().path, lab_.file(alone));
@@ -217,6 +227,7 @@ bool Walker::split(const Step& step) {
   for (const std::string& name : others) fs::rename(lab_.beside(name), lab_.file(name));
   judge_.note("all are there again");
   trouble_.insert(alone);
+  seen_ = going_on;
   observe();
   export_all();
   if (step.a % 2 == 0 && run(lab_.on_array("add", {alone})).good()) trouble_.erase(alone);

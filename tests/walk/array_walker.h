@@ -81,6 +81,7 @@ class Walker {
   bool split(const Step& step);
   bool meddle(const Step& step);
   bool may_lose_one() const;
+  bool is_last_of_its_side(const std::string& name) const;
   void lost_one();
   void now_in_trouble(const std::string& name);
   void to_attic(const std::string& name, bool needed);
