@@ -230,19 +230,11 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
 
 // ---- stop ----
 
-// Empty: it has ended. Its locks may outlive it for a moment, as long as the kernel still ends the writes of its ring.
-std::string name_of(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/comm", pid));
-  std::string name;
-  std::getline(file, name);
-  return name;
-}
-
 // Asks whoever works on the images to end, and waits for that.
 Status end_holders(const Place& place) {
-  constexpr int kPatienceTenths = 300;
+  constexpr int kPatienceTenths = kEndedPatience / (100 * kMillisecond);
   for (const pid_t pid : holders_of(place.paths)) {
-    const std::string name = name_of(pid);
+    const std::string name = name_of_process(pid);
     if (name.empty()) continue;
     if (name != "resilver") {
       return fail(Errc::busy,
