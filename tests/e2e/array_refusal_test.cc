@@ -56,6 +56,17 @@ TEST_F(ArrayRefusal, DuplicatedImage) {
   expect_refusal(run({"assemble", image(0), image(0), image(1)}), "named twice", 1);
 }
 
+// Nobody knows which is right, and no other member is there.
+TEST_F(ArrayRefusal, CopyOfTheOnlyMember) {
+  create(1, 2);
+  fs::remove(image(0));
+  fs::copy_file(image(1), vm_ + "/copy.img");
+  const Words said = {"copy.img", "disk1.img", "nothing is left of the array"};
+  refuses({"status", vm_}, said);
+  refuses({"status", vm_, "--json"}, said);
+  refuses({"export", vm_, directory_ / "out", "--force"}, said);
+}
+
 TEST_F(ArrayRefusal, ImagesOfTwoArrays) {
   create(5, 3);
   const std::string other = directory_ / "other";

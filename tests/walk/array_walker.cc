@@ -63,7 +63,7 @@ void Walker::ended(const Ran& ran) {
 
 void Walker::observe() {
   Seen seen = lab_.look(seen_);
-  if (!seen.told && note_other_side(seen.json.err)) return;
+  if (!seen.told && (note_other_side(seen.json.err) || is_of_copies(seen.json.err))) return;
   judge_.status(seen, made_ && !lab_.images().empty());
   seen_ = std::move(seen);
 }
@@ -79,6 +79,13 @@ bool Walker::note_other_side(const std::string& said) {
     if (!current && said.find(name) != std::string::npos) trouble_.insert(name);
   }
   return before != trouble_.size() || !trouble_.empty();
+}
+
+// Of two copies of the only member nobody knows which is right; both are named.
+bool Walker::is_of_copies(const std::string& said) const {
+  return !copied_.empty() && seen_.redundancy_left == 0 && said.find(copied_) != std::string::npos &&
+         std::ranges::any_of(
+             trouble_, [&](const std::string& name) { return name != copied_ && said.find(name) != std::string::npos; });
 }
 
 // Refused for something that is there and was named, or that the walk has brought about.

@@ -45,6 +45,7 @@ class Walker {
   void ended(const Ran& ran);
   void observe();
   bool note_other_side(const std::string& said);
+  bool is_of_copies(const std::string& said) const;
   // A command that had to be taken: nothing that the walk did explains a refusal.
   void must_work(const Ran& ran);
   bool may_be_refused(const Ran& ran) const;
