@@ -467,6 +467,9 @@ std::string next_step(const raid::Array& array, const std::string& place) {
     return std::ranges::any_of(status.members, [state](const auto& member) { return member.state == state; });
   };
   if (status.state == raid::ArrayState::failed) return {};
+  if (status.journal_missing) {
+    return fmt::format("to do: bring the journal back, or go on without it: resilver assemble {} --force", place);
+  }
   const std::string letters = slot_letters(status, array.geometry().disks());
   const bool lacks = letters.contains('_');
   if (any(MemberState::rebuilding) || any(MemberState::replacement) || (lacks && any(MemberState::spare))) {
