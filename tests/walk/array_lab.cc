@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,7 +70,9 @@ Ran Lab::run(const Words& words, const Step& step) const {
   ran.command = words[0];
   ran.line = fmt::format("resilver {}", fmt::join(words, " "));
   const auto before = stamps();
-  Program program(words);
+  ran.cramped = step.room_kib != 0;
+  const rlimit room{step.room_kib << 10, step.room_kib << 10};
+  Program program(words, [&ran, &room] { return !ran.cramped || setrlimit(RLIMIT_FSIZE, &room) == 0; });
   if (step.cut != Cut::none) {
     while (step.writing && program.running() && stamps() == before) usleep(200);
     usleep(step.after_us);
@@ -142,6 +145,15 @@ void Lab::note_changes(Ran& ran, const Stamps& before) const {
   const Stamps after = stamps();
   ran.changed = after != before;
   ran.changed_old = !std::ranges::includes(after, before);
+}
+
+std::string Lab::digest() const {
+  std::string text;
+  for (const auto& [name, stamp] : stamps()) {
+    text += fmt::format("{} {} {} {} {:x}\n", name, std::get<0>(stamp), std::get<1>(stamp), std::get<2>(stamp),
+                        std::hash<std::string>{}(read_text(file(name))));
+  }
+  return text;
 }
 
 std::string Lab::free_name(const std::string& stem) const {

@@ -30,6 +30,7 @@ struct Ran {
   bool changed = false;      // some image was written, made, or removed
   bool changed_old = false;  // ... that was there before
   bool hung = false;
+  bool cramped = false;  // it had a limit of room
   bool good() const { return ended.code == 0; }
 };
 
@@ -90,6 +91,8 @@ class Lab {
   Stamps stamps() const;
   // What has become of the images since, in `changed` and `changed_old`.
   void note_changes(Ran& ran, const Stamps& before) const;
+  // The images' stamps and what they hold.
+  std::string digest() const;
   // A name that no file in the folder has: stem0.img, ...
   std::string free_name(const std::string& stem) const;
   // Where a member's data begin and how long they are, of its superblock; nothing: it has none.

@@ -84,6 +84,30 @@ bool Walker::put_back() {
   return true;
 }
 
+// What is in it goes too; with all members there that is no more than what was under way.
+bool Walker::lose_journal(const Step& step) {
+  const auto journal = std::ranges::find(seen_.members, std::string("journal"), &Member::state);
+  if (journal == seen_.members.end() || !seen_.runs() || seen_.lacks() || !trouble_.empty() || !attic_.empty())
+    return false;
+  to_attic(journal->name, false);
+  observe();
+  if (!seen_.lacks_journal) judge_.complain("status does not miss the journal");
+  if (run(lab_.on_array("assemble")).good())
+    judge_.complain("it goes on without its journal, and nobody asked for that");
+  export_all();
+  if (!follow_advice() || !seen_.whole()) judge_.complain("not whole without its journal");
+  import({.verb = Verb::import, .a = step.a, .b = 400});
+  const std::string name = fmt::format("journal{}.img", new_images_++);
+  const Words add = lab_.on_array("add", {plan_.by_name ? lab_.file(name) : name, "--journal", "--size", "8M"});
+  const Ran added = run(add, step);
+  const auto is_there = [this] {
+    return std::ranges::find(seen_.members, std::string("journal"), &Member::state) != seen_.members.end();
+  };
+  if (added.cut && !is_there()) run(add);
+  if (!is_there() || !seen_.whole()) judge_.complain("it was given no other journal: " + seen_.text.all());
+  return true;
+}
+
 bool Walker::keep(const Step& step) {
   const std::string name = member(step.a, true);
   if (name.empty() || !seen_.clean || dirty_) return false;
@@ -248,6 +272,7 @@ bool Walker::take_mishap(const Step& step) {
   switch (step.verb) {
     case Verb::move_away: return move_away(step);
     case Verb::put_back: return put_back();
+    case Verb::lose_journal: return lose_journal(step);
     case Verb::keep: return keep(step);
     case Verb::restore: return restore();
     case Verb::swap_names: return swap_names(step);

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <filesystem>
+#include <sstream>
+#include <utility>
 
 #include "tests/walk/interrupt.h"
 
@@ -33,9 +37,24 @@ Walker::Walker(const Plan& plan) : plan_(plan), lab_(plan_), judge_(lab_), model
 // ---- commands --------------------------------------------------------------------------------------------------------
 
 Ran Walker::run(const Words& words, const Step& step) {
+  const bool tried = step.tried && (changes_members(words[0]) || words[0] == "assemble");
+  const bool expected = tried && would_work(words);
   const Ran ran = lab_.run(words, step);
   ended(ran);
+  if (tried && !ran.cut && !ran.hung && expected != ran.good())
+    judge_.complain(fmt::format("--dry-run says another thing: {}: {}", ran.line, ran.ended.all()));
   return ran;
+}
+
+bool Walker::would_work(const Words& words) {
+  Words tried = words;
+  tried.push_back("--dry-run");
+  const std::string before = lab_.digest();
+  const Ran ran = lab_.run(tried);
+  judge_.note(fmt::format("{}\n          {}", ran.line, ran.ended.all()));
+  judge_.command(ran);
+  if (lab_.digest() != before) judge_.complain("a dry run changed an image: " + ran.line);
+  return ran.good();
 }
 
 void Walker::ended(const Ran& ran) {
@@ -53,6 +72,7 @@ void Walker::ended(const Ran& ran) {
   if (changes_members(ran.command) && ran.ended.code == 1 && !ran.cut && before.told && seen_.told &&
       !seen_.same_as(before))
     judge_.complain(fmt::format("refused, but the array is another one now: {}: {}", ran.line, ran.ended.all()));
+  if (ran.cramped) judge_room(ran, before);
   if (ran.good() && is_writer(ran.command) && seen_.clean &&
       (is_starter(ran.command) || plan_.consistency != "journal")) {
     dirty_ = hole_ = false;
@@ -66,6 +86,16 @@ void Walker::observe() {
   if (!seen.told && (note_other_side(seen.json.err) || is_of_copies(seen.json.err))) return;
   judge_.status(seen, made_ && !lab_.images().empty());
   seen_ = std::move(seen);
+}
+
+void Walker::judge_room(const Ran& ran, const Seen& before) {
+  for (const Member& one : before.members) {
+    const auto now = std::ranges::find(seen_.members, one.name, &Member::name);
+    if (one.slot >= 0 && (now == seen_.members.end() || now->slot != one.slot))
+      judge_.complain(fmt::format("{} was given up for lack of room: {}: {}", one.name, ran.line, ran.ended.all()));
+  }
+  if (before.clean && !dirty_ && plan_.has_write_hole() && seen_.lacks() && !seen_.clean)
+    judge_.complain(fmt::format("degraded, and dirty for lack of room: {}: {}", ran.line, ran.ended.all()));
 }
 
 // When nobody is left who was with a former member, nothing tells it from one that went on by itself. Then it is in the way,
@@ -91,6 +121,7 @@ bool Walker::is_of_copies(const std::string& said) const {
 // Refused for something that is there and was named, or that the walk has brought about.
 bool Walker::may_be_refused(const Ran& ran) const {
   if (hole_) return true;
+  if (ran.cramped && (says(ran, "room") || says(ran, "it cannot grow"))) return true;
   // What is in a journal yet is not read without being replayed, which writes.
   if (ran.command == "export" && dirty_ && plan_.has_parity() && seen_.lacks()) return true;
   if (std::ranges::any_of(attic_, &Away::needed)) return true;
@@ -128,7 +159,7 @@ void Walker::import_version(std::uint32_t version, Range range, const Step& step
     under_way_.push_back(range);
   }
   ended(ran);
-  if (!ran.good() && changes_ != before && !ran.cut) dirty_ = true;
+  if (!ran.good() && changes_ != before && !ran.cut && !(ran.cramped && seen_.clean)) dirty_ = true;
   must_work(ran);
 }
 
@@ -152,6 +183,37 @@ void Walker::export_of(Words words, Range range, bool settle) {
   } else if (settle || (seen_.clean && !dirty_)) {
     model_.settle(bytes, range.first);
   }
+}
+
+// What the map says is copied is right, and all is if nothing was lost.
+bool Walker::rescue() {
+  const std::string out = lab_.beside("rescued"), map = lab_.beside("map");
+  fs::remove(out);
+  fs::remove(map);
+  const Ran ran = run(lab_.on_array("export", {out, "--rescue", map}));
+  if (!fs::exists(map)) return must_work(ran), true;
+  std::istringstream lines(read_text(map));
+  const std::string bytes = read_text(out);
+  if (bytes.size() != model_.sectors() * kSector) judge_.complain("not of full length: " + ran.line);
+  // Degraded and dirty it may be anything, which is said.
+  const bool sure = !dirty_ || !plan_.has_parity();
+  std::uint64_t copied = 0;
+  bool state_read = false;  // the first line that is no comment tells how far it was
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("#") || !std::exchange(state_read, true)) continue;
+    std::uint64_t at = 0, size = 0;
+    char status = 0;
+    if (std::sscanf(line.c_str(), "%" SCNx64 " %" SCNx64 " %c", &at, &size, &status) != 3)
+      judge_.complain("a line of the map: " + line);
+    if (status != '+' || at + size > bytes.size()) continue;
+    copied += size;
+    const std::string wrong = sure ? model_.judge(std::string_view(bytes).substr(at, size), at / kSector) : "";
+    if (!wrong.empty()) judge_.complain(fmt::format("{}: {}", ran.line, wrong));
+  }
+  if (ran.good() != (copied == bytes.size()))
+    judge_.complain(fmt::format("{} of {} bytes are copied: {}: {}", copied, bytes.size(), ran.line, ran.ended.all()));
+  if (!ran.good() && std::ranges::none_of(attic_, &Away::needed)) must_work(ran);
+  return true;
 }
 
 // ---- members ---------------------------------------------------------------------------------------------------------
@@ -302,6 +364,7 @@ bool Walker::take_command(const Step& step) {
       if (count > model_.sectors()) return false;
       return export_part({(step.a >> 20) % (model_.sectors() - count + 1), count});
     }
+    case Verb::rescue: return rescue();
     case Verb::fail: return change_member("fail", step);
     case Verb::remove: return change_member("remove", step);
     case Verb::replace: return change_member("replace", step);
@@ -335,9 +398,11 @@ void Walker::begin() {
   if (plan_.chunk_kib > 0) words.insert(words.end(), {"--chunk", fmt::format("{}K", plan_.chunk_kib)});
   if (!plan_.layout.empty()) words.insert(words.end(), {"--layout", plan_.layout});
   if (plan_.level > 0) words.insert(words.end(), {"--consistency", plan_.consistency});
+  if (plan_.creation.cut != Cut::none) run(words, plan_.creation);
   made_ = true;
-  const Ran ran = run(words);
-  if (!ran.good() || !seen_.whole()) judge_.complain("no whole array was made: " + ran.ended.all() + seen_.text.all());
+  // What a killed one leaves behind is taken anew; or it was killed when all was done.
+  if (!seen_.told) must_work(run(words));
+  if (!seen_.whole()) judge_.complain("no whole array was made: " + seen_.text.all());
   model_ = Model(plan_, seen_.size);
 }
 

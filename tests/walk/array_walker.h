@@ -44,6 +44,10 @@ class Walker {
   // Judges it, looks at what it left, and keeps what is known of the array up to date.
   void ended(const Ran& ran);
   void observe();
+  // The same with --dry-run: nothing changes, and what would be refused is refused.
+  bool would_work(const Words& words);
+  // Without room no member is given up, and a degraded array stays clean.
+  void judge_room(const Ran& ran, const Seen& before);
   bool note_other_side(const std::string& said);
   bool is_of_copies(const std::string& said) const;
   // A command that had to be taken: nothing that the walk did explains a refusal.
@@ -60,6 +64,7 @@ class Walker {
   bool export_part(Range range, bool settle = false);
   void export_of(Words words, Range range, bool settle);
   bool export_all() { return export_part({0, model_.sectors()}); }
+  bool rescue();
   bool change_member(const char* command, const Step& step);
   bool add(const Step& step);
   bool readd(const Step& step);
@@ -70,6 +75,7 @@ class Walker {
   // ---- mishaps ----
   bool move_away(const Step& step);
   bool put_back();
+  bool lose_journal(const Step& step);
   bool keep(const Step& step);
   bool restore();
   bool swap_names(const Step& step);
