@@ -91,7 +91,7 @@ void Walker::observe() {
 void Walker::judge_room(const Ran& ran, const Seen& before) {
   for (const Member& one : before.members) {
     const auto now = std::ranges::find(seen_.members, one.name, &Member::name);
-    if (one.slot >= 0 && (now == seen_.members.end() || now->slot != one.slot))
+    if (!one.name.empty() && one.slot >= 0 && (now == seen_.members.end() || now->slot != one.slot))
       judge_.complain(fmt::format("{} was given up for lack of room: {}: {}", one.name, ran.line, ran.ended.all()));
   }
   if (before.clean && !dirty_ && plan_.has_write_hole() && seen_.lacks() && !seen_.clean)
@@ -299,9 +299,10 @@ bool Walker::force(const Step& step) {
   if (std::ranges::any_of(attic_, &Away::needed)) return false;
   const bool harm = hole_ || !trouble_.empty();
   const auto changes = changes_;
+  const std::vector<Range> under_way = under_way_;  // until it has started
   const Ran ran = run(lab_.on_array("assemble", {"--force"}), step);
   if (!harm || changes == changes_) return true;
-  for (const Range& range : under_way_) model_.may_be_wrong(range);
+  for (const Range& range : under_way) model_.may_be_wrong(range);
   if (!trouble_.empty()) model_.all_may_be_wrong();
   if (ran.good()) hole_ = dirty_ = false;
   return true;
