@@ -257,6 +257,9 @@ class Array final : public BlockDevice {
   static Task<Result<std::unique_ptr<Array>>> create(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                      ArrayConfig config, ArrayDisks disks, bool assume_clean);
 
+  // The size in bytes that such an array of `disks` equal disks of `disk_bytes` would have. Pure. Errors: as create().
+  static Result<std::uint64_t> planned_bytes(const ArrayConfig& config, std::uint32_t disks, std::uint64_t disk_bytes);
+
   // Starts an array from disks in any order. The roles in the freshest superblock decide who is a member (rule 2); disks
   // without a superblock are left alone, as are members that are faulty or stale. An interrupted rebuild goes on at its
   // recovery_offset, a spare is taken at once, an unclean array is resynced (with a bitmap: where its bits say).

@@ -130,11 +130,9 @@ Status check_new_config(const ArrayConfig& config, const ArrayDisks& disks) {
   return {};
 }
 
-Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
-  if (Status fine = check_new_config(config, disks); !fine) return std::unexpected(fine.error());
-  const MemberDisk* const least = smallest_of(disks);
-  if (least == nullptr) return fail(Errc::invalid_argument, "an array of no disks");
-  const std::uint64_t smallest = least->device->size_bytes();
+// `sizes`: of the members that are there, in bytes, out of `disks`; `smallest` may be a spare, called `name`.
+Result<NewShape> lay_out(const ArrayConfig& config, std::uint32_t disks, std::vector<std::uint64_t> sizes,
+                         std::uint64_t smallest, const std::string& name) {
   const bool mirror = config.level == Level::raid1;
   const auto chunk_sectors = static_cast<std::uint32_t>(mirror ? 0 : config.chunk_bytes / kSectorBytes);
   const std::uint64_t data_offset = config.data_offset_bytes
@@ -143,36 +141,52 @@ Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
   // A mirror has no chunk; mdadm rounds to 64 KiB there (so that it could become a RAID 5).
   const std::uint64_t unit = mirror ? kMirrorUnit : std::max<std::uint64_t>(config.chunk_bytes, kRowBytes);
   if (smallest < data_offset * kSectorBytes + unit) {
-    return fail(
-        Errc::invalid_argument,
-        fmt::format(
-            "{}: its size, {} bytes, is too small for a member: at least {} are needed", least->name, smallest,
-            config.data_offset_bytes ? data_offset * kSectorBytes + unit : least_disk_bytes(chunk_sectors, unit)));
+    return fail(Errc::invalid_argument,
+                fmt::format("{}: its size, {} bytes, is too small for a member: at least {} are needed", name, smallest,
+                            config.data_offset_bytes ? data_offset * kSectorBytes + unit
+                                                     : least_disk_bytes(chunk_sectors, unit)));
   }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
-  std::vector<std::uint64_t> sizes;
-  for (const MemberDisk& disk : disks.members) {
-    if (disk.device != nullptr)
-      sizes.push_back(round_down(disk.device->size_bytes() - data_offset * kSectorBytes, unit));
-  }
+  for (std::uint64_t& size : sizes) size = round_down(size - data_offset * kSectorBytes, unit);
   const Layout layout = config.layout.value_or(default_layout(config.level));
-  auto geometry = config.level == Level::raid0 && sizes.size() == disks.members.size()
+  auto geometry = config.level == Level::raid0 && sizes.size() == disks
                       ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
-                      : Geometry::make(config.level, layout, static_cast<std::uint32_t>(disks.members.size()),
-                                       config.chunk_bytes, usable);
+                      : Geometry::make(config.level, layout, disks, config.chunk_bytes, usable);
   if (!geometry) return std::unexpected(geometry.error());
-  if (disks.journal && geometry->parity_disks() == 0) {
-    return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
-  }
-  if (disks.journal && Journal::rows_per_record(geometry->columns()) == 0) return refuse_journal_of(*geometry);
-  if (!geometry->survives(missing_of(disks))) {
-    return fail(Errc::invalid_argument, fmt::format("{} of {} disks does not work with {} missing", name(config.level),
-                                                    geometry->disks(), disks.members.size() - sizes.size()));
-  }
   return NewShape{std::move(*geometry), data_offset, usable, chunk_sectors, smallest};
 }
 
+Result<NewShape> shape_new(const ArrayConfig& config, const ArrayDisks& disks) {
+  if (Status fine = check_new_config(config, disks); !fine) return std::unexpected(fine.error());
+  const MemberDisk* const least = smallest_of(disks);
+  if (least == nullptr) return fail(Errc::invalid_argument, "an array of no disks");
+  std::vector<std::uint64_t> sizes;
+  for (const MemberDisk& disk : disks.members) {
+    if (disk.device != nullptr) sizes.push_back(disk.device->size_bytes());
+  }
+  const std::size_t missing = disks.members.size() - sizes.size();
+  auto shape = lay_out(config, static_cast<std::uint32_t>(disks.members.size()), std::move(sizes),
+                       least->device->size_bytes(), least->name);
+  if (!shape) return shape;
+  const Geometry& geometry = shape->geometry;
+  if (disks.journal && geometry.parity_disks() == 0) {
+    return fail(Errc::invalid_argument, fmt::format("{} has no journal: only levels 4, 5 and 6", name(config.level)));
+  }
+  if (disks.journal && Journal::rows_per_record(geometry.columns()) == 0) return refuse_journal_of(geometry);
+  if (!geometry.survives(missing_of(disks))) {
+    return fail(Errc::invalid_argument, fmt::format("{} of {} disks does not work with {} missing", name(config.level),
+                                                    geometry.disks(), missing));
+  }
+  return shape;
+}
+
 }  // namespace
+
+Result<std::uint64_t> Array::planned_bytes(const ArrayConfig& config, std::uint32_t disks, std::uint64_t disk_bytes) {
+  const auto shape = lay_out(config, disks, std::vector<std::uint64_t>(disks, disk_bytes), disk_bytes, "a disk");
+  if (!shape) return std::unexpected(shape.error());
+  return shape->geometry.capacity_bytes();
+}
 
 Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPool& pool, Random& random,
                                                  ArrayConfig config, ArrayDisks disks, bool assume_clean) {

@@ -11,6 +11,7 @@
 #include "fault/volatile_cache.h"
 #include "scenario/fault_text.h"
 #include "scenario/node_slot.h"
+#include "scenario/shape.h"
 
 namespace resilver::scenario {
 namespace {
@@ -21,33 +22,12 @@ constexpr Nanos kReleaseInterval = 10 * kMillisecond;
 constexpr std::size_t kMaxOrders = 64;
 constexpr std::uint64_t kCacheBytes = std::uint64_t{16} << 20;
 
-raid::Consistency consistency_of(const NodeSpec& spec) {
-  switch (spec.consistency) {
-    case Consistency::none: return raid::Consistency::none;
-    case Consistency::resync: return raid::Consistency::resync;
-    case Consistency::bitmap: return raid::Consistency::bitmap;
-    case Consistency::journal: return raid::Consistency::journal;
-  }
-  return raid::Consistency::none;
-}
-
 raid::ArrayTuning tuning_of(const NodeConfig& config) {
   raid::ArrayTuning tuning;
   tuning.member_timeout_ms = static_cast<std::uint32_t>(config.spec.member_timeout / kMillisecond);
   if (config.rebuild.speed_min != 0) tuning.speed_min = config.rebuild.speed_min;
   tuning.speed_max = config.rebuild.speed_max;
   return tuning;
-}
-
-raid::ArrayConfig array_config_of(const NodeConfig& config) {
-  raid::ArrayConfig array;
-  array.level = static_cast<raid::Level>(config.spec.raid);
-  if (!config.spec.layout.empty()) array.layout = raid::layout_from_name(config.spec.layout);
-  array.chunk_bytes = config.spec.chunk_bytes;
-  array.consistency = config.spec.raid == 0 ? raid::Consistency::none : consistency_of(config.spec);
-  array.name = config.spec.name;
-  array.tuning = tuning_of(config);
-  return array;
 }
 
 replica::AckMode ack_mode(Ack ack) {
@@ -226,7 +206,9 @@ Task<Status> NodeProgram::build_array(bool format) {
   if (format) {
     // Images and simulated disks start as zeroes, whose parity is zero.
     const bool assume_clean = config_.format;
-    built = co_await raid::Array::create(scheduler_, env_.buffers(), env_.random(), array_config_of(config_),
+    raid::ArrayConfig array = array_config_of(config_.spec);
+    array.tuning = tuning_of(config_);
+    built = co_await raid::Array::create(scheduler_, env_.buffers(), env_.random(), std::move(array),
                                          {std::move(members), std::move(spares), std::move(journal)}, assume_clean);
   } else {
     raid::AssembleOptions options;

@@ -130,8 +130,8 @@ void read_disk(TableReader& root, Scenario& scenario) {
   if (disk.read_size("size", scenario.disk.size_bytes)) {
     if (!sized)
       disk.complain("size", "fair = \"same-usable\" computes it from the volume: leave it out");
-    else if (scenario.disk.size_bytes < (8u << 20) || scenario.disk.size_bytes > kMaxVolumeBytes)
-      disk.complain("size", "from 8MiB to 1024TiB expected");
+    else if (scenario.disk.size_bytes < (8u << 20) || scenario.disk.size_bytes > kMaxDiskBytes)
+      disk.complain("size", "from 8MiB to 16TiB expected");
   } else if (sized) {
     disk.require("size", "a size such as \"256GiB\"");
   }
@@ -656,7 +656,7 @@ void read_head(TableReader& root, Scenario& scenario) {
   if (root.read_size("volume", scenario.volume_bytes) &&
       (scenario.volume_bytes < (1u << 20) || scenario.volume_bytes > kMaxVolumeBytes ||
        scenario.volume_bytes % kBlockBytes != 0))
-    root.complain("volume", "a multiple of 4K from 1MiB to 1024TiB expected");
+    root.complain("volume", "a multiple of 4K of at least 1MiB and less than 16TiB expected");
   if (auto index = root.read_word("fair", {"same-disk", "same-usable"})) scenario.fair = static_cast<Fairness>(*index);
   if (root.read_duration("length", scenario.length) && scenario.length < 100 * kMillisecond)
     root.complain("length", "100ms at least expected");

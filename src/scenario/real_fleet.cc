@@ -13,6 +13,7 @@
 #include "replica/arbiter.h"
 #include "scenario/control_json.h"
 #include "scenario/disk_spec.h"
+#include "scenario/shape.h"
 
 namespace resilver::scenario {
 namespace {
@@ -58,7 +59,7 @@ std::uint64_t RealFleet::image_bytes(const Scenario& scenario, const ContenderSp
     replacements += event.verb == Verb::disk_replace ? event.targets.size() : 0;
   std::uint64_t bytes = replica::kArbiterStateBytes;
   for (const NodeSpec& node : contender.nodes) {
-    bytes += disk_size_bytes(scenario, contender, node) * (node_disks(node) + replacements);
+    bytes += disk_size_bytes(scenario, node) * (node_disks(node) + replacements);
   }
   return bytes;
 }
@@ -66,7 +67,7 @@ std::uint64_t RealFleet::image_bytes(const Scenario& scenario, const ContenderSp
 Task<Status> RealFleet::create() {
   for (std::size_t n = 0; n < machines_.size(); ++n) {
     const NodeSpec& spec = contender_.nodes[n];
-    const std::uint64_t size = disk_size_bytes(scenario_, contender_, spec);
+    const std::uint64_t size = disk_size_bytes(scenario_, spec);
     for (std::uint32_t d = 0; d < node_disks(spec); ++d) {
       const std::string file = path(fmt::format("{}-{}.{}.img", contender_.name, spec.name, disk_label(spec, d)));
       if (Status made = make_image(file, size); !made) co_return made;
@@ -353,7 +354,7 @@ Task<Status> RealFleet::replace_disk(std::uint32_t node, std::uint32_t disk) {
   const NodeSpec& spec = contender_.nodes[node];
   const std::string file =
       path(fmt::format("{}-{}.disk{}.new{}.img", contender_.name, spec.name, disk, ++machine.replaced));
-  const std::uint64_t size = disk_size_bytes(scenario_, contender_, spec);
+  const std::uint64_t size = disk_size_bytes(scenario_, spec);
   if (Status made = make_image(file, size); !made) co_return made;
   machine.disks[disk] = {file, true, {}};
   if (disk < machine.faults.size()) machine.faults[disk].clear();

@@ -83,9 +83,6 @@ const VerbInfo kVerbs[] = {
      "a new process on the same disk", "a new process on the same file"},
 };
 
-std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value / unit * unit; }
-std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit * unit; }
-
 const NodeSpec* find_node(const ContenderSpec& contender, const std::string& name) {
   for (const auto& node : contender.nodes)
     if (node.name == name) return &node;
@@ -235,28 +232,6 @@ std::uint32_t node_disks(const NodeSpec& node) { return node.disks + node.spares
 
 std::string disk_label(const NodeSpec& node, std::uint32_t index) {
   return has_journal(node) && index == node.disks + node.spares ? std::string("journal") : fmt::format("disk{}", index);
-}
-
-std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_size_bytes) {
-  std::uint64_t least = ~0ull;
-  for (const auto& node : contender.nodes) {
-    const std::uint64_t member = disk_size_bytes > kMemberReservedBytes
-                                     ? round_down(disk_size_bytes - kMemberReservedBytes, node.chunk_bytes)
-                                     : 0;
-    std::uint64_t usable = round_down(member * data_halves(node) / 2, node.chunk_bytes);
-    if (contender.replicate) usable -= std::min(usable, kReplicaReservedBytes);
-    least = std::min(least, usable);
-  }
-  return contender.nodes.empty() ? 0 : least;
-}
-
-std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& contender, const NodeSpec& node) {
-  if (scenario.fair == Fairness::same_disk) return scenario.disk.size_bytes;
-  const std::uint64_t wanted = scenario.volume_bytes + (contender.replicate ? kReplicaReservedBytes : 0);
-  const std::uint64_t halves = data_halves(node);
-  std::uint64_t member = round_up((2 * round_up(wanted, node.chunk_bytes) + halves - 1) / halves, node.chunk_bytes);
-  if (has_journal(node)) member = std::max(member, kJournalBytes);
-  return round_up(member + kMemberReservedBytes, 1 << 20);
 }
 
 std::uint32_t space_permille(const ContenderSpec& contender) {

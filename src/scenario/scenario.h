@@ -34,18 +34,12 @@ inline constexpr std::uint32_t kMaxDisksPerNode = 32;
 inline constexpr std::uint32_t kMaxEvents = 64;
 inline constexpr std::uint32_t kMaxTargets = 16;
 inline constexpr std::uint32_t kMaxExpectations = 128;
-inline constexpr std::uint64_t kMaxVolumeBytes = 1ull << 50;
 inline constexpr std::uint64_t kBlockBytes = 4096;  // the unit of the seam; volumes and chunks are multiples of it
-
-// Room that every member keeps for superblock, bitmap, bad-block list and data offset, and every replica for its own
-// metadata: part of a disk that the volume cannot use. Deliberately generous, the same for all contenders.
-inline constexpr std::uint64_t kMemberReservedBytes = 4ull << 20;
-inline constexpr std::uint64_t kReplicaReservedBytes = 4ull << 20;
-inline constexpr std::uint64_t kJournalBytes = 4ull
-                                               << 20;  // the least that a journal disk holds besides the reserved room
+inline constexpr std::uint64_t kMaxVolumeBytes = (1ull << 44) - kBlockBytes;  // the oracle numbers its blocks in 32 bits
+inline constexpr std::uint64_t kMaxDiskBytes = 1ull << 44;
 
 // same_disk: every disk of every contender has [disk] size. same_usable: each contender gets disks just large enough for
-// the volume (disk_size_bytes() below computes it).
+// the volume (disk_size_bytes() in shape.h computes it).
 enum class Fairness : std::uint8_t { same_disk, same_usable };
 
 struct DiskSpec {
@@ -342,10 +336,6 @@ bool has_journal(const NodeSpec& node);
 std::uint32_t node_disks(const NodeSpec& node);
 // "disk0" or "journal": what a disk is called in targets and files.
 std::string disk_label(const NodeSpec& node, std::uint32_t index);
-// What a volume of this contender can hold, reserved room taken off; the smallest node decides.
-std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_size_bytes);
-// The size of each disk of this node: [disk] size, or under same_usable the least that holds the volume (whole MiB).
-std::uint64_t disk_size_bytes(const Scenario& scenario, const ContenderSpec& contender, const NodeSpec& node);
 // Raw bytes per usable byte in 1/1000, spares and reserved room not counted: RAID 5 of 5 is 1250, three copies are 3000.
 std::uint32_t space_permille(const ContenderSpec& contender);
 std::uint32_t total_disks(const ContenderSpec& contender);  // members and journals of all nodes

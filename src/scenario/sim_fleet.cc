@@ -8,6 +8,7 @@
 #include "scenario/disk_spec.h"
 #include "scenario/fault_text.h"
 #include "scenario/node.h"
+#include "scenario/shape.h"
 #include "scenario/sim_watch.h"
 
 namespace resilver::scenario {
@@ -35,7 +36,7 @@ sim::Disk& SimFleet::add_disk(Machine& machine, const NodeSpec& spec, const std:
   sim::DiskOptions options;
   options.model = disk_parameters(scenario_.disk);
   options.cache_bytes = scenario_.disk.cache_bytes.value_or(kDefaultCacheBytes);
-  sim::Disk& disk = world_.add_disk(spec.name + "." + name, disk_size_bytes(scenario_, contender_, spec), options);
+  sim::Disk& disk = world_.add_disk(spec.name + "." + name, disk_size_bytes(scenario_, spec), options);
   machine.node->attach_disk(name, disk);
   return disk;
 }

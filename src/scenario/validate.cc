@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "scenario/expect.h"
 #include "scenario/selector.h"
+#include "scenario/shape.h"
 
 namespace resilver::scenario {
 
@@ -58,8 +59,19 @@ void check_contender(const Scenario& scenario, const ContenderSpec& contender, c
     }
   }
   check_replication(scenario, contender, complain);
-  if (!possible || contender.nodes.empty() || scenario.fair != Fairness::same_disk || scenario.disk.size_bytes == 0)
+  if (!possible || contender.nodes.empty() || scenario.volume_bytes == 0) return;
+  if (scenario.fair == Fairness::same_usable) {
+    for (const auto& node : contender.nodes) {
+      if (disk_size_bytes(scenario, node) <= kMaxDiskBytes) continue;
+      complain(
+          node.where,
+          fmt::format("contender '{}', node '{}': the volume of {} needs disks of more than {}: a smaller volume or "
+                      "more disks expected",
+                      contender.name, node.name, format_size(scenario.volume_bytes), format_size(kMaxDiskBytes)));
+    }
     return;
+  }
+  if (scenario.disk.size_bytes == 0) return;
   const std::uint64_t usable = usable_bytes(contender, scenario.disk.size_bytes);
   if (usable < scenario.volume_bytes)
     complain(

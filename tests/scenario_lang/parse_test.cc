@@ -1,4 +1,5 @@
 #include "scenario/parse.h"
+#include "scenario/shape.h"
 
 #include <filesystem>
 
@@ -285,9 +286,33 @@ TEST(Parse, SameUsableComputesTheSizeOfDisks) {
   const auto parsed = parse_scenario(text, "x.toml");
   ASSERT_TRUE(parsed) << errors_of(text);
   for (const auto& contender : parsed->contenders) {
-    const auto size = disk_size_bytes(*parsed, contender, contender.nodes[0]);
+    const auto size = disk_size_bytes(*parsed, contender.nodes[0]);
     EXPECT_GE(usable_bytes(contender, size), parsed->volume_bytes);
-    EXPECT_LT(usable_bytes(contender, size - 2 * kMiB), parsed->volume_bytes);
+    EXPECT_LT(usable_bytes(contender, size - kMiB), parsed->volume_bytes);
+  }
+}
+
+// The room that metadata takes grows with disk and chunk: a volume of any size fits the disks that are made for it.
+TEST(Parse, SameUsableHoldsTheVolumeAtEverySizeLevelAndChunk) {
+  Scenario scenario;
+  scenario.fair = Fairness::same_usable;
+  NodeSpec node;
+  node.name = "A";
+  for (const auto& [raid, disks] : {std::pair{0u, 1u}, {0u, 3u}, {1u, 2u}, {4u, 3u}, {5u, 4u}, {6u, 6u}, {10u, 5u}}) {
+    node.raid = raid;
+    node.disks = disks;
+    for (const std::uint64_t chunk : {4 * kKiB, 64 * kKiB, 2 * kMiB, 64 * kMiB}) {
+      node.chunk_bytes = chunk;
+      for (const std::uint64_t volume :
+           {kMiB, 48 * kMiB, 4096 * kMiB, 8192 * kMiB + kMiB, 16 * 1024 * kMiB, kMaxVolumeBytes / 2}) {
+        scenario.volume_bytes = volume;
+        ContenderSpec contender;
+        contender.nodes = {node};
+        const auto size = disk_size_bytes(scenario, node);
+        EXPECT_GE(usable_bytes(contender, size), volume) << raid << ' ' << chunk << ' ' << volume;
+        EXPECT_LT(usable_bytes(contender, size - kMiB), volume) << raid << ' ' << chunk << ' ' << volume;
+      }
+    }
   }
 }
 
