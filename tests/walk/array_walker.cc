@@ -89,9 +89,13 @@ void Walker::observe() {
 }
 
 void Walker::judge_room(const Ran& ran, const Seen& before) {
+  const auto given_up = [&](const Member& one) {  // or replaced by one that is whole
+    return one.slot >= 0 && !one.name.empty() && std::ranges::none_of(seen_.members, [&](const Member& now) {
+             return now.slot == one.slot && (now.name == one.name || now.state == "in_sync");
+           });
+  };
   for (const Member& one : before.members) {
-    const auto now = std::ranges::find(seen_.members, one.name, &Member::name);
-    if (!one.name.empty() && one.slot >= 0 && (now == seen_.members.end() || now->slot != one.slot))
+    if (given_up(one))
       judge_.complain(fmt::format("{} was given up for lack of room: {}: {}", one.name, ran.line, ran.ended.all()));
   }
   if (before.clean && !dirty_ && plan_.has_write_hole() && seen_.lacks() && !seen_.clean)
