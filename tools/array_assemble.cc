@@ -48,13 +48,20 @@ void print_end(ArraySession& session) {
   const raid::ArrayStatus status = session.array().status();
   if (status.last_recovery.kind != raid::RecoveryKind::none) fmt::print("{}\n", rate_text(status.last_recovery));
   fmt::print("{}: {}\n", session.place().label, state_text(session.array()));
-  if (!status.lost_blocks.empty()) {
-    fmt::print("{} blocks of 4096 bytes are lost, the first at byte {}\n", status.lost_blocks.size(),
-               status.lost_blocks[0]);
-  }
   if (const std::string step = next_step(session.array(), place_words(session.place())); !step.empty()) {
     fmt::print("{}\n", step);
   }
+}
+
+// What it could not restore on the way.
+Status tell_lost_blocks(ArraySession& session) {
+  const std::vector<std::uint64_t> lost = session.array().status().lost_blocks;
+  if (lost.empty()) return {};
+  return fail(
+      Errc::medium,
+      fmt::format("{}: {}{} blocks of 4096 bytes cannot be restored, the first at byte {} of the array: too many "
+                  "members cannot read them; writing them anew (import) heals them, scrub names all",
+                  session.place().label, lost.size() < raid::kMaxListed ? "" : "at least ", lost.size(), lost[0]));
 }
 
 bool started_without_journal(ArraySession& session) {
@@ -135,7 +142,7 @@ Task<Status> assemble(ArraySession& session, const Work& work) {
     fmt::print("it goes on without its journal; resilver add {} DISK --journal gives it another\n",
                place_words(session.place()));
   }
-  co_return Status{};
+  co_return tell_lost_blocks(session);
 }
 
 Task<Status> rebuild(ArraySession& session, const Work& work) {
@@ -148,7 +155,7 @@ Task<Status> rebuild(ArraySession& session, const Work& work) {
   if (full && !worked) fmt::print("nothing to rebuild\n");
   print_end(session);
   if (!full) co_return fail(Errc::unavailable, "redundancy is not full: the array needs another disk");
-  co_return Status{};
+  co_return tell_lost_blocks(session);
 }
 
 // ---- scrub ----
@@ -223,17 +230,13 @@ Task<Status> scrub(ArraySession& session, const Work& work, raid::ScrubOptions o
 
 // ---- stop ----
 
-bool is_resilver(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/comm", pid));
-  std::string name;
-  return std::getline(file, name) && name == "resilver";
-}
-
 // Asks whoever works on the images to end, and waits for that.
 Status end_holders(const Place& place) {
-  constexpr int kPatienceTenths = 300;
+  constexpr int kPatienceTenths = kEndedPatience / (100 * kMillisecond);
   for (const pid_t pid : holders_of(place.paths)) {
-    if (!is_resilver(pid)) {
+    const std::string name = name_of_process(pid);
+    if (name.empty()) continue;
+    if (name != "resilver") {
       return fail(Errc::busy,
                   fmt::format("{}: held by process {}, which is no resilver: end it yourself", place.label, pid));
     }
@@ -290,7 +293,9 @@ constexpr CommandSpec kAssemble = {
     "  resilver assemble vm --force --speed-max 200M\n"
     "  resilver assemble vm --read-only\n"
     "  resilver assemble vm --update=force-no-bbl\n\n"
-    "Exit: 0 done, 1 refused (nothing was written) or failed, 2 bad usage, 130 interrupted (the next goes on).\n"};
+    "Exit: 0 done, 1 refused (nothing was written) or failed, also where blocks could not be restored, 2 bad usage, "
+    "130\n"
+    "interrupted (the next goes on).\n"};
 
 constexpr OptionSpec kRebuildOptions[] = {kSpeedMax, kForce};
 constexpr CommandSpec kRebuild = {
@@ -302,7 +307,9 @@ constexpr CommandSpec kRebuild = {
     "Examples:\n"
     "  resilver rebuild vm\n"
     "  resilver rebuild vm --speed-max 200M\n\n"
-    "Exit: 0 redundancy is full, 1 it is not, or refused, 2 bad usage, 130 interrupted (the next goes on).\n"};
+    "Exit: 0 redundancy is full, 1 it is not, blocks could not be restored, or refused, 2 bad usage, 130 interrupted "
+    "(the\n"
+    "next goes on).\n"};
 
 constexpr OptionSpec kScrubOptions[] = {{"repair", nullptr, "rewrite what does not match: parity from data"},
                                         {"locate", nullptr, "RAID 6: name the one wrong member, and repair that"},

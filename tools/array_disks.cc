@@ -28,7 +28,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint32_t kMdMagic = 0xa92b4efc;
-// The ring of a process that was killed holds its locks some 66 ms beyond its death.
 constexpr Nanos kLockPatience = 250 * kMillisecond;
 
 bool holds_superblock(const std::string& path) {
@@ -222,8 +221,17 @@ class Opener {
   }
 
  private:
-  auto open_image(const std::string& path) -> Task<Result<std::unique_ptr<uring::Image>>> {
-    return uring::Image::open(env_.ring(), path, env_.scheduler().now() + kLockPatience, access_, uring::Grain::sector);
+  // The locks of a process that has ended are waited for, however long the kernel takes.
+  Task<Result<std::unique_ptr<uring::Image>>> open_image(std::string path) {
+    const auto now = [this] { return env_.scheduler().now(); };
+    const Nanos deadline = now() + kEndedPatience;
+    for (bool first = true;; first = false) {
+      auto image = co_await uring::Image::open(env_.ring(), path, now() + kLockPatience, access_, uring::Grain::sector);
+      if (image || image.error().code != Errc::busy || now() >= deadline) co_return image;
+      const std::set<pid_t> holders = holders_of({path});
+      const bool freed = first && holders.empty();  // since the last try
+      if (!freed && std::ranges::none_of(holders, has_ended)) co_return image;
+    }
   }
 
   uring::RealEnv& env_;
@@ -312,6 +320,16 @@ std::set<pid_t> lockers_of(const std::vector<std::string>& paths, const std::str
 }  // namespace
 
 std::set<pid_t> holders_of(const std::vector<std::string>& paths) { return lockers_of(paths, "FLOCK"); }
+
+std::string name_of_process(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  const std::string text(std::istreambuf_iterator<char>(file), {});  // PID (NAME) STATE ...
+  const std::size_t begin = text.find('('), end = text.rfind(") ");
+  if (begin == std::string::npos || end == std::string::npos || text.substr(end + 2, 1) == "Z") return "";
+  return text.substr(begin + 1, end - begin - 1);
+}
+
+bool has_ended(pid_t pid) { return name_of_process(pid).empty(); }
 
 bool is_maintained(const std::vector<std::string>& paths) { return !lockers_of(paths, "OFDLCK").empty(); }
 

@@ -80,6 +80,12 @@ Status check_opened(const std::vector<Disk>& disks);
 // The other processes that hold a flock on one of these files, by /proc/locks.
 std::set<pid_t> holders_of(const std::vector<std::string>& paths);
 
+// As it is given in /proc; empty: it has ended. Its locks may outlive it, while the kernel still ends the writes of its ring:
+// some 66 ms, on a busy machine more than a second.
+std::string name_of_process(pid_t pid);
+bool has_ended(pid_t pid);
+inline constexpr Nanos kEndedPatience = 30 * kSecond;  // for its locks
+
 // Does another process maintain the array on these files (uring::Access::maintain)? By /proc/locks.
 bool is_maintained(const std::vector<std::string>& paths);
 

@@ -279,6 +279,14 @@ Task<Status> ArraySession::probe(const StartOptions& options) {
     co_return fail(Errc::bad_input, line);
   }
   if (!checked) co_return checked;
+  const bool all_refused = std::ranges::none_of(disks_, [&refused](const Disk& disk) {
+    const auto of_disk = [&disk](const auto& one) { return one.first == disk.name; };
+    return disk.super && std::ranges::none_of(refused, of_disk);
+  });
+  if (!refused.empty() && all_refused) {
+    co_return fail(Errc::bad_input,
+                   fmt::format("{}: {}; without it nothing is left of the array", refused[0].first, refused[0].second));
+  }
   refused.insert(refused.end(), passed_over.begin(), passed_over.end());
   for (const auto& [name, why] : refused) {
     fmt::print(stderr, "resilver {}: {}: {}: left out\n", command_, name, why);
@@ -459,6 +467,9 @@ std::string next_step(const raid::Array& array, const std::string& place) {
     return std::ranges::any_of(status.members, [state](const auto& member) { return member.state == state; });
   };
   if (status.state == raid::ArrayState::failed) return {};
+  if (status.journal_missing) {
+    return fmt::format("to do: bring the journal back, or go on without it: resilver assemble {} --force", place);
+  }
   const std::string letters = slot_letters(status, array.geometry().disks());
   const bool lacks = letters.contains('_');
   if (any(MemberState::rebuilding) || any(MemberState::replacement) || (lacks && any(MemberState::spare))) {

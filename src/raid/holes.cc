@@ -61,7 +61,8 @@ std::uint64_t Core::unmarked_until(const Pass& pass, std::uint64_t from) const n
   return std::max(from, round_down(set, kBandBytes));
 }
 
-// Where, from `from` on, a window of this pass has anything to read. What it reads is a chunk further on at most.
+// Where, from `from` on, a window of this pass has anything to read. Other copies of what a member of a RAID 10
+// holds lie in the same row of chunks or in one next to it.
 std::uint64_t Core::hole_until(const Pass& pass, std::uint64_t from) const noexcept {
   if (from >= pass.total) return pass.total;
   const bool replaces = pass.kind == RecoveryKind::replace;
@@ -70,9 +71,10 @@ std::uint64_t Core::hole_until(const Pass& pass, std::uint64_t from) const noexc
   if (ten && !pass.slot) {
     data = next_logical_data(from);
   } else {
-    const std::uint64_t slack = ten && !replaces ? std::min(from, geometry_.chunk_bytes()) : 0;
-    data = next_data(replaces ? targets(pass) : geometry_.all_members() - not_in_sync(), from - slack);
-    if (data < pass.total) data -= slack;
+    const std::uint64_t slack = ten && !replaces ? geometry_.chunk_bytes() : 0;
+    const auto before = [slack](std::uint64_t at) { return at - std::min(at, slack); };
+    data = next_data(replaces ? targets(pass) : geometry_.all_members() - not_in_sync(), before(from));
+    if (data < pass.total) data = before(data);
   }
   return data >= pass.total ? pass.total : std::max(from, round_down(data, kBandBytes));
 }

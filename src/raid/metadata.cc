@@ -96,8 +96,11 @@ Task<void> Core::write_superblocks() {
     Batch batch(*this, Cause::superblock);
     const Buffer bitmap_header = bitmap_ ? metadata_block() : Buffer();
     if (bitmap_header) bitmap_->copy_header(bitmap_header);
+    // With no member left nothing is written: a spare that alone knows of that would outdate all that were.
+    const bool anyone = std::any_of(members_.begin(), members_.end(), [](const auto& one) { return one->live(); });
     for (auto& owned : members_) {
       Member& member = *owned;
+      if (!anyone) break;
       if (!member.live() && member.state != MemberState::spare && member.state != MemberState::journal) continue;
       const auto encoded = writable_superblock(superblock_for(member), member.device->size_bytes());
       if (!encoded) {

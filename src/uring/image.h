@@ -58,8 +58,8 @@ Status sync_directory(const std::string& path);
 // Short transfers are finished, EINTR and EAGAIN retried a bounded number of times; nothing else is.
 // Bounded: kMaxInFlight reads and writes in the kernel, kMaxSlow discards, zeroings and reservations, one flush (those
 // that come while one runs share the next); the others wait here. Errors: medium (the block device named these blocks:
-// ENODATA, EILSEQ), no_space, read_only (the file system is), device_gone, timeout, limit (the kernel had no memory for
-// the request), io.
+// ENODATA, EILSEQ), no_space (also beyond the process's limit of file sizes), read_only (the file system is), device_gone,
+// timeout, limit (the kernel had no memory for the request), io.
 class Image final : public BlockDevice {
  public:
   static constexpr std::uint32_t kMaxInFlight = ImageFile::kMaxInFlight;

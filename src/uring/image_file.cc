@@ -4,6 +4,7 @@
 #include <liburing.h>
 #include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -356,6 +357,9 @@ ImageFile::ImageFile(Ring& ring, int fd, std::uint64_t size, int cached_fd)
     : ring_(ring), fd_(fd), cached_fd_(cached_fd), size_(size), target_(fd) {
   struct stat status;
   block_device_ = fstat(fd, &status) == 0 && S_ISBLK(status.st_mode);
+  rlimit limit;
+  if (!block_device_ && getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    limit_ = limit.rlim_cur;
   if (const auto slot = ring_.register_file(fd_)) {
     target_ = static_cast<int>(*slot);
     registered_ = true;
@@ -396,6 +400,7 @@ std::uint64_t ImageFile::next_data(std::uint64_t from) const noexcept {
 }
 
 bool ImageFile::may_lack_room(std::uint64_t offset, std::uint64_t length) const noexcept {
+  if (offset + length > limit_) return true;
   if (block_device_ || (offset >= data_begin_ && offset + length <= data_end_)) return false;
   const off_t hole = lseek(fd_, static_cast<off_t>(offset), SEEK_HOLE);
   if (hole < 0 || static_cast<std::uint64_t>(hole) < offset + length) return true;
@@ -418,7 +423,10 @@ void ImageFile::operation_ended() noexcept {
   if (left_ && !busy()) delete this;
 }
 
+// What the kernel makes of a write over the limit depends on the limit's alignment, and a reservation does not look at it.
 void ImageFile::submit(IoRequest& request) noexcept {
+  const bool takes_room = request.op == IoOp::write || request.op == IoOp::write_zeroes || request.op == IoOp::reserve;
+  if (takes_room && request.offset + request.length > limit_) return request.complete(ring_, Errc::no_space);
   switch (request.op) {
     case IoOp::read:
     case IoOp::write:

@@ -54,6 +54,7 @@ class ImageFile final : public LeftBehind {
   int cached_fd_;
   std::uint64_t size_;
   bool block_device_;
+  std::uint64_t limit_ = UINT64_MAX;      // the process may write up to here (RLIMIT_FSIZE, when it was opened)
   mutable std::uint64_t data_begin_ = 0;  // a run without holes that may_lack_room() found: punching ends it
   mutable std::uint64_t data_end_ = 0;
   bool zero_range_works_ = true;

@@ -68,6 +68,13 @@ TEST_F(ArrayHint, ReAddWithoutABitmapSaysHowToAdd) {
   EXPECT_EQ(slots(), "UUU");
 }
 
+TEST_F(ArrayHint, StatusSaysHowToGoOnWithoutTheJournal) {
+  create(5, 3, {"--consistency", "journal", "--journal-size", "16M"});
+  fs::remove(vm_ + "/journal.img");
+  EXPECT_EQ(follow(status_of("next"), "to do"), 0) << said();
+  EXPECT_EQ(status_of("next"), "");
+}
+
 TEST_F(ArrayHint, StopSaysHowToResync) {
   create(5, 3);
   for (int i = 0; i < 3; ++i) set_field(image(i), 208, std::string(8, '\0'));

@@ -2,6 +2,7 @@
 // was, to the byte and to its time.
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/e2e/array.h"
@@ -53,6 +54,17 @@ TEST_F(ArrayRefusal, DuplicatedImage) {
   fs::copy_file(image(1), vm_ + "/copy.img");
   every_writer_refuses({".img", "device_uuid"});
   expect_refusal(run({"assemble", image(0), image(0), image(1)}), "named twice", 1);
+}
+
+// Nobody knows which is right, and no other member is there.
+TEST_F(ArrayRefusal, CopyOfTheOnlyMember) {
+  create(1, 2);
+  fs::remove(image(0));
+  fs::copy_file(image(1), vm_ + "/copy.img");
+  const Words said = {"copy.img", "disk1.img", "nothing is left of the array"};
+  refuses({"status", vm_}, said);
+  refuses({"status", vm_, "--json"}, said);
+  refuses({"export", vm_, directory_ / "out", "--force"}, said);
 }
 
 TEST_F(ArrayRefusal, ImagesOfTwoArrays) {
@@ -112,6 +124,28 @@ TEST_F(ArrayRefusal, OpenElsewhere) {
   refuses({"assemble", vm_}, {"disk1.img", "already open by another process"});
   done({"status", vm_});
   close(fd);
+}
+
+// A process that was killed while the kernel still worked for it: its lock is there for a while, the process is not.
+TEST_F(ArrayRefusal, TheLockOfAProcessThatHasEndedIsWaitedFor) {
+  create(5, 3);
+  for (const char* command : {"stop", "assemble", "status", "export"}) {
+    const pid_t locker = fork();
+    if (locker == 0) {
+      const int fd = open(image(1).c_str(), O_RDWR | O_CLOEXEC);
+      const bool locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+      if (fork() != 0) _exit(locked ? 0 : 1);
+      usleep(600'000);
+      _exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(locker, &status, 0), locker);
+    ASSERT_EQ(status, 0);
+    Words words = {command, vm_};
+    if (command == std::string("export")) words.push_back(directory_ / "out");
+    const Ended ended = done(words);
+    EXPECT_EQ(ended.err, "") << command;
+  }
 }
 
 TEST_F(ArrayRefusal, ImageThatMayNotBeWritten) {

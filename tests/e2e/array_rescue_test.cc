@@ -180,6 +180,29 @@ TEST_F(ArrayRescue, ScrubNamesRowsOfMirrorsThatNothingRestores) {
   }
 }
 
+// The rest is whole; that something is not must be seen.
+TEST_F(ArrayRescue, ARebuildThatCannotRestoreAllFails) {
+  for (const std::string command : {"rebuild", "assemble"}) {
+    fs::remove_all(vm_);
+    create(5, 3);
+    import(data_);
+    mark_bad(image(0), 4096);
+    done({"fail", vm_, "disk2"});
+    done({"add", vm_, "new.img", "--size", "16M"});
+    const Ended ended = run({command, vm_});
+    EXPECT_EQ(ended.code, 1) << ended.all();
+    ASSERT_EQ(lines_of(ended.err).size(), 1u) << ended.err;
+    EXPECT_NE(ended.err.find("vm: 1 blocks of 4096 bytes cannot be restored, the first at byte 4096 of the array"),
+              std::string::npos)
+        << ended.err;
+    EXPECT_EQ(slots(), "UUU");
+    EXPECT_EQ(run({"scrub", vm_}).code, 1);
+    import(noise(4096, 2), 4096);
+    done({"rebuild", vm_});
+    done({"scrub", vm_});
+  }
+}
+
 TEST_F(ArrayRescue, OptionsThatMakeNoSense) {
   create(5, 3);
   expect_refusal(run({"export", vm_, "-", "--rescue", map_}), "--rescue");

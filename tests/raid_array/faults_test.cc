@@ -122,6 +122,30 @@ TEST(Faults, DiesUnderWritesAndASecondFailureIsUnavailable) {
   });
 }
 
+// A controller that takes all members with it, but not the spare: what the members say of each other stays as it was.
+TEST(Faults, WhenAllMembersAreGoneTheSpareDoesNotOutdateThem) {
+  for (const Level level : {Level::raid1, Level::raid5, Level::raid10}) {
+    Rig rig(5, 3 * kMiB, 1, quick_disk());
+    ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+      Lab lab(env, rig);
+      co_await lab.create(config(level), 4, 1);
+      EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
+      for (unsigned i = 0; i < 4; ++i) lab.disks[i]->fail();
+      EXPECT_EQ(co_await lab.write(0, kMiB, 2), Errc::unavailable);
+      co_await lab.finish();
+    }));
+    ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+      Lab lab(env, rig);
+      co_await lab.open();
+      const Status started = co_await lab.assemble(lab.some(0, 5));
+      EXPECT_TRUE(started) << name(level) << ": " << to_string(started.error());
+      if (!started) co_return;
+      EXPECT_TRUE(co_await lab.whole());
+      co_await lab.finish();
+    }));
+  }
+}
+
 TEST(Faults, LatentErrorsAreHealedByReads) {
   for (const Level level : {Level::raid1, Level::raid5, Level::raid6, Level::raid10}) {
     run(4, [level](Lab& lab) -> Task<void> {

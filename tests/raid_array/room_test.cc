@@ -212,6 +212,37 @@ TEST(Holes, PassesMoveOnlyData) {
   }
 }
 
+// Two blocks among holes, at any place of chunk and row: each member in turn is lost, and rebuilt from the others.
+void rebuild_around(Level level, unsigned members, std::uint64_t where) {
+  SCOPED_TRACE(testing::Message() << name(level) << " of " << members << ", blocks from " << where);
+  Rig rig(members, 5 * kMiB, 1, quick_disk());
+  ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
+    RoomLab lab(env, rig);
+    ArrayConfig large_chunks = config(level);
+    large_chunks.chunk_bytes = 256 * kKiB;
+    co_await lab.create_gated(large_chunks, members, true);
+    EXPECT_EQ(co_await lab.write(where, kBlockBytes, 1), Errc::ok);
+    EXPECT_EQ(co_await lab.write(where + kMiB, kBlockBytes, 1), Errc::ok);
+    for (unsigned i = 0; i <= members; ++i) {
+      const std::string lost = rig.disks[i % members]->name();
+      EXPECT_TRUE(co_await lab.array->fail_member(lost));
+      EXPECT_EQ(co_await lab.verify_all(), Errc::ok) << "without " << lost;
+      EXPECT_TRUE(co_await lab.array->remove_disk(lost));
+      EXPECT_TRUE(co_await lab.array->add_disk(lab.gate(i % members)));
+      EXPECT_TRUE(co_await lab.whole());
+    }
+    EXPECT_EQ(co_await lab.mismatches(), 0u);
+    co_await lab.finish();
+  }));
+}
+
+TEST(Holes, BlocksAmongHolesAreRebuiltWhereverTheyAre) {
+  for (std::uint64_t where = 0; where < 2 * kMiB; where += 140 * kKiB) {
+    for (const Level level : {Level::raid1, Level::raid5, Level::raid6}) rebuild_around(level, 4, where);
+    for (const unsigned members : {2u, 3u, 4u, 5u}) rebuild_around(Level::raid10, members, where);
+  }
+}
+
 // What is written while the window over a hole waits for its lock is copied.
 TEST(Holes, AHoleThatIsFilledMeanwhileIsCopied) {
   for (const Level level : {Level::raid1, Level::raid5, Level::raid10}) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,7 +70,9 @@ Ran Lab::run(const Words& words, const Step& step) const {
   ran.command = words[0];
   ran.line = fmt::format("resilver {}", fmt::join(words, " "));
   const auto before = stamps();
-  Program program(words);
+  ran.cramped = step.room_kib != 0;
+  const rlimit room{step.room_kib << 10, step.room_kib << 10};
+  Program program(words, [&ran, &room] { return !ran.cramped || setrlimit(RLIMIT_FSIZE, &room) == 0; });
   if (step.cut != Cut::none) {
     while (step.writing && program.running() && stamps() == before) usleep(200);
     usleep(step.after_us);
@@ -78,7 +81,7 @@ Ran Lab::run(const Words& words, const Step& step) const {
   }
   ran.ended = program.wait(kPatienceSeconds);
   ran.hung = ran.ended.code == 128 + SIGKILL && step.cut != Cut::kill;
-  ran.changed = stamps() != before;
+  note_changes(ran, before);
   return ran;
 }
 
@@ -94,7 +97,7 @@ Ran Lab::type(const std::string& line) const {
                                      .c_str());
   ran.ended = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), "", read_text(out)};
   ran.hung = ran.ended.code == 124 || ran.ended.code == 137;
-  ran.changed = stamps() != before;
+  note_changes(ran, before);
   return ran;
 }
 
@@ -127,8 +130,8 @@ std::vector<std::string> Lab::images() const {
 
 bool Lab::exists(const std::string& name) const { return fs::exists(file(name)); }
 
-std::map<std::string, Lab::Stamp> Lab::stamps() const {
-  std::map<std::string, Stamp> all;
+Lab::Stamps Lab::stamps() const {
+  Stamps all;
   for (const auto& entry : fs::directory_iterator(folder())) {
     struct stat status{};
     if (stat(entry.path().c_str(), &status) != 0) continue;
@@ -136,6 +139,21 @@ std::map<std::string, Lab::Stamp> Lab::stamps() const {
                                     status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
   }
   return all;
+}
+
+void Lab::note_changes(Ran& ran, const Stamps& before) const {
+  const Stamps after = stamps();
+  ran.changed = after != before;
+  ran.changed_old = !std::ranges::includes(after, before);
+}
+
+std::string Lab::digest() const {
+  std::string text;
+  for (const auto& [name, stamp] : stamps()) {
+    text += fmt::format("{} {} {} {} {:x}\n", name, std::get<0>(stamp), std::get<1>(stamp), std::get<2>(stamp),
+                        std::hash<std::string>{}(read_text(file(name))));
+  }
+  return text;
 }
 
 std::string Lab::free_name(const std::string& stem) const {

@@ -26,9 +26,11 @@ struct Ran {
   std::string command;  // "import"
   std::string line;     // all of it
   Ended ended;
-  bool cut = false;      // by a signal of ours, before its end
-  bool changed = false;  // some image was written, made, or removed
+  bool cut = false;          // by a signal of ours, before its end
+  bool changed = false;      // some image was written, made, or removed
+  bool changed_old = false;  // ... that was there before
   bool hung = false;
+  bool cramped = false;  // it had a limit of room
   bool good() const { return ended.code == 0; }
 };
 
@@ -85,7 +87,12 @@ class Lab {
   std::vector<std::string> images() const;  // names in the folder
   bool exists(const std::string& name) const;
   using Stamp = std::tuple<ino_t, off_t, std::int64_t>;
-  std::map<std::string, Stamp> stamps() const;
+  using Stamps = std::map<std::string, Stamp>;
+  Stamps stamps() const;
+  // What has become of the images since, in `changed` and `changed_old`.
+  void note_changes(Ran& ran, const Stamps& before) const;
+  // The images' stamps and what they hold.
+  std::string digest() const;
   // A name that no file in the folder has: stem0.img, ...
   std::string free_name(const std::string& stem) const;
   // Where a member's data begin and how long they are, of its superblock; nothing: it has none.

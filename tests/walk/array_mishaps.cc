@@ -48,11 +48,20 @@ void Walker::to_attic(const std::string& name, bool needed) {
   judge_.note(fmt::format("{} goes away", name));
 }
 
+// Nobody else is there that knows what was failed or removed: an image of before is the newest without it, and starts.
+bool Walker::is_last_of_its_side(const std::string& name) const {
+  return std::ranges::none_of(
+             seen_.members,
+             [&name](const Member& one) { return one.state == "in_sync" && !one.name.empty() && one.name != name; }) &&
+         lab_.images().size() > 1;
+}
+
 // Beyond what redundancy covers only for a while: then nothing may change.
 bool Walker::move_away(const Step& step) {
   const bool journal = step.b == 0 && plan_.consistency == "journal" && lab_.exists("journal.img");
   const std::string name = journal ? "journal.img" : member(step.a, true);
   if (name.empty() || !trouble_.empty() || std::ranges::any_of(attic_, &Away::needed)) return false;
+  if (!journal && is_last_of_its_side(name)) return false;
   const bool covered = !journal && may_lose_one();
   if (!covered && step.b > 2) return false;
   to_attic(name, !covered);
@@ -72,6 +81,30 @@ bool Walker::put_back() {
   judge_.note(fmt::format("{} is there again, as {}", away.name, name));
   if (away.changes != changes_) trouble_.insert(name);
   observe();
+  return true;
+}
+
+// What is in it goes too; with all members there that is no more than what was under way.
+bool Walker::lose_journal(const Step& step) {
+  const auto journal = std::ranges::find(seen_.members, std::string("journal"), &Member::state);
+  if (journal == seen_.members.end() || !seen_.runs() || seen_.lacks() || !trouble_.empty() || !attic_.empty())
+    return false;
+  to_attic(journal->name, false);
+  observe();
+  if (!seen_.lacks_journal) judge_.complain("status does not miss the journal");
+  if (run(lab_.on_array("assemble")).good())
+    judge_.complain("it goes on without its journal, and nobody asked for that");
+  export_all();
+  if (!follow_advice() || !seen_.whole()) judge_.complain("not whole without its journal");
+  import({.verb = Verb::import, .a = step.a, .b = 400});
+  const std::string name = fmt::format("journal{}.img", new_images_++);
+  const Words add = lab_.on_array("add", {plan_.by_name ? lab_.file(name) : name, "--journal", "--size", "8M"});
+  const Ran added = run(add, step);
+  const auto is_there = [this] {
+    return std::ranges::find(seen_.members, std::string("journal"), &Member::state) != seen_.members.end();
+  };
+  if (added.cut && !is_there()) run(add);
+  if (!is_there() || !seen_.whole()) judge_.complain("it was given no other journal: " + seen_.text.all());
   return true;
 }
 
@@ -208,6 +241,7 @@ bool Walker::split(const Step& step) {
     return false;
   to_attic(alone, false);
   import({.verb = Verb::import, .a = step.a, .b = 300});
+  const Seen going_on = seen_;
   const std::vector<std::string> others = lab_.images();
   for (const std::string& name : others) fs::rename(lab_.file(name), lab_.beside(name));
   fs::rename(attic_.back().path, lab_.file(alone));
@@ -217,6 +251,7 @@ bool Walker::split(const Step& step) {
   for (const std::string& name : others) fs::rename(lab_.beside(name), lab_.file(name));
   judge_.note("all are there again");
   trouble_.insert(alone);
+  seen_ = going_on;
   observe();
   export_all();
   if (step.a % 2 == 0 && run(lab_.on_array("add", {alone})).good()) trouble_.erase(alone);
@@ -237,6 +272,7 @@ bool Walker::take_mishap(const Step& step) {
   switch (step.verb) {
     case Verb::move_away: return move_away(step);
     case Verb::put_back: return put_back();
+    case Verb::lose_journal: return lose_journal(step);
     case Verb::keep: return keep(step);
     case Verb::restore: return restore();
     case Verb::swap_names: return swap_names(step);

@@ -11,10 +11,11 @@ namespace resilver::test::array_walk {
 namespace {
 
 constexpr std::array kVerbNames = {
-    "import",       "export_all",    "export_part", "fail",     "remove",  "add",        "readd",       "replace",
-    "rebuild",      "scrub",         "repair",      "assemble", "force",   "examine",    "stop",        "advice",
-    "beside",       "move_away",     "put_back",    "keep",     "restore", "swap_names", "copy_beside", "cut_image",
-    "damage_super", "damage_bitmap", "damage_data", "stray",    "split",   "foreign",    "tidy",        "meddle"};
+    "import",      "export_all", "export_part", "rescue",      "fail",      "remove",       "add",
+    "readd",       "replace",    "rebuild",     "scrub",       "repair",    "assemble",     "force",
+    "examine",     "stop",       "advice",      "beside",      "move_away", "put_back",     "lose_journal",
+    "keep",        "restore",    "swap_names",  "copy_beside", "cut_image", "damage_super", "damage_bitmap",
+    "damage_data", "stray",      "split",       "foreign",     "tidy",      "meddle"};
 static_assert(kVerbNames.size() == static_cast<std::size_t>(Verb::meddle) + 1);
 
 class Drawer {
@@ -48,6 +49,7 @@ class Drawer {
     if (random_.percent(25)) plan_.folder = random_.percent(50) ? "my vm" : "vm's";
     plan_.by_name = random_.percent(25);
     plan_.on_files = random_.percent(25) && plan_.consistency != "journal";
+    if (!plan_.on_files) maybe_cut(plan_.creation, 20, 30'000);
   }
 
   // ---- steps ---------------------------------------------------------------------------------------------------------
@@ -70,14 +72,21 @@ class Drawer {
   void look() {
     if (random_.percent(70)) add(random_.percent(70) ? Verb::export_all : Verb::export_part);
     if (random_.percent(15)) add(Verb::examine);
+    if (random_.percent(10)) add(Verb::rescue);
   }
   // Work that takes time: sometimes slowly, sometimes cut short.
   void work(Verb verb, unsigned cut_percent = 35) {
     const bool slow = random_.percent(30);
     Step& step = add(verb, slow ? 1 : 0);
+    step.tried = random_.percent(10);
     maybe_cut(step, cut_percent, slow ? 500'000 : 50'000);
   }
-  void membership(Verb verb, std::uint64_t b = 0) { maybe_cut(add(verb, b), 15, 25'000); }
+  void membership(Verb verb, std::uint64_t b = 0) {
+    Step& step = add(verb, b);
+    step.tried = random_.percent(15);
+    maybe_cut(step, 15, 25'000);
+  }
+  std::uint64_t some_room() { return random_.between(2048, static_cast<std::uint64_t>(plan_.member_mib) * 1024 - 1); }
   void restore_redundancy() {
     if (random_.percent(25)) return add(Verb::advice), void();
     if (random_.percent(60)) membership(Verb::add, random_.below(3));
@@ -160,7 +169,19 @@ class Drawer {
     add(Verb::beside, random_.below(4));
     work(Verb::rebuild);
   }
+  void file_system_full() {
+    if (random_.percent(40)) membership(Verb::fail);
+    import(0);
+    plan_.steps.back().room_kib = some_room();
+    look();
+    if (random_.percent(50)) membership(Verb::add, 0);
+    add(random_.percent(60) ? Verb::rebuild : Verb::assemble).room_kib = some_room();
+    if (random_.percent(50)) import();
+    work(random_.percent(50) ? Verb::rebuild : Verb::assemble);
+    look();
+  }
   void forced() {
+    if (random_.percent(40)) return membership(Verb::lose_journal);
     import(90);
     add(Verb::move_away, random_.below(10));
     look();
@@ -176,11 +197,11 @@ class Drawer {
   }
 
   void episode() {
-    constexpr std::array<Episode, 15> kAll = {
+    constexpr std::array<Episode, 16> kAll = {
         &Drawer::write_under_way, &Drawer::write_under_way, &Drawer::disk_fails,   &Drawer::disk_fails,
         &Drawer::disk_away,       &Drawer::disk_away,       &Drawer::disk_aged,    &Drawer::disk_aged,
         &Drawer::disk_replaced,   &Drawer::disk_damaged,    &Drawer::data_damaged, &Drawer::folder_untidy,
-        &Drawer::work_and_others, &Drawer::forced,          &Drawer::at_rest};
+        &Drawer::work_and_others, &Drawer::forced,          &Drawer::at_rest,      &Drawer::file_system_full};
     (this->*kAll[random_.below(kAll.size())])();
   }
 
@@ -193,6 +214,8 @@ class Drawer {
 std::string text_of(const Step& step) {
   std::string text = kVerbNames[static_cast<std::size_t>(step.verb)];
   if (step.b != 0) text += fmt::format(" b={}", step.b);
+  if (step.tried) text += ", tried before";
+  if (step.room_kib != 0) text += fmt::format(", with room for {} KiB", step.room_kib);
   if (step.cut != Cut::none) {
     text += fmt::format(", {} {} us after its {}", step.cut == Cut::kill ? "killed" : "interrupted", step.after_us,
                         step.writing ? "first write" : "start");

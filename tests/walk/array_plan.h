@@ -13,6 +13,7 @@ enum class Verb : std::uint8_t {
   import,  // `b` sectors
   export_all,
   export_part,
+  rescue,  // export --rescue
   fail,
   remove,
   add,    // in the manner `b`: a new image, one that lies there, one that is too small
@@ -30,8 +31,9 @@ enum class Verb : std::uint8_t {
   // ---- what happens to images between commands ----
   move_away,
   put_back,
-  keep,     // a copy of one
-  restore,  // ... takes the place of the image
+  lose_journal,  // for good: started without it, and given another
+  keep,          // a copy of one
+  restore,       // ... takes the place of the image
   swap_names,
   copy_beside,
   cut_image,
@@ -55,6 +57,8 @@ struct Step {
   Cut cut = Cut::none;
   std::uint32_t after_us = 0;  // its start, or its first write
   bool writing = false;
+  bool tried = false;          // with --dry-run first
+  std::uint64_t room_kib = 0;  // images may be so long only, as on a full file system; 0: no limit
 };
 std::string text_of(const Step& step);
 
@@ -70,6 +74,7 @@ struct Plan {
   std::string folder = "vm";
   bool by_name = false;   // commands are given the images, not the folder
   bool on_files = false;  // made on files that lie there, with a resync
+  Step creation;          // how a first try to make it ends early
   std::vector<Step> steps;
 
   bool has_parity() const { return level >= 4 && level <= 6; }

@@ -48,6 +48,15 @@ TEST(ArrayWalk, SeesAnAcknowledgedWriteThatIsLost) {
       << outcome.complaints << outcome.report;
 }
 
+TEST(ArrayWalk, SeesARescueThatIsWrong) {
+  Plan plan = small_array(1);
+  plan.chunk_kib = 0;
+  plan.steps.insert(plan.steps.end(), {{Verb::meddle, 1'000'000, 512}, {Verb::rescue}});
+  const Outcome outcome = take_walk(plan);
+  EXPECT_NE(outcome.complaints.find("--rescue"), std::string::npos) << outcome.complaints << outcome.report;
+  EXPECT_NE(outcome.complaints.find("2 sectors are wrong; sector 1953"), std::string::npos) << outcome.complaints;
+}
+
 TEST(ArrayWalk, SeesRedundancyThatDoesNotMatch) {
   Plan plan = small_array(5);
   plan.steps.push_back({Verb::meddle, 3 << 20, 512});

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <filesystem>
+#include <sstream>
+#include <utility>
 
 #include "tests/walk/interrupt.h"
 
@@ -33,9 +37,24 @@ Walker::Walker(const Plan& plan) : plan_(plan), lab_(plan_), judge_(lab_), model
 // ---- commands --------------------------------------------------------------------------------------------------------
 
 Ran Walker::run(const Words& words, const Step& step) {
+  const bool tried = step.tried && (changes_members(words[0]) || words[0] == "assemble");
+  const bool expected = tried && would_work(words);
   const Ran ran = lab_.run(words, step);
   ended(ran);
+  if (tried && !ran.cut && !ran.hung && expected != ran.good())
+    judge_.complain(fmt::format("--dry-run says another thing: {}: {}", ran.line, ran.ended.all()));
   return ran;
+}
+
+bool Walker::would_work(const Words& words) {
+  Words tried = words;
+  tried.push_back("--dry-run");
+  const std::string before = lab_.digest();
+  const Ran ran = lab_.run(tried);
+  judge_.note(fmt::format("{}\n          {}", ran.line, ran.ended.all()));
+  judge_.command(ran);
+  if (lab_.digest() != before) judge_.complain("a dry run changed an image: " + ran.line);
+  return ran.good();
 }
 
 void Walker::ended(const Ran& ran) {
@@ -43,7 +62,7 @@ void Walker::ended(const Ran& ran) {
   if (!said.empty() && said.back() == '\n') said.pop_back();
   judge_.note(fmt::format("{}{}\n          {}", ran.line, ran.cut ? " (cut short)" : "", said));
   judge_.command(ran);
-  if (ran.changed) {
+  if (ran.changed_old) {
     ++changes_;
     for (Away& away : attic_) away.needed = false;
   }
@@ -53,6 +72,7 @@ void Walker::ended(const Ran& ran) {
   if (changes_members(ran.command) && ran.ended.code == 1 && !ran.cut && before.told && seen_.told &&
       !seen_.same_as(before))
     judge_.complain(fmt::format("refused, but the array is another one now: {}: {}", ran.line, ran.ended.all()));
+  if (ran.cramped) judge_room(ran, before);
   if (ran.good() && is_writer(ran.command) && seen_.clean &&
       (is_starter(ran.command) || plan_.consistency != "journal")) {
     dirty_ = hole_ = false;
@@ -63,9 +83,23 @@ void Walker::ended(const Ran& ran) {
 
 void Walker::observe() {
   Seen seen = lab_.look(seen_);
-  if (!seen.told && note_other_side(seen.json.err)) return;
+  if (!seen.told && (note_other_side(seen.json.err) || is_of_copies(seen.json.err))) return;
   judge_.status(seen, made_ && !lab_.images().empty());
   seen_ = std::move(seen);
+}
+
+void Walker::judge_room(const Ran& ran, const Seen& before) {
+  const auto given_up = [&](const Member& one) {  // or replaced by one that is whole
+    return one.slot >= 0 && !one.name.empty() && std::ranges::none_of(seen_.members, [&](const Member& now) {
+             return now.slot == one.slot && (now.name == one.name || now.state == "in_sync");
+           });
+  };
+  for (const Member& one : before.members) {
+    if (given_up(one))
+      judge_.complain(fmt::format("{} was given up for lack of room: {}: {}", one.name, ran.line, ran.ended.all()));
+  }
+  if (before.clean && !dirty_ && plan_.has_write_hole() && seen_.lacks() && !seen_.clean)
+    judge_.complain(fmt::format("degraded, and dirty for lack of room: {}: {}", ran.line, ran.ended.all()));
 }
 
 // When nobody is left who was with a former member, nothing tells it from one that went on by itself. Then it is in the way,
@@ -81,9 +115,17 @@ bool Walker::note_other_side(const std::string& said) {
   return before != trouble_.size() || !trouble_.empty();
 }
 
+// Of two copies of the only member nobody knows which is right; both are named.
+bool Walker::is_of_copies(const std::string& said) const {
+  return !copied_.empty() && seen_.redundancy_left == 0 && said.find(copied_) != std::string::npos &&
+         std::ranges::any_of(
+             trouble_, [&](const std::string& name) { return name != copied_ && said.find(name) != std::string::npos; });
+}
+
 // Refused for something that is there and was named, or that the walk has brought about.
 bool Walker::may_be_refused(const Ran& ran) const {
   if (hole_) return true;
+  if (ran.cramped && (says(ran, "room") || says(ran, "it cannot grow"))) return true;
   // What is in a journal yet is not read without being replayed, which writes.
   if (ran.command == "export" && dirty_ && plan_.has_parity() && seen_.lacks()) return true;
   if (std::ranges::any_of(attic_, &Away::needed)) return true;
@@ -121,7 +163,7 @@ void Walker::import_version(std::uint32_t version, Range range, const Step& step
     under_way_.push_back(range);
   }
   ended(ran);
-  if (!ran.good() && changes_ != before && !ran.cut) dirty_ = true;
+  if (!ran.good() && changes_ != before && !ran.cut && !(ran.cramped && seen_.clean)) dirty_ = true;
   must_work(ran);
 }
 
@@ -145,6 +187,37 @@ void Walker::export_of(Words words, Range range, bool settle) {
   } else if (settle || (seen_.clean && !dirty_)) {
     model_.settle(bytes, range.first);
   }
+}
+
+// What the map says is copied is right, and all is if nothing was lost.
+bool Walker::rescue() {
+  const std::string out = lab_.beside("rescued"), map = lab_.beside("map");
+  fs::remove(out);
+  fs::remove(map);
+  const Ran ran = run(lab_.on_array("export", {out, "--rescue", map}));
+  if (!fs::exists(map)) return must_work(ran), true;
+  std::istringstream lines(read_text(map));
+  const std::string bytes = read_text(out);
+  if (bytes.size() != model_.sectors() * kSector) judge_.complain("not of full length: " + ran.line);
+  // Degraded and dirty it may be anything, which is said.
+  const bool sure = !dirty_ || !plan_.has_parity();
+  std::uint64_t copied = 0;
+  bool state_read = false;  // the first line that is no comment tells how far it was
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("#") || !std::exchange(state_read, true)) continue;
+    std::uint64_t at = 0, size = 0;
+    char status = 0;
+    if (std::sscanf(line.c_str(), "%" SCNx64 " %" SCNx64 " %c", &at, &size, &status) != 3)
+      judge_.complain("a line of the map: " + line);
+    if (status != '+' || at + size > bytes.size()) continue;
+    copied += size;
+    const std::string wrong = sure ? model_.judge(std::string_view(bytes).substr(at, size), at / kSector) : "";
+    if (!wrong.empty()) judge_.complain(fmt::format("{}: {}", ran.line, wrong));
+  }
+  if (ran.good() != (copied == bytes.size()))
+    judge_.complain(fmt::format("{} of {} bytes are copied: {}: {}", copied, bytes.size(), ran.line, ran.ended.all()));
+  if (!ran.good() && std::ranges::none_of(attic_, &Away::needed)) must_work(ran);
+  return true;
 }
 
 // ---- members ---------------------------------------------------------------------------------------------------------
@@ -230,9 +303,10 @@ bool Walker::force(const Step& step) {
   if (std::ranges::any_of(attic_, &Away::needed)) return false;
   const bool harm = hole_ || !trouble_.empty();
   const auto changes = changes_;
+  const std::vector<Range> under_way = under_way_;  // until it has started
   const Ran ran = run(lab_.on_array("assemble", {"--force"}), step);
   if (!harm || changes == changes_) return true;
-  for (const Range& range : under_way_) model_.may_be_wrong(range);
+  for (const Range& range : under_way) model_.may_be_wrong(range);
   if (!trouble_.empty()) model_.all_may_be_wrong();
   if (ran.good()) hole_ = dirty_ = false;
   return true;
@@ -264,6 +338,7 @@ bool Walker::follow_advice() {
 
 // Long work and what other commands make of it: they look, or are refused; `stop` ends it.
 bool Walker::work_beside(const Step& step) {
+  const auto before = lab_.stamps();
   const Words long_work = lab_.on_array(step.b < 2 ? "rebuild" : "scrub", {"--speed-max", "20M"});
   Program program(long_work);
   usleep(static_cast<useconds_t>(30'000 + step.a % 60'000));
@@ -280,7 +355,7 @@ bool Walker::work_beside(const Step& step) {
   ran.line = fmt::format("resilver {} (others beside it)", long_work[0]);
   ran.ended = program.wait(kPatienceSeconds);
   ran.cut = stops;
-  ran.changed = true;
+  lab_.note_changes(ran, before);
   ended(ran);
   return true;
 }
@@ -294,6 +369,7 @@ bool Walker::take_command(const Step& step) {
       if (count > model_.sectors()) return false;
       return export_part({(step.a >> 20) % (model_.sectors() - count + 1), count});
     }
+    case Verb::rescue: return rescue();
     case Verb::fail: return change_member("fail", step);
     case Verb::remove: return change_member("remove", step);
     case Verb::replace: return change_member("replace", step);
@@ -327,9 +403,11 @@ void Walker::begin() {
   if (plan_.chunk_kib > 0) words.insert(words.end(), {"--chunk", fmt::format("{}K", plan_.chunk_kib)});
   if (!plan_.layout.empty()) words.insert(words.end(), {"--layout", plan_.layout});
   if (plan_.level > 0) words.insert(words.end(), {"--consistency", plan_.consistency});
+  if (plan_.creation.cut != Cut::none) run(words, plan_.creation);
   made_ = true;
-  const Ran ran = run(words);
-  if (!ran.good() || !seen_.whole()) judge_.complain("no whole array was made: " + ran.ended.all() + seen_.text.all());
+  // What a killed one leaves behind is taken anew; or it was killed when all was done.
+  if (!seen_.told) must_work(run(words));
+  if (!seen_.whole()) judge_.complain("no whole array was made: " + seen_.text.all());
   model_ = Model(plan_, seen_.size);
 }
 

@@ -44,7 +44,12 @@ class Walker {
   // Judges it, looks at what it left, and keeps what is known of the array up to date.
   void ended(const Ran& ran);
   void observe();
+  // The same with --dry-run: nothing changes, and what would be refused is refused.
+  bool would_work(const Words& words);
+  // Without room no member is given up, and a degraded array stays clean.
+  void judge_room(const Ran& ran, const Seen& before);
   bool note_other_side(const std::string& said);
+  bool is_of_copies(const std::string& said) const;
   // A command that had to be taken: nothing that the walk did explains a refusal.
   void must_work(const Ran& ran);
   bool may_be_refused(const Ran& ran) const;
@@ -59,6 +64,7 @@ class Walker {
   bool export_part(Range range, bool settle = false);
   void export_of(Words words, Range range, bool settle);
   bool export_all() { return export_part({0, model_.sectors()}); }
+  bool rescue();
   bool change_member(const char* command, const Step& step);
   bool add(const Step& step);
   bool readd(const Step& step);
@@ -69,6 +75,7 @@ class Walker {
   // ---- mishaps ----
   bool move_away(const Step& step);
   bool put_back();
+  bool lose_journal(const Step& step);
   bool keep(const Step& step);
   bool restore();
   bool swap_names(const Step& step);
@@ -81,6 +88,7 @@ class Walker {
   bool split(const Step& step);
   bool meddle(const Step& step);
   bool may_lose_one() const;
+  bool is_last_of_its_side(const std::string& name) const;
   void lost_one();
   void now_in_trouble(const std::string& name);
   void to_attic(const std::string& name, bool needed);
@@ -101,7 +109,7 @@ class Walker {
   bool made_ = false;
 
   // What the walk has done to it, and so what may be refused.
-  std::uint64_t changes_ = 0;      // by the program, to any image
+  std::uint64_t changes_ = 0;      // by the program, to any image that lay there
   std::set<std::string> trouble_;  // images in the folder that do not fit
   std::string copied_;             // the member that a stray image is a copy of
   std::vector<Away> attic_, kept_;
