@@ -206,6 +206,8 @@ Cell latency_cell(const RunResults& results, const ContenderResult& contender, c
 void add_service_rows(const RunResults& results, const std::string& name, Group& group) {
   group.rows.push_back(event_row(results, name, "no service, total", [&](const auto& contender, const auto& event) {
     const Value value = scenario::value_of(contender, MeasureId::outage, event.name);
+    if (!event.charged_with.empty() && value.number == 0 && value.kind == Value::Kind::number)
+      return Cell{"shared", std::nullopt};  // the sentences say with whom
     return time_cell(results, value, contender.inconclusive.empty(), "down");
   }));
   if (any_event(results, name, [](const EventResult& event) { return event.window.client_outage.total > 0; }))
