@@ -170,6 +170,8 @@ class EventRows {
 void EventRows::add_service() {
   add(kOutage, {MeasureId::outage}, [&](const auto& contender, const auto& event) {
     const Value value = scenario::value_of(contender, MeasureId::outage, event.name);
+    if (!event.charged_with.empty() && value.kind == Value::Kind::number && value.number == 0)
+      return Cell{"shared", std::nullopt};
     return time_cell(results_, value, contender.inconclusive.empty(), "down");
   });
   if (any([](const EventResult& event) { return event.window.client_outage.total > 0; }))

@@ -73,8 +73,9 @@ std::string median_and_range(std::vector<Value> values) {
   if (values.empty()) return "n/a";
   std::sort(values.begin(), values.end(), [](const Value& a, const Value& b) { return order_of(a) < order_of(b); });
   const std::string median = short_words(values[(values.size() - 1) / 2]);
-  if (order_of(values.front()) == order_of(values.back())) return median;
-  return fmt::format("{} ({}..{})", median, short_words(values.front()), short_words(values.back()));
+  const std::string least = short_words(values.front());
+  const std::string greatest = short_words(values.back());
+  return least == greatest ? median : fmt::format("{} ({}..{})", median, least, greatest);
 }
 
 void SeedTable::add(const scenario::RunResults& results) {

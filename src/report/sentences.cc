@@ -26,6 +26,7 @@ struct Showing {
   bool for_good = false;  // and nothing was under way that could have ended it
   Nanos outage = 0;       // if down: a lower bound
   Nanos client_outage = 0;
+  bool lost = false;  // data, and this event left something behind
   std::uint64_t errors = 0;
   std::uint64_t link_bytes = 0;
   bool repair_needed = false;
@@ -45,6 +46,10 @@ const EventResult* applied_event(const ContenderResult& contender, const std::st
 // What it did is charged to another event, wholly or in part: it cannot be weighed.
 bool told_elsewhere(const EventResult& event) { return !event.charged_with.empty(); }
 
+bool lost_data(const ContenderResult& contender) {
+  return contender.oracle.lost_writes > 0 || contender.oracle.unrecoverable_bytes > 0;
+}
+
 Showing showing_of(const ContenderResult& contender, const EventResult& event) {
   const auto of = [&](MeasureId measure) { return scenario::value_of(contender, measure, event.name); };
   const auto count = [&](MeasureId measure) { return static_cast<std::uint64_t>(of(measure).number); };
@@ -60,17 +65,17 @@ Showing showing_of(const ContenderResult& contender, const EventResult& event) {
   showing.repair_needed = repair.kind != Value::Kind::absent;
   showing.repaired = repair.kind != Value::Kind::never;
   showing.repair = static_cast<Nanos>(repair.number);
+  // Nobody can tell which event cost the data; one that failed nothing, moved nothing and was repaired did not.
+  const bool harmless = !showing.down && showing.errors == 0 && showing.repaired && event.window.failovers == 0 &&
+                        event.window.unavailable_bytes == 0;
+  showing.lost = lost_data(contender) && !harmless;
   return showing;
-}
-
-bool lost_data(const ContenderResult& contender) {
-  return contender.oracle.lost_writes > 0 || contender.oracle.unrecoverable_bytes > 0;
 }
 
 // Worse in this order: down, data lost, time without service, errors, never whole again, time to be whole.
 bool better(const Showing& a, const Showing& b) {
   const auto key = [](const Showing& s) {
-    return std::tuple(s.down, lost_data(*s.contender), s.weight(), s.errors, !s.repaired, s.repair);
+    return std::tuple(s.down, s.lost, s.weight(), s.errors, !s.repaired, s.repair);
   };
   return key(a) < key(b);
 }
@@ -104,7 +109,7 @@ int order(double a, double b) { return leads(a, b) ? -1 : leads(b, a) ? 1 : 0; }
 
 int order_by_service(const Showing& a, const Showing& b) {
   if (a.down != b.down) return a.down ? 1 : -1;
-  if (lost_data(*a.contender) != lost_data(*b.contender)) return lost_data(*a.contender) ? 1 : -1;
+  if (a.lost != b.lost) return a.lost ? 1 : -1;
   if (a.down) return 0;
   return order(static_cast<double>(a.weight()), static_cast<double>(b.weight()));
 }
@@ -147,8 +152,7 @@ std::string service_clause(const Showing& winner, const Showing& other) {
   if (other.down && !winner.down)
     return fmt::format("{}; {} is {}", service(winner), name, down_words(other.for_good, other.outage));
   if (order_by_service(winner, other) == 0) return service(winner) + (winner.weight() == 0 ? "" : " either way");
-  if (lost_data(*other.contender) && !lost_data(*winner.contender))
-    return fmt::format("{}, and nothing lost, as {} did", service(winner), name);
+  if (other.lost && !winner.lost) return fmt::format("{}, and nothing lost, as {} did", service(winner), name);
   return other.outage == 0 ? fmt::format("{}, {} none", service(winner), name)
                            : fmt::format("{} instead of {}", service(winner), format_duration(other.outage));
 }

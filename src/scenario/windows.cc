@@ -82,12 +82,19 @@ class Story {
     if (other.charged_with.empty()) other.charged_with = event.name;
   }
 
+  // Whoever asks seldom sees the begin late: if the client was without answers then, it was since the client was.
+  Nanos began(const Stretch& stretch) const {
+    for (const Stretch& clients : course_.outages())
+      if (clients.begin < stretch.begin && clients.end > stretch.begin) return clients.begin;
+    return stretch.begin;
+  }
+
   void tell_outages(const std::vector<Stretch>& stretches, Nanos resolution, OpenTime WindowResult::* time) {
     for (const Stretch& stretch : stretches) {
       const Nanos length = stretch.end - stretch.begin;
       const bool of_warm_up = stretch.end <= evidence_.measured_from;
       if (of_warm_up && !charge(spans_, stretch.begin, resolution).event) continue;
-      charge_to(stretch.begin, stretch.end, resolution, [&](WindowResult& window) {
+      charge_to(began(stretch), stretch.end, resolution, [&](WindowResult& window) {
         add_time(window.*time, length, stretch.open, evidence_.nothing_under_way);
       });
     }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "scenario/parse.h"
@@ -227,6 +228,32 @@ replicate = { ack = "durable", primary = "A", detect = "400ms", link = "lan" }
     EXPECT_EQ(events[1].window.outage.total, 0);
     EXPECT_EQ(events[1].charged_with, events[0].name);
   }
+}
+
+TEST(FaultsOnFaults, AFlapThatIsUpLiftsNoDrop) {
+  const auto events =
+      events_of(kOne, event("flap", "1500ms", "link.flap", "client-A", "period = \"100ms\"\nfor = \"3s\"") +
+                          event("cable", "2s", "link.drop", "client-A", "for = \"3s\""));
+  ASSERT_EQ(events.size(), 2u);
+  const Nanos stall = std::max(events[0].window.longest_stall, events[1].window.longest_stall);
+  EXPECT_GE(stall, 2950 * kMillisecond) << "the cable was out for 3 s";
+  EXPECT_LE(stall, 3300 * kMillisecond);
+}
+
+TEST(FaultsOnFaults, AnArbiterIsBackWhenTheLastStopEnds) {
+  const std::string three = R"([[contender]]
+name = "three"
+nodes = ["A", "B", "C"]
+each = { raid = 0, disks = 1 }
+replicate = { ack = "durable", primary = "A", detect = "400ms", link = "lan" }
+)";
+  const auto events = events_of(three, event("long", "1s", "arbiter.stop", "arbiter", "for = \"4s\"") +
+                                           event("short", "2s", "arbiter.stop", "arbiter", "for = \"500ms\"") +
+                                           event("crash", "3s", "node.crash", "A", "for = \"4s\""));
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[1].state, EventState::applied) << events[1].note;
+  EXPECT_GE(events[2].window.outage.total, 1900 * kMillisecond) << "nobody can take over before 5 s";
+  EXPECT_LE(events[2].window.outage.total, 3 * kSecond);
 }
 
 }  // namespace

@@ -195,6 +195,21 @@ TEST(Story, AnOutageThatAnotherEventProlongedIsChargedToItsBeginAndNamesBoth) {
   EXPECT_EQ(told.results[1].charged_with, "event 0");
 }
 
+TEST(Story, AnOutageThatTheProberSawLateBeganWhenTheClientWasWithoutAnswers) {
+  Told told({lasting(0, s(3), s(5)), act(1, s(3.2))}, {state(0, true)}, {{s(3.3), s(4), false}});
+  EXPECT_EQ(told.window(1).outage.total, s(0.7)) << "as far as the prober alone can tell";
+  Course course;
+  course.open(0, {});
+  course.began(s(3.001));
+  course.ended({workload::LoadKind::read, s(3.001), s(4), Errc::ok});
+  course.close(kEnd, {});
+  std::vector<EventResult> events(2);
+  WindowResult whole;
+  tell_story(told.evidence, course, events, whole);
+  EXPECT_EQ(events[0].window.outage.total, s(0.7));
+  EXPECT_EQ(events[1].window.outage.total, 0);
+}
+
 TEST(Story, WhatIsUnreadableCountsWhileSomethingIsAnswered) {
   Course course;
   course.open(0, {});

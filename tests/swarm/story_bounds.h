@@ -1,4 +1,4 @@
-// What can never be in a contender's results, whatever happened to it: times that are negative or longer than the run, sums that
+// What can never be in results, whatever happened: times that are negative or longer than the run, sums that
 // do not add up, an event that is charged to one that does not know it.
 #pragma once
 
