@@ -420,6 +420,7 @@ std::vector<std::string> make_legend(const Table& table) {
   if (occurs("n/a")) legend.emplace_back("n/a: this contender lacks what the event is about");
   if (occurs("not reached")) legend.emplace_back("not reached: what the event waits for did not come about here");
   if (occurs("down")) legend.emplace_back("down: without service, and still so when the client stopped");
+  if (occurs("to the end")) legend.emplace_back("to the end: and still so when the run ended");
   if (needless)
     legend.emplace_back("needless: nobody had asked for it, and who served before was well and could be reached");
   return legend;

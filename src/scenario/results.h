@@ -42,7 +42,7 @@ struct OpenTime {
 struct RepairResult {
   bool needed = false;               // redundancy was lost
   bool finished = false;             // and is full again
-  Nanos time = 0;                    // from the fault to full redundancy
+  Nanos time = 0;                    // from the fault to full redundancy; if not finished, to the end of the stretch
   Nanos copying = 0;                 // of which data was moved
   std::uint64_t copied = 0;          // put back meanwhile
   std::string never_because;         // if needed and not finished: "no spare", "still at 63 %", "the data is lost"

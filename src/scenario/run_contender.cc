@@ -415,6 +415,7 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
     stretch.end = last ? load_end_ : marks_[m + 1].at;
     stretch.repair_end = last ? settle_end_ : marks_[m + 1].at;
     stretch.before = timeline.records()[mark.event].totals;
+    stretch.last = last;
     stretch.after = last ? totals_at_end_ : timeline.records()[marks_[m + 1].event].totals;
     const bool of_disks = verb_info(scenario_.events[mark.event].verb).target == TargetKind::disk;
     measure_redundancy(observer_, stretch, of_disks, window);
@@ -433,6 +434,12 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
   Window stretch{measured_from, load_end_, settle_end_, totals_at_start_, totals_at_end_};
   WindowResult redundancy;
   measure_redundancy(observer_, stretch, true, redundancy);
+  if (redundancy.repair.finished) {  // full at the end, whatever came in between
+    for (RepairResult* repair : {&whole.repair, &whole.node_repair}) {
+      repair->finished = repair->needed;
+      repair->never_because.clear();
+    }
+  }
   redundancy.repair = whole.repair;
   redundancy.node_repair = whole.node_repair;
   whole = redundancy;

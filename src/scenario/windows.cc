@@ -21,7 +21,7 @@ void for_each_stretch(const std::vector<FleetState>& changes, Nanos begin, Nanos
 
 void measure_exposed(const std::vector<FleetState>& changes, const Window& window, WindowResult& result) {
   for_each_stretch(changes, window.begin, window.repair_end, [&](const FleetState& state, Nanos from, Nanos to) {
-    const bool open = to == window.repair_end;
+    const bool open = window.last && to == window.repair_end;
     if (state.disks_left <= 0) {
       result.exposed.total += to - from;
       result.exposed.never_ended = result.exposed.never_ended || open;
@@ -49,7 +49,7 @@ void measure_repair(const Observer& observer, const Window& window, RepairResult
                      full = state.full;
                    });
   repair.finished = repair.needed && full;
-  if (repair.finished) repair.time = full_since - window.begin;
+  if (repair.needed) repair.time = (repair.finished ? full_since : window.repair_end) - window.begin;
   repair.restored_bytes = since(window.before.restored, window.after.restored);
   repair.read_bytes = since(window.before.repair.read, window.after.repair.read);
   repair.write_bytes = since(window.before.repair.written, window.after.repair.written);
@@ -101,7 +101,8 @@ void explain_repair(const Observer& observer, const ContenderSpec& contender, co
 
 void add_repair(const RepairResult& part, RepairResult& whole) {
   if (!part.needed) return;
-  whole.finished = part.finished && (whole.finished || !whole.needed);
+  whole.finished = part.finished;  // of the last one: full is everything, also what an earlier one left undone
+  whole.never_because = part.never_because;
   whole.needed = true;
   whole.time += part.time;
   whole.copying += part.copying;
@@ -110,7 +111,6 @@ void add_repair(const RepairResult& part, RepairResult& whole) {
   whole.read_bytes += part.read_bytes;
   whole.write_bytes += part.write_bytes;
   whole.link_bytes += part.link_bytes;
-  if (whole.never_because.empty()) whole.never_because = part.never_because;
   if (whole.limited_by.empty()) whole.limited_by = part.limited_by;
 }
 

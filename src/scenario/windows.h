@@ -17,6 +17,7 @@ struct Window {
   Nanos repair_end = 0;  // repairs are followed until here
   FleetTotals before;    // at `begin`
   FleetTotals after;     // at `repair_end`
+  bool last = true;      // repair_end is the end of the run, not the next event
 };
 
 // Redundancy: repair of disks if `of_disks`, else of nodes; exposed times; bytes moved; failovers and scrubs.

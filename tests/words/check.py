@@ -101,6 +101,7 @@ class Check:
                     self.find(name, f"'{event['name']}' ended before it began")
                 self.repairs(name, event["name"], event["window"])
             self.repairs(name, "the run", contender["whole"])
+            self.end_of(name, contender)
             oracle = contender["oracle"]
             if oracle["lost_writes"] > oracle["requests"]:
                 self.find(name, "more writes lost than requests judged")
@@ -111,6 +112,16 @@ class Check:
             parts = sum(e["measures"].get(measure) or 0 for e in contender["events"])
             if parts > (contender["measures"][measure] or 0):
                 self.find(name, f"{measure}: {parts} by event, {contender['measures'][measure]} in the whole run")
+
+    def end_of(self, name, contender):
+        """The run as a whole is whole again if the last event that needed a repair saw full redundancy."""
+        needed = [e for e in contender["events"] if e["state"] == "applied" and self.whole_again(e["window"]) is not None]
+        needed.sort(key=lambda e: e["at_ns"])
+        whole = self.whole_again(contender["whole"])
+        if needed and self.whole_again(needed[-1]["window"]) != "never" and whole == "never":
+            self.find(name, f"never whole again in the run, but so after '{needed[-1]['name']}', the last repair")
+        if needed and self.whole_again(needed[-1]["window"]) == "never" and whole != "never":
+            self.find(name, f"whole again in the run, but never after '{needed[-1]['name']}', the last repair")
 
     def measures(self, name, what, measures, longest):
         volume = self.results["run"]["volume_bytes"]
@@ -340,7 +351,8 @@ class Check:
         labels = [label for _, rows in self.report.groups for label in rows]
         explained = [line.strip().split(":")[0] for line in self.report.legend if re.match(r"  \S", line)]
         occurs = {"*": any("*" in c for c in cells), "-": "-" in cells, "n/a": "n/a" in cells, "down": "down" in cells,
-                  "not reached": "not reached" in cells, "needless": "  of which needless" in labels,
+                  "not reached": "not reached" in cells, "to the end": "to the end" in cells,
+                  "needless": "  of which needless" in labels,
                   "p99": any("p99" in label for label in labels),
                   "speed_min": any("speed_min" in c for c in cells)}
         for mark, there in occurs.items():
