@@ -60,7 +60,7 @@ struct WindowResult {
   OpenTime outage;                      // an independent prober got nothing done; never_ended: the table says 'down'
   Nanos longest_stall = 0;              // longest time in which a request of the client waited
   std::uint64_t client_errors = 0;      // requests that ended as errors, or not within `retry`
-  std::uint64_t unavailable_bytes = 0;  // unreadable while the rest served, at the worst moment
+  std::uint64_t unavailable_bytes = 0;  // unreadable for want of disks, at the worst moment
   RepairResult repair;                  // of disks
   RepairResult node_repair;             // of nodes
   OpenTime exposed;                     // zero further failures of a disk tolerated
