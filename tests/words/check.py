@@ -604,15 +604,22 @@ def rates_of(path):
     return facts
 
 
+def told(findings):
+    """Said when they are found: a long search may be ended."""
+    for line in findings:
+        print(line, flush=True)
+    return findings
+
+
 def check_shipped(program, work):
     findings = []
     files = sorted(f for f in os.listdir("scenarios") if f.endswith(".toml"))
     for name in files:
         code, text, results = run(program, os.path.join("scenarios", name), work)
         if results is None:
-            findings.append(f"{name}: ended with {code}: {text.strip()[:200]}")
+            findings += told([f"{name}: ended with {code}: {text.strip()[:200]}"])
         else:
-            findings += checked(name, text, results, rates_of(os.path.join("scenarios", name)))
+            findings += told(checked(name, text, results, rates_of(os.path.join("scenarios", name))))
     return len(files), findings
 
 
@@ -627,7 +634,7 @@ def check_random(program, work, first, count):
         if results is None and code == 2:
             refused += 1
         elif results is None:
-            findings.append(f"seed {seed}: ended with {code}: {printed.strip()[:200]}")
+            findings += told([f"seed {seed}: ended with {code}: {printed.strip()[:200]}"])
         else:
             ran += 1
             new = checked(f"seed {seed}", printed, results, facts)
@@ -637,10 +644,10 @@ def check_random(program, work, first, count):
                 with open(kept, "w", encoding="utf-8") as file:
                     file.write(text)
                 new.append(f"seed {seed}: see it with: {program} run {kept}")
-            findings += new
+            findings += told(new)
     # An event in a place that no contender has is the file's fault; most files must be sound, or nothing is asked.
     if refused * 3 > count:
-        findings.append(f"{refused} of {count} scenarios were refused")
+        findings += told([f"{refused} of {count} scenarios were refused"])
     return ran, findings
 
 
@@ -718,7 +725,7 @@ def main():
         if options.plant:
             count, new = check_plants(options.program, work)
             print(f"words: {count - len(new)} of {count} planted contradictions found")
-            findings += new
+            findings += told(new)
         if options.shipped:
             count, new = check_shipped(options.program, work)
             print(f"words: {count} shipped scenarios, {len(new)} findings")
@@ -727,8 +734,6 @@ def main():
             ran, new = check_random(options.program, work, options.seed, options.runs)
             print(f"words: {ran} random scenarios from seed {options.seed} on, {len(new)} findings")
             findings += new
-    for line in findings:
-        print(line)
     return 1 if findings else 0
 
 
