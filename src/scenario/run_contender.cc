@@ -413,8 +413,7 @@ void ContenderRun::collect_windows(const Timeline& timeline) {
     Window stretch;
     stretch.begin = mark.at;
     stretch.end = last ? load_end_ : marks_[m + 1].at;
-    // What was seen at the instant of the next event counts: it may be what that one waited for.
-    stretch.repair_end = last ? settle_end_ : marks_[m + 1].at + 1;
+    stretch.repair_end = last ? settle_end_ : marks_[m + 1].at;
     stretch.before = timeline.records()[mark.event].totals;
     stretch.last = last;
     stretch.after = last ? totals_at_end_ : timeline.records()[marks_[m + 1].event].totals;

@@ -48,6 +48,12 @@ void measure_repair(const Observer& observer, const Window& window, RepairResult
                      }
                      full = state.full;
                    });
+  // The next event may have waited for it, and come at that instant.
+  for (const FleetState& state : observer.changes()) {
+    if (full || state.at != window.repair_end || !state.full) continue;
+    full = true;
+    full_since = state.at;
+  }
   repair.finished = repair.needed && full;
   if (repair.needed) repair.time = (repair.finished ? full_since : window.repair_end) - window.begin;
   repair.restored_bytes = since(window.before.restored, window.after.restored);
