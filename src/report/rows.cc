@@ -104,6 +104,12 @@ Cell value_cell(const RunResults& results, MeasureId measure, const Value& value
   return cell;
 }
 
+bool shows(const Group& group, MeasureId measure) {
+  return std::any_of(group.rows.begin(), group.rows.end(), [&](const Row& row) {
+    return std::find(row.measures.begin(), row.measures.end(), measure) != row.measures.end();
+  });
+}
+
 using MakeCell = std::function<Cell(const ContenderResult&, const EventResult&)>;
 
 const EventResult* event_named(const ContenderResult& contender, const std::string& name) {
@@ -149,12 +155,6 @@ class EventRows {
     if (!scenario::measure_info(measure).phase) return one(label_of(measure), std::nullopt);
     one(label_of(measure) + " before", Phase::before);
     one(label_of(measure) + " during", Phase::during);
-  }
-
-  bool shows(MeasureId measure) const {
-    return std::any_of(group_.rows.begin(), group_.rows.end(), [&](const Row& row) {
-      return std::find(row.measures.begin(), row.measures.end(), measure) != row.measures.end();
-    });
   }
 
   void add_service();
@@ -268,7 +268,7 @@ void EventRows::add_latency() {
   };
   if (any(enough)) add_measure(MeasureId::latency_p99);
   for (const MeasureId measure : results_.header.show)
-    if (scenario::measure_info(measure).event && !shows(measure)) add_measure(measure);
+    if (scenario::measure_info(measure).event && !shows(group_, measure)) add_measure(measure);
 }
 
 // ---- groups ----------------------------------------------------------------------------------------------------------
@@ -339,8 +339,9 @@ Group event_group(const RunResults& results, const std::string& name) {
   return group;
 }
 
-// What the scenario asks for of the whole run; without events also what the client felt.
-Group whole_group(const RunResults& results) {
+// What the scenario asks for of the whole run and no other group (`head`, `verdict`) has; without events also what the
+// client felt.
+Group whole_group(const RunResults& results, const Group& head, const Group& verdict) {
   std::vector<MeasureId> measures;
   if (event_names(results).empty())
     measures = {MeasureId::outage,           MeasureId::client_errors,     MeasureId::iops,
@@ -348,7 +349,8 @@ Group whole_group(const RunResults& results) {
                 MeasureId::write_latency_p99};
   for (const MeasureId measure : results.header.show) {
     const bool in_events = scenario::measure_info(measure).event && !event_names(results).empty();
-    const bool known = std::find(measures.begin(), measures.end(), measure) != measures.end();
+    const bool known = std::find(measures.begin(), measures.end(), measure) != measures.end() || shows(head, measure) ||
+                       shows(verdict, measure);
     if (scenario::measure_info(measure).whole && !in_events && !known) measures.push_back(measure);
   }
   Group group{measures.empty() ? "" : "the whole run", "", {}};
@@ -357,7 +359,10 @@ Group whole_group(const RunResults& results) {
       return scenario::value_of(contender, measure).kind != Value::Kind::absent;
     };
     if (std::none_of(results.contenders.begin(), results.contenders.end(), told)) continue;
-    add_row(results, group, label_of(measure), {measure}, [&](const auto& contender) {
+    const std::string label = measure == MeasureId::outage          ? kOutage
+                              : measure == MeasureId::client_errors ? kErrors
+                                                                    : label_of(measure);
+    add_row(results, group, label, {measure}, [&](const auto& contender) {
       const Value value = scenario::value_of(contender, measure);
       if (measure == MeasureId::outage) return time_cell(results, value, contender.inconclusive.empty(), "down");
       return value_cell(results, measure, value, competes(contender, contender.whole));
@@ -423,7 +428,9 @@ std::vector<std::string> make_legend(const Table& table) {
     legend.emplace_back("speed_min: what a rebuild is held to while the client has requests; else speed_max");
   if (occurs("n/a")) legend.emplace_back("n/a: this contender lacks what the event is about");
   if (occurs("not reached")) legend.emplace_back("not reached: what the event waits for did not come about here");
-  if (occurs("down")) legend.emplace_back("down: without service, and still so when the client stopped");
+  if (occurs("shared")) legend.emplace_back("shared: charged to an event of the same moment, or that it came upon");
+  if (occurs("down")) legend.emplace_back("down: without service, and still so when the run ended");
+  if (occurs("to the end")) legend.emplace_back("to the end: and still so when the run ended");
   if (needless)
     legend.emplace_back("needless: nobody had asked for it, and who served before was well and could be reached");
   return legend;
@@ -450,10 +457,12 @@ std::vector<bool> best_marks(const Row& row) {
 Table make_table(const RunResults& results) {
   Table table;
   for (const auto& contender : results.contenders) table.contenders.push_back(contender.name);
-  table.groups.push_back(head_group(results));
+  const Group head = head_group(results);
+  const Group verdict = verdict_group(results);
+  table.groups.push_back(head);
   for (const auto& name : event_names(results)) table.groups.push_back(event_group(results, name));
-  if (Group whole = whole_group(results); !whole.rows.empty()) table.groups.push_back(std::move(whole));
-  table.groups.push_back(verdict_group(results));
+  if (Group whole = whole_group(results, head, verdict); !whole.rows.empty()) table.groups.push_back(std::move(whole));
+  table.groups.push_back(verdict);
   table.legend = make_legend(table);
   return table;
 }

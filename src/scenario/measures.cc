@@ -25,7 +25,7 @@ const MeasureInfo kMeasures[] = {
     {MeasureId::client_errors, "client_errors", Unit::count, kYes, kYes, kNo, Better::lower, kNo,
      "requests that failed or were not answered within retry"},
     {MeasureId::unavailable_bytes, "unavailable_bytes", Unit::size, kYes, kYes, kNo, Better::lower, kNo,
-     "unreadable while the rest serves, at the worst moment"},
+     "what could not be read for want of disks, at the worst moment"},
     {MeasureId::repair_time, "repair_time", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
      "from the loss of a disk to full redundancy; never if it was not reached"},
     {MeasureId::node_repair_time, "node_repair_time", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,

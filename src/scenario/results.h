@@ -49,7 +49,7 @@ struct OpenTime {
 struct RepairResult {
   bool needed = false;               // redundancy was lost
   bool finished = false;             // and is full again
-  Nanos time = 0;                    // from the fault to full redundancy
+  Nanos time = 0;                    // from the fault to full redundancy; if not finished, to the end of the stretch
   Nanos copying = 0;                 // of which data was moved
   std::uint64_t copied = 0;          // put back meanwhile
   std::string never_because;         // if needed and not finished: "no spare", "still at 63 %", "the data is lost"
@@ -69,7 +69,7 @@ struct WindowResult {
   OpenTime client_outage;               // the client's requests waited, and none was answered
   Nanos longest_stall = 0;              // longest time in which a request of the client waited
   std::uint64_t client_errors = 0;      // requests that ended as errors, or not within `retry`
-  std::uint64_t unavailable_bytes = 0;  // unreadable while the rest served, at the worst moment
+  std::uint64_t unavailable_bytes = 0;  // unreadable for want of disks, at the worst moment
   RepairResult repair;                  // of disks
   RepairResult node_repair;             // of nodes
   OpenTime exposed;                     // zero further failures of a disk tolerated

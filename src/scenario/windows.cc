@@ -23,11 +23,12 @@ void add_time(OpenTime& time, Nanos length, bool open, bool for_good) {
   time.for_good = time.for_good || (open && for_good);
 }
 
-// What is exposed still when the window is over has not ended.
-void measure_exposed(const std::vector<FleetState>& changes, Nanos begin, Nanos end, WindowResult& result) {
-  for_each_stretch(changes, begin, end, [&](const FleetState& state, Nanos from, Nanos to) {
-    if (state.disks_left <= 0) add_time(result.exposed, to - from, to == end, false);
-    if (state.nodes_left <= 0) add_time(result.node_exposed, to - from, to == end, false);
+// What is exposed still at the end of the run has not ended.
+void measure_exposed(const Evidence& evidence, Nanos begin, Nanos end, WindowResult& result) {
+  for_each_stretch(evidence.changes, begin, end, [&](const FleetState& state, Nanos from, Nanos to) {
+    const bool open = to == evidence.settle_end;
+    if (state.disks_left <= 0) add_time(result.exposed, to - from, open, false);
+    if (state.nodes_left <= 0) add_time(result.node_exposed, to - from, open, false);
   });
 }
 
@@ -43,7 +44,7 @@ class Story {
   void tell() {
     for (const Span& span : spans_) {
       WindowResult& window = events_[span.index].window;
-      measure_exposed(evidence_.changes, span.begin, just_behind(span), window);
+      measure_exposed(evidence_, span.begin, just_behind(span), window);
       tell_phases(span, window);
     }
     tell_outages(evidence_.outages, evidence_.resolution, &WindowResult::outage);
@@ -231,7 +232,7 @@ class Story {
 
   // The run's outages, failovers and the like are sums over all events and have been added up.
   void tell_whole() {
-    measure_exposed(evidence_.changes, evidence_.measured_from, evidence_.settle_end, whole_);
+    measure_exposed(evidence_, evidence_.measured_from, evidence_.settle_end, whole_);
     whole_.phases[static_cast<std::size_t>(Phase::during)] = course_.phase(evidence_.measured_from, evidence_.load_end);
     tell_whole_repairs();
   }

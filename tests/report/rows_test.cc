@@ -153,12 +153,14 @@ TEST(Rows, WithoutEventsTheWholeRunIsTold) {
 
 TEST(Rows, DamageOfTheClientIsShown) {
   auto results = invented();
+  results.header.show = {MeasureId::damaged_bytes};
   EXPECT_FALSE(row_named(make_table(results), "overwritten, and served as good"));
   results.contenders[1].oracle.damaged_bytes = 8 * kMiB;
   const auto row = row_named(make_table(results), "overwritten, and served as good");
   ASSERT_TRUE(row);
   EXPECT_EQ(row->cells[0].text, "0");
   EXPECT_EQ(row->cells[1].text, "8 MiB");
+  EXPECT_FALSE(row_named(make_table(results), "damaged bytes")) << "not twice";
 }
 
 }  // namespace

@@ -68,6 +68,16 @@ TEST(Because, NeverHasTheRightReason) {
   EXPECT_NE(because(both, 0), "no spare") << "there was one when the first disk failed";
 }
 
+TEST(Because, TheRunIsWholeIfItsEndIs) {
+  const auto both = run(
+      kRaid6,
+      event("first", "500ms", "disk.fail", "A.disk0") + event("slow", "600ms", "disk.slow", "A.disk2") + "factor = 2\n",
+      "speed_min = \"16MiB/s\"\n");
+  EXPECT_TRUE(both.whole.repair.needed && both.whole.repair.finished) << both.whole.repair.never_because;
+  EXPECT_EQ(both.whole.repair.never_because, "");
+  EXPECT_FALSE(both.events[0].window.exposed.never_ended) << "another event came, not the end";
+}
+
 TEST(Because, WhatHeldARepairBackIsWhatDid) {
   const std::string dies = event("dies", "1s", "disk.fail", "A.disk0");
   const auto limit = [&](const std::string& rebuild) {

@@ -101,6 +101,7 @@ class Check:
                     self.find(name, f"'{event['name']}' ended before it began")
                 self.repairs(name, event["name"], event["window"])
             self.repairs(name, "the run", contender["whole"])
+            self.end_of(name, contender)
             oracle = contender["oracle"]
             if oracle["lost_writes"] > oracle["requests"]:
                 self.find(name, "more writes lost than requests judged")
@@ -111,6 +112,16 @@ class Check:
             parts = sum(e["measures"].get(measure) or 0 for e in contender["events"])
             if parts > (contender["measures"][measure] or 0):
                 self.find(name, f"{measure}: {parts} by event, {contender['measures'][measure]} in the whole run")
+
+    def end_of(self, name, contender):
+        """The run as a whole is whole again if the last event that needed a repair saw full redundancy."""
+        needed = [e for e in contender["events"] if e["state"] == "applied" and self.whole_again(e["window"]) is not None]
+        needed.sort(key=lambda e: e["at_ns"])
+        whole = self.whole_again(contender["whole"])
+        if needed and self.whole_again(needed[-1]["window"]) != "never" and whole == "never":
+            self.find(name, f"never whole again in the run, but so after '{needed[-1]['name']}', the last repair")
+        if needed and self.whole_again(needed[-1]["window"]) == "never" and whole != "never":
+            self.find(name, f"whole again in the run, but never after '{needed[-1]['name']}', the last repair")
 
     def measures(self, name, what, measures, longest):
         volume = self.results["run"]["volume_bytes"]
@@ -340,7 +351,8 @@ class Check:
         labels = [label for _, rows in self.report.groups for label in rows]
         explained = [line.strip().split(":")[0] for line in self.report.legend if re.match(r"  \S", line)]
         occurs = {"*": any("*" in c for c in cells), "-": "-" in cells, "n/a": "n/a" in cells, "down": "down" in cells,
-                  "not reached": "not reached" in cells, "needless": "  of which needless" in labels,
+                  "not reached": "not reached" in cells, "to the end": "to the end" in cells,
+                  "needless": "  of which needless" in labels,
                   "p99": any("p99" in label for label in labels),
                   "speed_min": any("speed_min" in c for c in cells)}
         for mark, there in occurs.items():
@@ -592,15 +604,22 @@ def rates_of(path):
     return facts
 
 
+def told(findings):
+    """Said when they are found: a long search may be ended."""
+    for line in findings:
+        print(line, flush=True)
+    return findings
+
+
 def check_shipped(program, work):
     findings = []
     files = sorted(f for f in os.listdir("scenarios") if f.endswith(".toml"))
     for name in files:
         code, text, results = run(program, os.path.join("scenarios", name), work)
         if results is None:
-            findings.append(f"{name}: ended with {code}: {text.strip()[:200]}")
+            findings += told([f"{name}: ended with {code}: {text.strip()[:200]}"])
         else:
-            findings += checked(name, text, results, rates_of(os.path.join("scenarios", name)))
+            findings += told(checked(name, text, results, rates_of(os.path.join("scenarios", name))))
     return len(files), findings
 
 
@@ -615,7 +634,7 @@ def check_random(program, work, first, count):
         if results is None and code == 2:
             refused += 1
         elif results is None:
-            findings.append(f"seed {seed}: ended with {code}: {printed.strip()[:200]}")
+            findings += told([f"seed {seed}: ended with {code}: {printed.strip()[:200]}"])
         else:
             ran += 1
             new = checked(f"seed {seed}", printed, results, facts)
@@ -625,10 +644,10 @@ def check_random(program, work, first, count):
                 with open(kept, "w", encoding="utf-8") as file:
                     file.write(text)
                 new.append(f"seed {seed}: see it with: {program} run {kept}")
-            findings += new
+            findings += told(new)
     # An event in a place that no contender has is the file's fault; most files must be sound, or nothing is asked.
     if refused * 3 > count:
-        findings.append(f"{refused} of {count} scenarios were refused")
+        findings += told([f"{refused} of {count} scenarios were refused"])
     return ran, findings
 
 
@@ -706,7 +725,7 @@ def main():
         if options.plant:
             count, new = check_plants(options.program, work)
             print(f"words: {count - len(new)} of {count} planted contradictions found")
-            findings += new
+            findings += told(new)
         if options.shipped:
             count, new = check_shipped(options.program, work)
             print(f"words: {count} shipped scenarios, {len(new)} findings")
@@ -715,8 +734,6 @@ def main():
             ran, new = check_random(options.program, work, options.seed, options.runs)
             print(f"words: {ran} random scenarios from seed {options.seed} on, {len(new)} findings")
             findings += new
-    for line in findings:
-        print(line)
     return 1 if findings else 0
 
 
