@@ -52,8 +52,8 @@ class Story {
     Op op;
     const auto dice = random_.below(100);
     const Call loss = promise_ == Durability::prefix ? Call::failover : Call::power_loss;
-    op.call = dice < 12 ? loss : dice < 26 ? Call::flush : dice < 62 ? Call::read : Call::write;
-    if (op.call == Call::flush && promise_ == Durability::prefix) op.call = Call::write;
+    const std::uint64_t flushes = promise_ == Durability::on_flush ? 18 : 8;
+    op.call = dice < 12 ? loss : dice < 12 + flushes ? Call::flush : dice < 62 ? Call::read : Call::write;
     op.first = crowded_ ? 0 : random_.below(slow::kBlocks);
     op.last = !crowded_ && random_.percent(25) ? slow::kBlocks - 1 : op.first;
     if (!overlapping_ && conflicts(op)) return;
