@@ -266,7 +266,7 @@ Status check_folder(const Plan& plan) {
   const auto found = find_place({plan.folder});
   if (!found) return {};  // no image in it
   for (const std::string& path : found->paths) {
-    if (is_blank(path)) continue;  // left by a create or add that was killed: taken anew, or no image at all
+    if (is_unfinished(path)) continue;  // left by a create or add that was killed: taken anew, or no image at all
     const bool ours = std::ranges::find(plan.paths, path) != plan.paths.end() || path == plan.journal;
     if (!ours)
       return fail(Errc::exists, fmt::format("{}: an image is in the folder already; choose another folder", path));
@@ -358,7 +358,7 @@ class Maker {
   }
 
   Status make(const std::string& path, std::uint64_t bytes) {
-    if (plan_.force || is_blank(path)) unlink(path.c_str());
+    if (plan_.force || is_unfinished(path)) unlink(path.c_str());
     if (Status made = uring::create_image(path, bytes, uring::Allocation::sparse); !made) return made;
     made_.push_back(path);
     return {};

@@ -151,13 +151,13 @@ Task<Status> change_member(ArraySession& session, const Change& change, Act act,
 // In the place of a blank one that an add left which was killed.
 Status make_image(Change& change, std::uint64_t bytes) {
   struct stat status;
-  if (change.dry_run && (is_blank(change.path) || stat(change.path.c_str(), &status) != 0)) {
+  if (change.dry_run && (is_unfinished(change.path) || stat(change.path.c_str(), &status) != 0)) {
     auto made = make_stand_in(bytes);
     if (!made) return std::unexpected(made.error());
     change.stand_in = std::move(*made);
     return {};
   }
-  if (is_blank(change.path)) unlink(change.path.c_str());
+  if (is_unfinished(change.path)) unlink(change.path.c_str());
   Status made = uring::create_image(change.path, bytes, uring::Allocation::sparse);
   if (!made && made.error().code == Errc::exists) {
     return fail(Errc::exists, fmt::format("{}: there already; without --size it is taken as it is", change.path));

@@ -121,6 +121,38 @@ bool is_blank(const std::string& path) {
   return lseek(file.fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
 }
 
+namespace {
+
+// What a create writes before a superblock: an empty bad-block log, a bitmap without bits, a journal without records.
+bool is_of_unfinished(std::string_view block) {
+  const auto all = [](std::string_view text, char byte) {
+    return text.find_first_not_of(byte) == std::string_view::npos;
+  };
+  if (all(block, '\0') || all(block, '\xff')) return true;
+  constexpr std::size_t kBitmapHeader = 256, kJournalHeader = 32;
+  if (block.starts_with("bitm")) return all(block.substr(kBitmapHeader), '\0');
+  return block.starts_with("\x09\xc5\x33\x64") && all(block.substr(kJournalHeader), '\0');
+}
+
+}  // namespace
+
+bool is_unfinished(const std::string& path) {
+  constexpr int kMostBlocks = 32768;  // a journal is reserved whole, and what of it is in the page cache counts as data
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status;
+  if (file.fd < 0 || fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode)) return false;
+  int blocks = 0;
+  for (off_t at = 0; (at = lseek(file.fd, at, SEEK_DATA)) >= 0;) {
+    const off_t end = lseek(file.fd, at, SEEK_HOLE);
+    for (; at < end; at += 4096) {
+      char block[4096];
+      const ssize_t got = pread(file.fd, block, sizeof block, at);
+      if (++blocks > kMostBlocks || got != sizeof block || !is_of_unfinished({block, sizeof block})) return false;
+    }
+  }
+  return errno == ENXIO;
+}
+
 Status erase_signatures(const std::string& path) {
   const Descriptor file(open(file_of(path).c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   auto probe = make_probe(path, file.fd);

@@ -19,6 +19,8 @@ std::vector<int> member_partitions(const std::string& path);
 
 // A sparse (or empty) file that nothing was ever written to, as a fresh image is.
 bool is_blank(const std::string& path);
+// Left by a create or add that was killed: blank, or with nothing but what they write before the superblock.
+bool is_unfinished(const std::string& path);
 
 // Begin and size, in bytes, of a partition of this file. Errors: not_found (no partition table, or no such partition), io.
 Result<std::pair<std::uint64_t, std::uint64_t>> partition_at(const std::string& path, int number);

@@ -115,6 +115,27 @@ TEST_F(ArrayCreate, BlankImagesOfACreateThatWasKilledAreTakenAnew) {
   EXPECT_EQ(fs::file_size(image(1)), 16u << 20);
 }
 
+// Killed just before the superblocks: log, bitmap and journal are there.
+TEST_F(ArrayCreate, SoAreThoseThatLackOnlyTheirSuperblocks) {
+  const Words journal = {"--consistency", "journal", "--journal-size", "8M"}, bitmap = {"--consistency", "bitmap"};
+  for (const Words& more : {journal, bitmap}) {
+    fs::remove_all(vm_);
+    create(5, 3, more);
+    const std::string superblock = read_text(image(0)).substr(4096, 4096);
+    for (const auto& entry : fs::directory_iterator(vm_)) overwrite(entry.path(), 4096, std::string(4096, '\0'));
+    overwrite(image(0), 4096, superblock);
+    Words again = {"create", vm_, "--level", "5", "--disks", "3", "--size", "16M"};
+    again.insert(again.end(), more.begin(), more.end());
+    refuses(again, {"disk0.img: there already"});
+    overwrite(image(0), 4096, std::string(4096, '\0'));
+    overwrite(image(1), 5 << 20, "something");
+    refuses(again, {"disk1.img: there already"});
+    overwrite(image(1), 5 << 20, std::string(4096, '\0'));
+    done(again);
+    EXPECT_EQ(slots(), "UUU");
+  }
+}
+
 TEST_F(ArrayCreate, BlankImageOfAnAddThatWasKilledIsTakenAnew) {
   create(5, 3);
   done({"fail", vm_, "disk1"});
