@@ -74,7 +74,7 @@ std::string event_line(const Scenario& scenario, const Event& event) {
 
 std::string workload_line(const Scenario& scenario) {
   const auto& workload = scenario.workload;
-  std::string text = fmt::format("{} of {}, {} requests per second (open loop)", rw_name(workload.rw),
+  std::string text = fmt::format("{} of {}, {} requests per second (open loop)", scenario::rw_name(workload.rw),
                                  format_size(workload.bs), workload.rate_iops);
   if (workload.rw == scenario::Rw::randrw || workload.rw == scenario::Rw::rw)
     text += fmt::format(", {} % reads", workload.rwmixread);

@@ -353,7 +353,7 @@ void read_workload(TableReader& root, Scenario& scenario) {
   root.require("workload", "a table [workload]");
   if (!table) return;
   TableReader keys(*table, "workload", root.complaints());
-  if (auto index = keys.read_word("rw", {"read", "write", "randread", "randwrite", "randrw", "rw"}))
+  if (auto index = keys.read_word("rw", {"read", "write", "randread", "randwrite", "rw", "randrw"}))
     workload.rw = static_cast<Rw>(*index);
   keys.read("rwmixread", workload.rwmixread, 0, 100);
   if (keys.read_size("bs", workload.bs) && (workload.bs < 4096 || workload.bs > (1 << 20) || workload.bs % 4096 != 0))

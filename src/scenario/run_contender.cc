@@ -236,7 +236,7 @@ Task<Status> ContenderRun::fill() {
   oracle_ = std::make_unique<workload::Oracle>(oracle, history_.get());
 
   workload::LoadSpec spec;
-  spec.rw = static_cast<workload::Rw>(load.rw);
+  spec.rw = load.rw;
   spec.rwmixread = load.rwmixread;
   spec.bs = load.bs;
   const std::uint64_t probe_begin = scenario_.volume_bytes - workload::Prober::kRegionBytes;

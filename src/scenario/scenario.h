@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "workload/generator.h"
 
 namespace resilver::scenario {
 
@@ -113,7 +114,7 @@ struct ContenderSpec {
 };
 
 // fio's words.
-enum class Rw : std::uint8_t { read, write, randread, randwrite, randrw, rw };
+using workload::Rw;
 
 struct WorkloadSpec {
   Rw rw = Rw::randrw;

@@ -173,11 +173,27 @@ class Story {
       full = state.full;
     };
     for_each_stretch(evidence_.changes, span.begin, just_behind(span), follow);
+    Nanos end = span.end;
+    if (repair.needed && !full) {  // an act is over at once, what it did to redundancy is not
+      end = first_full(just_behind(span));
+      for_each_stretch(evidence_.changes, just_behind(span), end, follow);
+      full = end != evidence_.settle_end;
+      full_since = end;
+    }
     repair.finished = repair.needed && full;
     if (repair.finished) repair.time = full_since - span.begin;
     if (!repair.needed) return;
-    add_bytes(span.begin, span.end, repair);
-    explain(span.begin, span.end, repair);
+    add_bytes(span.begin, end, repair);
+    explain(span.begin, end, repair);
+  }
+
+  // The first moment at or after `from` at which redundancy is full; the end of settle if there is none.
+  Nanos first_full(Nanos from) const {
+    Nanos found = evidence_.settle_end;
+    for_each_stretch(evidence_.changes, from, evidence_.settle_end, [&](const FleetState& state, Nanos begin, Nanos) {
+      if (state.full) found = std::min(found, begin);
+    });
+    return found;
   }
 
   // A resync of parity restores nothing that could be counted.

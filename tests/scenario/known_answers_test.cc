@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "scenario/capacity.h"
 #include "scenario/disk_spec.h"
@@ -12,6 +14,7 @@
 #include "scenario/parse.h"
 #include "scenario/run.h"
 #include "scenario/shape.h"
+#include "tests/support/program.h"
 #include "workload/prober.h"
 
 namespace resilver::scenario {
@@ -169,6 +172,50 @@ TEST(KnownAnswers, ASmallWriteCostsWhatItsLevelSaysOnEveryDiskAtEveryRate) {
         EXPECT_NEAR(number(contender, MeasureId::ios_per_write), shape.ios, 0.05 * shape.ios)
             << model << ' ' << iops << ' ' << shape.name;
       }
+    }
+  }
+}
+
+// The words of fio mean here what they mean there.
+TEST(KnownAnswers, TheClientDoesWhatItsFileSays) {
+  struct Seen {
+    std::uint64_t count = 0;
+    std::uint64_t following = 0;  // began where the one before it ended
+    std::uint64_t end = 0;
+    void take(std::uint64_t offset, std::uint64_t length) {
+      following += count > 0 && offset == end ? 1 : 0;
+      ++count;
+      end = offset + length;
+    }
+  };
+  for (const std::string rw : {"read", "write", "randread", "randwrite", "rw", "randrw"}) {
+    Text text;
+    text.rw = rw;
+    text.iops = 200;
+    auto parsed = parse_scenario(text.with(contender(kShapes[0])), "known.toml", {});
+    ASSERT_TRUE(parsed);
+    test::Directory directory;
+    RunOptions options;
+    options.history_dir = directory.path();
+    ASSERT_TRUE(run_virtual(*parsed, options));
+    std::ifstream history(directory.path() + "/history-raid0.jsonl");
+    Seen reads, writes;
+    std::string line;
+    while (std::getline(history, line)) {
+      const auto event = nlohmann::json::parse(line);
+      if (event.value("f", "") == "final_reading") break;
+      if (event.value("type", "") != "invoke" || !event.contains("offset")) continue;
+      if (event["offset"] >= parsed->volume_bytes - workload::Prober::kRegionBytes) continue;  // the prober's
+      (event["f"] == "read" ? reads : writes).take(event["offset"], event["length"]);
+    }
+    const bool only_reads = rw.ends_with("read"), only_writes = rw.ends_with("write");
+    const bool random = rw.starts_with("rand");
+    for (const auto& [seen, none] : {std::pair{reads, only_writes}, {writes, only_reads}}) {
+      EXPECT_EQ(seen.count == 0, none) << rw;
+      if (seen.count == 0) continue;
+      EXPECT_GT(seen.count, 400u) << rw;
+      if (!random) EXPECT_GE(seen.following + 2, seen.count) << rw;  // round once at most
+      if (random) EXPECT_LT(seen.following, seen.count / 20) << rw;
     }
   }
 }
