@@ -29,6 +29,12 @@ Json of(const OpenTime& time) {
   return {{"total_ns", time.total}, {"ended", !time.never_ended}, {"for_good", time.for_good}};
 }
 
+Json of_outage(const OpenTime& time) {
+  Json json = of(time);
+  json["open_ns"] = time.open;
+  return json;
+}
+
 Json of(const RepairResult& repair) {
   Json json = {{"needed", repair.needed}, {"finished", repair.finished}};
   json["time_ns"] = repair.needed && !repair.finished ? Json("never") : Json(repair.time);
@@ -52,8 +58,8 @@ Json of(const PhaseResult& phase) {
 }
 
 Json of(const WindowResult& window) {
-  Json json = {{"outage", of(window.outage)},
-               {"client_outage", of(window.client_outage)},
+  Json json = {{"outage", of_outage(window.outage)},
+               {"client_outage", of_outage(window.client_outage)},
                {"longest_stall_ns", window.longest_stall},
                {"client_errors", window.client_errors},
                {"unavailable_bytes", window.unavailable_bytes},

@@ -168,17 +168,17 @@ class EventRows {
 };
 
 void EventRows::add_service() {
-  add(kOutage, {MeasureId::outage}, [&](const auto& contender, const auto& event) {
-    const Value value = scenario::value_of(contender, MeasureId::outage, event.name);
-    if (!event.charged_with.empty() && value.kind == Value::Kind::number && value.number == 0)
-      return Cell{"shared", std::nullopt};
-    return time_cell(results_, value, contender.inconclusive.empty(), "down");
-  });
-  if (any([](const EventResult& event) { return event.window.client_outage.total > 0; }))
-    add(kClientOutage, {MeasureId::client_outage}, [&](const auto& contender, const auto& event) {
-      const Value value = scenario::value_of(contender, MeasureId::client_outage, event.name);
-      return time_cell(results_, value, contender.inconclusive.empty(), "to the end");
+  const auto add_outage = [&](const char* label, MeasureId measure, const char* never_word) {
+    add(label, {measure}, [&, measure, never_word](const auto& contender, const auto& event) {
+      const Value value = scenario::value_of(contender, measure, event.name);
+      if (!event.charged_with.empty() && value.kind == Value::Kind::number && value.number == 0)
+        return Cell{"shared", std::nullopt};
+      return time_cell(results_, value, contender.inconclusive.empty(), never_word);
     });
+  };
+  add_outage(kOutage, MeasureId::outage, "down");
+  if (any([](const EventResult& event) { return event.window.client_outage.total > 0; }))
+    add_outage(kClientOutage, MeasureId::client_outage, "to the end");
   if (any([](const EventResult& event) { return event.window.client_errors > 0; }))
     add(kErrors, {MeasureId::client_errors}, [](const auto& contender, const auto& event) {
       return count_cell(event.window.client_errors, competes(contender, event.window));

@@ -18,13 +18,15 @@ using scenario::EventState;
 using scenario::MeasureId;
 using scenario::RunResults;
 using scenario::Value;
+using scenario::WindowResult;
 
 // What one contender made of one event, in the measures that the sentences weigh: the values of its cells in the table.
 struct Showing {
   const ContenderResult* contender = nullptr;
   bool down = false;      // at the end of settle
   bool for_good = false;  // and nothing was under way that could have ended it
-  Nanos outage = 0;       // if down: a lower bound
+  Nanos outage = 0;
+  Nanos down_for = 0;  // if down: the outage that had not ended, a lower bound
   Nanos client_outage = 0;
   bool lost = false;  // data, and this event left something behind
   std::uint64_t errors = 0;
@@ -58,6 +60,7 @@ Showing showing_of(const ContenderResult& contender, const EventResult& event) {
   showing.down = of(MeasureId::outage).kind == Value::Kind::never;
   showing.for_good = showing.down && event.window.outage.for_good;
   showing.outage = event.window.outage.total;
+  showing.down_for = event.window.outage.open;
   showing.client_outage = event.window.client_outage.total;
   showing.errors = count(MeasureId::client_errors);
   showing.link_bytes = count(MeasureId::repair_link_bytes);
@@ -98,7 +101,7 @@ std::string down_words(bool for_good, Nanos at_least) {
 }
 
 std::string service(const Showing& showing) {
-  if (showing.down) return down_words(showing.for_good, showing.outage);
+  if (showing.down) return down_words(showing.for_good, showing.down_for);
   if (showing.outage > 0) return format_duration(showing.outage) + " without service";
   if (showing.client_outage == 0) return "no outage";
   return fmt::format("no outage, though the client waited {} for answers", format_duration(showing.client_outage));
@@ -150,11 +153,10 @@ std::string errors_clause(const Showing& winner, const Showing& other) {
 std::string service_clause(const Showing& winner, const Showing& other) {
   const std::string& name = other.contender->name;
   if (other.down && !winner.down)
-    return fmt::format("{}; {} is {}", service(winner), name, down_words(other.for_good, other.outage));
+    return fmt::format("{}; {} is {}", service(winner), name, down_words(other.for_good, other.down_for));
   if (order_by_service(winner, other) == 0) return service(winner) + (winner.weight() == 0 ? "" : " either way");
   if (other.lost && !winner.lost) return fmt::format("{}, and nothing lost, as {} did", service(winner), name);
-  return other.outage == 0 ? fmt::format("{}, {} none", service(winner), name)
-                           : fmt::format("{} instead of {}", service(winner), format_duration(other.outage));
+  return fmt::format("{} instead of {}", service(winner), format_duration(other.outage));
 }
 
 bool about_disks(const EventResult& event) { return event.verb.starts_with("disk."); }
@@ -266,22 +268,27 @@ std::string shared_words(const std::string& event, const std::optional<Showing>&
   return fmt::format(" ({}: shared with {})", showing->contender->name, quoted(own->others));
 }
 
-// Whom this event cannot be told of, because it is told with another: "raid5, raid6 and 3 more: shared with 'disk dies'".
-std::string elsewhere_words(const RunResults& results, const std::string& event) {
+bool has_of_its_own(const WindowResult& window) {
+  return window.outage.total > 0 || window.client_outage.total > 0 || window.client_errors > 0 || window.failovers > 0;
+}
+
+// Whom this event cannot be told of, because it is told with another, wholly or (`in_part`) not: "raid5, raid6 and 3 more:
+// shared with 'disk dies', and charged to that".
+std::string elsewhere_words(const RunResults& results, const std::string& event, bool in_part) {
   constexpr std::size_t kNamed = 2;
   std::vector<std::string> contenders;
   std::vector<std::string> with;
   for (const auto& contender : results.contenders) {
     const EventResult* own = applied_event(contender, event);
-    if (!own || !told_elsewhere(*own)) continue;
+    if (!own || !told_elsewhere(*own) || has_of_its_own(own->window) != in_part) continue;
     contenders.push_back(contender.name);
     if (std::find(with.begin(), with.end(), own->charged_with) == with.end()) with.push_back(own->charged_with);
   }
   if (contenders.empty()) return {};
   const std::size_t more = contenders.size() - std::min(contenders.size(), kNamed);
   contenders.resize(contenders.size() - more);
-  return fmt::format("{}{}: shared with {}, and charged to that", fmt::join(contenders, ", "),
-                     more == 0 ? "" : fmt::format(" and {} more", more), quoted(with));
+  return fmt::format("{}{}: shared with {}, and charged to that{}", fmt::join(contenders, ", "),
+                     more == 0 ? "" : fmt::format(" and {} more", more), quoted(with), in_part ? " in part" : "");
 }
 
 void add_losses(const ContenderResult& contender, std::vector<Sentence>& sentences) {
@@ -294,7 +301,7 @@ void add_losses(const ContenderResult& contender, std::vector<Sentence>& sentenc
     parts.push_back(
         fmt::format("{} reads returned wrong or stale data as good", oracle.stale_reads + oracle.corrupt_reads));
   const auto& outage = contender.whole.outage;
-  if (outage.never_ended) parts.push_back(down_words(outage.for_good, outage.total));
+  if (outage.never_ended) parts.push_back(down_words(outage.for_good, outage.open));
   if (parts.empty()) return;
   std::string text = fmt::format("{}", fmt::join(parts, ", "));
   if (kind_of(contender) == Kind::bare)
@@ -327,8 +334,6 @@ std::vector<Sentence> closing_sentences(const RunResults& results) {
     if (event->verb.starts_with("array.") || event->verb.starts_with("volume.")) continue;
     const auto local = best(results, event->name, Kind::local);
     const auto remote = best(results, event->name, Kind::remote);
-    const std::string elsewhere = elsewhere_words(results, event->name);
-    if (!local && !remote && elsewhere.empty()) continue;
     std::string text;
     if (local || remote) {
       if (!comparable) {
@@ -338,8 +343,11 @@ std::vector<Sentence> closing_sentences(const RunResults& results) {
       }
       text += shared_words(event->name, local) + shared_words(event->name, remote);
     }
-    if (!elsewhere.empty()) text += (text.empty() ? "" : "; ") + elsewhere;
-    sentences.push_back({event->name, text});
+    for (const bool in_part : {false, true}) {
+      const std::string elsewhere = elsewhere_words(results, event->name, in_part);
+      if (!elsewhere.empty()) text += (text.empty() ? "" : "; ") + elsewhere;
+    }
+    if (!text.empty()) sentences.push_back({event->name, text});
   }
   for (const auto& contender : results.contenders) {
     if (comparable && kind_of(contender) == Kind::both && contender.inconclusive.empty())

@@ -43,6 +43,7 @@ struct OpenTime {
   Nanos total = 0;
   bool never_ended = false;
   bool for_good = false;
+  Nanos open = 0;  // of outages: how long the one lasted that had not ended; 0 if all had
 };
 
 // A repair: what restores redundancy after the loss of a disk (locally or from a peer) or the absence of a node.

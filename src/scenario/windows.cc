@@ -97,6 +97,7 @@ class Story {
       if (of_warm_up && !charge(spans_, stretch.begin, resolution).event) continue;
       charge_to(began(stretch), stretch.end, resolution, [&](WindowResult& window) {
         add_time(window.*time, length, stretch.open, evidence_.nothing_under_way);
+        if (stretch.open) (window.*time).open = length;
       });
     }
   }

@@ -161,7 +161,8 @@ TEST(Sentences, DownDecidesAndForGoodIsSaidOnlyOfWhatIsKnownToBe) {
   auto results = invented();
   auto& raid5 = results.contenders[0].events[1].window.outage;
   raid5.never_ended = true;
-  raid5.total = 12300 * kMillisecond;
+  raid5.total = 15300 * kMillisecond;
+  raid5.open = 12300 * kMillisecond;  // an outage of 3 s came before it
   EXPECT_EQ(about(results, "server dies"),
             "fail over (replica3): 600 ms without service; raid5 is still down when observed last, after 12.3 s");
   raid5.for_good = true;
@@ -197,6 +198,15 @@ TEST(Sentences, WhatIsChargedToAnotherEventIsNotCalledNoOutage) {
   EXPECT_TRUE(
       about(results, "disk dies").ends_with(" (raid5: shared with 'server dies') (replica3: shared with 'server dies')"))
       << about(results, "disk dies");
+}
+
+TEST(Sentences, WhatIsChargedToAnotherEventInPartIsCalledSo) {
+  auto results = invented();
+  for (auto& contender : results.contenders) contender.events[1].charged_with = "disk dies";
+  results.contenders[1].events[1].window = {};
+  EXPECT_EQ(about(results, "server dies"),
+            "replica3: shared with 'disk dies', and charged to that; "
+            "raid5, hybrid: shared with 'disk dies', and charged to that in part");
 }
 
 TEST(Sentences, AnOutageOfTheClientAloneIsTold) {

@@ -101,6 +101,25 @@ TEST(Rows, LegendExplainsWhatOccursAndNothingElse) {
     EXPECT_NE(text.find("  " + line.substr(0, line.find(':'))), std::string::npos) << line;
 }
 
+TEST(Rows, NoOutageOfItsOwnIsSharedWhereAnotherEventIsCharged) {
+  auto results = invented();
+  results.contenders[0].events[1].window.client_outage.total = kSecond;
+  auto& charged = results.contenders[1].events[1];
+  charged.charged_with = "disk dies";
+  charged.window = {};
+  auto& in_part = results.contenders[2].events[1];
+  in_part.charged_with = "disk dies";
+  in_part.window.client_outage.total = 2 * kSecond;
+  const Group group = make_table(results).groups[2];
+  const auto texts = [](const Row& row) {
+    std::vector<std::string> all;
+    for (const auto& cell : row.cells) all.push_back(cell.text);
+    return all;
+  };
+  EXPECT_EQ(texts(group.rows[0]), (std::vector<std::string>{"2.5 s", "shared", "610 ms"}));
+  EXPECT_EQ(texts(group.rows[1]), (std::vector<std::string>{"1 s", "shared", "2 s"})) << group.rows[1].label;
+}
+
 TEST(Rows, TimesOfEventsHaveTheirFractions) {
   auto results = invented();
   for (auto& contender : results.contenders) contender.events[1].at = 2250 * kMillisecond;

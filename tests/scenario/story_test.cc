@@ -286,6 +286,10 @@ TEST(Story, AnOutageIsOpenOnlyIfItWasAtTheEndOfSettle) {
   const Told open({lasting(0, s(9))}, {state(0, true)}, {{s(9), kEnd, true}});
   EXPECT_TRUE(open.window(0).outage.never_ended && open.window(0).outage.for_good);
   EXPECT_EQ(open.window(0).outage.total, s(11)) << "a lower bound";
+  const Told again({lasting(0, s(5))}, {state(0, true)}, {{s(5), s(7), false}, {s(18), kEnd, true}});
+  EXPECT_EQ(again.window(0).outage.total, s(4));
+  EXPECT_EQ(again.window(0).outage.open, s(2)) << "it is down for 2 s, not for all that it ever was";
+  EXPECT_EQ(ended.whole.outage.open, 0);
 }
 
 // ---- in runs ---------------------------------------------------------------------------------------------------------

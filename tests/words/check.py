@@ -20,15 +20,15 @@ import tempfile
 
 sys.dont_write_bytecode = True  # the tree stays as it is
 from random_scenario import scenario  # noqa: E402
-from report import SIZE, TIME, Report, near, size_of, time_of  # noqa: E402
-
-NO_OUTAGE = 20e6  # ns: what the prober cannot tell from none
+from report import Report, near, size_of, time_of  # noqa: E402
+from sentences import Sentences  # noqa: E402
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
 # row label: (measures added up, kind, word for `never`)
 PLAIN_ROWS = {
     "no service, total": (["outage"], "time", "down"),
+    "client unanswered, total": (["client_outage"], "time", "to the end"),
     "errors that the client saw": (["client_errors"], "count", None),
     "unreadable at the worst moment": (["unavailable_bytes"], "size", None),
     "failovers": (["failovers"], "count", None),
@@ -49,13 +49,16 @@ PLAIN_ROWS = {
     "  with the spares": (["space_with_spares"], "ratio", None),
 }
 OTHER_ROWS = {"disks (+spares) / servers", "back to full redundancy after", "  never, because", "serves at the end"}
-TIME_MEASURES = ["outage", "longest_stall", "exposed_time", "node_exposed_time", "repair_time", "node_repair_time",
+SERVICE_ROWS = {"no service, total": "outage", "client unanswered, total": "client_outage"}
+TIME_MEASURES = ["outage", "client_outage", "longest_stall", "exposed_time", "node_exposed_time", "repair_time", "node_repair_time",
                  "latency_p50", "latency_p99", "latency_max", "read_latency_p50", "write_latency_p50",
                  "read_latency_p99", "write_latency_p99", "first_hit"]
+BOOKED = {"data_bytes": ["data"], "parity_bytes": ["parity"], "journal_bytes": ["journal"], "observer_bytes": ["observer"],
+          "metadata_bytes": ["superblock", "bitmap", "replica_metadata"]}
 BANDWIDTH = {"hdd": 200e6, "sata-ssd": 540e6, "nvme": 3000e6, "ostep": None}
 
 
-class Check:
+class Check(Sentences):
     def __init__(self, name, text, results, scenario=None):
         self.name, self.results, self.scenario = name, results, scenario or {}
         self.findings = []
@@ -106,12 +109,62 @@ class Check:
             if oracle["lost_writes"] > oracle["requests"]:
                 self.find(name, "more writes lost than requests judged")
             self.whole_against_events(name, contender)
+            self.charges(name, contender)
+            self.books(name, contender)
 
     def whole_against_events(self, name, contender):
         for measure in ("failovers", "needless_failovers", "client_errors"):
             parts = sum(e["measures"].get(measure) or 0 for e in contender["events"])
             if parts > (contender["measures"][measure] or 0):
                 self.find(name, f"{measure}: {parts} by event, {contender['measures'][measure]} in the whole run")
+
+    def charges(self, name, contender):
+        """Each is told with whom it shares, and nobody's trouble is charged to each other."""
+        events = {e["name"]: e for e in contender["events"]}
+        for event in events.values():
+            with_whom = event["charged_with"]
+            if with_whom and event["name"] not in events[with_whom]["others"]:
+                self.find(name, f"'{event['name']}' is charged with '{with_whom}', which does not name it")
+            for other in event["others"]:
+                if not events[other]["charged_with"]:
+                    self.find(name, f"'{event['name']}' names '{other}', which is charged with nobody")
+
+    def books(self, name, contender):
+        """What disks wrote for whom adds up to the measures; what the client wrote is somewhere."""
+        books, measures = contender["books"], contender["measures"]
+        lines = [(f"{part} {line}", book) for part in ("volume", "disks") for line, book in books[part].items()]
+        for what, book in lines + [("links", {"bytes": books["link_bytes"]})]:
+            for count, value in book.items():
+                if value < 0:
+                    self.find(name, f"books: {count} of {what} is negative: {value}")
+            for side in ("read", "write"):
+                if bool(book.get(side + "s")) != bool(book.get(side + "_bytes")):
+                    self.find(name, f"books: {what}: {book[side + 's']} {side}s of {book[side + '_bytes']} bytes")
+        written = lambda *causes: sum(books["disks"][cause]["write_bytes"] for cause in causes)
+        for measure, causes in BOOKED.items():
+            if measures[measure] != written(*causes):
+                self.find(name, f"{measure} is {measures[measure]}, the books say {written(*causes)}")
+        if measures["data_bytes"] + measures["parity_bytes"] != contender["disk_write_bytes"]:
+            self.find(name, f"data and parity are {measures['data_bytes']} + {measures['parity_bytes']} bytes, "
+                            f"disk_write_bytes {contender['disk_write_bytes']}")
+        client, writes = contender["client_write_bytes"], contender["client_writes"]
+        if bool(client) != bool(writes):
+            self.find(name, f"{writes} writes of the client of {client} bytes")
+        if (measures["write_amplification"] is None) != (client == 0):
+            self.find(name, f"write amplification is {measures['write_amplification']}, the client wrote {client} bytes")
+        if client and abs(measures["write_amplification"] - contender["disk_write_bytes"] / client) > 1e-6:
+            self.find(name, f"write amplification is {measures['write_amplification']}, "
+                            f"not {contender['disk_write_bytes']} / {client}")
+        if client and not contender["inconclusive"]:
+            self.amplification(name, contender, client)
+
+    def amplification(self, name, contender, client):
+        data, parity = contender["measures"]["data_bytes"], contender["measures"]["parity_bytes"]
+        if data + parity == 0:
+            self.find(name, f"the client wrote {client} bytes, the disks nothing")
+        undisturbed = not any(event["state"] == "applied" for event in contender["events"])
+        if undisturbed and data < client * contender["nodes"]:
+            self.find(name, f"nothing failed, the client wrote {client} bytes to {contender['nodes']} nodes, their disks {data}")
 
     def end_of(self, name, contender):
         """The run as a whole is whole again if the last event that needed a repair saw full redundancy."""
@@ -211,6 +264,12 @@ class Check:
             if text != wanted:
                 self.find(name, f"{title}: '{label}' says {text}, but the event is {wanted} here")
             return
+        if label in SERVICE_ROWS and event:
+            shared = bool(event["charged_with"]) and source[SERVICE_ROWS[label]] == 0
+            if (text == "shared") != shared:
+                self.find(name, f"{title}: '{label}' says {text}, charged with {event['charged_with']!r}")
+            if shared:
+                return
         if label == "disks (+spares) / servers":
             c = self.contenders[name]
             if text != f"{c['disks']}+{c['spares']} / {c['nodes']}":
@@ -326,13 +385,8 @@ class Check:
         contender, event = self.contenders[name], self.event(name, title)
         if why not in [event["window"][kind]["never_because"] for kind in ("repair", "node_repair")]:
             self.find(name, f"{title}: never because {why}, results.json has another reason")
-        came = re.fullmatch(r"'(.*)' came first", why)
         percent = re.fullmatch(r"still at (\d+) %", why)
-        if came:
-            later = [e for e in contender["events"] if e["name"] == came.group(1) and e["state"] == "applied"]
-            if not later or later[0]["at_ns"] < event["at_ns"]:
-                self.find(name, f"{title}: never because {why}, which did not come after it")
-        elif percent:
+        if percent:
             if int(percent.group(1)) > 100:
                 self.find(name, f"{title}: never because {why}")
         elif why.startswith("a node is away: ") or why.startswith("not in sync: ") or why.startswith("a node does not"):
@@ -351,7 +405,7 @@ class Check:
         labels = [label for _, rows in self.report.groups for label in rows]
         explained = [line.strip().split(":")[0] for line in self.report.legend if re.match(r"  \S", line)]
         occurs = {"*": any("*" in c for c in cells), "-": "-" in cells, "n/a": "n/a" in cells, "down": "down" in cells,
-                  "not reached": "not reached" in cells, "to the end": "to the end" in cells,
+                  "not reached": "not reached" in cells, "to the end": "to the end" in cells, "shared": "shared" in cells,
                   "needless": "  of which needless" in labels,
                   "p99": any("p99" in label for label in labels),
                   "speed_min": any("speed_min" in c for c in cells)}
@@ -360,203 +414,6 @@ class Check:
                 self.find("", f"'{mark}' occurs and is explained nowhere")
             if not there and mark in explained:
                 self.find("", f"'{mark}' is explained and does not occur")
-
-    # -- sentences
-
-    def sentences(self):
-        told = [[s["about"], s["text"]] for s in self.results["sentences"]]
-        if [[a, " ".join(t.split())] for a, t in self.report.sentences] != [[a, " ".join(t.split())] for a, t in told]:
-            self.find("", "the sentences printed are not those of results.json")
-        local = any(c["local_redundancy"] and not c["remote_redundancy"] for c in self.contenders.values())
-        remote = any(c["remote_redundancy"] and not c["local_redundancy"] for c in self.contenders.values())
-        if told and (self.report.heading == "LOCAL REBUILD OR REMOTE FAILOVER?") != (local and remote):
-            self.find("", f"the heading is '{self.report.heading}'")
-        for about, text in told:
-            events = [e["name"] for c in self.contenders.values() for e in c["events"]]
-            if about in events:
-                self.event_sentence(about, text)
-            elif about in self.contenders:
-                self.loss_sentence(about, text)
-            elif about == "both matter":
-                self.both_sentence(text)
-            else:
-                self.find("", f"a sentence about '{about}', which is neither event nor contender")
-            if re.search(r"down for good.*whole again (after|\d)", text) and ";" not in text:
-                self.find("", f"'{about}': down for good and whole again: {text}")
-
-    def window_of(self, name, event):
-        for e in self.contenders[name]["events"]:
-            if e["name"] == event and e["state"] == "applied":
-                return e
-        return None
-
-    def says_service(self, who, event, words):
-        """`words` about the service of a contender in an event, against its outage."""
-        found = self.window_of(who, event)
-        if found is None:
-            return self.find(who, f"a sentence tells of '{event}', which did not take place there")
-        outage = found["measures"]["outage"]
-        if words.startswith("no outage") or words == "none":
-            good = outage != "never" and outage <= NO_OUTAGE
-        elif words.startswith("down"):
-            good = outage == "never"
-        else:
-            shown = time_of(re.match(TIME, words).group(0)) if re.match(TIME, words) else None
-            good = outage != "never" and shown is not None and near(shown, outage, 1)
-        if not good:
-            self.find(who, f"'{event}': the sentence says {words!r}, the outage is {outage}")
-
-    def says_repair(self, who, event, words):
-        found = self.window_of(who, event)
-        again = self.whole_again(found["window"]) if found else None
-        match = re.search(rf"whole again after ({TIME})", words)
-        if "not whole again" in words:
-            if again != "never":
-                self.find(who, f"'{event}': the sentence says {words!r}, it was whole again after {again}")
-        elif match:
-            if not isinstance(again, (int, float)) or not near(time_of(match.group(1)), again, 1):
-                self.find(who, f"'{event}': the sentence says {words!r}, results.json {again}")
-
-    def event_sentence(self, event, text):
-        names = "|".join(sorted(map(re.escape, self.contenders), key=len, reverse=True))
-        service = rf"no outage|down for good|{TIME} without service"
-        match = re.fullmatch(rf"({names}): ({service})(.*)", text)
-        if match:
-            who, words, rest = match.groups()
-            self.says_service(who, event, words)
-            self.says_repair(who, event, rest)
-            left = re.sub(rf", (whole again after {TIME}|not whole again)", "", rest)
-            return self.left_over(event, text, left)
-        match = re.fullmatch(rf"neither helps: ({names}) and ({names}) are down", text)
-        if match:
-            for who in match.groups():
-                self.says_service(who, event, "down")
-            return
-        match = re.fullmatch(rf"no difference that counts: ({service})", text)
-        if match:
-            return
-        match = re.fullmatch(rf"a choice: ({names}) is whole again ({TIME} )?sooner, ({names}) sends less \((nothing|{SIZE}) "
-                             rf"against ({SIZE})\); (.*)", text)
-        if match:
-            fast, sooner, slow, less, more, rest = match.groups()
-            self.says_sent(slow, event, less)
-            self.says_sent(fast, event, more)
-            self.says_apart(fast, slow, event, sooner, 1)
-            return self.compared(fast, event, rest, text, slow)
-        match = re.fullmatch(rf"[a-z ]+ \(({names})\): (.*)", text)
-        if match:
-            return self.compared(match.group(1), event, match.group(2), text)
-        if not re.search(r"\(shared device: times not compared\)$", text):
-            self.find("", f"'{event}': this script cannot parse: {text}")
-
-    def compared(self, who, event, rest, text, other=None):
-        names = "|".join(sorted(map(re.escape, self.contenders), key=len, reverse=True))
-        service = rf"no outage|down for good|{TIME} without service"
-        match = re.match(rf"({service})", rest)
-        if not match:
-            return self.find("", f"'{event}': this script cannot parse: {text}")
-        self.says_service(who, event, match.group(1))
-        rest = rest[match.end():]
-        if re.match(r" instead of | either way|, and nothing lost, as|; |, \w+ none", rest):
-            rest = self.other_service(who, event, rest, names)
-        for clause, check in (
-            (rf", (\d+) client errors instead of (\d+)", lambda m: self.says_errors(who, event, m.group(1))),
-            (rf", (nothing|{SIZE}) sent (?:instead of|against) (nothing|{SIZE})", lambda m: self.says_sent(who, event, m.group(1))),
-            (rf", whole again ({TIME}) before ({names})", lambda m: self.says_apart(who, m.group(2), event, m.group(1), 1)),
-            (rf", but whole again ({TIME}) after ({names})", lambda m: self.says_apart(who, m.group(2), event, m.group(1), -1)),
-            (rf", whole again, which ({names}) never is", lambda m: self.says_repair(m.group(1), event, "not whole again")),
-            (r", not whole again", lambda m: self.says_repair(who, event, "not whole again")),
-        ):
-            found = re.match(clause, rest)
-            if found:
-                check(found)
-                rest = rest[found.end():]
-        self.left_over(event, text, rest)
-
-    def other_service(self, who, event, rest, names):
-        match = re.match(rf"; ({names}) is down for good", rest)
-        if match:
-            self.says_service(match.group(1), event, "down")
-            return rest[match.end():]
-        match = re.match(rf", ({names}) none", rest)
-        if match:
-            self.says_service(match.group(1), event, "none")
-            return rest[match.end():]
-        match = re.match(rf", and nothing lost, as ({names}) did", rest)
-        if match:
-            if not self.lost(match.group(1)) or self.lost(who):
-                self.find(who, f"'{event}': nothing lost, as {match.group(1)} did: {self.lost(who)}, {self.lost(match.group(1))}")
-            return rest[match.end():]
-        match = re.match(rf" instead of ({TIME})", rest)
-        if match:
-            shown = time_of(match.group(1))
-            others = [self.window_of(n, event) for n in self.contenders if n != who]
-            if not any(o and o["measures"]["outage"] != "never" and near(shown, o["measures"]["outage"], 1) for o in others):
-                self.find(who, f"'{event}': {match.group(1)} is the outage of nobody else")
-            return rest[match.end():]
-        return re.sub(r"^ either way", "", rest)
-
-    def lost(self, who):
-        oracle = self.contenders[who]["oracle"]
-        return oracle["lost_writes"] > 0 or oracle["unrecoverable_bytes"] > 0
-
-    def says_errors(self, who, event, shown):
-        found = self.window_of(who, event)
-        if found["measures"]["client_errors"] != int(shown):
-            self.find(who, f"'{event}': the sentence says {shown} client errors, results.json {found['measures']['client_errors']}")
-
-    def says_sent(self, who, event, shown):
-        sent = self.window_of(who, event)["measures"]["repair_link_bytes"]
-        if not near(0 if shown == "nothing" else size_of(shown), sent, 0.5):
-            self.find(who, f"'{event}': the sentence says {shown} sent, results.json {sent}")
-
-    def says_apart(self, who, other, event, shown, sign):
-        a, b = (self.whole_again(self.window_of(n, event)["window"]) for n in (who, other))
-        if shown is None:
-            if b != "never":
-                self.find(who, f"'{event}': whole again sooner than {other} without saying by how much")
-        elif not isinstance(a, (int, float)) or not isinstance(b, (int, float)) or \
-                not near(time_of(shown.strip()), sign * (b - a), 1):
-            self.find(who, f"'{event}': whole again {shown} before or after {other}: results.json {a}, {b}")
-
-    def loss_sentence(self, name, text):
-        contender = self.contenders[name]
-        oracle = contender["oracle"]
-        rest = re.sub(r": it has no redundancy, which is cheap and fast until the first failure$", "", text)
-        for part in rest.split(", "):
-            writes = re.fullmatch(r"(\d+) acknowledged writes lost", part)
-            unreadable = re.fullmatch(rf"({SIZE}) unreadable at the end", part)
-            wrong = re.fullmatch(r"(\d+) reads returned wrong or stale data as good", part)
-            if writes:
-                good = int(writes.group(1)) == oracle["lost_writes"]
-            elif unreadable:
-                good = near(size_of(unreadable.group(1)), oracle["unrecoverable_bytes"], 0.5)
-            elif wrong:
-                good = int(wrong.group(1)) == oracle["stale_reads"] + oracle["corrupt_reads"]
-            elif part == "down for good":
-                good = contender["measures"]["outage"] == "never"
-            else:
-                good = False
-            if not good:
-                self.find(name, f"the sentence says {part!r}, results.json {oracle}"[:300])
-
-    def both_sentence(self, text):
-        names = "|".join(sorted(map(re.escape, self.contenders), key=len, reverse=True))
-        match = re.match(rf"({names}): ", text)
-        if not match:
-            return self.find("", f"'both matter': this script cannot parse: {text}")
-        who = match.group(1)
-        for event, words in re.findall(rf"'([^']*)' (no outage|down for good|{TIME} without service)", text):
-            self.says_service(who, event, words)
-        space = re.search(r"at (\d+\.\d\d)x space", text)
-        if space and not near(float(space.group(1)), self.contenders[who]["measures"]["space"], 0.006):
-            self.find(who, f"'both matter': {space.group(0)}")
-        if ("and it lost data" in text) != self.lost(who):
-            self.find(who, f"'both matter' says nothing of lost data, or wrongly: {text}")
-
-    def left_over(self, event, text, rest):
-        if rest.strip():
-            self.find("", f"'{event}': this script cannot parse {rest!r} in: {text}")
 
     def expectations(self):
         wanted = [e["check"] for e in self.results["expectations"]]
