@@ -426,7 +426,7 @@ std::vector<std::string> make_legend(const Table& table) {
   if (p99) legend.emplace_back("p99: told from 1,000 requests on");
   if (occurs("speed_min (client busy)"))
     legend.emplace_back("speed_min: what a rebuild is held to while the client has requests; else speed_max");
-  if (occurs("n/a")) legend.emplace_back("n/a: this contender lacks what the event is about");
+  if (occurs("n/a")) legend.emplace_back("n/a: this contender, or this world, lacks what the event is about");
   if (occurs("not reached")) legend.emplace_back("not reached: what the event waits for did not come about here");
   if (occurs("shared")) legend.emplace_back("shared: charged to an event of the same moment, or that it came upon");
   if (occurs("down")) legend.emplace_back("down: without service, and still so when the run ended");

@@ -42,6 +42,7 @@ class Expression {
   bool is_timing() const;                       // a comparison in it depends on how fast the machine is
   bool every_contender() const;                 // a measure without a contender is in it
   std::vector<std::string> contenders() const;  // that it names
+  std::vector<std::string> events() const;      // that it names
   const expect_detail::Node& root() const { return *root_; }
 
  private:

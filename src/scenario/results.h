@@ -180,7 +180,7 @@ enum class Outcome : std::uint8_t {
   passed,
   failed,
   measured,  // a timing expectation in the real world: printed, not judged
-  left_out,  // about a contender that --only left out, or asked in the other world only
+  left_out,  // about a contender that --only left out, or asked in the other world only, or of what this world has not
   vacuous,   // nothing to judge: n/a in every contender. Never a pass: the run is inconclusive
 };
 const char* outcome_name(Outcome outcome);

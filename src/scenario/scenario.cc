@@ -302,9 +302,14 @@ bool has_target(const ContenderSpec& contender, const Event& event, const Target
   return !candidates(contender, target.node).empty();
 }
 
+bool possible_here(const Scenario& scenario, const Event& event) {
+  return !scenario.real || !verb_info(event.verb).in_real.starts_with("n/a");
+}
+
 bool event_applies(const Scenario& scenario, const ContenderSpec& contender, const Event& event) {
   const Event* current = &event;
   for (std::size_t steps = 0; steps <= scenario.events.size() && current != nullptr; ++steps) {
+    if (!possible_here(scenario, *current)) return false;
     const auto& targets = current->targets;
     if (std::none_of(targets.begin(), targets.end(),
                      [&](const Target& target) { return has_target(contender, *current, target); }))

@@ -353,7 +353,9 @@ std::string why_impossible(const NodeSpec& node);
 
 // Can this contender have the target at all (roles that depend on the course count as there if they can come about)?
 bool has_target(const ContenderSpec& contender, const Event& event, const Target& target);
-// Does the event exist in this contender: one target at least, and the event that it waits for exists there too.
+// Is there such a thing in the world that the file was read for? A real proxy loses no single message.
+bool possible_here(const Scenario& scenario, const Event& event);
+// Does the event exist in this contender: it is possible here, one target at least, and the event that it waits for exists there too.
 bool event_applies(const Scenario& scenario, const ContenderSpec& contender, const Event& event);
 
 // ---- words -----------------------------------------------------------------------------------------------------------

@@ -80,6 +80,26 @@ TEST_F(Expect, NeverIsLargerThanAnyTime) {
   EXPECT_EQ(truth("outage('disk dies') != never"), Truth::holds);
 }
 
+// In the real world a `never` may only mean that a slow machine was not there yet by the end.
+TEST_F(Expect, NeverIsNotHeldAgainstARealRun) {
+  EXPECT_EQ(truth("outage('server dies') != never", "raid5", true), Truth::fails);
+  EXPECT_EQ(truth("outage('server dies') != never", "raid5", false), Truth::timing);
+  EXPECT_EQ(truth("outage('server dies') == never", "raid5", false), Truth::holds);
+  EXPECT_EQ(truth("outage('disk dies') == never", "raid5", false), Truth::fails);
+  EXPECT_EQ(truth("outage('disk dies') != never", "raid5", false), Truth::holds);
+  EXPECT_EQ(verdict("raid5.outage('server dies') != never", true).outcome, Outcome::measured);
+}
+
+TEST_F(Expect, WhatTheRealWorldHasNotIsNotAskedThere) {
+  scenario.events[0].verb = Verb::link_loss;
+  EXPECT_NE(verdict("pair.outage('disk dies') <= 1s").outcome, Outcome::left_out);
+  scenario.real = true;
+  const Verdict left = verdict("pair.outage('disk dies') <= 1s", true);
+  EXPECT_EQ(left.outcome, Outcome::left_out);
+  EXPECT_EQ(left.detail, "there is no link.loss in the real world");
+  EXPECT_FALSE(event_applies(scenario, scenario.contenders[0], scenario.events[0]));
+}
+
 TEST_F(Expect, AbsentIsLeftOutAndOtherPartsStillCount) {
   EXPECT_EQ(truth("outage('server dies') <= 1s", "pair"), Truth::absent);
   EXPECT_EQ(truth("outage('server dies') <= 1s and lost_writes == 0", "pair"), Truth::fails);
