@@ -110,9 +110,12 @@ std::string service(const Showing& showing) {
 // -1: a leads, 1: b leads, 0: neither.
 int order(double a, double b) { return leads(a, b) ? -1 : leads(b, a) ? 1 : 0; }
 
+// A loss counts against who kept everything only: where both lost data, nobody can tell which event cost it whom.
+bool lost_alone(const Showing& showing, const Showing& other) { return showing.lost && !lost_data(*other.contender); }
+
 int order_by_service(const Showing& a, const Showing& b) {
   if (a.down != b.down) return a.down ? 1 : -1;
-  if (a.lost != b.lost) return a.lost ? 1 : -1;
+  if (lost_alone(a, b) != lost_alone(b, a)) return lost_alone(a, b) ? 1 : -1;
   if (a.down) return 0;
   return order(static_cast<double>(a.weight()), static_cast<double>(b.weight()));
 }
@@ -155,7 +158,7 @@ std::string service_clause(const Showing& winner, const Showing& other) {
   if (other.down && !winner.down)
     return fmt::format("{}; {} is {}", service(winner), name, down_words(other.for_good, other.down_for));
   if (order_by_service(winner, other) == 0) return service(winner) + (winner.weight() == 0 ? "" : " either way");
-  if (other.lost && !winner.lost) return fmt::format("{}, and nothing lost, as {} did", service(winner), name);
+  if (lost_alone(other, winner)) return fmt::format("{}, and nothing lost, as {} did", service(winner), name);
   return fmt::format("{} instead of {}", service(winner), format_duration(other.outage));
 }
 

@@ -130,8 +130,9 @@ struct OracleResult {
   bool blocks_truncated = false;
 };
 
-// What was moved and why, from the start of the run to the end of settle, over all nodes. The lines of `disks` add up to what
-// the disks were asked to write (the run is inconclusive if not); of reads what assembling an array reads is not in them.
+// What was moved and why, from the start of the run until the last request of the load ended, at least to the end of settle,
+// over all nodes; the final reading is not in it. The lines of `disks` add up to what the disks were asked to write (the run
+// is inconclusive if not); of reads what assembling an array reads is not in them.
 struct Books {
   TrafficByUse volume{};                                // what copies of the volume asked of their arrays
   std::array<raid::IoCounters, raid::kCauses> disks{};  // by raid::Cause

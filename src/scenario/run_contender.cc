@@ -142,6 +142,8 @@ class ContenderRun final : public ClientHooks, public workload::LoadSink {
   Nanos settle_end_ = 0;
   Course course_;
   bool nothing_under_way_ = false;
+  std::string why_not_full_;
+  FleetTotals totals_;
   Nanos next_report_ = 0;
   std::uint64_t moved_ = 0;
 };
@@ -292,10 +294,13 @@ Task<Status> ContenderRun::measure() {
   const FleetState& left = observer_.state();
   const bool long_enough = left.disks_left < 0 || settle_end_ - load_end_ >= kForGoodAfter;
   nothing_under_way_ = long_enough && !timeline.anything_active() && !left.full && left.rebuild_permille < 0;
+  if (!left.full) why_not_full_ = why_not_full(observer_, contender_);
   probe_stop_.set();
   timeline_stop_.set();
   co_await playing.join();
   co_await load.join();
+  co_await interrupt_.wait_until(scheduler_.now() + 2 * kSampleInterval);  // until the observer has seen the last writes
+  totals_ = observer_.totals();
   if (interrupt_.is_set()) co_return fail(Errc::cancelled);
   phase_ = "reading back";
   co_await driver_->read_back(interrupt_);
@@ -327,10 +332,12 @@ void ContenderRun::note_event(std::size_t index) {
   phase_ = scenario_.events[index].name;
 }
 
-// Lets the course see every sample of the observer, and tells how far the run is.
+// Lets the course see every sample of the observer, and tells how far the run is. Of a volume that is lost as a whole no rest
+// is left to serve.
 Task<void> ContenderRun::follow() {
   while (!ticker_stop_.is_set()) {
-    course_.look(observer_.state(), observer_.totals(), observer_.worst_unavailable_bytes());
+    const std::uint64_t unreadable = observer_.worst_unavailable_bytes();
+    course_.look(observer_.state(), observer_.totals(), unreadable < scenario_.volume_bytes ? unreadable : 0);
     observer_.reset_worst_unavailable();
     tell_progress();
     co_await observer_.sampled().wait_until(scheduler_.now() + kSampleInterval);
@@ -375,10 +382,9 @@ void ContenderRun::collect(const Timeline& timeline) {
   collect_seconds();
   result_.client_write_bytes = driver_->bytes_written();
   result_.client_writes = driver_->writes_done();
-  const FleetTotals& totals = observer_.totals();
-  result_.books = {totals.volume, totals.causes, totals.link};
+  result_.books = {totals_.volume, totals_.causes, totals_.link};
   for (const raid::Cause cause : {raid::Cause::data, raid::Cause::parity}) {
-    result_.disk_write_bytes += totals.causes[static_cast<std::size_t>(cause)].write_bytes;
+    result_.disk_write_bytes += totals_.causes[static_cast<std::size_t>(cause)].write_bytes;
   }
   if (!observer_.imbalance().empty()) result_.inconclusive = observer_.imbalance();
   for (const EventResult& event : result_.events) {
@@ -401,7 +407,7 @@ Evidence ContenderRun::evidence(const Timeline& timeline) const {
   seen.changes = observer_.changes();
   seen.resolution = prober_->tolerance();
   seen.nothing_under_way = nothing_under_way_;
-  if (!observer_.state().full) seen.why_not_full = why_not_full(observer_, contender_);
+  seen.why_not_full = why_not_full_;
   seen.restored_until = [this](Nanos at) { return observer_.restored_until(at); };
   seen.limited_by = [this](Nanos from, Nanos to) { return observer_.limited_by(from, to); };
   const bool down = prober_->outage(start_, settle_end_).never_ended;

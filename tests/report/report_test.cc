@@ -200,6 +200,17 @@ TEST(Sentences, WhatIsChargedToAnotherEventIsNotCalledNoOutage) {
       << about(results, "disk dies");
 }
 
+TEST(Sentences, ALossCountsAgainstWhoKeptEverythingOnly) {
+  auto results = invented();
+  results.contenders[0].oracle.lost_writes = 5;
+  results.contenders[0].events[0].window.repair.finished = false;
+  EXPECT_NE(about(results, "disk dies").find("replica3): 410 ms without service, and nothing lost, as raid5 did"),
+            std::string::npos)
+      << about(results, "disk dies");
+  results.contenders[1].oracle.lost_writes = 7;  // by the other event: this one it has repaired
+  EXPECT_EQ(about(results, "disk dies").find("nothing lost"), std::string::npos) << about(results, "disk dies");
+}
+
 TEST(Sentences, WhatIsChargedToAnotherEventInPartIsCalledSo) {
   auto results = invented();
   for (auto& contender : results.contenders) contender.events[1].charged_with = "disk dies";

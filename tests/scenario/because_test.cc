@@ -68,6 +68,17 @@ TEST(Because, NeverHasTheRightReason) {
   EXPECT_NE(because(both, 0), "no spare") << "there was one when the first disk failed";
 }
 
+// It comes back while the volume is read back after the run: that is no reason to have none.
+TEST(Because, NeverHasAReasonThoughAllIsWholeRightAfterTheRun) {
+  const std::string mirror = R"(reboot = "500ms"
+node.A = { raid = 1, disks = 3, spares = 1, member_timeout = "300ms" })";
+  const auto result =
+      run(mirror, event("crash", "1557ms", "node.crash", "A") + "for = \"1800ms\"\n", "speed_min = \"4MiB/s\"\n");
+  const RepairResult& repair = result.events[0].window.node_repair;
+  ASSERT_TRUE(repair.needed && !repair.finished) << "it was still resyncing when the run ended";
+  EXPECT_NE(repair.never_because, "");
+}
+
 TEST(Because, TheRunIsWholeIfItsEndIs) {
   const auto both = run(
       kRaid6,

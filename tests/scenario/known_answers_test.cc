@@ -176,6 +176,23 @@ TEST(KnownAnswers, ASmallWriteCostsWhatItsLevelSaysOnEveryDiskAtEveryRate) {
   }
 }
 
+// Each write that was acknowledged, the last ones too, and nothing of the final reading.
+TEST(KnownAnswers, TheBooksAreOfTheLoadAndOfAllOfIt) {
+  for (const unsigned iops : {40u, 400u}) {
+    Text text;
+    text.rw = "randwrite";
+    text.iops = iops;
+    const Ran ran = run(text.with(all_shapes()));
+    for (const ContenderResult& contender : ran.results.contenders) {
+      const Traffic& asked = contender.books.volume[static_cast<std::size_t>(IoUse::client)];
+      EXPECT_GT(contender.oracle.bytes_read_back, 0u);
+      EXPECT_EQ(asked.reads, 0u) << iops << ' ' << contender.name;
+      EXPECT_EQ(asked.writes, contender.client_writes * contender.nodes) << iops << ' ' << contender.name;
+      EXPECT_EQ(asked.write_bytes, contender.client_write_bytes * contender.nodes) << iops << ' ' << contender.name;
+    }
+  }
+}
+
 // The words of fio mean here what they mean there.
 TEST(KnownAnswers, TheClientDoesWhatItsFileSays) {
   struct Seen {

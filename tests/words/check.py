@@ -167,14 +167,11 @@ class Check(Sentences):
             self.find(name, f"nothing failed, the client wrote {client} bytes to {contender['nodes']} nodes, their disks {data}")
 
     def end_of(self, name, contender):
-        """The run as a whole is whole again if the last event that needed a repair saw full redundancy."""
-        needed = [e for e in contender["events"] if e["state"] == "applied" and self.whole_again(e["window"]) is not None]
-        needed.sort(key=lambda e: e["at_ns"])
+        """The run as a whole is whole again if all that needed a repair are."""
+        states = [self.whole_again(e["window"]) for e in contender["events"] if e["state"] == "applied"]
         whole = self.whole_again(contender["whole"])
-        if needed and self.whole_again(needed[-1]["window"]) != "never" and whole == "never":
-            self.find(name, f"never whole again in the run, but so after '{needed[-1]['name']}', the last repair")
-        if needed and self.whole_again(needed[-1]["window"]) == "never" and whole != "never":
-            self.find(name, f"whole again in the run, but never after '{needed[-1]['name']}', the last repair")
+        if (whole == "never") != ("never" in states):
+            self.find(name, f"whole again in the run: {whole}, after its events: {states}")
 
     def measures(self, name, what, measures, longest):
         volume = self.results["run"]["volume_bytes"]
