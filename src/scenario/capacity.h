@@ -18,7 +18,8 @@ std::uint32_t ios_per_small_write(const NodeSpec& node);
 // serve; at least Prober::kLeastPeriod. The same for all contenders, so that all are seen alike.
 Nanos probe_period(const Scenario& scenario);
 
-// How long an answer may take before the prober calls it an outage: ten accesses of a disk, at least 30 ms.
+// How long an answer may take before the prober calls it an outage: 25 accesses of a disk, at least 30 ms. A queue of the
+// client that is longer than any disk serves leaves such gaps between two answers.
 Nanos probe_tolerance(const Scenario& scenario);
 
 // The load in 1/1000 of what the disks of the node that serves can do: above 1000 requests queue for as long as it lasts.

@@ -24,7 +24,7 @@ struct Node {
   bool timing = false;  // compare: must not be judged in the real world
   // compare with never: that something had not ended by the end of the run must not be judged there
   bool open_ended = false;
-  Value value;          // literal
+  Value value;  // literal
   MeasureId measure = MeasureId::outage;
   std::string contender;  // measure; empty: every
   std::string event;
@@ -515,7 +515,8 @@ void visit_measures(const Node& node, const Visit& visit) {
 }
 
 bool any_timing(const Node& node) {
-  return node.timing || node.open_ended || (node.left && any_timing(*node.left)) || (node.right && any_timing(*node.right));
+  return node.timing || node.open_ended || (node.left && any_timing(*node.left)) ||
+         (node.right && any_timing(*node.right));
 }
 
 std::string measure_text(const Node& node) {
