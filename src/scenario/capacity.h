@@ -11,7 +11,8 @@ namespace resilver::scenario {
 // The time in which one disk serves one request of `bytes`, if requests keep all its channels busy.
 Nanos service_time(const DiskSpec& disk, bool write, bool sequential, std::uint64_t bytes);
 
-// I/Os of one node's disks for a small write: 1, a mirror's copies, at most 4 (RAID 4, 5) or 6 (RAID 6); with a journal one more.
+// I/Os of one node's disks for a small write: 1, a mirror's copies, at most 4 (RAID 4, 5) or 6 (RAID 6); with a journal one
+// more.
 std::uint32_t ios_per_small_write(const NodeSpec& node);
 
 // How often the prober may ask: a read and a write of 4 KiB every so often cost each contender at most 1 % of what its disks
