@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "scenario/capacity.h"
 #include "scenario/parse.h"
 #include "tools/list.h"
 #include "tools/options.h"
@@ -29,6 +30,10 @@ int check(const std::vector<std::string>& files, const scenario::ParseOptions& o
     if (parsed) {
       fmt::print("{}: sound: {} contenders, {} events, {} expectations\n", file, parsed->contenders.size(),
                  parsed->events.size(), parsed->expectations.size());
+      for (const auto& contender : parsed->contenders) {
+        const std::string words = scenario::overload_words(*parsed, contender);
+        if (!words.empty()) fmt::print("{}: {}\n", file, words);
+      }
       continue;
     }
     for (const auto& diagnostic : parsed.error()) fmt::print(stderr, "{}\n", to_string(diagnostic));

@@ -17,6 +17,7 @@
 #include "base/units.h"
 #include "report/json.h"
 #include "report/table.h"
+#include "scenario/capacity.h"
 #include "scenario/parse.h"
 #include "scenario/run.h"
 #include "tools/list.h"
@@ -188,6 +189,10 @@ int run(Command& command) {
     return kBadUsage;
   }
   if (!command.out_dir.empty() && !writable_directory(command.out_dir)) return kBadUsage;
+  for (const auto& contender : parsed->contenders) {
+    const std::string words = scenario::overload_words(*parsed, contender);
+    if (!words.empty()) fmt::print(stderr, "resilver run: {}\n", words);
+  }
   ProgressPrinter printer;
   if (!command.quiet) {
     command.run.progress = [&printer](const scenario::Progress& progress) { printer.show(progress); };

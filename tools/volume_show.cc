@@ -59,7 +59,19 @@ std::string state_of(const VolumeView& view, NodeId id) {
   if (own.role == Role::primary) return "not serving now";
   if (own.inconsistent) return "half copied";
   if (own.role == Role::idle) return "hears no primary";
-  return member && view.has_primary() ? "in sync" : "not in sync";
+  if (!view.has_primary()) return "not in sync";
+  // They are asked one after the other, and a new record takes a message's time: the primary's word counts.
+  if (member) return own.role == Role::joining ? "in sync; it has not heard so yet" : "in sync";
+  return own.role == Role::secondary ? "not in sync; it has not heard so yet" : "not in sync";
+}
+
+// By the word of the primary, where that is ahead of the node's own.
+std::string role_of(const VolumeView& view, NodeId id) {
+  if (!view.nodes[id]) return "unreachable";
+  const Role own = view.nodes[id]->replica.role;
+  const bool follows = own == Role::joining || own == Role::secondary;
+  if (!follows || !view.has_primary()) return replica::role_name(own);
+  return replica::role_name(is_member(view, id) ? Role::secondary : Role::joining);
 }
 
 // Further lines of a node.
@@ -131,8 +143,7 @@ std::vector<std::string> served_twice(const service::VolumeConfig& config, const
 }  // namespace
 
 NodeWords node_words(const service::VolumeConfig&, const VolumeView& view, NodeId id) {
-  const std::string role = view.nodes[id] ? replica::role_name(view.nodes[id]->replica.role) : "unreachable";
-  return {role, state_of(view, id)};
+  return {role_of(view, id), state_of(view, id)};
 }
 
 std::string status_text(const service::VolumeConfig& config, const VolumeView& view,

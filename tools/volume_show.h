@@ -11,7 +11,7 @@ namespace resilver::tools {
 
 inline constexpr int kVolumeSchema = 1;
 
-// One node's place, in words that status and JSON share.
+// One node's place, in words that status and JSON share; of a node that follows, by the word of the primary.
 struct NodeWords {
   std::string role;   // "primary", "secondary", "joining", "idle", "failed", "unreachable"
   std::string state;  // "serving", "in sync", "resyncing 42 % (…): why", "split brain", …

@@ -25,7 +25,8 @@ enum class IoOp : std::uint8_t { read, write, flush, discard, write_zeroes, rese
 const char* io_op_name(IoOp op) noexcept;
 
 // What a request moves bytes for: a device that makes requests of its own for it counts them by that, and does nothing else
-// with it. observer: a question whether the volume serves. replica_*: what a copy writes for itself, and what brings it up to date.
+// with it. observer: a question whether the volume serves. replica_*: what a copy writes for itself, and what brings it up
+// to date.
 enum class IoUse : std::uint8_t { client, observer, replica_metadata, replica_resync };
 inline constexpr std::size_t kIoUses = 4;
 const char* io_use_name(IoUse use) noexcept;

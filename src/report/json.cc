@@ -181,6 +181,7 @@ Json of(const ContenderResult& contender) {
           {"space_with_spares_permille", contender.space_with_spares_permille},
           {"local_redundancy", contender.local_redundancy},
           {"remote_redundancy", contender.remote_redundancy},
+          {"load_permille", contender.load_permille},
           {"client_write_bytes", contender.client_write_bytes},
           {"client_writes", contender.client_writes},
           {"disk_write_bytes", contender.disk_write_bytes},
@@ -234,7 +235,8 @@ Json of(const Row& row) {
   for (const MeasureId measure : row.measures) measures.push_back(std::string(measure_info(measure).name));
   Json cells = Json::array();
   for (std::size_t i = 0; i < row.cells.size(); ++i)
-    cells.push_back({{"text", row.cells[i].text}, {"best", static_cast<bool>(marks[i])}});
+    cells.push_back(
+        {{"text", row.cells[i].text}, {"best", static_cast<bool>(marks[i])}, {"overloaded", row.cells[i].overloaded}});
   return {{"label", row.label}, {"measures", std::move(measures)}, {"cells", std::move(cells)}};
 }
 

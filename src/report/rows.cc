@@ -405,7 +405,7 @@ Group verdict_group(const RunResults& results) {
 // ---- legend ----------------------------------------------------------------------------------------------------------
 
 std::vector<std::string> make_legend(const Table& table) {
-  bool best = false, p99 = false, needless = false;
+  bool best = false, p99 = false, needless = false, overloaded = false;
   const auto occurs = [&](const char* text) {
     for (const auto& group : table.groups)
       for (const auto& row : group.rows)
@@ -418,10 +418,14 @@ std::vector<std::string> make_legend(const Table& table) {
       const auto marks = best_marks(row);
       best = best || std::find(marks.begin(), marks.end(), true) != marks.end();
       needless = needless || row.label == kNeedless;
+      overloaded = overloaded ||
+                   std::any_of(row.cells.begin(), row.cells.end(), [](const Cell& cell) { return cell.overloaded; });
       p99 = p99 || row.label.find("p99") != std::string::npos;
     }
   std::vector<std::string> legend;
   if (best) legend.emplace_back("*: the best, and whoever is within 10 % of it; none where all are as good");
+  if (overloaded)
+    legend.emplace_back("!: the load is more than its disks can serve: a queue grows for as long as it lasts");
   if (occurs("-")) legend.emplace_back("-: nothing to tell; it did not occur here, or for too short a time");
   if (p99) legend.emplace_back("p99: told from 1,000 requests on");
   if (occurs("speed_min (client busy)"))
@@ -454,6 +458,30 @@ std::vector<bool> best_marks(const Row& row) {
   return marks;
 }
 
+// What a queue that grows for as long as the load lasts makes meaningless.
+bool spoiled_by_overload(MeasureId measure) {
+  switch (measure) {
+    case MeasureId::outage:
+    case MeasureId::client_outage:
+    case MeasureId::longest_stall:
+    case MeasureId::client_errors:
+    case MeasureId::iops: return true;
+    default: return scenario::measure_info(measure).name.find("latency") != std::string_view::npos;
+  }
+}
+
+void mark_overload(const RunResults& results, Table& table) {
+  for (auto& group : table.groups)
+    for (auto& row : group.rows) {
+      if (std::none_of(row.measures.begin(), row.measures.end(), spoiled_by_overload)) continue;
+      for (std::size_t i = 0; i < row.cells.size(); ++i) {
+        Cell& cell = row.cells[i];
+        cell.overloaded = results.contenders[i].load_permille > 1000 && cell.text != "-" && cell.text != "n/a";
+        if (cell.overloaded) cell.rank.reset();
+      }
+    }
+}
+
 Table make_table(const RunResults& results) {
   Table table;
   for (const auto& contender : results.contenders) table.contenders.push_back(contender.name);
@@ -463,6 +491,7 @@ Table make_table(const RunResults& results) {
   for (const auto& name : event_names(results)) table.groups.push_back(event_group(results, name));
   if (Group whole = whole_group(results, head, verdict); !whole.rows.empty()) table.groups.push_back(std::move(whole));
   table.groups.push_back(verdict);
+  mark_overload(results, table);
   table.legend = make_legend(table);
   return table;
 }

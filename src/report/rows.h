@@ -16,6 +16,7 @@ namespace resilver::report {
 struct Cell {
   std::string text;
   std::optional<double> rank;
+  bool overloaded = false;  // what is told is of a load that the contender's disks cannot serve: marked with !
 };
 
 // One line: what it is called, the measures that its cells are made of, a cell for each contender of the run.

@@ -93,6 +93,11 @@ std::size_t cell_width(const Table& table) {
   return std::max(kCellWidth, widest + 3);
 }
 
+const char* mark_of(const Cell& cell, bool best, std::size_t line) {
+  if (line != 0) return "  ";
+  return cell.overloaded ? " !" : best ? " *" : "  ";
+}
+
 std::string format_row(const Row& row, std::size_t first, std::size_t count, std::size_t cell) {
   const auto marks = best_marks(row);
   std::vector<std::vector<std::string>> columns;
@@ -107,7 +112,7 @@ std::string format_row(const Row& row, std::size_t first, std::size_t count, std
     std::string line = label + std::string(kLabelWidth - std::min(kLabelWidth, label.size()), ' ');
     for (std::size_t i = 0; i < count; ++i) {
       const std::string text = l < columns[i].size() ? columns[i][l] : std::string();
-      line += pad_left(text, cell - 2) + (l == 0 && marks[first + i] ? " *" : "  ");
+      line += pad_left(text, cell - 2) + mark_of(row.cells[first + i], marks[first + i], l);
     }
     out += trimmed_line(line);
   }

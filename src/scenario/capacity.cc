@@ -75,7 +75,7 @@ Nanos probe_period(const Scenario& scenario) {
 }
 
 Nanos probe_tolerance(const Scenario& scenario) {
-  return std::max(30 * kMillisecond, 10 * disk_parameters(scenario.disk).random_access);
+  return std::max(30 * kMillisecond, 25 * disk_parameters(scenario.disk).random_access);
 }
 
 std::uint64_t load_permille(const Scenario& scenario, const ContenderSpec& contender) {

@@ -159,8 +159,10 @@ struct ContenderResult {
   std::uint32_t spares = 0;
   std::uint32_t space_permille = 1000;  // raw bytes per usable byte, as geometry says: members and journals
   std::uint32_t space_with_spares_permille = 1000;
-  bool local_redundancy = false;         // an array in a node survives a disk
-  bool remote_redundancy = false;        // a copy on another node
+  bool local_redundancy = false;   // an array in a node survives a disk
+  bool remote_redundancy = false;  // a copy on another node
+  // Of what its disks can serve by their model (capacity.h): above 1000 latencies, stalls and rates tell of the queue alone.
+  std::uint64_t load_permille = 0;
   std::uint64_t client_write_bytes = 0;  // acknowledged: of the load, the fill and overwrites
   std::uint64_t client_writes = 0;       // requests
   // Data and parity, of all disks, for the client: write amplification is the quotient.

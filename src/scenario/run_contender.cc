@@ -158,6 +158,7 @@ void ContenderRun::describe_contender() {
   result_.space_with_spares_permille = space_with_spares_permille(contender_);
   result_.local_redundancy = tolerated_disks(contender_.nodes.front()) > 0;
   result_.remote_redundancy = contender_.replicate.has_value();
+  result_.load_permille = load_permille(scenario_, contender_);
 }
 
 // ---- before the clock runs --------------------------------------------------------------------------------------------

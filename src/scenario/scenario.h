@@ -355,7 +355,8 @@ std::string why_impossible(const NodeSpec& node);
 bool has_target(const ContenderSpec& contender, const Event& event, const Target& target);
 // Is there such a thing in the world that the file was read for? A real proxy loses no single message.
 bool possible_here(const Scenario& scenario, const Event& event);
-// Does the event exist in this contender: it is possible here, one target at least, and the event that it waits for exists there too.
+// Does the event exist in this contender: it is possible here, there is one target at least, and the event that it waits
+// for exists there too.
 bool event_applies(const Scenario& scenario, const ContenderSpec& contender, const Event& event);
 
 // ---- words -----------------------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ constexpr MeasureId kNothing[] = {MeasureId::outage,
 // Also where the client asks once a second, and where it asks for more than the disks can do: slow is not away.
 TEST(KnownAnswers, WhereNothingHappensNothingIsCounted) {
   for (const char* model : kModels) {
-    for (const unsigned iops : {1u, 40u, 400u}) {
+    for (const unsigned iops : {1u, 40u, 400u, 4000u}) {
       Text text;
       text.model = model;
       text.iops = iops;
@@ -189,6 +189,73 @@ TEST(KnownAnswers, TheBooksAreOfTheLoadAndOfAllOfIt) {
       EXPECT_EQ(asked.reads, 0u) << iops << ' ' << contender.name;
       EXPECT_EQ(asked.writes, contender.client_writes * contender.nodes) << iops << ' ' << contender.name;
       EXPECT_EQ(asked.write_bytes, contender.client_write_bytes * contender.nodes) << iops << ' ' << contender.name;
+    }
+  }
+}
+
+std::string event(const std::string& verb, const std::string& target, const std::string& more = {}) {
+  return fmt::format("[[event]]\nname = \"blow\"\nat = \"2s\"\ndo = \"{}\"\ntarget = \"{}\"\n{}", verb, target, more);
+}
+
+// size of a member / the limit, and never faster than that.
+TEST(KnownAnswers, ARebuildTakesSizeDividedByTheLimit) {
+  constexpr double kLimit = 16.0 * (1 << 20);
+  const Shape with_spare[] = {
+      {"raid1", R"(node.A = { raid = 1, disks = 2, spares = 1, chunk = "64K" })", 2, 1},
+      {"raid10", R"(node.A = { raid = 10, disks = 4, spares = 1, chunk = "64K" })", 2, 2},
+      {"raid5", R"(node.A = { raid = 5, disks = 5, spares = 1, chunk = "64K" })", 2, 4},
+      {"raid6", R"(node.A = { raid = 6, disks = 8, spares = 1, chunk = "64K" })", 3, 6},
+  };
+  std::string contenders;
+  for (const Shape& shape : with_spare) contenders += contender(shape);
+  for (const char* model : {"hdd", "sata-ssd", "nvme"}) {
+    Text text;
+    text.model = model;
+    text.volume = "64MiB";
+    text.iops = 5;
+    text.settle = "8s";
+    text.more = event("disk.fail", "A.disk0");
+    const Ran ran = run(text.with(contenders));
+    for (std::size_t i = 0; i < std::size(with_spare); ++i) {
+      const NodeSpec& node = ran.scenario.contenders[i].nodes[0];
+      const auto array =
+          raid::Array::planned_bytes(array_config_of(node), node.disks, disk_size_bytes(ran.scenario, node));
+      ASSERT_TRUE(array);
+      const double members[] = {1, 2, 4, 6};  // of data
+      const double seconds = static_cast<double>(*array) / members[i] / kLimit;
+      const ContenderResult& result = ran.results.contenders[i];
+      const double took = number(result, MeasureId::repair_time, "blow") / 1e9;
+      EXPECT_GE(took, 0.9 * seconds) << model << ' ' << result.name;  // the first window is not held back
+      EXPECT_LE(took, 1.1 * seconds + 0.5) << model << ' ' << result.name;
+      EXPECT_LE(number(result, MeasureId::repair_rate, "blow"), 1.1 * kLimit) << model << ' ' << result.name;
+      EXPECT_EQ(number(result, MeasureId::outage, "blow"), 0) << model << ' ' << result.name;
+    }
+  }
+}
+
+// An outage is the grace and some rounds.
+TEST(KnownAnswers, AFailoverTakesTheTimeOfDetectionAndSomeRounds) {
+  for (const char* model : {"sata-ssd", "nvme"}) {
+    for (const char* ack : {"durable", "quorum", "received", "async"}) {
+      for (const int detect : {200, 400, 1600}) {
+        Text text;
+        text.model = model;
+        text.rw = "randrw";
+        text.iops = 400;
+        text.more = event("node.power_loss", "@serving", "for = \"3s\"\n");
+        const Ran ran = run(text.with(fmt::format(R"([[contender]]
+name = "three"
+nodes = ["A", "B", "C"]
+each = {{ raid = 0, disks = 1 }}
+replicate = {{ ack = "{}", primary = "A", detect = "{}ms", link = "lan" }}
+reboot = "500ms"
+)",
+                                                  ack, detect)));
+        const double outage = number(ran.of("three"), MeasureId::outage, "blow") / 1e6;
+        EXPECT_GE(outage, 0.75 * detect) << model << ' ' << ack << ' ' << detect;
+        EXPECT_LE(outage, 1.1 * detect + 60) << model << ' ' << ack << ' ' << detect;
+        EXPECT_EQ(number(ran.of("three"), MeasureId::failovers, "blow"), 1) << model << ' ' << ack << ' ' << detect;
+      }
     }
   }
 }

@@ -49,6 +49,7 @@ PLAIN_ROWS = {
     "  with the spares": (["space_with_spares"], "ratio", None),
 }
 OTHER_ROWS = {"disks (+spares) / servers", "back to full redundancy after", "  never, because", "serves at the end"}
+MARK = r" ([*!])(?= |$)"
 SERVICE_ROWS = {"no service, total": "outage", "client unanswered, total": "client_outage"}
 TIME_MEASURES = ["outage", "client_outage", "longest_stall", "exposed_time", "node_exposed_time", "repair_time", "node_repair_time",
                  "latency_p50", "latency_p99", "latency_max", "read_latency_p50", "write_latency_p50",
@@ -247,7 +248,7 @@ class Check(Sentences):
     def cell(self, title, label, name, text):
         if name not in self.contenders:
             return self.find("", f"the table has a column '{name}' that results.json has not")
-        text = re.sub(r" \*$", "", text).replace(" * ", " ")
+        text = re.sub(MARK, "", text)
         if not text:
             return self.find(name, f"{title}: '{label}': an empty cell")
         event = self.event(name, title)
@@ -351,9 +352,11 @@ class Check(Sentences):
             if label != wanted_label or title != wanted_title:
                 self.find("", f"the row '{label}' of '{title}' is '{wanted_label}' of '{wanted_title}' in results.json")
             for name, cell in zip(self.results["table"]["contenders"], wanted):
-                text = cell["text"] + (" *" if cell["best"] else "")
-                if cells.get(name, "").replace(" *", "") != text.replace(" *", ""):
-                    self.find(name, f"{title}: '{label}' is printed as {cells.get(name)!r}, results.json has {text!r}")
+                shown, mark = cells.get(name, ""), "!" if cell["overloaded"] else "*" if cell["best"] else ""
+                if re.sub(MARK, "", shown) != cell["text"] or "".join(re.findall(MARK, shown)) != mark:
+                    self.find(name, f"{title}: '{label}' is printed as {shown!r}, results.json has {cell}")
+                if cell["overloaded"] and (cell["best"] or self.contenders[name]["load_permille"] <= 1000):
+                    self.find(name, f"{title}: '{label}' is marked as of overload: {cell}")
 
     # -- never and its because
 
@@ -401,7 +404,9 @@ class Check(Sentences):
         cells = [c for _, rows in self.report.groups for row in rows.values() for c in row.values()]
         labels = [label for _, rows in self.report.groups for label in rows]
         explained = [line.strip().split(":")[0] for line in self.report.legend if re.match(r"  \S", line)]
-        occurs = {"*": any("*" in c for c in cells), "-": "-" in cells, "n/a": "n/a" in cells, "down": "down" in cells,
+        marks = {mark for c in cells for mark in re.findall(MARK, c)}
+        cells = [re.sub(MARK, "", c) for c in cells]
+        occurs = {"*": "*" in marks, "!": "!" in marks, "-": "-" in cells, "n/a": "n/a" in cells, "down": "down" in cells,
                   "not reached": "not reached" in cells, "to the end": "to the end" in cells, "shared": "shared" in cells,
                   "needless": "  of which needless" in labels,
                   "p99": any("p99" in label for label in labels),

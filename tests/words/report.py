@@ -104,7 +104,7 @@ class Report:
             elif not line:
                 if part is self.legend and self.legend:
                     part = self.remarks
-            elif part is self.legend and not re.match(r"    |  (\*|-|[a-z0-9_/ ]+):", line):
+            elif part is self.legend and not re.match(r"    |  ([*!-]|[a-z0-9_/ ]+):", line):
                 part = self.remarks
                 part.append(line)
             elif part is self.sentences and not line.startswith("   "):
