@@ -213,6 +213,7 @@ Json of(const RunHeader& header) {
   json["length_ns"] = header.length;
   json["versions"] = std::move(versions);
   json["machine"] = header.machine;
+  json["prober"] = {{"period_ns", header.probe_period}, {"tolerance_ns", header.probe_tolerance}};
   json["notes"] = header.notes;
   return json;
 }

@@ -404,8 +404,8 @@ Group verdict_group(const RunResults& results) {
 
 // ---- legend ----------------------------------------------------------------------------------------------------------
 
-std::vector<std::string> make_legend(const Table& table) {
-  bool best = false, p99 = false, needless = false, overloaded = false;
+std::vector<std::string> make_legend(const scenario::RunHeader& header, const Table& table) {
+  bool best = false, p99 = false, needless = false, overloaded = false, outage = false;
   const auto occurs = [&](const char* text) {
     for (const auto& group : table.groups)
       for (const auto& row : group.rows)
@@ -418,11 +418,16 @@ std::vector<std::string> make_legend(const Table& table) {
       const auto marks = best_marks(row);
       best = best || std::find(marks.begin(), marks.end(), true) != marks.end();
       needless = needless || row.label == kNeedless;
+      outage = outage || row.label == kOutage;
       overloaded = overloaded ||
                    std::any_of(row.cells.begin(), row.cells.end(), [](const Cell& cell) { return cell.overloaded; });
       p99 = p99 || row.label.find("p99") != std::string::npos;
     }
   std::vector<std::string> legend;
+  if (outage && header.probe_period > 0)
+    legend.push_back(
+        fmt::format("no service: as seen by a question every {}, or by the client; an answer within {} is service",
+                    format_duration(header.probe_period), format_duration(header.probe_tolerance)));
   if (best) legend.emplace_back("*: the best, and whoever is within 10 % of it; none where all are as good");
   if (overloaded)
     legend.emplace_back("!: the load is more than its disks can serve: a queue grows for as long as it lasts");
@@ -492,7 +497,7 @@ Table make_table(const RunResults& results) {
   if (Group whole = whole_group(results, head, verdict); !whole.rows.empty()) table.groups.push_back(std::move(whole));
   table.groups.push_back(verdict);
   mark_overload(results, table);
-  table.legend = make_legend(table);
+  table.legend = make_legend(results.header, table);
   return table;
 }
 

@@ -213,6 +213,8 @@ struct RunHeader {
   std::vector<std::pair<std::string, std::string>> versions;  // resilver, compiler, kernel, libraries
   std::string machine;
   std::vector<MeasureId> show;     // measures that the table shows in addition
+  Nanos probe_period = 0;          // how often the prober asks where nobody else is answered: outages are known to this
+  Nanos probe_tolerance = 0;       // so long may an answer take and still be service
   std::vector<std::string> notes;  // "no O_DIRECT here: buffered", one line each
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "base/version.h"
+#include "scenario/capacity.h"
 #include "scenario/run.h"
 
 namespace resilver::scenario {
@@ -44,6 +45,8 @@ RunHeader make_header(const Scenario& scenario) {
       fmt::format("{}, {}", format_bit_rate(scenario.client_link.bandwidth), format_duration(scenario.client_link.rtt));
   header.length = scenario.length;
   header.show = scenario.show;
+  header.probe_period = probe_period(scenario);
+  header.probe_tolerance = probe_tolerance(scenario);
   header.versions.emplace_back("resilver", kVersion);
   header.versions.emplace_back("compiler", __VERSION__);
   utsname system{};

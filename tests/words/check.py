@@ -94,7 +94,7 @@ class Check(Sentences):
         for name, contender in self.contenders.items():
             if contender["inconclusive"] and contender["ran_for_ns"] == 0:
                 continue
-            longest = contender["ran_for_ns"] + 50e6
+            longest = contender["ran_for_ns"] + 50e6 + self.results["run"]["prober"]["tolerance_ns"]
             self.measures(name, "the run", contender["measures"], longest)
             for event in contender["events"]:
                 left = longest - event["at_ns"] if event["state"] == "applied" else longest
@@ -409,6 +409,7 @@ class Check(Sentences):
         occurs = {"*": "*" in marks, "!": "!" in marks, "-": "-" in cells, "n/a": "n/a" in cells, "down": "down" in cells,
                   "not reached": "not reached" in cells, "to the end": "to the end" in cells, "shared": "shared" in cells,
                   "needless": "  of which needless" in labels,
+                  "no service": "no service, total" in labels,
                   "p99": any("p99" in label for label in labels),
                   "speed_min": any("speed_min" in c for c in cells)}
         for mark, there in occurs.items():
