@@ -10,6 +10,7 @@ namespace {
 // After a fault has bitten, so long until the observer has surely seen what it did: an event that waits for `redundancy ==
 // full` after another must not take the state from before it for the state after it.
 constexpr Nanos kSeenAfter = 3 * kSampleInterval;
+constexpr Nanos kServerTimeout = 2 * kSecond;  // in the real world
 
 using Kind = NodeStacks::Kind;
 constexpr std::uint32_t kArbiter = NodeStacks::kArbiter;
@@ -72,11 +73,22 @@ Task<void> Timeline::play(std::size_t index, resilver::Event& no_more, resilver:
   if (!co_await wait_for_trigger(event, random, no_more)) co_return;
   Nanos next = scheduler_.now();
   while (!no_more.is_set()) {
+    if (scenario_.real) co_await wait_for_server(event, no_more);
     if (!co_await apply(index, random)) co_return;
     co_await wait_end(index, stop);
     if (event.trigger.every == 0) co_return;
     next += event.trigger.every;
     co_await no_more.wait_until(next);
+  }
+}
+
+// On a busy machine a node may not serve for a moment for no reason of the scenario: an event that means it comes then.
+Task<void> Timeline::wait_for_server(const Event& event, resilver::Event& stop) {
+  const auto means_it = [](const Target& target) { return target.node.role == Role::serving; };
+  if (std::none_of(event.targets.begin(), event.targets.end(), means_it)) co_return;
+  const Nanos deadline = scheduler_.now() + kServerTimeout;
+  while (!stop.is_set() && !observer_.state().serving && scheduler_.now() < deadline) {
+    co_await observer_.sampled().wait_until(scheduler_.now() + kSampleInterval);
   }
 }
 

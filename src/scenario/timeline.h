@@ -69,6 +69,7 @@ class Timeline {
   };
 
   Task<void> play(std::size_t index, resilver::Event& no_more, resilver::Event& stop);
+  Task<void> wait_for_server(const Event& event, resilver::Event& stop);
   Task<bool> wait_for_trigger(const Event& event, Random& random, resilver::Event& stop);
   Task<bool> wait_bitten(std::size_t earlier, resilver::Event& stop);
   Task<bool> wait_condition(const Condition& condition, resilver::Event& stop);
