@@ -27,7 +27,7 @@ class BadPlace : public SmallTest {
   }
 };
 
-TEST_F(BadPlace, WithoutRoom) { refuses("MiB are needed and ", {"--set", "volume=900TiB"}); }
+TEST_F(BadPlace, WithoutRoom) { refuses("MiB are needed and ", {"--set", "volume=8TiB"}); }
 
 TEST_F(BadPlace, DirectoryThatDoesNotExist) {
   fs::remove(work_);
