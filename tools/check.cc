@@ -30,10 +30,7 @@ int check(const std::vector<std::string>& files, const scenario::ParseOptions& o
     if (parsed) {
       fmt::print("{}: sound: {} contenders, {} events, {} expectations\n", file, parsed->contenders.size(),
                  parsed->events.size(), parsed->expectations.size());
-      for (const auto& contender : parsed->contenders) {
-        const std::string words = scenario::overload_words(*parsed, contender);
-        if (!words.empty()) fmt::print("{}: {}\n", file, words);
-      }
+      for (const auto& line : scenario::overload_words(*parsed)) fmt::print("{}: {}\n", file, line);
       continue;
     }
     for (const auto& diagnostic : parsed.error()) fmt::print(stderr, "{}\n", to_string(diagnostic));

@@ -189,10 +189,7 @@ int run(Command& command) {
     return kBadUsage;
   }
   if (!command.out_dir.empty() && !writable_directory(command.out_dir)) return kBadUsage;
-  for (const auto& contender : parsed->contenders) {
-    const std::string words = scenario::overload_words(*parsed, contender);
-    if (!words.empty()) fmt::print(stderr, "resilver run: {}\n", words);
-  }
+  for (const auto& line : scenario::overload_words(*parsed)) fmt::print(stderr, "resilver run: {}\n", line);
   ProgressPrinter printer;
   if (!command.quiet) {
     command.run.progress = [&printer](const scenario::Progress& progress) { printer.show(progress); };

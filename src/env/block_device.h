@@ -32,7 +32,8 @@ inline constexpr std::size_t kIoUses = 4;
 const char* io_use_name(IoUse use) noexcept;
 
 // One request and its completion. It belongs to whoever submits it (mostly an awaiter in a coroutine frame) and stays
-// there, unchanged, until the device has posted it to the scheduler; it is posted exactly once, never inside submit().
+// there, unchanged but for `use`, which a device on the way may name better, until the device has posted it to the scheduler;
+// it is posted exactly once, never inside submit().
 struct IoRequest : Runnable {
   using Runnable::Runnable;
 

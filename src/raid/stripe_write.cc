@@ -152,7 +152,6 @@ std::vector<Band> Core::bands_of(const StripeWrite& write) const {
 BandWrite Core::band_write(const StripeWrite& write, const Band& band) const {
   BandWrite one;
   one.band = band;
-  one.use = write.pieces.front().use;
   const std::uint64_t chunk = geometry_.chunk_bytes();
   std::vector<std::uint64_t> given(geometry_.data_disks());
   for (const Piece& piece : write.pieces) {
@@ -164,7 +163,7 @@ BandWrite Core::band_write(const StripeWrite& write, const Band& band) const {
       const std::uint32_t column = geometry_.column_at(write.stripe, static_cast<std::uint32_t>(index));
       one.spans.push_back({column, begin - from, end - from, piece.payload, piece.at + (begin - piece.begin)});
       one.touched.add(column);
-      one.use = std::min(one.use, piece.use);
+      one.use = one.spans.size() == 1 ? piece.use : std::min(one.use, piece.use);
       one.fua = one.fua || piece.fua;
       given[column] += end - begin;
       if (given[column] == band.size()) one.full.add(column);

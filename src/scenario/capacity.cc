@@ -90,15 +90,19 @@ std::uint64_t load_permille(const Scenario& scenario, const ContenderSpec& conte
   return static_cast<std::uint64_t>(busy * 1000 / (Wide{node.disks} * static_cast<std::uint64_t>(kSecond)));
 }
 
-std::string overload_words(const Scenario& scenario, const ContenderSpec& contender) {
-  const std::uint64_t permille = load_permille(scenario, contender);
-  if (permille <= 1000) return {};
-  return fmt::format(
-      "{}: {} requests a second are {}.{} times what its disks serve by their model (about {} a second): they queue, "
-      "and "
-      "latencies, stalls and outages of the client say how long the run was",
-      contender.name, scenario.workload.rate_iops, permille / 1000, permille % 1000 / 100,
-      scenario.workload.rate_iops * 1000 / permille);
+std::vector<std::string> overload_words(const Scenario& scenario) {
+  std::vector<std::string> lines;
+  for (const ContenderSpec& contender : scenario.contenders) {
+    const std::uint64_t permille = load_permille(scenario, contender);
+    if (permille <= 1000) continue;
+    lines.push_back(
+        fmt::format("{}: {} requests a second are {}.{} times what its disks serve by their model (about {} a second): "
+                    "they queue, and "
+                    "latencies, stalls and outages of the client say how long the run was",
+                    contender.name, scenario.workload.rate_iops, permille / 1000, permille % 1000 / 100,
+                    scenario.workload.rate_iops * 1000 / permille));
+  }
+  return lines;
 }
 
 }  // namespace resilver::scenario

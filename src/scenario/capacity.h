@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "scenario/scenario.h"
 
@@ -26,7 +28,7 @@ Nanos probe_tolerance(const Scenario& scenario);
 // The load in 1/1000 of what the disks of the node that serves can do: above 1000 requests queue for as long as it lasts.
 std::uint64_t load_permille(const Scenario& scenario, const ContenderSpec& contender);
 
-// One line for whom the load is too much; empty if it is not.
-std::string overload_words(const Scenario& scenario, const ContenderSpec& contender);
+// A line for each contender for whom the load is too much.
+std::vector<std::string> overload_words(const Scenario& scenario);
 
 }  // namespace resilver::scenario

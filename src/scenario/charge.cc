@@ -12,15 +12,6 @@ bool worse(const FleetState& now, const FleetState& before) {
   return now.in_sync == before.in_sync && now.disks_left < before.disks_left;
 }
 
-// The first time in [from, end) at which redundancy is full (or, with `full` false, is not); `end` if there is none.
-Nanos first_time(const std::vector<FleetState>& changes, Nanos from, Nanos end, bool full) {
-  for (std::size_t i = 0; i < changes.size(); ++i) {
-    const Nanos until = i + 1 < changes.size() ? changes[i + 1].at : end;
-    if (until > from && changes[i].full == full) return std::min(std::max(changes[i].at, from), end);
-  }
-  return end;
-}
-
 Nanos next_application(const std::vector<AppliedEvent>& events, Nanos after, Nanos end) {
   Nanos next = end;
   for (const AppliedEvent& event : events)
@@ -55,6 +46,14 @@ bool takes_or_gives_back(Verb verb) {
 }
 
 }  // namespace
+
+Nanos first_time(const std::vector<FleetState>& changes, Nanos from, Nanos end, bool full) {
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const Nanos until = i + 1 < changes.size() ? changes[i + 1].at : end;
+    if (until > from && changes[i].full == full) return std::min(std::max(changes[i].at, from), end);
+  }
+  return end;
+}
 
 AppliedEvent applied_event(std::size_t index, const Event& spec, const EventResult& result, Nanos start) {
   const VerbInfo& verb = verb_info(spec.verb);

@@ -37,6 +37,9 @@ struct Span {
   Nanos end = 0;
 };
 
+// The first time in [from, end) at which redundancy is full (or, with `full` false, is not); `end` if there is none.
+Nanos first_time(const std::vector<FleetState>& changes, Nanos from, Nanos end, bool full);
+
 // `start`: of the run on that clock. An event that is repeated (`every`) is one, from its first application to its last end.
 AppliedEvent applied_event(std::size_t index, const Event& spec, const EventResult& result, Nanos start);
 

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "raid/journal.h"
 #include "replica/replica.h"
 
 namespace resilver::scenario {
 namespace {
 
 constexpr std::uint64_t kUnit = 1 << 20;
-constexpr std::uint64_t kJournalBytes = 4 << 20;  // the least that a journal disk holds
 
 raid::Consistency consistency_of(const NodeSpec& node) {
   if (node.raid == 0) return raid::Consistency::none;
@@ -49,7 +49,8 @@ std::uint64_t usable_bytes(const ContenderSpec& contender, std::uint64_t disk_si
 std::uint64_t disk_size_bytes(const Scenario& scenario, const NodeSpec& node) {
   if (scenario.fair == Fairness::same_disk) return scenario.disk.size_bytes;
   // A journal disk is as large as the others, so their members must be as large as its log.
-  const std::uint64_t wanted = std::max(scenario.volume_bytes, has_journal(node) ? kJournalBytes * node.disks : 0);
+  const std::uint64_t wanted =
+      std::max(scenario.volume_bytes, has_journal(node) ? raid::Journal::kMinBytes * node.disks : 0);
   std::uint64_t size = kUnit;
   for (std::uint64_t usable = 0; (usable = usable_bytes(node, size)) < wanted && size <= kMaxDiskBytes;) {
     size += std::max(kUnit, (wanted - usable) / node.disks / kUnit * kUnit);

@@ -58,8 +58,8 @@ class Story {
   }
 
  private:
-  // Adds something to the event to which it is charged and, by `to_whole`, to the run; the others that came while it lasted,
-  // or at the same instant, are named.
+  // Adds something to the run and to the event to which it is charged; the others that came while it lasted, or at the same
+  // instant, are named.
   template <typename Add>
   void charge_to(Nanos began, Nanos ended, Nanos resolution, Add&& add) {
     const Charge charged = charge(spans_, began, resolution);
@@ -176,7 +176,7 @@ class Story {
     for_each_stretch(evidence_.changes, span.begin, just_behind(span), follow);
     Nanos end = span.end;
     if (repair.needed && !full) {  // an act is over at once, what it did to redundancy is not
-      end = first_full(just_behind(span));
+      end = first_time(evidence_.changes, just_behind(span), evidence_.settle_end, true);
       for_each_stretch(evidence_.changes, just_behind(span), end, follow);
       full = end != evidence_.settle_end;
       full_since = end;
@@ -186,15 +186,6 @@ class Story {
     if (!repair.needed) return;
     add_bytes(span.begin, end, repair);
     explain(span.begin, end, repair);
-  }
-
-  // The first moment at or after `from` at which redundancy is full; the end of settle if there is none.
-  Nanos first_full(Nanos from) const {
-    Nanos found = evidence_.settle_end;
-    for_each_stretch(evidence_.changes, from, evidence_.settle_end, [&](const FleetState& state, Nanos begin, Nanos) {
-      if (state.full) found = std::min(found, begin);
-    });
-    return found;
   }
 
   // A resync of parity restores nothing that could be counted.
@@ -225,8 +216,9 @@ class Story {
     const FleetTotals& before = course_.totals_at(from);
     const FleetTotals& after = course_.totals_at(to);
     repair.restored_bytes += after.restored - before.restored;
-    repair.read_bytes += after.repair().read_bytes - before.repair().read_bytes;
-    repair.write_bytes += after.repair().write_bytes - before.repair().write_bytes;
+    const Traffic done_before = before.repair(), done = after.repair();
+    repair.read_bytes += done.read_bytes - done_before.read_bytes;
+    repair.write_bytes += done.write_bytes - done_before.write_bytes;
     repair.link_bytes += after.link - before.link;
   }
 
