@@ -125,6 +125,7 @@ Task<void> PeerLink::one_session() {
   {
     OpenSession session(core_, std::move(*connection));
     session_ = &*session;
+    session->set_window(first_window_);
     heard_ = core_.now();
     const bool welcomed = co_await greet(*session);
     if (welcomed && !session->closed() && !primary_.lost().is_set()) {
@@ -138,6 +139,7 @@ Task<void> PeerLink::one_session() {
       if (!away_) left(Reason::unreachable);
     }
     session->close();
+    first_window_ = session->thin() ? std::min(Session::kFirstBytes, session->window() / 2) : Session::kFirstBytes;
     session_ = nullptr;
   }
   keep_for_resume();
@@ -338,26 +340,32 @@ Nanos PeerLink::behind_for() const noexcept {
 }
 
 // Sends a request and waits for what answers its tag.
-Task<Errc> PeerLink::call(Call& call, std::uint64_t tag, const Body& request, Buffer payload) {
+Task<Errc> PeerLink::call(Call& call, std::uint64_t tag, const Body& request) {
   if (session_ == nullptr || session_->closed()) co_return Errc::closed;
   calls_.emplace(tag, &call);
-  send(request, std::move(payload));
+  send(request);
   co_await call.done.wait();
   co_return call.status;
 }
 
 Task<Errc> PeerLink::copy(Extent extent, Buffer data) {
+  if (session_ == nullptr || session_->closed()) co_return Errc::closed;
   Call one(core_.scheduler);
-  const std::uint64_t tag = next_tag_++;
-  core_.resync_bytes += data.size();
-  const bool zeroes = data.size() == 0;
-  co_return co_await call(one, tag, CopyExtent{tag, extent, zeroes}, std::move(data));
+  const CopyExtent piece{next_tag_++, extent, data.size() == 0};
+  const std::uint64_t bytes = data.size();
+  core_.resync_bytes += bytes;
+  calls_.emplace(piece.tag, &one);
+  asked_.push_back({*answer_of(Body(piece)), core_.now()});
+  session_->send_piece(encode(primary_.record().epoch, piece, std::move(data)));
+  co_await one.done.wait();
+  if (one.status != Errc::closed && session_ != nullptr) session_->answered_piece(bytes);
+  co_return one.status;
 }
 
 Task<Result<Buffer>> PeerLink::read(Extent extent) {
   Call one(core_.scheduler);
   const std::uint64_t tag = next_tag_++;
-  const Errc status = co_await call(one, tag, ReadExtent{tag, extent}, {});
+  const Errc status = co_await call(one, tag, ReadExtent{tag, extent});
   if (status != Errc::ok) co_return fail(status);
   co_return std::move(one.data);
 }
@@ -365,7 +373,7 @@ Task<Result<Buffer>> PeerLink::read(Extent extent) {
 Task<Result<Buffer>> PeerLink::hashes(Extent extent) {
   Call one(core_.scheduler);
   const std::uint64_t tag = next_tag_++;
-  const Errc status = co_await call(one, tag, HashRequest{tag, extent}, {});
+  const Errc status = co_await call(one, tag, HashRequest{tag, extent});
   core_.resync_bytes += one.data.size();
   if (status != Errc::ok) co_return fail(status);
   if (one.data.size() != extent.length / kBlockBytes * kHashBytes) {
@@ -401,6 +409,8 @@ bool PeerLink::handle(Received& message) {
     const auto sent = std::find_if(beacons_.begin(), beacons_.end(), [&](auto& b) { return b.cookie == ack->cookie; });
     if (sent == beacons_.end()) return true;  // a later one was answered first
     heard_ = sent->at;
+    if (session_ != nullptr)
+      session_->note_round_trip(sent->at, core_.now(), std::min(primary_.lease() / 8, kMostQueueing));
     lease_until_ = std::max(lease_until_, sent->at + primary_.lease());
     beacons_.erase(beacons_.begin(), sent + 1);
     mark_ = std::max(mark_, ack->mark);

@@ -106,6 +106,8 @@ class PeerLink {
 
   static constexpr Nanos kSettled = 32;   // graces
   static constexpr Nanos kMostHeld = 64;  // graces
+  // So long may a beacon wait behind what was given to the connection; an eighth of a lease, if that is less.
+  static constexpr Nanos kMostQueueing = 20 * kMillisecond;
 
  private:
   struct Asked {
@@ -126,7 +128,8 @@ class PeerLink {
   bool is_the_member() const;
   Task<bool> start_member(Session& session);
   bool held_back() const;
-  Task<Errc> call(Call& call, std::uint64_t tag, const Body& request, Buffer payload);
+  Task<Errc> call(Call& call, std::uint64_t tag, const Body& request);
+  std::uint64_t piece_bytes() const noexcept;
   Task<bool> resync(Session& session);
   Task<bool> choose(Session& session);
   Task<bool> copy_all(Session& session);
@@ -156,7 +159,8 @@ class PeerLink {
   std::uint64_t name_;
   std::string address_;
   Session* session_ = nullptr;
-  Event answered_;  // Bits or ResyncDoneAck came
+  std::uint64_t first_window_ = Session::kFirstBytes;  // of the next session: less where the last one found a thin line
+  Event answered_;                                     // Bits or ResyncDoneAck came
   bool starting_ = false;
   bool streaming_ = false;
   bool ready_ = false;

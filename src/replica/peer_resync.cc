@@ -128,11 +128,17 @@ Task<bool> PeerLink::copy_all(Session& session) {
   co_return good && !session.closed();
 }
 
+// A client's write to a piece that is under way waits for all of it: on a line that has shown to be thin a piece is what
+// the line takes while a beacon may wait, among those of the other workers.
+std::uint64_t PeerLink::piece_bytes() const noexcept {
+  return session_ != nullptr && session_->thin() ? std::min(session_->part(), kMaxTransfer) : kMaxTransfer;
+}
+
 Task<void> PeerLink::copy_worker(Session& session, bool& good) {
   while (good && !session.closed()) {
     auto next = to_copy_.first_in({0, core_.volume_bytes});
     if (!next) co_return;
-    next->length = std::min<std::uint64_t>(next->length, kMaxTransfer);
+    next->length = std::min(next->length, piece_bytes());
     to_copy_.remove(*next);
     co_await pace(next->length);
     RangeLock::Guard lock(primary_.locks(), next->offset, next->length, RangeLock::Mode::copy);
@@ -170,10 +176,11 @@ Task<bool> PeerLink::make_equal(Extent extent) {
   co_return co_await copy_runs(extent, std::move(data), wanted);
 }
 
-// Consecutive blocks travel together; those that are zero without a payload.
+// Consecutive blocks travel together, as far as the line takes them; those that are zero without a payload.
 Task<bool> PeerLink::copy_runs(Extent extent, Buffer data, const std::vector<bool>& wanted) {
   bool good = true;
   TaskGroup group(core_.scheduler);
+  const std::size_t most = session_ == nullptr ? 1 : std::min(session_->part(), kMaxTransfer) / kBlockBytes;
   const auto zero = [&](std::size_t i) { return is_zero(data.bytes().subspan(i * kBlockBytes, kBlockBytes)); };
   for (std::size_t first = 0; first < wanted.size();) {
     if (!wanted[first]) {
@@ -181,8 +188,9 @@ Task<bool> PeerLink::copy_runs(Extent extent, Buffer data, const std::vector<boo
       continue;
     }
     const bool zeroes = zero(first);
+    const std::size_t last = zeroes ? wanted.size() : std::min(wanted.size(), first + most);
     std::size_t end = first + 1;
-    while (end < wanted.size() && wanted[end] && zero(end) == zeroes) ++end;
+    while (end < last && wanted[end] && zero(end) == zeroes) ++end;
     const Extent run{extent.offset + first * kBlockBytes, (end - first) * kBlockBytes};
     group.spawn(copy_run(run, zeroes ? Buffer{} : data.slice(first * kBlockBytes, run.length), good));
     first = end;
@@ -260,7 +268,7 @@ Task<void> PeerLink::list_divergent(Session& session) {
   divergent_bytes_ = done_bytes_ = 0;
   total_bytes_ = suspects.bytes();
   while (auto next = suspects.first_in({0, core_.volume_bytes})) {
-    next->length = std::min<std::uint64_t>(next->length, kMaxTransfer);
+    next->length = std::min(next->length, piece_bytes());
     suspects.remove(*next);
     co_await pace(next->length);
     RangeLock::Guard lock(primary_.locks(), next->offset, next->length, RangeLock::Mode::copy);

@@ -88,7 +88,7 @@ struct ReplicaConfig {
   std::uint32_t min_in_sync = 1;              // with fewer copies in sync, writes are not acknowledged
   std::uint64_t resync_min_bytes_per_s = 0;   // while clients are busy; 0: no limit
   std::uint64_t resync_max_bytes_per_s = 0;   // while they are not; 0: no limit
-  std::uint32_t resync_window = 4;            // extents of at most 1 MiB under way
+  std::uint32_t resync_window = 4;            // pieces of a copy under way (piece_bytes())
   std::uint64_t send_queue_bytes = 64 << 20;  // of writes that one peer has not made durable; then writes wait
   std::uint64_t congestion_ms = 5000;         // a peer with a write so old leaves the set
   std::uint32_t max_in_flight = 512;          // client requests under way; more wait in their connection

@@ -1,9 +1,11 @@
 // One connection as the replication code uses it: decoded messages in, a queue of messages out that one task (pump) sends.
 // Beacons and their answers overtake queued data, so that a busy link does not look like a dead peer. Numbered messages
-// (writes) are given to the connection only while few of them are unanswered there: a slow peer's backlog waits here, where a
-// beacon can overtake it, and where it can be seen and bounded.
+// (writes) and pieces of a copy are given to the connection only while few of them are unanswered there: a slow peer's
+// backlog waits here, where a beacon can overtake it, and where it can be seen and bounded. How many bytes that may be
+// follows the beacons: what they wait behind on a thin line is what was given to it (delay-based, as LEDBAT, RFC 6817).
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -27,14 +29,30 @@ class Session : public ListHook {
   static constexpr std::size_t kMaxQueued = 8192;
   // Numbered messages that the peer has and has not answered.
   static constexpr std::size_t kWindow = 1024;
-  static constexpr std::uint64_t kWindowBytes = 32 << 20;
+  // Bytes of writes and copies that the peer has and has not answered: at most, at least, and in a first session.
+  static constexpr std::uint64_t kMostBytes = 32 << 20;
+  static constexpr std::uint64_t kLeastBytes = 64 << 10;
+  static constexpr std::uint64_t kFirstBytes = 128 << 10;
+  // So many writes overtake a piece of a copy; then it is its turn, however many more there are.
+  static constexpr unsigned kOvertaking = 16;
 
   Session(Scheduler& scheduler, std::unique_ptr<Connection> connection)
       : connection_(std::move(connection)), wake_(scheduler), ended_(scheduler) {}
 
   void send(Message message) {
     if (!room()) return;
-    out_.push_back({std::move(message), 0});
+    out_.push_back({std::move(message)});
+    wake_.wake_all();
+  }
+  // A piece of a copy: writes overtake it. The caller tells when it was answered, and how long it was.
+  // Precondition: no write to the same blocks is sent before that answer.
+  void send_piece(Message message) {
+    if (!room()) return;
+    pieces_.push_back(std::move(message));
+    wake_.wake_all();
+  }
+  void answered_piece(std::uint64_t bytes) {
+    outside_bytes_ -= std::min(outside_bytes_, bytes);
     wake_.wake_all();
   }
   // Numbers grow, and start at 1.
@@ -42,7 +60,7 @@ class Session : public ListHook {
     if (!room()) return;
     unanswered_.push_back({number, message.body.size(), now});
     unanswered_bytes_ += message.body.size();
-    out_.push_back({std::move(message), number});
+    out_.push_back({.message = std::move(message), .number = number});
     wake_.wake_all();
   }
   void answered(std::uint64_t number) {
@@ -65,30 +83,46 @@ class Session : public ListHook {
 
   void send_urgent(Message message) {
     if (!room()) return;
-    out_.push_front({std::move(message), 0});
+    out_.push_front({std::move(message)});
     wake_.wake_all();
   }
-  std::size_t queued() const noexcept { return out_.size(); }
+  std::size_t queued() const noexcept { return out_.size() + pieces_.size(); }
+
+  // How many bytes may be unanswered at the peer.
+  std::uint64_t window() const noexcept { return window_; }
+  // What one message may carry, so that two are under way.
+  std::uint64_t part() const noexcept { return window_ / 2 / kBlockBytes * kBlockBytes; }
+  bool thin() const noexcept {
+    return narrowed_ != 0 || window_ < kFirstBytes;
+  }  // as the line has shown, or in the last session
+  void set_window(std::uint64_t bytes) noexcept { window_ = std::clamp(bytes, kLeastBytes, kMostBytes); }
+  // A beacon of `sent` was answered `now`. One that took over `most` longer than the quickest has waited behind too much:
+  // half of it is right. Less than half of `most`: twice as much is, where there is more to send.
+  void note_round_trip(Nanos sent, Nanos now, Nanos most) noexcept {
+    quickest_ = std::min(quickest_, now - sent);
+    const Nanos waited = now - sent - quickest_;
+    if (waited > most && sent >= narrowed_) {  // not behind what was sent before the window was narrowed
+      set_window(window_ / 2);
+      narrowed_ = now;
+    } else if (waited < most / 2 && std::exchange(pressed_, false)) {
+      set_window(window_ * 2);
+    }
+  }
 
   // Sends what is queued until close(). Whoever opened the session runs it once and waits for it.
   Task<void> pump() {
     while (!closed()) {
-      const bool full = outside_ >= kWindow || outside_bytes_ >= kWindowBytes;
-      if (out_.empty() || (out_.front().number != 0 && full)) {
+      const bool piece = !pieces_.empty() && (out_.empty() || (overtaken_ >= kOvertaking && out_.front().number != 0));
+      if (piece ? !fits(pieces_.front()) : out_.empty() || (out_.front().number != 0 && !write_fits())) {
         co_await wake_.wait();
         continue;
       }
-      Out next = std::move(out_.front());
-      out_.pop_front();
-      if (next.number != 0 && !unanswered_.empty() && unanswered_.front().number <= next.number) {
-        given_ = next.number;
-        ++outside_;
-        outside_bytes_ += next.message.body.size();
-      }
-      const Status sent = co_await connection_->send(std::move(next.message), kNever);
+      Message message = piece ? take_piece() : take();
+      const Status sent = co_await connection_->send(std::move(message), kNever);
       if (!sent) close();
     }
     out_.clear();
+    pieces_.clear();
     unanswered_.clear();
     unanswered_bytes_ = 0;
   }
@@ -131,28 +165,58 @@ class Session : public ListHook {
  private:
   bool room() {
     if (closed()) return false;
-    if (out_.size() < kMaxQueued) return true;
+    if (queued() < kMaxQueued) return true;
     close();
     return false;
   }
 
-  Errc garbage_ = Errc::ok;
-  std::unique_ptr<Connection> connection_;
   struct Out {
     Message message;
-    std::uint64_t number;  // 0: none
+    std::uint64_t number = 0;  // 0: none
   };
+  // One write or piece always fits, where nothing else is unanswered.
+  bool fits(const Message& message) noexcept {
+    if (outside_bytes_ + message.body.size() > window_ / 2) pressed_ = true;
+    return outside_bytes_ == 0 || outside_bytes_ + message.body.size() <= window_;
+  }
+  bool write_fits() noexcept { return outside_ < kWindow && fits(out_.front().message); }
+  Message take_piece() {
+    Message piece = std::move(pieces_.front());
+    pieces_.pop_front();
+    outside_bytes_ += piece.body.size();
+    overtaken_ = 0;
+    return piece;
+  }
+  Message take() {
+    Out next = std::move(out_.front());
+    out_.pop_front();
+    if (next.number != 0 && !unanswered_.empty() && unanswered_.front().number <= next.number) {
+      given_ = next.number;
+      ++outside_;
+      outside_bytes_ += next.message.body.size();
+      if (!pieces_.empty()) ++overtaken_;
+    }
+    return std::move(next.message);
+  }
+
+  Errc garbage_ = Errc::ok;
+  std::unique_ptr<Connection> connection_;
   struct Unanswered {
     std::uint64_t number;
     std::uint64_t bytes;
     Nanos at;
   };
   std::deque<Out> out_;
+  std::deque<Message> pieces_;
+  unsigned overtaken_ = 0;  // how many writes have overtaken the first of them
   std::deque<Unanswered> unanswered_;
   std::uint64_t unanswered_bytes_ = 0;
-  std::uint64_t given_ = 0;  // the last number that the connection got
-  std::size_t outside_ = 0;  // of unanswered_, those up to given_
-  std::uint64_t outside_bytes_ = 0;
+  std::uint64_t given_ = 0;          // the last number that the connection got
+  std::size_t outside_ = 0;          // of unanswered_, those up to given_
+  std::uint64_t outside_bytes_ = 0;  // of those, and of pieces
+  std::uint64_t window_ = kFirstBytes;
+  bool pressed_ = false;  // since the last answered beacon there was more than half a window to send
+  Nanos quickest_ = kNever, narrowed_ = 0;
   Event wake_;
   Event ended_;
 };

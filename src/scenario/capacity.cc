@@ -12,6 +12,20 @@ namespace {
 
 using Wide = unsigned __int128;
 
+constexpr std::uint64_t kHeadBytes = 128;  // of a message, about
+
+std::vector<const LinkSpec*> links_of(const Scenario& scenario, const ContenderSpec& contender) {
+  std::vector<const LinkSpec*> links;
+  if (!contender.replicate) return links;
+  const auto add = [&](const std::string& name) {
+    const auto at = std::ranges::find(scenario.links, name, &LinkSpec::name);
+    if (at != scenario.links.end()) links.push_back(&*at);
+  };
+  add(contender.replicate->link);
+  for (const SitePair& pair : contender.between) add(pair.link);
+  return links;
+}
+
 Nanos transfer_time(const DiskParameters& disk, bool write, std::uint64_t bytes) {
   const std::uint64_t bandwidth = write ? disk.write_bandwidth : disk.read_bandwidth;
   if (bandwidth == 0) return 0;
@@ -35,6 +49,17 @@ std::uint32_t percent_of_reads(const WorkloadSpec& load) {
     case Rw::randwrite: return 0;
     default: return load.rwmixread;
   }
+}
+
+// How long a block of 4 KiB, with what the protocol puts around it, occupies the slowest line between copies.
+Nanos time_on_link(const Scenario& scenario, const ContenderSpec& contender) {
+  Nanos most = 0;
+  for (const LinkSpec* link : links_of(scenario, contender)) {
+    if (link->bandwidth == 0) continue;
+    most = std::max(most, static_cast<Nanos>(Wide{kBlockBytes + kHeadBytes} * static_cast<std::uint64_t>(kSecond) /
+                                             link->bandwidth));
+  }
+  return most;
 }
 
 bool is_sequential(Rw rw) { return rw == Rw::read || rw == Rw::write || rw == Rw::rw; }
@@ -70,12 +95,18 @@ Nanos probe_period(const Scenario& scenario) {
       disks += node.disks;
     }
     if (disks != 0) period = std::max(period, 100 * cost / disks);
+    period = std::max(period, 100 * time_on_link(scenario, contender));
   }
   return period;
 }
 
 Nanos probe_tolerance(const Scenario& scenario) {
-  return std::max(30 * kMillisecond, 25 * disk_parameters(scenario.disk).random_access);
+  Nanos travel = 0;
+  for (const ContenderSpec& contender : scenario.contenders) {
+    for (const LinkSpec* link : links_of(scenario, contender))
+      travel = std::max(travel, link->rtt + time_on_link(scenario, contender));
+  }
+  return std::max(30 * kMillisecond, 25 * disk_parameters(scenario.disk).random_access) + travel;
 }
 
 std::uint64_t load_permille(const Scenario& scenario, const ContenderSpec& contender) {

@@ -72,6 +72,8 @@ TEST(ReplicaMemory, AFrozenPeerCostsItsPrimaryAtMostTheSendQueue) {
   options.detect_ms = 10'000;             // it is not the lease that ends it
   options.congestion_ms = 1500;
   options.arena_bytes = 2 * kQueue;  // the arena is not what bounds the queue
+  // A node is forked from this process and begins with its pages: those that the tests before have left.
+  const std::uint64_t inherited = resident_bytes(getpid());
   bench::Fleet fleet(options);
   const bench::Child client =
       fleet.start_client<int>([](Env& env, BlockDevice& volume) { return write_for(env, volume, 2500 * kMillisecond); });
@@ -92,10 +94,10 @@ TEST(ReplicaMemory, AFrozenPeerCostsItsPrimaryAtMostTheSendQueue) {
   EXPECT_GE(longest_queue, kQueue / 2) << "the load was to fill the queue";
   EXPECT_LE(longest_queue, kQueue + replica::kMaxTransfer);
   EXPECT_LE(most_resident, before + kNotes);
-  EXPECT_LE(before, options.arena_bytes + 64 * kMiB);
-  std::printf("queue %llu KiB, resident %llu MiB before, %llu MiB at most\n",
-              static_cast<unsigned long long>(longest_queue >> 10), static_cast<unsigned long long>(before >> 20),
-              static_cast<unsigned long long>(most_resident >> 20));
+  EXPECT_LE(before, inherited + options.arena_bytes + 64 * kMiB);
+  std::printf("queue %llu KiB, resident %llu MiB inherited, %llu MiB before, %llu MiB at most\n",
+              static_cast<unsigned long long>(longest_queue >> 10), static_cast<unsigned long long>(inherited >> 20),
+              static_cast<unsigned long long>(before >> 20), static_cast<unsigned long long>(most_resident >> 20));
   fleet.finish_client<int>(client);
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "scenario/capacity.h"
 #include "scenario/disk_spec.h"
@@ -47,6 +48,7 @@ struct Text {
   std::string length = "6s";
   std::string settle = "4s";
   std::string rw = "randwrite";
+  std::string bandwidth = "1Gbit/s";
   unsigned iops = 40;
   std::string rebuild = "speed_min = \"16MiB/s\"\nspeed_max = \"16MiB/s\"";
   std::string more;  // events
@@ -64,7 +66,7 @@ settle = "{}"
 model = "{}"
 [link.lan]
 rtt = "0.2ms"
-bandwidth = "1Gbit/s"
+bandwidth = "{}"
 {}
 [workload]
 rw = "{}"
@@ -76,7 +78,7 @@ warmup = "500ms"
 [rebuild]
 {}
 {})",
-                       volume, length, settle, model, contenders, rw, iops, rebuild, more);
+                       volume, length, settle, model, bandwidth, contenders, rw, iops, rebuild, more);
   }
 };
 
@@ -98,7 +100,7 @@ struct Ran {
   }
 };
 
-Ran run(const std::string& text) {
+Ran run(const std::string& text, const RunOptions& options = {}) {
   Ran ran;
   auto parsed = parse_scenario(text, "known.toml", {});
   if (!parsed) {
@@ -106,7 +108,7 @@ Ran run(const std::string& text) {
     return ran;
   }
   ran.scenario = *parsed;
-  auto results = run_virtual(ran.scenario, {});
+  auto results = run_virtual(ran.scenario, options);
   if (!results) {
     ADD_FAILURE() << to_string(results.error());
     return ran;
@@ -255,6 +257,60 @@ reboot = "500ms"
         EXPECT_GE(outage, 0.75 * detect) << model << ' ' << ack << ' ' << detect;
         EXPECT_LE(outage, 1.1 * detect + 60) << model << ' ' << ack << ' ' << detect;
         EXPECT_EQ(number(ran.of("three"), MeasureId::failovers, "blow"), 1) << model << ' ' << ack << ' ' << detect;
+      }
+    }
+  }
+}
+
+// A copy over a line takes its bytes divided by the line's bandwidth, and each byte travels once: nobody takes a line that is
+// busy with it for a dead peer.
+TEST(KnownAnswers, ACopyTakesItsBytesDividedByTheLink) {
+  constexpr double kBytes = 8 << 20,
+                   kProbed = workload::Prober::kRegionBytes;  // what the prober may have written before
+  test::Directory directory;
+  RunOptions options;
+  options.fill_path = directory.path() + "/fill";
+  std::mt19937_64 random(5);
+  std::ofstream fill(options.fill_path, std::ios::binary);
+  for (std::size_t i = 0; i < (8 << 20) / sizeof(std::uint64_t); ++i) {
+    const std::uint64_t word = random() | 1;
+    fill.write(reinterpret_cast<const char*>(&word), sizeof word);
+  }
+  fill.close();
+  for (const char* model : {"hdd", "sata-ssd", "nvme"}) {
+    for (const int detect : {400, 1600}) {
+      for (const int mbit : {40, 100, 400}) {
+        Text text;
+        text.model = model;
+        text.volume = "24MiB";
+        text.rw = "read";
+        text.iops = 5;
+        text.length = "12s";
+        text.settle = "12s";
+        text.rebuild = "";
+        text.bandwidth = fmt::format("{}Mbit/s", mbit);
+        text.more = event("disk.replace", "B.disk0");
+        const Ran ran = run(text.with(fmt::format(R"([[contender]]
+name = "pair"
+nodes = ["A", "B"]
+each = {{ raid = 0, disks = 1 }}
+replicate = {{ ack = "durable", primary = "A", detect = "{}ms", link = "lan" }}
+reboot = "500ms"
+)",
+                                                  detect)),
+                            options);
+        const std::string which = fmt::format("{}, {} ms, {} Mbit/s", model, detect, mbit);
+        const ContenderResult& pair = ran.of("pair");
+        // Before the line has shown what it takes, writes may wait for a part of the copy; not for all of it.
+        EXPECT_LE(number(pair, MeasureId::outage, "blow"), 3e8) << which;
+        EXPECT_EQ(number(pair, MeasureId::client_errors), 0) << which;
+        EXPECT_GE(number(pair, MeasureId::repair_link_bytes, "blow"), kBytes) << which;
+        EXPECT_LE(number(pair, MeasureId::repair_link_bytes, "blow"), 1.02 * kBytes + kProbed) << which;
+        const double seconds = number(pair, MeasureId::repair_link_bytes, "blow") * 8 / (mbit * 1e6);
+        const double took = number(pair, MeasureId::repair_time, "blow") / 1e9;
+        EXPECT_GE(took, seconds) << which;
+        const double joining = model == std::string("hdd") ? 1.2 : 0.5;  // with the slow start
+        EXPECT_LE(took, 1.1 * seconds + joining) << which;
       }
     }
   }
