@@ -35,6 +35,7 @@ class Session : public ListHook {
   static constexpr std::uint64_t kFirstBytes = 128 << 10;
   // So many writes overtake a piece of a copy; then it is its turn, however many more there are.
   static constexpr unsigned kOvertaking = 16;
+  static constexpr std::uint64_t kHistory = 64;
 
   Session(Scheduler& scheduler, std::unique_ptr<Connection> connection)
       : connection_(std::move(connection)), wake_(scheduler), ended_(scheduler) {}
@@ -92,15 +93,16 @@ class Session : public ListHook {
   std::uint64_t window() const noexcept { return window_; }
   // What one message may carry, so that two are under way.
   std::uint64_t part() const noexcept { return window_ / 2 / kBlockBytes * kBlockBytes; }
-  bool thin() const noexcept {
-    return narrowed_ != 0 || window_ < kFirstBytes;
-  }  // as the line has shown, or in the last session
+  // The line has shown to be, here or in the session before.
+  bool thin() const noexcept { return narrowed_ != 0 || window_ < kFirstBytes; }
   void set_window(std::uint64_t bytes) noexcept { window_ = std::clamp(bytes, kLeastBytes, kMostBytes); }
   // A beacon of `sent` was answered `now`. One that took over `most` longer than the quickest has waited behind too much:
-  // half of it is right. Less than half of `most`: twice as much is, where there is more to send.
+  // half of it is right. Less than half of `most`: twice as much is, where there is more to send. A way that has become
+  // longer is known for what it is after two times kHistory beacons.
   void note_round_trip(Nanos sent, Nanos now, Nanos most) noexcept {
+    if (measured_++ % kHistory == 0) quickest_before_ = std::exchange(quickest_, kNever);
     quickest_ = std::min(quickest_, now - sent);
-    const Nanos waited = now - sent - quickest_;
+    const Nanos waited = now - sent - std::min(quickest_, quickest_before_);
     if (waited > most && sent >= narrowed_) {  // not behind what was sent before the window was narrowed
       set_window(window_ / 2);
       narrowed_ = now;
@@ -215,8 +217,10 @@ class Session : public ListHook {
   std::size_t outside_ = 0;          // of unanswered_, those up to given_
   std::uint64_t outside_bytes_ = 0;  // of those, and of pieces
   std::uint64_t window_ = kFirstBytes;
-  bool pressed_ = false;  // since the last answered beacon there was more than half a window to send
-  Nanos quickest_ = kNever, narrowed_ = 0;
+  bool pressed_ = false;        // since the last answered beacon there was more than half a window to send
+  std::uint64_t measured_ = 0;  // beacons
+  Nanos quickest_ = kNever, quickest_before_ = kNever;  // of the present kHistory of them, and of those before
+  Nanos narrowed_ = 0;                                  // when the window last was
   Event wake_;
   Event ended_;
 };

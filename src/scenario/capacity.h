@@ -18,12 +18,13 @@ Nanos service_time(const DiskSpec& disk, bool write, bool sequential, std::uint6
 std::uint32_t ios_per_small_write(const NodeSpec& node);
 
 // How often the prober may ask: a read and a write of 4 KiB every so often cost each contender at most 1 % of what its disks
-// serve and its lines between copies carry; at least Prober::kLeastPeriod. The same for all contenders, so that all are seen alike.
+// serve and its lines between copies carry; at least Prober::kLeastPeriod. The same for all contenders, so that all are seen
+// alike.
 Nanos probe_period(const Scenario& scenario);
 
-// How long an answer may take before the prober calls it an outage: 25 accesses of a disk, at least 30 ms, and
-// the way to the farthest copy and back. A queue of the
-// client that is longer than any disk serves leaves such gaps between two answers.
+// How long an answer may take before the prober, or the client, has an outage: 25 accesses of a disk, at least 30 ms, and the
+// way to the farthest copy and back. A queue of the client that is longer than any disk serves leaves such gaps between two
+// answers.
 Nanos probe_tolerance(const Scenario& scenario);
 
 // The load in 1/1000 of what the disks of the node that serves can do: above 1000 requests queue for as long as it lasts.

@@ -34,7 +34,7 @@ void ClientOutages::close(Nanos now) {
 }
 
 void ClientOutages::add(Nanos begin, Nanos end, bool open) {
-  if (end - begin <= kClientTolerance || stretches_.size() >= kMaxStretches) return;
+  if (end - begin <= tolerance_ || stretches_.size() >= kMaxStretches) return;
   stretches_.push_back({begin, end, open});
 }
 

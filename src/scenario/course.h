@@ -12,9 +12,6 @@
 
 namespace resilver::scenario {
 
-// A client whose requests wait and of which none was answered for longer has an outage. Any healthy disk model answers
-// something within it.
-inline constexpr Nanos kClientTolerance = 100 * kMillisecond;
 // A request that was sent at most so long before an event counts as met by it.
 inline constexpr Nanos kUnderWay = 3 * kSampleInterval;
 
@@ -27,9 +24,11 @@ struct Stretch {
 
 // Finds the stretches in which requests of the client waited and none succeeded: from the moment the first of them began to
 // wait (or the last success, if others waited then) to the next success. A request that fails ends nothing: if the next one
-// fails too, the time between them belongs to the stretch; if it succeeds, only what was waited in vain does.
+// fails too, the time between them belongs to the stretch; if it succeeds, only what was waited in vain does. Stretches of
+// at most `tolerance` are none: the prober's, so that both measure alike.
 class ClientOutages {
  public:
+  explicit ClientOutages(Nanos tolerance) : tolerance_(tolerance) {}
   void began(Nanos now) noexcept;
   void ended(Nanos now, bool succeeded);
   void close(Nanos now);  // the observation ends
@@ -39,6 +38,7 @@ class ClientOutages {
   static constexpr std::size_t kMaxStretches = 100'000;
   void add(Nanos begin, Nanos end, bool open);
 
+  Nanos tolerance_;
   std::uint64_t waiting_ = 0;
   Nanos since_ = kNever;   // the first that waits, or has failed, since the last success
   Nanos asked_ = 0;        // since then somebody has waited all the time
@@ -72,6 +72,9 @@ class Course final : public workload::LoadSink {
     Nanos at = 0;
     std::uint64_t bytes = 0;
   };
+
+  // What the client waits for at most `tolerance` is no outage of it.
+  explicit Course(Nanos tolerance) : outages_(tolerance) {}
 
   // A new segment begins. Times never fall. Beyond kMaxSegments the last one goes on.
   void open(Nanos at, const FleetTotals& totals);

@@ -19,7 +19,7 @@ const MeasureInfo kMeasures[] = {
     {MeasureId::outage, "outage", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
      "time in which an independent prober got nothing done; down if it had not ended at the end of settle"},
     {MeasureId::client_outage, "client_outage", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
-     "time in which the client's requests waited and none was answered, in stretches above 100 ms"},
+     "time in which the client's requests waited and none was answered, in stretches above the prober's tolerance"},
     {MeasureId::longest_stall, "longest_stall", Unit::duration, kYes, kYes, kNo, Better::lower, kYes,
      "longest time that a request of the client waited"},
     {MeasureId::client_errors, "client_errors", Unit::count, kYes, kYes, kNo, Better::lower, kNo,

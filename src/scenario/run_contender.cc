@@ -140,7 +140,7 @@ class ContenderRun final : public ClientHooks, public workload::LoadSink {
   Nanos start_ = 0;
   Nanos load_end_ = 0;
   Nanos settle_end_ = 0;
-  Course course_;
+  Course course_{probe_tolerance(scenario_)};
   bool nothing_under_way_ = false;
   std::string why_not_full_;
   FleetTotals totals_;

@@ -93,7 +93,7 @@ TEST(Charges, GoToTheFirstInTheFileOfThoseAtOneInstant) {
 }
 
 TEST(ClientOutage, IsATimeInWhichRequestsWaitedAndNoneWasAnswered) {
-  ClientOutages seen;
+  ClientOutages seen(100 * kMillisecond);
   const auto ask = [&seen](Nanos begin, Nanos end, bool ok) {
     seen.began(begin);
     seen.ended(end, ok);
@@ -155,7 +155,7 @@ struct Told {
   const WindowResult& window(std::size_t event) const { return results[event].window; }
 
   Evidence evidence;
-  Course course;
+  Course course{100 * kMillisecond};
   std::vector<EventResult> results;
   WindowResult whole;
 };
@@ -198,7 +198,7 @@ TEST(Story, AnOutageThatAnotherEventProlongedIsChargedToItsBeginAndNamesBoth) {
 TEST(Story, AnOutageThatTheProberSawLateBeganWhenTheClientWasWithoutAnswers) {
   Told told({lasting(0, s(3), s(5)), act(1, s(3.2))}, {state(0, true)}, {{s(3.3), s(4), false}});
   EXPECT_EQ(told.window(1).outage.total, s(0.7)) << "as far as the prober alone can tell";
-  Course course;
+  Course course(100 * kMillisecond);
   course.open(0, {});
   course.began(s(3.001));
   course.ended({workload::LoadKind::read, s(3.001), s(4), Errc::ok});
@@ -211,7 +211,7 @@ TEST(Story, AnOutageThatTheProberSawLateBeganWhenTheClientWasWithoutAnswers) {
 }
 
 TEST(Story, WhatIsUnreadableCountsWhileSomethingIsAnswered) {
-  Course course;
+  Course course(100 * kMillisecond);
   course.open(0, {});
   const auto look = [&course](Nanos at, std::uint64_t unreadable) { course.look(state(at, false, 0), {}, unreadable); };
   const auto answer = [&course](Nanos begin, Nanos end, Errc status) {
@@ -236,7 +236,7 @@ TEST(Story, TwoEventsATenthOfASecondApartDoNotShareWhatTheFirstBegan) {
   const Told told({lasting(0, s(3), s(5)), act(1, s(3.1))}, {state(0, true)}, {{s(3), s(4), false}});
   EXPECT_EQ(told.window(0).outage.total, s(1));
   EXPECT_EQ(told.window(1).outage.total, 0);
-  Course course;
+  Course course(100 * kMillisecond);
   std::vector<EventResult> events(2);
   WindowResult whole;
   for (const Nanos at : {s(0), s(1), s(3), s(3.1), s(4), s(10)}) {

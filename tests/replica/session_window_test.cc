@@ -1,0 +1,124 @@
+// How much a session gives to its connection follows the round trips of its beacons; what overtakes what.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/units.h"
+#include "replica/session.h"
+#include "tests/support/test_scheduler.h"
+
+namespace resilver::replica {
+namespace {
+
+constexpr Nanos kMost = 20 * kMillisecond;
+
+class Recorder final : public Connection {
+ public:
+  explicit Recorder(std::string& sent) : sent_(sent) {}
+  Task<Status> send(Message message, Nanos) override {
+    sent_ += static_cast<char>(message.head.front());
+    co_return Status();
+  }
+  Task<Result<Message>> receive(Nanos) override { co_return fail(Errc::closed); }
+  void close() noexcept override {}
+
+ private:
+  std::string& sent_;
+};
+
+class SessionWindow : public testing::Test {
+ protected:
+  Message message(char name, std::uint64_t bytes) {
+    Message message;
+    message.head = {static_cast<std::byte>(name)};
+    if (bytes != 0) message.body = buffers_.allocate(bytes);
+    return message;
+  }
+  void beacons(int count, Nanos took) {
+    for (int i = 0; i < count; ++i, now_ += 100 * kMillisecond) session_.note_round_trip(now_ - took, now_, kMost);
+  }
+  // Lets the session send what it can.
+  void pump() {
+    (void)scheduler_.run([](SessionWindow& self) -> Task<void> {
+      TaskGroup group(self.scheduler_);
+      group.spawn(self.session_.pump());
+      co_await sleep_for(self.scheduler_, kMillisecond);
+      self.session_.close();
+      co_await group.join();
+    }(*this));
+  }
+
+  TestScheduler scheduler_;
+  BufferPool buffers_{8 * kMiB};
+  std::string sent_;
+  Session session_{scheduler_, std::make_unique<Recorder>(sent_)};
+  Nanos now_ = kSecond;
+};
+
+TEST_F(SessionWindow, WritesOvertakePiecesButNotForEver) {
+  for (int i = 0; i < 3; ++i) session_.send_piece(message('p', 4096));
+  for (std::uint64_t i = 1; i <= 20; ++i) session_.send_numbered(i, message('w', 1024), 0);
+  session_.send(message('c', 0));
+  session_.send_urgent(message('u', 0));
+  pump();
+  EXPECT_EQ(sent_, "u" + std::string(16, 'w') + "p" + std::string(4, 'w') + "c" + "pp");
+}
+
+TEST_F(SessionWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
+  session_.send_piece(message('p', 96 * kKiB));
+  session_.send_piece(message('p', 96 * kKiB));
+  session_.send_numbered(1, message('w', 64 * kKiB), 0);
+  session_.send_numbered(2, message('w', 128 * kKiB), 0);
+  session_.send_urgent(message('u', 0));
+  pump();
+  EXPECT_EQ(sent_, "uw") << "the second write does not fit, and what stands behind it waits";
+}
+
+TEST_F(SessionWindow, OneMessageAlwaysFits) {
+  session_.send_piece(message('p', kMiB));
+  session_.send_piece(message('p', kMiB));
+  pump();
+  EXPECT_EQ(sent_, "p");
+}
+
+TEST_F(SessionWindow, GrowsWhereThereIsMoreToSendOnly) {
+  beacons(10, kMillisecond);
+  EXPECT_EQ(session_.window(), Session::kFirstBytes);
+  EXPECT_FALSE(session_.thin());
+  session_.send_piece(message('p', 96 * kKiB));
+  session_.send_piece(message('p', 96 * kKiB));
+  pump();
+  beacons(10, kMillisecond);
+  EXPECT_EQ(session_.window(), 2 * Session::kFirstBytes) << "it was full once";
+}
+
+TEST_F(SessionWindow, IsHalvedOnceForWhatWasSentBefore) {
+  session_.set_window(8 * kMiB);
+  beacons(1, kMillisecond);
+  session_.note_round_trip(now_, now_ + 50 * kMillisecond, kMost);
+  EXPECT_EQ(session_.window(), 4 * kMiB);
+  EXPECT_TRUE(session_.thin());
+  session_.note_round_trip(now_ + 10 * kMillisecond, now_ + 55 * kMillisecond, kMost);
+  EXPECT_EQ(session_.window(), 4 * kMiB) << "that one was behind the same";
+  session_.note_round_trip(now_ + 60 * kMillisecond, now_ + 100 * kMillisecond, kMost);
+  EXPECT_EQ(session_.window(), 2 * kMiB);
+  for (int i = 0; i < 20; ++i) {
+    now_ += kSecond;
+    session_.note_round_trip(now_, now_ + 100 * kMillisecond, kMost);
+  }
+  EXPECT_EQ(session_.window(), Session::kLeastBytes);
+}
+
+TEST_F(SessionWindow, AWayThatHasBecomeLongerIsNotTakenForAQueueForEver) {
+  beacons(10, kMillisecond);
+  beacons(2 * Session::kHistory, 80 * kMillisecond);
+  EXPECT_EQ(session_.window(), Session::kLeastBytes);
+  session_.send_piece(message('p', 96 * kKiB));
+  session_.send_piece(message('p', 96 * kKiB));
+  pump();
+  beacons(1, 80 * kMillisecond);
+  EXPECT_EQ(session_.window(), 2 * Session::kLeastBytes);
+}
+
+}  // namespace
+}  // namespace resilver::replica
