@@ -80,6 +80,8 @@ CXXFLAGS_asan := -O1 -g1 -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno
   -fno-sanitize=null,vptr,object-size
 CXXFLAGS_tsan := -O1 -g1 -fsanitize=thread
 CXXFLAGS_fuzz := $(CXXFLAGS_asan) -fsanitize=fuzzer-no-link
+# Undefined behaviour is looked for in the program, not in what tests it.
+CXXFLAGS_tests_asan := -fno-sanitize=undefined
 # Rooms that drive processes or wait, and tests that compute little, are not optimized: that is most of the time of
 # compiling them. (Of an inline function that several objects hold the linker keeps the first: those of src stand first.)
 PLAIN_ROOMS := async base e2e env fault interop netns report scenario scenario_lang service sim support uring walk
@@ -145,28 +147,33 @@ define link
 @$(CXX) $(LDFLAGS_COMMON) $(LDFLAGS_$1) -o $@ $2 -Wl,--start-lib $3 -Wl,--end-lib $4
 endef
 
+# precompile(flags)
+define precompile
+@echo "PCH  $@"
+@mkdir -p $(@D)
+@$(CXX) $1 -x c++-header -MD -MP -MF $(@:.pch=.d) -o $@ $<
+endef
+
 define variant_rules
 CXXFLAGS_all_$1 := $$(CXXFLAGS_COMMON) $$(CXXFLAGS_$1)
+CXXFLAGS_test_$1 := $$(CXXFLAGS_all_$1) $$(CXXFLAGS_tests_$1)
 
 # Rewritten only when the flags change: then everything of the variant is compiled again.
 build/$1/flags: FORCE
 	@command -v $$(CXX) >/dev/null || { echo "$$(CXX) is not installed: run 'make deps'" >&2; exit 1; }
-	@mkdir -p $$(@D); echo '$$(CXX) $$(CXXFLAGS_all_$1)' | cmp -s - $$@ || echo '$$(CXX) $$(CXXFLAGS_all_$1)' >$$@
+	@mkdir -p $$(@D); echo '$$(CXX) $$(CXXFLAGS_test_$1)' | cmp -s - $$@ || echo '$$(CXX) $$(CXXFLAGS_test_$1)' >$$@
 
-build/$1/pch/src/base/pch.pch build/$1/pch/tests/support/pch.pch: build/$1/pch/%.pch: %.h build/$1/flags
-	@echo "PCH  $$@"
-	@mkdir -p $$(@D)
-	@$$(CXX) $$(CXXFLAGS_all_$1) -x c++-header -MD -MP -MF $$(@:.pch=.d) -o $$@ $$<
-
+build/$1/pch/src/base/pch.pch: src/base/pch.h build/$1/flags
+	$$(call precompile,$$(CXXFLAGS_all_$1))
+build/$1/pch/tests/support/pch.pch: tests/support/pch.h build/$1/flags
+	$$(call precompile,$$(CXXFLAGS_test_$1))
 build/$1/pch/tests/support/plain.pch: tests/support/pch.h build/$1/flags
-	@echo "PCH  $$@"
-	@mkdir -p $$(@D)
-	@$$(CXX) $$(CXXFLAGS_all_$1) -O0 -x c++-header -MD -MP -MF $$(@:.pch=.d) -o $$@ $$<
+	$$(call precompile,$$(CXXFLAGS_test_$1) -O0)
 
 build/$1/obj/tests/%.o: tests/%.cc build/$1/pch/tests/support/pch.pch build/$1/pch/tests/support/plain.pch
 	@echo "CXX  $$@"
 	@mkdir -p $$(@D)
-	@$$(CXX) $$(CXXFLAGS_all_$1) $$(if $$(filter $$(PLAIN_TESTS),$$<),-O0 -include-pch build/$1/pch/tests/support/plain.pch,\
+	@$$(CXX) $$(CXXFLAGS_test_$1) $$(if $$(filter $$(PLAIN_TESTS),$$<),-O0 -include-pch build/$1/pch/tests/support/plain.pch,\
 	  -include-pch build/$1/pch/tests/support/pch.pch) -MMD -MP -c -o $$@ $$<
 
 build/$1/obj/%.o: %.cc build/$1/pch/src/base/pch.pch

@@ -225,12 +225,13 @@ class Opener {
   Task<Result<std::unique_ptr<uring::Image>>> open_image(std::string path) {
     const auto now = [this] { return env_.scheduler().now(); };
     const Nanos deadline = now() + kEndedPatience;
-    for (bool first = true;; first = false) {
+    for (bool freed = false;;) {
       auto image = co_await uring::Image::open(env_.ring(), path, now() + kLockPatience, access_, uring::Grain::sector);
       if (image || image.error().code != Errc::busy || now() >= deadline) co_return image;
       const std::set<pid_t> holders = holders_of({path});
-      const bool freed = first && holders.empty();  // since the last try
-      if (!freed && std::ranges::none_of(holders, has_ended)) co_return image;
+      // Nobody holds it: it was freed since the try, unless that was said the last time, too.
+      if (holders.empty() ? freed : std::ranges::none_of(holders, has_ended)) co_return image;
+      freed = holders.empty();
     }
   }
 

@@ -427,8 +427,9 @@ constexpr int kArrayFailed = 2;
 constexpr int kCannotTell = 4;
 
 void tell_in_use(const Place& place) {
-  fmt::print(stderr, "resilver status: {}: in use by process {}: as its superblocks lie there now\n", place.label,
-             fmt::join(holders_of(place.paths), ", "));
+  const std::set<pid_t> holders = holders_of(place.paths);
+  fmt::print(stderr, "resilver status: {}: in use{}: as its superblocks lie there now\n", place.label,
+             holders.empty() ? "" : fmt::format(" by process {}", fmt::join(holders, ", ")));
 }
 
 Task<Status> show_status(ArraySession& session, const Place& place, bool json, int& tested) {

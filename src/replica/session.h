@@ -36,6 +36,7 @@ class Session : public ListHook {
   // So many writes overtake a piece of a copy; then it is its turn, however many more there are.
   static constexpr unsigned kOvertaking = 16;
   static constexpr std::uint64_t kHistory = 64;
+  static constexpr unsigned kRound = 3;
 
   Session(Scheduler& scheduler, std::unique_ptr<Connection> connection)
       : connection_(std::move(connection)), wake_(scheduler), ended_(scheduler) {}
@@ -94,20 +95,28 @@ class Session : public ListHook {
   // What one message may carry, so that two are under way.
   std::uint64_t part() const noexcept { return window_ / 2 / kBlockBytes * kBlockBytes; }
   // The line has shown to be, here or in the session before.
-  bool thin() const noexcept { return narrowed_ != 0 || window_ < kFirstBytes; }
+  bool thin() const noexcept { return narrowed_ || window_ < kFirstBytes; }
   void set_window(std::uint64_t bytes) noexcept { window_ = std::clamp(bytes, kLeastBytes, kMostBytes); }
-  // A beacon of `sent` was answered `now`. One that took over `most` longer than the quickest has waited behind too much:
-  // half of it is right. Less than half of `most`: twice as much is, where there is more to send. A way that has become
-  // longer is known for what it is after two times kHistory beacons.
+  // A beacon of `sent` was answered `now`. If the quickest of kRound took over `most` longer than the quickest of long, all
+  // have waited behind too much: half of it is right. Less than half of `most`: twice as much is, where there is more to
+  // send. (One that is late alone tells of a busy machine.) A way that has become longer is known for what it is after two
+  // times kHistory beacons.
   void note_round_trip(Nanos sent, Nanos now, Nanos most) noexcept {
     if (measured_++ % kHistory == 0) quickest_before_ = std::exchange(quickest_, kNever);
     quickest_ = std::min(quickest_, now - sent);
-    const Nanos waited = now - sent - std::min(quickest_, quickest_before_);
-    if (waited > most && sent >= narrowed_) {  // not behind what was sent before the window was narrowed
+    if (sent < resized_) return;  // behind what was sent before
+    quickest_of_round_ = std::min(quickest_of_round_, now - sent);
+    if (++in_round_ < kRound) return;
+    const Nanos waited = quickest_of_round_ - std::min(quickest_, quickest_before_);
+    quickest_of_round_ = kNever;
+    in_round_ = 0;
+    if (waited > most) {
       set_window(window_ / 2);
-      narrowed_ = now;
+      narrowed_ = true;
+      resized_ = now;
     } else if (waited < most / 2 && std::exchange(pressed_, false)) {
       set_window(window_ * 2);
+      resized_ = now;
     }
   }
 
@@ -217,10 +226,13 @@ class Session : public ListHook {
   std::size_t outside_ = 0;          // of unanswered_, those up to given_
   std::uint64_t outside_bytes_ = 0;  // of those, and of pieces
   std::uint64_t window_ = kFirstBytes;
-  bool pressed_ = false;        // since the last answered beacon there was more than half a window to send
-  std::uint64_t measured_ = 0;  // beacons
+  bool pressed_ = false;  // since the last answered beacon there was more than half a window to send
+  bool narrowed_ = false;
+  Nanos resized_ = 0;                                   // when the window last was
+  std::uint64_t measured_ = 0;                          // beacons
   Nanos quickest_ = kNever, quickest_before_ = kNever;  // of the present kHistory of them, and of those before
-  Nanos narrowed_ = 0;                                  // when the window last was
+  Nanos quickest_of_round_ = kNever;
+  unsigned in_round_ = 0;
   Event wake_;
   Event ended_;
 };

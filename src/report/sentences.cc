@@ -52,6 +52,8 @@ bool lost_data(const ContenderResult& contender) {
   return contender.oracle.lost_writes > 0 || contender.oracle.unrecoverable_bytes > 0;
 }
 
+bool overloaded(const ContenderResult& contender) { return contender.load_permille > 1000; }
+
 Showing showing_of(const ContenderResult& contender, const EventResult& event) {
   const auto of = [&](MeasureId measure) { return scenario::value_of(contender, measure, event.name); };
   const auto count = [&](MeasureId measure) { return static_cast<std::uint64_t>(of(measure).number); };
@@ -254,6 +256,7 @@ void add_hybrid(const RunResults& results, const std::vector<const EventResult*>
                         good.empty() ? "" : "; not behind in ", fmt::join(good, ", "));
   text += fmt::format(", at {:.2f}x space", hybrid.space_permille / 1000.0);
   if (lost_data(hybrid)) text += ", and it lost data";
+  if (overloaded(hybrid)) text += " (overloaded)";
   sentences.push_back({"both matter", text});
 }
 
@@ -269,6 +272,14 @@ std::string shared_words(const std::string& event, const std::optional<Showing>&
   const EventResult* own = applied_event(*showing->contender, event);
   if (!own || own->others.empty()) return {};
   return fmt::format(" ({}: shared with {})", showing->contender->name, quoted(own->others));
+}
+
+// " (overloaded: raid5)": whose times tell of a queue that grew, too.
+std::string overload_words(const std::optional<Showing>& local, const std::optional<Showing>& remote) {
+  std::vector<std::string> names;
+  for (const auto& showing : {local, remote})
+    if (showing && overloaded(*showing->contender)) names.push_back(showing->contender->name);
+  return names.empty() ? "" : fmt::format(" (overloaded: {})", fmt::join(names, ", "));
 }
 
 bool has_of_its_own(const WindowResult& window) {
@@ -344,6 +355,7 @@ std::vector<Sentence> closing_sentences(const RunResults& results) {
       } else {
         text = local && remote ? compare(*event, *local, *remote) : alone(local ? *local : *remote);
       }
+      if (comparable) text += overload_words(local, remote);
       text += shared_words(event->name, local) + shared_words(event->name, remote);
     }
     for (const bool in_part : {false, true}) {

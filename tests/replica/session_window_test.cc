@@ -48,6 +48,13 @@ class SessionWindow : public testing::Test {
     }(*this));
   }
 
+  // There is more to send than the window takes, once.
+  void press() {
+    session_.send_piece(message('p', 96 * kKiB));
+    session_.send_piece(message('p', 96 * kKiB));
+    pump();
+  }
+
   TestScheduler scheduler_;
   BufferPool buffers_{8 * kMiB};
   std::string sent_;
@@ -85,38 +92,40 @@ TEST_F(SessionWindow, GrowsWhereThereIsMoreToSendOnly) {
   beacons(10, kMillisecond);
   EXPECT_EQ(session_.window(), Session::kFirstBytes);
   EXPECT_FALSE(session_.thin());
-  session_.send_piece(message('p', 96 * kKiB));
-  session_.send_piece(message('p', 96 * kKiB));
-  pump();
+  press();
   beacons(10, kMillisecond);
   EXPECT_EQ(session_.window(), 2 * Session::kFirstBytes) << "it was full once";
 }
 
 TEST_F(SessionWindow, IsHalvedOnceForWhatWasSentBefore) {
   session_.set_window(8 * kMiB);
-  beacons(1, kMillisecond);
-  session_.note_round_trip(now_, now_ + 50 * kMillisecond, kMost);
-  EXPECT_EQ(session_.window(), 4 * kMiB);
+  beacons(Session::kRound, kMillisecond);
+  now_ += kSecond;
+  for (int i = 0; i < 2 * static_cast<int>(Session::kRound); ++i)
+    session_.note_round_trip(now_ + i, now_ + 50 * kMillisecond + i, kMost);
+  EXPECT_EQ(session_.window(), 4 * kMiB) << "all were behind the same";
   EXPECT_TRUE(session_.thin());
-  session_.note_round_trip(now_ + 10 * kMillisecond, now_ + 55 * kMillisecond, kMost);
-  EXPECT_EQ(session_.window(), 4 * kMiB) << "that one was behind the same";
-  session_.note_round_trip(now_ + 60 * kMillisecond, now_ + 100 * kMillisecond, kMost);
-  EXPECT_EQ(session_.window(), 2 * kMiB);
-  for (int i = 0; i < 20; ++i) {
-    now_ += kSecond;
-    session_.note_round_trip(now_, now_ + 100 * kMillisecond, kMost);
-  }
+  now_ += kSecond;
+  beacons(20 * static_cast<int>(Session::kRound), 50 * kMillisecond);
   EXPECT_EQ(session_.window(), Session::kLeastBytes);
+}
+
+TEST_F(SessionWindow, OneLateBeaconTellsOfABusyMachineAlone) {
+  session_.set_window(8 * kMiB);
+  for (int i = 0; i < 100; ++i) {
+    beacons(static_cast<int>(Session::kRound) - 1, 90 * kMillisecond);
+    beacons(1, kMillisecond);
+  }
+  EXPECT_EQ(session_.window(), 8 * kMiB);
+  EXPECT_FALSE(session_.thin());
 }
 
 TEST_F(SessionWindow, AWayThatHasBecomeLongerIsNotTakenForAQueueForEver) {
   beacons(10, kMillisecond);
   beacons(2 * Session::kHistory, 80 * kMillisecond);
   EXPECT_EQ(session_.window(), Session::kLeastBytes);
-  session_.send_piece(message('p', 96 * kKiB));
-  session_.send_piece(message('p', 96 * kKiB));
-  pump();
-  beacons(1, 80 * kMillisecond);
+  press();
+  beacons(2 * static_cast<int>(Session::kRound), 80 * kMillisecond);
   EXPECT_EQ(session_.window(), 2 * Session::kLeastBytes);
 }
 

@@ -143,6 +143,7 @@ class Sentences:
     def event_sentence(self, event, text):
         text = self.charged_elsewhere(event, text)
         text = self.shared(event, text)
+        text = self.overloaded(event, text)
         if text:
             self.weighed(event, text)
 
@@ -173,6 +174,21 @@ class Sentences:
                 self.find(match.group(1), f"'{event}': shared with {match.group(2)}, results.json {found and found['others']}")
             text = text[:match.start()]
         return text
+
+    def overloaded(self, event, text):
+        """Takes " (overloaded: raid5)" from the end: all that the sentence names and that are, no other."""
+        match = re.search(rf" \(overloaded: ((?:{self.names()})(?:, (?:{self.names()}))*)\)$", text)
+        said = match.group(1).split(", ") if match else []
+        rest = text[:match.start()] if match else text
+        if "times not compared" in rest:
+            return rest
+        for name in said:
+            if self.contenders[name]["load_permille"] <= 1000:
+                self.find(name, f"'{event}': said to be overloaded: {text}")
+        for name in re.findall(rf"(?<![\w'])({self.names()})(?![\w'])", re.sub(QUOTED, "", rest)):
+            if self.contenders[name]["load_permille"] > 1000 and name not in said:
+                self.find(name, f"'{event}': overloaded, which the sentence does not say: {text}")
+        return rest
 
     def weighed(self, event, text):
         names = self.names()
@@ -273,10 +289,12 @@ class Sentences:
                 self.find(name, f"the sentence says {part!r}, results.json {oracle} {contender['whole']['outage']}"[:300])
 
     def both_sentence(self, text):
-        match = re.fullmatch(rf"({self.names()}): (.*), at (\d+\.\d\d)x space(, and it lost data)?", text)
+        match = re.fullmatch(rf"({self.names()}): (.*), at (\d+\.\d\d)x space(, and it lost data)?( \(overloaded\))?", text)
         if not match:
             return self.find("", f"'both matter': this script cannot parse: {text}")
-        who, events, space, lost = match.groups()
+        who, events, space, lost, overloaded = match.groups()
+        if bool(overloaded) != (self.contenders[who]["load_permille"] > 1000):
+            self.find(who, f"'both matter' says nothing of overload, or wrongly: {text}")
         if not near(float(space), self.contenders[who]["measures"]["space"], 0.006):
             self.find(who, f"'both matter': {space} times the space")
         if bool(lost) != self.lost(who):
