@@ -125,7 +125,7 @@ Task<void> PeerLink::one_session() {
   {
     OpenSession session(core_, std::move(*connection));
     session_ = &*session;
-    session->set_window(first_window_);
+    session->set_send_window(first_send_window_);
     heard_ = core_.now();
     const bool welcomed = co_await greet(*session);
     if (welcomed && !session->closed() && !primary_.lost().is_set()) {
@@ -139,7 +139,8 @@ Task<void> PeerLink::one_session() {
       if (!away_) left(Reason::unreachable);
     }
     session->close();
-    first_window_ = session->thin() ? std::min(Session::kFirstBytes, session->window() / 2) : Session::kFirstBytes;
+    first_send_window_ =
+        session->thin() ? std::min(Session::kFirstBytes, session->send_window() / 2) : Session::kFirstBytes;
     session_ = nullptr;
   }
   keep_for_resume();

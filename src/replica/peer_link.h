@@ -159,8 +159,9 @@ class PeerLink {
   std::uint64_t name_;
   std::string address_;
   Session* session_ = nullptr;
-  std::uint64_t first_window_ = Session::kFirstBytes;  // of the next session: less where the last one found a thin line
-  Event answered_;                                     // Bits or ResyncDoneAck came
+  // Of the next session: less where the last one found a thin line.
+  std::uint64_t first_send_window_ = Session::kFirstBytes;
+  Event answered_;  // Bits or ResyncDoneAck came
   bool starting_ = false;
   bool streaming_ = false;
   bool ready_ = false;

@@ -91,12 +91,12 @@ class Session : public ListHook {
   std::size_t queued() const noexcept { return out_.size() + pieces_.size(); }
 
   // How many bytes may be unanswered at the peer.
-  std::uint64_t window() const noexcept { return window_; }
+  std::uint64_t send_window() const noexcept { return send_window_; }
   // What one message may carry, so that two are under way.
-  std::uint64_t part() const noexcept { return window_ / 2 / kBlockBytes * kBlockBytes; }
+  std::uint64_t part() const noexcept { return send_window_ / 2 / kBlockBytes * kBlockBytes; }
   // The line has shown to be, here or in the session before.
-  bool thin() const noexcept { return narrowed_ || window_ < kFirstBytes; }
-  void set_window(std::uint64_t bytes) noexcept { window_ = std::clamp(bytes, kLeastBytes, kMostBytes); }
+  bool thin() const noexcept { return narrowed_ || send_window_ < kFirstBytes; }
+  void set_send_window(std::uint64_t bytes) noexcept { send_window_ = std::clamp(bytes, kLeastBytes, kMostBytes); }
   // A beacon of `sent` was answered `now`. If the quickest of kRound took over `most` longer than the quickest of long, all
   // have waited behind too much: half of it is right. Less than half of `most`: twice as much is, where there is more to
   // send. (One that is late alone tells of a busy machine.) A way that has become longer is known for what it is after two
@@ -111,11 +111,11 @@ class Session : public ListHook {
     quickest_of_round_ = kNever;
     in_round_ = 0;
     if (waited > most) {
-      set_window(window_ / 2);
+      set_send_window(send_window_ / 2);
       narrowed_ = true;
       resized_ = now;
     } else if (waited < most / 2 && std::exchange(pressed_, false)) {
-      set_window(window_ * 2);
+      set_send_window(send_window_ * 2);
       resized_ = now;
     }
   }
@@ -187,8 +187,8 @@ class Session : public ListHook {
   };
   // One write or piece always fits, where nothing else is unanswered.
   bool fits(const Message& message) noexcept {
-    if (outside_bytes_ + message.body.size() > window_ / 2) pressed_ = true;
-    return outside_bytes_ == 0 || outside_bytes_ + message.body.size() <= window_;
+    if (outside_bytes_ + message.body.size() > send_window_ / 2) pressed_ = true;
+    return outside_bytes_ == 0 || outside_bytes_ + message.body.size() <= send_window_;
   }
   bool write_fits() noexcept { return outside_ < kWindow && fits(out_.front().message); }
   Message take_piece() {
@@ -225,7 +225,7 @@ class Session : public ListHook {
   std::uint64_t given_ = 0;          // the last number that the connection got
   std::size_t outside_ = 0;          // of unanswered_, those up to given_
   std::uint64_t outside_bytes_ = 0;  // of those, and of pieces
-  std::uint64_t window_ = kFirstBytes;
+  std::uint64_t send_window_ = kFirstBytes;
   bool pressed_ = false;  // since the last answered beacon there was more than half a window to send
   bool narrowed_ = false;
   Nanos resized_ = 0;                                   // when the window last was

@@ -26,7 +26,7 @@ class Recorder final : public Connection {
   std::string& sent_;
 };
 
-class SessionWindow : public testing::Test {
+class SendWindow : public testing::Test {
  protected:
   Message message(char name, std::uint64_t bytes) {
     Message message;
@@ -39,7 +39,7 @@ class SessionWindow : public testing::Test {
   }
   // Lets the session send what it can.
   void pump() {
-    (void)scheduler_.run([](SessionWindow& self) -> Task<void> {
+    (void)scheduler_.run([](SendWindow& self) -> Task<void> {
       TaskGroup group(self.scheduler_);
       group.spawn(self.session_.pump());
       co_await sleep_for(self.scheduler_, kMillisecond);
@@ -62,7 +62,7 @@ class SessionWindow : public testing::Test {
   Nanos now_ = kSecond;
 };
 
-TEST_F(SessionWindow, WritesOvertakePiecesButNotForEver) {
+TEST_F(SendWindow, WritesOvertakePiecesButNotForEver) {
   for (int i = 0; i < 3; ++i) session_.send_piece(message('p', 4096));
   for (std::uint64_t i = 1; i <= 20; ++i) session_.send_numbered(i, message('w', 1024), 0);
   session_.send(message('c', 0));
@@ -71,7 +71,7 @@ TEST_F(SessionWindow, WritesOvertakePiecesButNotForEver) {
   EXPECT_EQ(sent_, "u" + std::string(16, 'w') + "p" + std::string(4, 'w') + "c" + "pp");
 }
 
-TEST_F(SessionWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
+TEST_F(SendWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
   session_.send_piece(message('p', 96 * kKiB));
   session_.send_piece(message('p', 96 * kKiB));
   session_.send_numbered(1, message('w', 64 * kKiB), 0);
@@ -81,52 +81,52 @@ TEST_F(SessionWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
   EXPECT_EQ(sent_, "uw") << "the second write does not fit, and what stands behind it waits";
 }
 
-TEST_F(SessionWindow, OneMessageAlwaysFits) {
+TEST_F(SendWindow, OneMessageAlwaysFits) {
   session_.send_piece(message('p', kMiB));
   session_.send_piece(message('p', kMiB));
   pump();
   EXPECT_EQ(sent_, "p");
 }
 
-TEST_F(SessionWindow, GrowsWhereThereIsMoreToSendOnly) {
+TEST_F(SendWindow, GrowsWhereThereIsMoreToSendOnly) {
   beacons(10, kMillisecond);
-  EXPECT_EQ(session_.window(), Session::kFirstBytes);
+  EXPECT_EQ(session_.send_window(), Session::kFirstBytes);
   EXPECT_FALSE(session_.thin());
   press();
   beacons(10, kMillisecond);
-  EXPECT_EQ(session_.window(), 2 * Session::kFirstBytes) << "it was full once";
+  EXPECT_EQ(session_.send_window(), 2 * Session::kFirstBytes) << "it was full once";
 }
 
-TEST_F(SessionWindow, IsHalvedOnceForWhatWasSentBefore) {
-  session_.set_window(8 * kMiB);
+TEST_F(SendWindow, IsHalvedOnceForWhatWasSentBefore) {
+  session_.set_send_window(8 * kMiB);
   beacons(Session::kRound, kMillisecond);
   now_ += kSecond;
   for (int i = 0; i < 2 * static_cast<int>(Session::kRound); ++i)
     session_.note_round_trip(now_ + i, now_ + 50 * kMillisecond + i, kMost);
-  EXPECT_EQ(session_.window(), 4 * kMiB) << "all were behind the same";
+  EXPECT_EQ(session_.send_window(), 4 * kMiB) << "all were behind the same";
   EXPECT_TRUE(session_.thin());
   now_ += kSecond;
   beacons(20 * static_cast<int>(Session::kRound), 50 * kMillisecond);
-  EXPECT_EQ(session_.window(), Session::kLeastBytes);
+  EXPECT_EQ(session_.send_window(), Session::kLeastBytes);
 }
 
-TEST_F(SessionWindow, OneLateBeaconTellsOfABusyMachineAlone) {
-  session_.set_window(8 * kMiB);
+TEST_F(SendWindow, OneLateBeaconTellsOfABusyMachineAlone) {
+  session_.set_send_window(8 * kMiB);
   for (int i = 0; i < 100; ++i) {
     beacons(static_cast<int>(Session::kRound) - 1, 90 * kMillisecond);
     beacons(1, kMillisecond);
   }
-  EXPECT_EQ(session_.window(), 8 * kMiB);
+  EXPECT_EQ(session_.send_window(), 8 * kMiB);
   EXPECT_FALSE(session_.thin());
 }
 
-TEST_F(SessionWindow, AWayThatHasBecomeLongerIsNotTakenForAQueueForEver) {
+TEST_F(SendWindow, AWayThatHasBecomeLongerIsNotTakenForAQueueForEver) {
   beacons(10, kMillisecond);
   beacons(2 * Session::kHistory, 80 * kMillisecond);
-  EXPECT_EQ(session_.window(), Session::kLeastBytes);
+  EXPECT_EQ(session_.send_window(), Session::kLeastBytes);
   press();
   beacons(2 * static_cast<int>(Session::kRound), 80 * kMillisecond);
-  EXPECT_EQ(session_.window(), 2 * Session::kLeastBytes);
+  EXPECT_EQ(session_.send_window(), 2 * Session::kLeastBytes);
 }
 
 }  // namespace
