@@ -246,7 +246,7 @@ TEST_BINARIES_release := $(patsubst %,build/release/tests/%,$(filter $(RELEASE_R
 ASAN_EXTRA = $(if $(filter swarm,$(TEST_ROOMS)),build/asan/tests/swarm$(COMMA)RESILVER_SWARM_SEEDS=$(SWARM_ASAN_SEEDS))
 COMMA := ,
 # The replica room once more as it ships, with many seeds of its own swarm; planted bugs are searched there only.
-REPLICA_SEEDS ?= 300
+REPLICA_SEEDS ?= 200
 REPLICA_SWARM = $(if $(filter replica,$(TEST_ROOMS)),build/release/tests/replica$(COMMA)RESILVER_REPLICA_SEEDS=$(REPLICA_SEEDS))
 # The slow ones first, so that the last minute keeps both cores busy.
 FUZZ_RUN := tests/fuzz/run$(COMMA)FUZZ_SECONDS=$(FUZZ_CHECK_SECONDS)$(COMMA)FUZZ_JOBS=1
