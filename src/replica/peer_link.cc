@@ -353,13 +353,11 @@ Task<Errc> PeerLink::copy(Extent extent, Buffer data) {
   if (session_ == nullptr || session_->closed()) co_return Errc::closed;
   Call one(core_.scheduler);
   const CopyExtent piece{next_tag_++, extent, data.size() == 0};
-  const std::uint64_t bytes = data.size();
-  core_.resync_bytes += bytes;
+  core_.resync_bytes += data.size();
   calls_.emplace(piece.tag, &one);
   asked_.push_back({*answer_of(Body(piece)), core_.now()});
-  session_->send_piece(encode(primary_.record().epoch, piece, std::move(data)));
+  session_->send_piece(piece.tag, encode(primary_.record().epoch, piece, std::move(data)));
   co_await one.done.wait();
-  if (one.status != Errc::closed && session_ != nullptr) session_->answered_piece(bytes);
   co_return one.status;
 }
 
@@ -400,6 +398,8 @@ Task<void> PeerLink::listen(Session& session) {
   primary_.changed();
 }
 
+Nanos PeerLink::most_queueing() const noexcept { return std::min(primary_.lease() / 8, kMostQueueing); }
+
 bool PeerLink::handle(Received& message) {
   if (message.epoch > primary_.record().epoch) {
     primary_.suspect_newer_record();
@@ -410,8 +410,7 @@ bool PeerLink::handle(Received& message) {
     const auto sent = std::find_if(beacons_.begin(), beacons_.end(), [&](auto& b) { return b.cookie == ack->cookie; });
     if (sent == beacons_.end()) return true;  // a later one was answered first
     heard_ = sent->at;
-    if (session_ != nullptr)
-      session_->note_round_trip(sent->at, core_.now(), std::min(primary_.lease() / 8, kMostQueueing));
+    if (session_ != nullptr) session_->note_round_trip(sent->at, core_.now(), most_queueing());
     lease_until_ = std::max(lease_until_, sent->at + primary_.lease());
     beacons_.erase(beacons_.begin(), sent + 1);
     mark_ = std::max(mark_, ack->mark);
@@ -427,7 +426,7 @@ bool PeerLink::handle(Received& message) {
     while (!sent_.empty() && sent_.front().seq <= durable_seq_) sent_.pop_front();
     received_seq_ = std::max({received_seq_, ack->received_seq, durable_seq_});
     if (placed_ && configured_ >= primary_.quorum_serial()) stored_seq_ = std::max(stored_seq_, ack->durable_seq);
-    if (session_ != nullptr) session_->answered(durable_seq_);
+    if (session_ != nullptr) session_->answered(durable_seq_, core_.now(), most_queueing());
     primary_.changed();
     return true;
   }
@@ -475,7 +474,10 @@ bool PeerLink::handle(Received& message) {
     calls_.erase(at);
     return true;
   };
-  if (const auto* ack = std::get_if<CopyAck>(&message.body)) return finish(ack->tag, Errc::ok);
+  if (const auto* ack = std::get_if<CopyAck>(&message.body)) {
+    if (session_ != nullptr) session_->answered_piece(ack->tag, core_.now(), most_queueing());
+    return finish(ack->tag, Errc::ok);
+  }
   if (const auto* data = std::get_if<ExtentData>(&message.body)) return finish(data->tag, data->status);
   if (const auto* data = std::get_if<Hashes>(&message.body)) return finish(data->tag, data->status);
   return false;

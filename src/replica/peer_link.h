@@ -130,6 +130,7 @@ class PeerLink {
   bool held_back() const;
   Task<Errc> call(Call& call, std::uint64_t tag, const Body& request);
   std::uint64_t piece_bytes() const noexcept;
+  Nanos most_queueing() const noexcept;
   Task<bool> resync(Session& session);
   Task<bool> choose(Session& session);
   Task<bool> copy_all(Session& session);

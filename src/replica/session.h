@@ -39,39 +39,42 @@ class Session : public ListHook {
   static constexpr unsigned kRound = 3;
 
   Session(Scheduler& scheduler, std::unique_ptr<Connection> connection)
-      : connection_(std::move(connection)), wake_(scheduler), ended_(scheduler) {}
+      : scheduler_(scheduler), connection_(std::move(connection)), wake_(scheduler), ended_(scheduler) {}
 
   void send(Message message) {
     if (!room()) return;
     out_.push_back({std::move(message)});
     wake_.wake_all();
   }
-  // A piece of a copy: writes overtake it. The caller tells when it was answered, and how long it was.
+  // A piece of a copy, by a tag of its own: writes overtake it. The caller tells when it was answered.
   // Precondition: no write to the same blocks is sent before that answer.
-  void send_piece(Message message) {
+  void send_piece(std::uint64_t tag, Message message) {
     if (!room()) return;
-    pieces_.push_back(std::move(message));
+    pieces_.push_back({std::move(message), tag});
     wake_.wake_all();
   }
-  void answered_piece(std::uint64_t bytes) {
-    outside_bytes_ -= std::min(outside_bytes_, bytes);
+  void answered_piece(std::uint64_t tag, Nanos now, Nanos most) {
+    const auto piece = std::ranges::find(pieces_outside_, tag, &PieceOutside::tag);
+    if (piece == pieces_outside_.end()) return;
+    take_back(piece->bytes, now - piece->at < most / 2);
+    pieces_outside_.erase(piece);
     wake_.wake_all();
   }
   // Numbers grow, and start at 1.
   void send_numbered(std::uint64_t number, Message message, Nanos now) {
     if (!room()) return;
-    unanswered_.push_back({number, message.body.size(), now});
+    unanswered_.push_back({number, message.body.size(), now, kNever});
     unanswered_bytes_ += message.body.size();
     out_.push_back({.message = std::move(message), .number = number});
     wake_.wake_all();
   }
-  void answered(std::uint64_t number) {
+  void answered(std::uint64_t number, Nanos now, Nanos most) {
     bool any = false;
     for (; !unanswered_.empty() && unanswered_.front().number <= number; unanswered_.pop_front()) {
       unanswered_bytes_ -= unanswered_.front().bytes;
       if (unanswered_.front().number <= given_) {
         --outside_;
-        outside_bytes_ -= unanswered_.front().bytes;
+        take_back(unanswered_.front().bytes, now - unanswered_.front().given < most / 2);
       }
       any = true;
     }
@@ -124,7 +127,7 @@ class Session : public ListHook {
   Task<void> pump() {
     while (!closed()) {
       const bool piece = !pieces_.empty() && (out_.empty() || (overtaken_ >= kOvertaking && out_.front().number != 0));
-      if (piece ? !fits(pieces_.front()) : out_.empty() || (out_.front().number != 0 && !write_fits())) {
+      if (piece ? !fits(pieces_.front().message) : out_.empty() || (out_.front().number != 0 && !write_fits())) {
         co_await wake_.wait();
         continue;
       }
@@ -134,6 +137,7 @@ class Session : public ListHook {
     }
     out_.clear();
     pieces_.clear();
+    pieces_outside_.clear();
     unanswered_.clear();
     unanswered_bytes_ = 0;
   }
@@ -185,6 +189,20 @@ class Session : public ListHook {
     Message message;
     std::uint64_t number = 0;  // 0: none
   };
+  struct Piece {
+    Message message;
+    std::uint64_t tag;
+  };
+  struct PieceOutside {
+    std::uint64_t tag;
+    std::uint64_t bytes;
+    Nanos at;
+  };
+  // What was stored in half of the time that a beacon may wait shows a line, and a disk, that can take more.
+  void take_back(std::uint64_t bytes, bool soon) noexcept {
+    outside_bytes_ -= bytes;
+    if (pressed_ && soon) set_send_window(send_window_ + bytes);
+  }
   // One write or piece always fits, where nothing else is unanswered.
   bool fits(const Message& message) noexcept {
     if (outside_bytes_ + message.body.size() > send_window_ / 2) pressed_ = true;
@@ -192,33 +210,37 @@ class Session : public ListHook {
   }
   bool write_fits() noexcept { return outside_ < kWindow && fits(out_.front().message); }
   Message take_piece() {
-    Message piece = std::move(pieces_.front());
+    Piece piece = std::move(pieces_.front());
     pieces_.pop_front();
-    outside_bytes_ += piece.body.size();
+    outside_bytes_ += piece.message.body.size();
+    pieces_outside_.push_back({piece.tag, piece.message.body.size(), scheduler_.now()});
     overtaken_ = 0;
-    return piece;
+    return std::move(piece.message);
   }
   Message take() {
     Out next = std::move(out_.front());
     out_.pop_front();
     if (next.number != 0 && !unanswered_.empty() && unanswered_.front().number <= next.number) {
       given_ = next.number;
-      ++outside_;
+      unanswered_[outside_++].given = scheduler_.now();
       outside_bytes_ += next.message.body.size();
       if (!pieces_.empty()) ++overtaken_;
     }
     return std::move(next.message);
   }
 
+  Scheduler& scheduler_;
   Errc garbage_ = Errc::ok;
   std::unique_ptr<Connection> connection_;
   struct Unanswered {
     std::uint64_t number;
     std::uint64_t bytes;
     Nanos at;
+    Nanos given;  // to the connection
   };
   std::deque<Out> out_;
-  std::deque<Message> pieces_;
+  std::deque<Piece> pieces_;
+  std::deque<PieceOutside> pieces_outside_;
   unsigned overtaken_ = 0;  // how many writes have overtaken the first of them
   std::deque<Unanswered> unanswered_;
   std::uint64_t unanswered_bytes_ = 0;

@@ -50,8 +50,8 @@ class SendWindow : public testing::Test {
 
   // There is more to send than the window takes, once.
   void press() {
-    session_.send_piece(message('p', 96 * kKiB));
-    session_.send_piece(message('p', 96 * kKiB));
+    session_.send_piece(++tag_, message('p', 96 * kKiB));
+    session_.send_piece(++tag_, message('p', 96 * kKiB));
     pump();
   }
 
@@ -60,10 +60,11 @@ class SendWindow : public testing::Test {
   std::string sent_;
   Session session_{scheduler_, std::make_unique<Recorder>(sent_)};
   Nanos now_ = kSecond;
+  std::uint64_t tag_ = 0;
 };
 
 TEST_F(SendWindow, WritesOvertakePiecesButNotForEver) {
-  for (int i = 0; i < 3; ++i) session_.send_piece(message('p', 4096));
+  for (int i = 0; i < 3; ++i) session_.send_piece(++tag_, message('p', 4096));
   for (std::uint64_t i = 1; i <= 20; ++i) session_.send_numbered(i, message('w', 1024), 0);
   session_.send(message('c', 0));
   session_.send_urgent(message('u', 0));
@@ -72,8 +73,8 @@ TEST_F(SendWindow, WritesOvertakePiecesButNotForEver) {
 }
 
 TEST_F(SendWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
-  session_.send_piece(message('p', 96 * kKiB));
-  session_.send_piece(message('p', 96 * kKiB));
+  session_.send_piece(++tag_, message('p', 96 * kKiB));
+  session_.send_piece(++tag_, message('p', 96 * kKiB));
   session_.send_numbered(1, message('w', 64 * kKiB), 0);
   session_.send_numbered(2, message('w', 128 * kKiB), 0);
   session_.send_urgent(message('u', 0));
@@ -82,8 +83,8 @@ TEST_F(SendWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
 }
 
 TEST_F(SendWindow, OneMessageAlwaysFits) {
-  session_.send_piece(message('p', kMiB));
-  session_.send_piece(message('p', kMiB));
+  session_.send_piece(++tag_, message('p', kMiB));
+  session_.send_piece(++tag_, message('p', kMiB));
   pump();
   EXPECT_EQ(sent_, "p");
 }
@@ -95,6 +96,24 @@ TEST_F(SendWindow, GrowsWhereThereIsMoreToSendOnly) {
   press();
   beacons(10, kMillisecond);
   EXPECT_EQ(session_.send_window(), 2 * Session::kFirstBytes) << "it was full once";
+}
+
+TEST_F(SendWindow, GrowsByPiecesThatAreStoredAtOnce) {
+  for (const auto& [took, grown] : {std::pair{kMost / 2 - 1, std::uint64_t{96} * kKiB}, {kMost / 2, std::uint64_t{0}}}) {
+    Session session(scheduler_, std::make_unique<Recorder>(sent_));
+    session.send_piece(1, message('p', 96 * kKiB));
+    session.send_piece(2, message('p', 96 * kKiB));
+    const auto answer = [&]() -> Task<void> {
+      TaskGroup group(scheduler_);
+      group.spawn(session.pump());
+      co_await sleep_for(scheduler_, took);
+      session.answered_piece(1, scheduler_.now(), kMost);
+      session.close();
+      co_await group.join();
+    };
+    EXPECT_TRUE(scheduler_.run(answer()));
+    EXPECT_EQ(session.send_window(), Session::kFirstBytes + grown);
+  }
 }
 
 TEST_F(SendWindow, IsHalvedOnceForWhatWasSentBefore) {

@@ -65,7 +65,7 @@ const std::vector<Stored> kBugs = {
     {"ack_before_durable", PlantedBug::ack_before_durable, 13},
     {"ack_counts_the_unsynced", PlantedBug::ack_counts_the_unsynced, 75},
     {"bitmap_cleared_early", PlantedBug::bitmap_cleared_early, 618},
-    {"checksum_skips_a_block", PlantedBug::checksum_skips_a_block, 640},
+    {"checksum_skips_a_block", PlantedBug::checksum_skips_a_block, 182},
     {"fork_obeyed", PlantedBug::fork_obeyed, 2},
     {"inconsistent_promoted", PlantedBug::inconsistent_promoted, 5},
     {"joiner_not_waited_for", PlantedBug::joiner_not_waited_for, 205},
