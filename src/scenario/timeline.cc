@@ -273,7 +273,13 @@ Task<bool> Timeline::command_node(std::size_t index, std::uint32_t node) {
   command.verb = event.verb;
   command.arguments = event.arguments;
   if (event.verb == Verb::volume_promote) observer_.note_asked(node);
-  const Status told = co_await fleet_.command(node, std::move(command));
+  Status told = co_await fleet_.command(node, command);
+  // On a busy machine a node that was restarted may not be there yet.
+  const Nanos deadline = scheduler_.now() + (scenario_.real ? kServerTimeout : 0);
+  while (!told && told.error().code == Errc::unavailable && scheduler_.now() < deadline) {
+    co_await observer_.sampled().wait_until(scheduler_.now() + kSampleInterval);
+    told = co_await fleet_.command(node, command);
+  }
   if (!told) result.note = to_string(told.error());
   if (!told) co_return false;
   if (event.verb != Verb::array_scrub) {  // those are counted when they have finished
