@@ -47,7 +47,7 @@ BENCH_PACKAGES := fio btrfs-progs
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.cc)))
 FUZZ_USES := $(wildcard src/base/*.cc src/raid/geometry*.cc src/raid/superblock*.cc src/raid/*_format.cc src/raid/bad_blocks.cc)
 FUZZ_USES_frame := $(wildcard src/base/*.cc) src/env/frame.cc src/env/buffer.cc src/replica/wire.cc src/replica/record.cc
-FUZZ_USES_session := $(FUZZ_USES_frame) $(wildcard src/replica/core.cc src/replica/*session.cc src/replica/peer_link.cc src/replica/secondary.cc)
+FUZZ_USES_session := $(FUZZ_USES_frame) $(addprefix src/replica/,core.cc client_session.cc peer_link.cc secondary.cc)
 # What a target needs beside and does not aim at: linked as the variant asan has it.
 FUZZ_NEEDS_session := $(filter-out $(FUZZ_USES_session),$(wildcard src/async/*.cc src/env/*.cc src/replica/*.cc))
 fuzz_uses = $(if $(filter-out undefined,$(origin FUZZ_USES_$1)),$(FUZZ_USES_$1),$(FUZZ_USES))

@@ -125,7 +125,7 @@ Task<void> PeerLink::one_session() {
   {
     OpenSession session(core_, std::move(*connection));
     session_ = &*session;
-    session->set_send_window(first_send_window_);
+    session->send_window().set(first_send_window_);
     heard_ = core_.now();
     const bool welcomed = co_await greet(*session);
     if (welcomed && !session->closed() && !primary_.lost().is_set()) {
@@ -139,8 +139,7 @@ Task<void> PeerLink::one_session() {
       if (!away_) left(Reason::unreachable);
     }
     session->close();
-    first_send_window_ =
-        session->thin() ? std::min(Session::kFirstBytes, session->send_window() / 2) : Session::kFirstBytes;
+    first_send_window_ = session->send_window().next_first();
     session_ = nullptr;
   }
   keep_for_resume();
@@ -314,7 +313,12 @@ Task<void> PeerLink::wait_bits(Session& session) {
 void PeerLink::send(const Body& body, Buffer payload) {
   if (session_ == nullptr) return;
   if (const auto answer = answer_of(body)) asked_.push_back({*answer, core_.now()});
-  session_->send(encode(primary_.record().epoch, body, std::move(payload)));
+  Message message = encode(primary_.record().epoch, body, std::move(payload));
+  if (const auto* piece = std::get_if<CopyExtent>(&body)) {
+    session_->send_piece(piece->tag, std::move(message));
+  } else {
+    session_->send(std::move(message));
+  }
 }
 
 void PeerLink::note_answer(std::size_t answer) {
@@ -341,24 +345,20 @@ Nanos PeerLink::behind_for() const noexcept {
 }
 
 // Sends a request and waits for what answers its tag.
-Task<Errc> PeerLink::call(Call& call, std::uint64_t tag, const Body& request) {
+Task<Errc> PeerLink::call(Call& call, std::uint64_t tag, const Body& request, Buffer payload) {
   if (session_ == nullptr || session_->closed()) co_return Errc::closed;
   calls_.emplace(tag, &call);
-  send(request);
+  send(request, std::move(payload));
   co_await call.done.wait();
   co_return call.status;
 }
 
 Task<Errc> PeerLink::copy(Extent extent, Buffer data) {
-  if (session_ == nullptr || session_->closed()) co_return Errc::closed;
   Call one(core_.scheduler);
-  const CopyExtent piece{next_tag_++, extent, data.size() == 0};
+  const std::uint64_t tag = next_tag_++;
   core_.resync_bytes += data.size();
-  calls_.emplace(piece.tag, &one);
-  asked_.push_back({*answer_of(Body(piece)), core_.now()});
-  session_->send_piece(piece.tag, encode(primary_.record().epoch, piece, std::move(data)));
-  co_await one.done.wait();
-  co_return one.status;
+  const bool zeroes = data.size() == 0;
+  co_return co_await call(one, tag, CopyExtent{tag, extent, zeroes}, std::move(data));
 }
 
 Task<Result<Buffer>> PeerLink::read(Extent extent) {
@@ -410,7 +410,7 @@ bool PeerLink::handle(Received& message) {
     const auto sent = std::find_if(beacons_.begin(), beacons_.end(), [&](auto& b) { return b.cookie == ack->cookie; });
     if (sent == beacons_.end()) return true;  // a later one was answered first
     heard_ = sent->at;
-    if (session_ != nullptr) session_->note_round_trip(sent->at, core_.now(), most_queueing());
+    if (session_ != nullptr) session_->send_window().note_round_trip(sent->at, core_.now(), most_queueing());
     lease_until_ = std::max(lease_until_, sent->at + primary_.lease());
     beacons_.erase(beacons_.begin(), sent + 1);
     mark_ = std::max(mark_, ack->mark);

@@ -128,7 +128,8 @@ class PeerLink {
   bool is_the_member() const;
   Task<bool> start_member(Session& session);
   bool held_back() const;
-  Task<Errc> call(Call& call, std::uint64_t tag, const Body& request);
+  Task<Errc> call(Call& call, std::uint64_t tag, const Body& request, Buffer payload = {});
+  std::uint64_t message_bytes() const noexcept;
   std::uint64_t piece_bytes() const noexcept;
   Nanos most_queueing() const noexcept;
   Task<bool> resync(Session& session);
@@ -161,7 +162,7 @@ class PeerLink {
   std::string address_;
   Session* session_ = nullptr;
   // Of the next session: less where the last one found a thin line.
-  std::uint64_t first_send_window_ = Session::kFirstBytes;
+  std::uint64_t first_send_window_ = SendWindow::kFirst;
   Event answered_;  // Bits or ResyncDoneAck came
   bool starting_ = false;
   bool streaming_ = false;

@@ -128,10 +128,15 @@ Task<bool> PeerLink::copy_all(Session& session) {
   co_return good && !session.closed();
 }
 
+// How much of a piece travels in one message.
+std::uint64_t PeerLink::message_bytes() const noexcept {
+  return session_ == nullptr ? kBlockBytes : std::min(session_->send_window().part(), kMaxTransfer);
+}
+
 // A client's write to a piece that is under way waits for all of it: on a line that has shown to be thin a piece is what
 // the line takes while a beacon may wait, among those of the other workers.
 std::uint64_t PeerLink::piece_bytes() const noexcept {
-  return session_ != nullptr && session_->thin() ? std::min(session_->part(), kMaxTransfer) : kMaxTransfer;
+  return session_ != nullptr && session_->send_window().thin() ? message_bytes() : kMaxTransfer;
 }
 
 Task<void> PeerLink::copy_worker(Session& session, bool& good) {
@@ -180,7 +185,7 @@ Task<bool> PeerLink::make_equal(Extent extent) {
 Task<bool> PeerLink::copy_runs(Extent extent, Buffer data, const std::vector<bool>& wanted) {
   bool good = true;
   TaskGroup group(core_.scheduler);
-  const std::size_t most = session_ == nullptr ? 1 : std::min(session_->part(), kMaxTransfer) / kBlockBytes;
+  const std::size_t most = message_bytes() / kBlockBytes;
   const auto zero = [&](std::size_t i) { return is_zero(data.bytes().subspan(i * kBlockBytes, kBlockBytes)); };
   for (std::size_t first = 0; first < wanted.size();) {
     if (!wanted[first]) {

@@ -1,8 +1,7 @@
 // One connection as the replication code uses it: decoded messages in, a queue of messages out that one task (pump) sends.
 // Beacons and their answers overtake queued data, so that a busy link does not look like a dead peer. Numbered messages
 // (writes) and pieces of a copy are given to the connection only while few of them are unanswered there: a slow peer's
-// backlog waits here, where a beacon can overtake it, and where it can be seen and bounded. How many bytes that may be
-// follows the beacons: what they wait behind on a thin line is what was given to it (delay-based, as LEDBAT, RFC 6817).
+// backlog waits here, where a beacon can overtake it, and where it can be seen and bounded. send_window.h: how many bytes.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "async/intrusive_list.h"
 #include "async/sync.h"
 #include "env/network.h"
+#include "replica/send_window.h"
 #include "replica/wire.h"
 
 namespace resilver::replica {
@@ -29,14 +29,8 @@ class Session : public ListHook {
   static constexpr std::size_t kMaxQueued = 8192;
   // Numbered messages that the peer has and has not answered.
   static constexpr std::size_t kWindow = 1024;
-  // Bytes of writes and copies that the peer has and has not answered: at most, at least, and in a first session.
-  static constexpr std::uint64_t kMostBytes = 32 << 20;
-  static constexpr std::uint64_t kLeastBytes = 64 << 10;
-  static constexpr std::uint64_t kFirstBytes = 128 << 10;
   // So many writes overtake a piece of a copy; then it is its turn, however many more there are.
   static constexpr unsigned kOvertaking = 16;
-  static constexpr std::uint64_t kHistory = 64;
-  static constexpr unsigned kRound = 3;
 
   Session(Scheduler& scheduler, std::unique_ptr<Connection> connection)
       : scheduler_(scheduler), connection_(std::move(connection)), wake_(scheduler), ended_(scheduler) {}
@@ -46,8 +40,8 @@ class Session : public ListHook {
     out_.push_back({std::move(message)});
     wake_.wake_all();
   }
-  // A piece of a copy, by a tag of its own: writes overtake it. The caller tells when it was answered.
-  // Precondition: no write to the same blocks is sent before that answer.
+  // A piece of a copy, by a tag of its own: writes overtake it. The caller tells when it was answered, and how long a beacon
+  // may wait at most. Precondition: no write to the same blocks is sent before that answer.
   void send_piece(std::uint64_t tag, Message message) {
     if (!room()) return;
     pieces_.push_back({std::move(message), tag});
@@ -56,7 +50,7 @@ class Session : public ListHook {
   void answered_piece(std::uint64_t tag, Nanos now, Nanos most) {
     const auto piece = std::ranges::find(pieces_outside_, tag, &PieceOutside::tag);
     if (piece == pieces_outside_.end()) return;
-    take_back(piece->bytes, now - piece->at < most / 2);
+    take_back(piece->bytes, now - piece->at, most);
     pieces_outside_.erase(piece);
     wake_.wake_all();
   }
@@ -74,7 +68,7 @@ class Session : public ListHook {
       unanswered_bytes_ -= unanswered_.front().bytes;
       if (unanswered_.front().number <= given_) {
         --outside_;
-        take_back(unanswered_.front().bytes, now - unanswered_.front().given < most / 2);
+        take_back(unanswered_.front().bytes, now - unanswered_.front().given, most);
       }
       any = true;
     }
@@ -93,35 +87,8 @@ class Session : public ListHook {
   }
   std::size_t queued() const noexcept { return out_.size() + pieces_.size(); }
 
-  // How many bytes may be unanswered at the peer.
-  std::uint64_t send_window() const noexcept { return send_window_; }
-  // What one message may carry, so that two are under way.
-  std::uint64_t part() const noexcept { return send_window_ / 2 / kBlockBytes * kBlockBytes; }
-  // The line has shown to be, here or in the session before.
-  bool thin() const noexcept { return narrowed_ || send_window_ < kFirstBytes; }
-  void set_send_window(std::uint64_t bytes) noexcept { send_window_ = std::clamp(bytes, kLeastBytes, kMostBytes); }
-  // A beacon of `sent` was answered `now`. If the quickest of kRound took over `most` longer than the quickest of long, all
-  // have waited behind too much: half of it is right. Less than half of `most`: twice as much is, where there is more to
-  // send. (One that is late alone tells of a busy machine.) A way that has become longer is known for what it is after two
-  // times kHistory beacons.
-  void note_round_trip(Nanos sent, Nanos now, Nanos most) noexcept {
-    if (measured_++ % kHistory == 0) quickest_before_ = std::exchange(quickest_, kNever);
-    quickest_ = std::min(quickest_, now - sent);
-    if (sent < resized_) return;  // behind what was sent before
-    quickest_of_round_ = std::min(quickest_of_round_, now - sent);
-    if (++in_round_ < kRound) return;
-    const Nanos waited = quickest_of_round_ - std::min(quickest_, quickest_before_);
-    quickest_of_round_ = kNever;
-    in_round_ = 0;
-    if (waited > most) {
-      set_send_window(send_window_ / 2);
-      narrowed_ = true;
-      resized_ = now;
-    } else if (waited < most / 2 && std::exchange(pressed_, false)) {
-      set_send_window(send_window_ * 2);
-      resized_ = now;
-    }
-  }
+  // For bytes of writes and pieces. Whoever opened the session tells it of its beacons.
+  SendWindow& send_window() noexcept { return send_window_; }
 
   // Sends what is queued until close(). Whoever opened the session runs it once and waits for it.
   Task<void> pump() {
@@ -198,16 +165,11 @@ class Session : public ListHook {
     std::uint64_t bytes;
     Nanos at;
   };
-  // What was stored in half of the time that a beacon may wait shows a line, and a disk, that can take more.
-  void take_back(std::uint64_t bytes, bool soon) noexcept {
+  void take_back(std::uint64_t bytes, Nanos took, Nanos most) noexcept {
     outside_bytes_ -= bytes;
-    if (pressed_ && soon) set_send_window(send_window_ + bytes);
+    send_window_.note_stored(bytes, took, most);
   }
-  // One write or piece always fits, where nothing else is unanswered.
-  bool fits(const Message& message) noexcept {
-    if (outside_bytes_ + message.body.size() > send_window_ / 2) pressed_ = true;
-    return outside_bytes_ == 0 || outside_bytes_ + message.body.size() <= send_window_;
-  }
+  bool fits(const Message& message) noexcept { return send_window_.takes(outside_bytes_, message.body.size()); }
   bool write_fits() noexcept { return outside_ < kWindow && fits(out_.front().message); }
   Message take_piece() {
     Piece piece = std::move(pieces_.front());
@@ -247,14 +209,7 @@ class Session : public ListHook {
   std::uint64_t given_ = 0;          // the last number that the connection got
   std::size_t outside_ = 0;          // of unanswered_, those up to given_
   std::uint64_t outside_bytes_ = 0;  // of those, and of pieces
-  std::uint64_t send_window_ = kFirstBytes;
-  bool pressed_ = false;  // since the last answered beacon there was more than half a window to send
-  bool narrowed_ = false;
-  Nanos resized_ = 0;                                   // when the window last was
-  std::uint64_t measured_ = 0;                          // beacons
-  Nanos quickest_ = kNever, quickest_before_ = kNever;  // of the present kHistory of them, and of those before
-  Nanos quickest_of_round_ = kNever;
-  unsigned in_round_ = 0;
+  SendWindow send_window_;
   Event wake_;
   Event ended_;
 };

@@ -481,7 +481,7 @@ void mark_overload(const RunResults& results, Table& table) {
       if (std::none_of(row.measures.begin(), row.measures.end(), spoiled_by_overload)) continue;
       for (std::size_t i = 0; i < row.cells.size(); ++i) {
         Cell& cell = row.cells[i];
-        cell.overloaded = results.contenders[i].load_permille > 1000 && cell.text != "-" && cell.text != "n/a";
+        cell.overloaded = overloaded(results.contenders[i]) && cell.text != "-" && cell.text != "n/a";
         if (cell.overloaded) cell.rank.reset();
       }
     }

@@ -52,8 +52,6 @@ bool lost_data(const ContenderResult& contender) {
   return contender.oracle.lost_writes > 0 || contender.oracle.unrecoverable_bytes > 0;
 }
 
-bool overloaded(const ContenderResult& contender) { return contender.load_permille > 1000; }
-
 Showing showing_of(const ContenderResult& contender, const EventResult& event) {
   const auto of = [&](MeasureId measure) { return scenario::value_of(contender, measure, event.name); };
   const auto count = [&](MeasureId measure) { return static_cast<std::uint64_t>(of(measure).number); };
@@ -324,6 +322,8 @@ void add_losses(const ContenderResult& contender, std::vector<Sentence>& sentenc
 }
 
 }  // namespace
+
+bool overloaded(const ContenderResult& contender) { return contender.load_permille > 1000; }
 
 Kind kind_of(const ContenderResult& contender) {
   if (contender.remote_redundancy) return contender.local_redundancy ? Kind::both : Kind::remote;

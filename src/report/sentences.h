@@ -14,6 +14,9 @@ enum class Kind : std::uint8_t { bare, local, remote, both };  // bare: no redun
 
 Kind kind_of(const scenario::ContenderResult& contender);
 
+// The load is more than its disks can serve by their model: its times tell of a queue, too.
+bool overloaded(const scenario::ContenderResult& contender);
+
 // An outage no longer than this is within what the prober can tell from none.
 inline constexpr Nanos kNoOutage = 20 * kMillisecond;
 

@@ -14,6 +14,7 @@ using Wide = unsigned __int128;
 
 constexpr std::uint64_t kHeadBytes = 128;  // of a message, about
 
+// Between its copies.
 std::vector<const LinkSpec*> links_of(const Scenario& scenario, const ContenderSpec& contender) {
   std::vector<const LinkSpec*> links;
   if (!contender.replicate) return links;
@@ -51,15 +52,10 @@ std::uint32_t percent_of_reads(const WorkloadSpec& load) {
   }
 }
 
-// How long a block of 4 KiB, with what the protocol puts around it, occupies the slowest line between copies.
-Nanos time_on_link(const Scenario& scenario, const ContenderSpec& contender) {
-  Nanos most = 0;
-  for (const LinkSpec* link : links_of(scenario, contender)) {
-    if (link->bandwidth == 0) continue;
-    most = std::max(most, static_cast<Nanos>(Wide{kBlockBytes + kHeadBytes} * static_cast<std::uint64_t>(kSecond) /
-                                             link->bandwidth));
-  }
-  return most;
+// How long a block of 4 KiB, with what the protocol puts around it, occupies a line.
+Nanos time_on(const LinkSpec& link) {
+  if (link.bandwidth == 0) return 0;
+  return static_cast<Nanos>(Wide{kBlockBytes + kHeadBytes} * static_cast<std::uint64_t>(kSecond) / link.bandwidth);
 }
 
 bool is_sequential(Rw rw) { return rw == Rw::read || rw == Rw::write || rw == Rw::rw; }
@@ -95,7 +91,7 @@ Nanos probe_period(const Scenario& scenario) {
       disks += node.disks;
     }
     if (disks != 0) period = std::max(period, 100 * cost / disks);
-    period = std::max(period, 100 * time_on_link(scenario, contender));
+    for (const LinkSpec* link : links_of(scenario, contender)) period = std::max(period, 100 * time_on(*link));
   }
   return period;
 }
@@ -103,8 +99,7 @@ Nanos probe_period(const Scenario& scenario) {
 Nanos probe_tolerance(const Scenario& scenario) {
   Nanos travel = 0;
   for (const ContenderSpec& contender : scenario.contenders) {
-    for (const LinkSpec* link : links_of(scenario, contender))
-      travel = std::max(travel, link->rtt + time_on_link(scenario, contender));
+    for (const LinkSpec* link : links_of(scenario, contender)) travel = std::max(travel, link->rtt + time_on(*link));
   }
   return std::max(30 * kMillisecond, 25 * disk_parameters(scenario.disk).random_access) + travel;
 }

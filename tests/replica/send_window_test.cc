@@ -26,7 +26,7 @@ class Recorder final : public Connection {
   std::string& sent_;
 };
 
-class SendWindow : public testing::Test {
+class SessionsSendWindow : public testing::Test {
  protected:
   Message message(char name, std::uint64_t bytes) {
     Message message;
@@ -35,11 +35,12 @@ class SendWindow : public testing::Test {
     return message;
   }
   void beacons(int count, Nanos took) {
-    for (int i = 0; i < count; ++i, now_ += 100 * kMillisecond) session_.note_round_trip(now_ - took, now_, kMost);
+    for (int i = 0; i < count; ++i, now_ += 100 * kMillisecond)
+      session_.send_window().note_round_trip(now_ - took, now_, kMost);
   }
   // Lets the session send what it can.
   void pump() {
-    (void)scheduler_.run([](SendWindow& self) -> Task<void> {
+    (void)scheduler_.run([](SessionsSendWindow& self) -> Task<void> {
       TaskGroup group(self.scheduler_);
       group.spawn(self.session_.pump());
       co_await sleep_for(self.scheduler_, kMillisecond);
@@ -63,7 +64,7 @@ class SendWindow : public testing::Test {
   std::uint64_t tag_ = 0;
 };
 
-TEST_F(SendWindow, WritesOvertakePiecesButNotForEver) {
+TEST_F(SessionsSendWindow, WritesOvertakePiecesButNotForEver) {
   for (int i = 0; i < 3; ++i) session_.send_piece(++tag_, message('p', 4096));
   for (std::uint64_t i = 1; i <= 20; ++i) session_.send_numbered(i, message('w', 1024), 0);
   session_.send(message('c', 0));
@@ -72,7 +73,7 @@ TEST_F(SendWindow, WritesOvertakePiecesButNotForEver) {
   EXPECT_EQ(sent_, "u" + std::string(16, 'w') + "p" + std::string(4, 'w') + "c" + "pp");
 }
 
-TEST_F(SendWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
+TEST_F(SessionsSendWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
   session_.send_piece(++tag_, message('p', 96 * kKiB));
   session_.send_piece(++tag_, message('p', 96 * kKiB));
   session_.send_numbered(1, message('w', 64 * kKiB), 0);
@@ -82,23 +83,23 @@ TEST_F(SendWindow, WhatDoesNotFitWaitsAndBeaconsDoNot) {
   EXPECT_EQ(sent_, "uw") << "the second write does not fit, and what stands behind it waits";
 }
 
-TEST_F(SendWindow, OneMessageAlwaysFits) {
+TEST_F(SessionsSendWindow, OneMessageAlwaysFits) {
   session_.send_piece(++tag_, message('p', kMiB));
   session_.send_piece(++tag_, message('p', kMiB));
   pump();
   EXPECT_EQ(sent_, "p");
 }
 
-TEST_F(SendWindow, GrowsWhereThereIsMoreToSendOnly) {
+TEST_F(SessionsSendWindow, GrowsWhereThereIsMoreToSendOnly) {
   beacons(10, kMillisecond);
-  EXPECT_EQ(session_.send_window(), Session::kFirstBytes);
-  EXPECT_FALSE(session_.thin());
+  EXPECT_EQ(session_.send_window().bytes(), SendWindow::kFirst);
+  EXPECT_FALSE(session_.send_window().thin());
   press();
   beacons(10, kMillisecond);
-  EXPECT_EQ(session_.send_window(), 2 * Session::kFirstBytes) << "it was full once";
+  EXPECT_EQ(session_.send_window().bytes(), 2 * SendWindow::kFirst) << "it was full once";
 }
 
-TEST_F(SendWindow, GrowsByPiecesThatAreStoredAtOnce) {
+TEST_F(SessionsSendWindow, GrowsByPiecesThatAreStoredAtOnce) {
   for (const auto& [took, grown] : {std::pair{kMost / 2 - 1, std::uint64_t{96} * kKiB}, {kMost / 2, std::uint64_t{0}}}) {
     Session session(scheduler_, std::make_unique<Recorder>(sent_));
     session.send_piece(1, message('p', 96 * kKiB));
@@ -112,40 +113,47 @@ TEST_F(SendWindow, GrowsByPiecesThatAreStoredAtOnce) {
       co_await group.join();
     };
     EXPECT_TRUE(scheduler_.run(answer()));
-    EXPECT_EQ(session.send_window(), Session::kFirstBytes + grown);
+    EXPECT_EQ(session.send_window().bytes(), SendWindow::kFirst + grown);
   }
 }
 
-TEST_F(SendWindow, IsHalvedOnceForWhatWasSentBefore) {
-  session_.set_send_window(8 * kMiB);
-  beacons(Session::kRound, kMillisecond);
-  now_ += kSecond;
-  for (int i = 0; i < 2 * static_cast<int>(Session::kRound); ++i)
-    session_.note_round_trip(now_ + i, now_ + 50 * kMillisecond + i, kMost);
-  EXPECT_EQ(session_.send_window(), 4 * kMiB) << "all were behind the same";
-  EXPECT_TRUE(session_.thin());
-  now_ += kSecond;
-  beacons(20 * static_cast<int>(Session::kRound), 50 * kMillisecond);
-  EXPECT_EQ(session_.send_window(), Session::kLeastBytes);
+TEST_F(SessionsSendWindow, DoesNotGrowByWhatDoesNotFillIt) {
+  SendWindow window;
+  EXPECT_TRUE(window.takes(0, 4096));
+  window.note_stored(4096, 0, kMost);
+  EXPECT_EQ(window.bytes(), SendWindow::kFirst);
 }
 
-TEST_F(SendWindow, OneLateBeaconTellsOfABusyMachineAlone) {
-  session_.set_send_window(8 * kMiB);
+TEST_F(SessionsSendWindow, IsHalvedOnceForWhatWasSentBefore) {
+  session_.send_window().set(8 * kMiB);
+  beacons(SendWindow::kRound, kMillisecond);
+  now_ += kSecond;
+  for (int i = 0; i < 2 * static_cast<int>(SendWindow::kRound); ++i)
+    session_.send_window().note_round_trip(now_ + i, now_ + 50 * kMillisecond + i, kMost);
+  EXPECT_EQ(session_.send_window().bytes(), 4 * kMiB) << "all were behind the same";
+  EXPECT_TRUE(session_.send_window().thin());
+  now_ += kSecond;
+  beacons(20 * static_cast<int>(SendWindow::kRound), 50 * kMillisecond);
+  EXPECT_EQ(session_.send_window().bytes(), SendWindow::kLeast);
+}
+
+TEST_F(SessionsSendWindow, OneLateBeaconTellsOfABusyMachineAlone) {
+  session_.send_window().set(8 * kMiB);
   for (int i = 0; i < 100; ++i) {
-    beacons(static_cast<int>(Session::kRound) - 1, 90 * kMillisecond);
     beacons(1, kMillisecond);
+    beacons(static_cast<int>(SendWindow::kRound) - 1, 90 * kMillisecond);  // the one that ends the round, too
   }
-  EXPECT_EQ(session_.send_window(), 8 * kMiB);
-  EXPECT_FALSE(session_.thin());
+  EXPECT_EQ(session_.send_window().bytes(), 8 * kMiB);
+  EXPECT_FALSE(session_.send_window().thin());
 }
 
-TEST_F(SendWindow, AWayThatHasBecomeLongerIsNotTakenForAQueueForEver) {
+TEST_F(SessionsSendWindow, AWayThatHasBecomeLongerIsNotTakenForAQueueForEver) {
   beacons(10, kMillisecond);
-  beacons(2 * Session::kHistory, 80 * kMillisecond);
-  EXPECT_EQ(session_.send_window(), Session::kLeastBytes);
+  beacons(2 * SendWindow::kHistory, 80 * kMillisecond);
+  EXPECT_EQ(session_.send_window().bytes(), SendWindow::kLeast);
   press();
-  beacons(2 * static_cast<int>(Session::kRound), 80 * kMillisecond);
-  EXPECT_EQ(session_.send_window(), 2 * Session::kLeastBytes);
+  beacons(2 * static_cast<int>(SendWindow::kRound), 80 * kMillisecond);
+  EXPECT_EQ(session_.send_window().bytes(), 2 * SendWindow::kLeast);
 }
 
 }  // namespace
