@@ -35,6 +35,7 @@ struct Client::Impl {
     Buffer data;  // of a write; of a read when done
     Errc status = Errc::timeout;
     bool sent = false;  // on some session
+    bool cut = false;   // too large for this session: ended, to be sent in smaller pieces
     Event done;
   };
 
@@ -50,14 +51,26 @@ struct Client::Impl {
   std::uint64_t next_id = 1;
   std::map<std::uint64_t, Piece*> pending;
   std::deque<std::uint64_t> unsent;  // of the pending, not given to the present session
-  std::uint64_t outstanding = 0;     // given to it and not answered ...
-  std::uint64_t most = 0;            // ... of at most so many
+  struct Outside {
+    std::uint64_t bytes;
+    Nanos at;
+  };
+  std::map<std::uint64_t, Outside> outside;  // given to it and not answered ...
+  std::uint64_t outside_bytes = 0;           // ... data both ways, within the session's send window ...
+  std::uint64_t most = 0;                    // ... and of at most so many
+  std::uint64_t first_window = SendWindow::kFirst;
   Semaphore slots;
   RangeLock locks;
   Event closing;
   Event news;  // attached, a session ended, closing
   TaskGroup probes;
   TaskGroup requests;
+
+  static constexpr std::uint64_t kPiecesAtOnce = 16;  // of one request
+  // What a request moves over the line, one way or the other.
+  static std::uint64_t bytes_of(const Request& request) noexcept {
+    return request.op == IoOp::read || request.op == IoOp::write ? request.length : 0;
+  }
 
   Nanos ms(std::uint64_t n) const noexcept { return static_cast<Nanos>(n) * kMillisecond; }
   Task<void> probe(ClientConfig::Node node);
@@ -71,9 +84,25 @@ struct Client::Impl {
   Task<void> serve(IoRequest& request);
   Task<Errc> carry_out(IoRequest& request);
   Task<Errc> piece(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline);
+  Task<Errc> one_piece(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline, bool& cut);
+  Task<Errc> in_pieces(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline);
+  Task<void> one_of(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline, Semaphore& room,
+                    Errc& status);
 
-  Nanos heard = 0;   // last message
-  Nanos served = 0;  // last word that the node serves
+  std::uint64_t piece_bytes() const noexcept {
+    return std::min(current != nullptr ? current->send_window().part() : first_window / 2, kMaxTransfer);
+  }
+  // What a ping may wait behind requests: a quarter of the silence after which the node is given up.
+  Nanos most_queueing() const noexcept { return ms(config.detect_ms) / 4; }
+
+  struct SentPing {
+    std::uint64_t cookie;
+    Nanos at;
+    bool filled;  // SendWindow::filled()
+  };
+  std::deque<SentPing> pings;  // of the present session, not answered
+  Nanos heard = 0;             // last message
+  Nanos served = 0;            // last word that the node serves
 };
 
 // ---- sessions ------------------------------------------------------------------------------------------------------
@@ -96,6 +125,7 @@ Task<void> Client::Impl::try_node(const ClientConfig::Node& node) {
   if (!connection || closing.is_set() || current != nullptr) co_return;
   Session session(scheduler, std::move(*connection));
   const Nanos deadline = scheduler.now() + 2 * ms(config.detect_ms);  // older requests may have to end there first
+  const Nanos asked = scheduler.now();
   const ClientHello hello{config.volume, state.attachment, config.client, config.own_copy, config.read_only};
   if (!co_await session.send_now(encode(0, hello), deadline)) co_return;
   auto answer = co_await session.receive(deadline);
@@ -111,6 +141,8 @@ Task<void> Client::Impl::try_node(const ClientConfig::Node& node) {
         const bool other = state.sessions > 0 && attached->reign != reign;
         reign = attached->reign;
         if (other && config.on_reign) config.on_reign();
+        session.send_window().set(first_window);
+        session.send_window().note_round_trip(asked, false, scheduler.now(), most_queueing());
         co_await converse(session, node.id);
       }
     }
@@ -125,12 +157,22 @@ Task<void> Client::Impl::converse(Session& session, NodeId node) {
   state.attached = true;
   current = &session;
   heard = served = scheduler.now();
-  outstanding = 0;
+  outside.clear();
+  outside_bytes = 0;
+  pings.clear();
   unsent.clear();
-  for (auto& [id, piece] : pending) {
+  const std::uint64_t largest = piece_bytes();
+  for (auto at = pending.begin(); at != pending.end();) {
+    const auto [id, piece] = *at++;
     if (piece->sent) ++state.resent;
     piece->request.attachment = state.attachment;
-    unsent.push_back(id);
+    if (bytes_of(piece->request) <= largest) {
+      unsent.push_back(id);
+    } else {
+      piece->cut = true;
+      piece->done.set();
+      pending.erase(id);
+    }
   }
   send_more();
   news.wake_all();
@@ -141,6 +183,7 @@ Task<void> Client::Impl::converse(Session& session, NodeId node) {
   session.close();
   co_await group.join();
   current = nullptr;
+  first_window = session.send_window().next_first();
   state.attached = false;
   news.wake_all();
 }
@@ -152,7 +195,8 @@ Task<void> Client::Impl::keep_alive(Session& session) {
   while (!session.closed()) {
     const Nanos now = scheduler.now();
     if (now - heard > detect || now - served > 2 * detect) break;
-    session.send_urgent(encode(0, Ping{++cookie}));
+    pings.push_back({++cookie, now, session.send_window().filled(outside_bytes)});
+    session.send_urgent(encode(0, Ping{cookie}));
     (void)co_await session.ended().wait_until(now + std::max<Nanos>(detect / 4, kMillisecond));
   }
   session.close();
@@ -167,15 +211,19 @@ Task<void> Client::Impl::listen(Session& session) {
   }
 }
 
-// As many as the node takes: what is more would end the session.
+// As many as the node takes (what is more would end the session), and as much as the line does while a ping may wait.
 void Client::Impl::send_more() {
-  while (current != nullptr && outstanding < most && !unsent.empty()) {
-    const auto at = pending.find(unsent.front());
+  while (current != nullptr && outside.size() < most && !unsent.empty()) {
+    const std::uint64_t id = unsent.front();
+    const auto at = pending.find(id);
+    if (at != pending.end() && !current->send_window().takes(outside_bytes, bytes_of(at->second->request))) return;
     unsent.pop_front();
     if (at == pending.end()) continue;  // given up meanwhile
     Piece& piece = *at->second;
     piece.sent = true;
-    ++outstanding;
+    const std::uint64_t bytes = bytes_of(piece.request);
+    outside.emplace(id, Outside{bytes, scheduler.now()});
+    outside_bytes += bytes;
     current->send(encode(0, piece.request, piece.request.op == IoOp::write ? piece.data : Buffer{}));
   }
 }
@@ -183,11 +231,22 @@ void Client::Impl::send_more() {
 bool Client::Impl::handle(Received& message) {
   if (const auto* pong = std::get_if<Pong>(&message.body)) {
     if (pong->serving) served = scheduler.now();
+    while (!pings.empty() && pings.front().cookie < pong->cookie) pings.pop_front();
+    if (!pings.empty() && pings.front().cookie == pong->cookie) {
+      const auto [cookie, at, filled] = pings.front();
+      current->send_window().note_round_trip(at, filled, scheduler.now(), most_queueing());
+      pings.pop_front();
+    }
     return true;
   }
   const auto* reply = std::get_if<Reply>(&message.body);
   if (reply == nullptr) return false;
-  if (outstanding > 0) --outstanding;
+  if (const auto sent = outside.find(reply->id); sent != outside.end()) {
+    const auto [bytes, at] = sent->second;
+    current->send_window().note_stored(bytes, outside_bytes, scheduler.now() - at, most_queueing());
+    outside_bytes -= bytes;
+    outside.erase(sent);
+  }
   const auto at = pending.find(reply->id);
   if (at == pending.end()) return send_more(), true;  // given up here meanwhile
   Piece& piece = *at->second;
@@ -218,6 +277,14 @@ void Client::Impl::give_up(Errc status) {
 // ---- requests ------------------------------------------------------------------------------------------------------
 
 Task<Errc> Client::Impl::piece(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline) {
+  bool cut = false;
+  const Errc status = co_await one_piece(request, at, length, deadline, cut);
+  if (cut) co_return co_await in_pieces(request, at, length, deadline);
+  co_return status;
+}
+
+Task<Errc> Client::Impl::one_piece(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline,
+                                   bool& cut) {
   co_await slots.acquire();
   SemaphoreGuard slot(slots);
   if (permanent != Errc::ok || closing.is_set()) co_return permanent != Errc::ok ? permanent : Errc::closed;
@@ -245,6 +312,7 @@ Task<Errc> Client::Impl::piece(IoRequest& request, std::uint64_t at, std::uint64
   unsent.push_back(id);
   send_more();
   const bool answered = co_await piece.done.wait_until(deadline);
+  cut = piece.cut;
   if (!answered) {
     pending.erase(id);
     if (request.op != IoOp::read && current != nullptr) current->close();
@@ -257,17 +325,36 @@ Task<Errc> Client::Impl::piece(IoRequest& request, std::uint64_t at, std::uint64
   co_return piece.status;
 }
 
+Task<void> Client::Impl::one_of(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline,
+                                Semaphore& room, Errc& status) {
+  SemaphoreGuard held(room);
+  const Errc mine = co_await piece(request, at, length, deadline);
+  if (status == Errc::ok) status = mine;
+}
+
+// The `length` bytes from `at` on, kPiecesAtOnce at a time.
+Task<Errc> Client::Impl::in_pieces(IoRequest& request, std::uint64_t at, std::uint64_t length, Nanos deadline) {
+  const bool has_data = request.op == IoOp::read || request.op == IoOp::write;
+  Errc status = Errc::ok;
+  Semaphore room(scheduler, kPiecesAtOnce);
+  TaskGroup pieces(scheduler);
+  for (const std::uint64_t end = at + length; at < end && status == Errc::ok;) {
+    co_await room.acquire();
+    const std::uint64_t next = std::min(has_data ? piece_bytes() : kMaxTransfer, end - at);
+    pieces.spawn(one_of(request, at, next, deadline, room, status));
+    at += next;
+  }
+  co_await pieces.join();
+  co_return status;
+}
+
 Task<Errc> Client::Impl::carry_out(IoRequest& request) {
   const Nanos deadline = scheduler.now() + ms(config.op_timeout_ms);
   if (request.op == IoOp::flush) co_return co_await piece(request, 0, 0, deadline);
   RangeLock::Guard lock(locks, request.offset, request.length,
                         request.op == IoOp::read ? RangeLock::Mode::read : RangeLock::Mode::write);
   if (request.op != IoOp::read || !planted(PlantedBug::read_not_ordered)) co_await lock.acquire();
-  for (std::uint64_t at = 0; at < request.length; at += kMaxTransfer) {
-    const Errc status = co_await piece(request, at, std::min(kMaxTransfer, request.length - at), deadline);
-    if (status != Errc::ok) co_return status;
-  }
-  co_return Errc::ok;
+  co_return co_await in_pieces(request, 0, request.length, deadline);
 }
 
 Task<void> Client::Impl::serve(IoRequest& request) {

@@ -62,8 +62,9 @@ class Client : public BlockDevice {
 
   std::uint64_t size_bytes() const noexcept override;
 
-  // Requests of any length; split into pieces of 1 MiB, which are not atomic together. Status: ok, timeout, fenced,
-  // medium, io, closed (after close()), limit. `limit` only when more than kMaxQueued requests wait.
+  // Requests of any length; split into pieces of 1 MiB, less on a thin line (send_window.h), which are not atomic together.
+  // Status: ok, timeout, fenced, medium, io, closed (after close()), limit. `limit` only when more than kMaxQueued requests
+  // wait.
   void submit(IoRequest& request) noexcept override;
 
   ClientStatus status() const;

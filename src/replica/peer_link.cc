@@ -410,7 +410,8 @@ bool PeerLink::handle(Received& message) {
     const auto sent = std::find_if(beacons_.begin(), beacons_.end(), [&](auto& b) { return b.cookie == ack->cookie; });
     if (sent == beacons_.end()) return true;  // a later one was answered first
     heard_ = sent->at;
-    if (session_ != nullptr) session_->send_window().note_round_trip(sent->at, core_.now(), most_queueing());
+    if (session_ != nullptr)
+      session_->send_window().note_round_trip(sent->at, sent->filled, core_.now(), most_queueing());
     lease_until_ = std::max(lease_until_, sent->at + primary_.lease());
     beacons_.erase(beacons_.begin(), sent + 1);
     mark_ = std::max(mark_, ack->mark);
@@ -501,7 +502,7 @@ Task<void> PeerLink::beat(Session& session) {
     if (behind_for() > core_.congestion() || unanswered) left(Reason::left_slow);  // the others go on without it
     if (core_.now() - heard_ > core_.lease() || away_) break;
     if (beacons_.size() < 256) {
-      beacons_.push_back({++cookie, core_.now()});
+      beacons_.push_back({++cookie, core_.now(), session.send_window_filled()});
       session.send_urgent(encode(primary_.record().epoch, beacon_with(cookie)));
     }
     (void)co_await session.ended().wait_until(core_.now() + core_.beacon());

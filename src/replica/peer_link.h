@@ -71,6 +71,8 @@ class PeerLink {
 
   void send(const Body& body, Buffer payload = {});
   void send_write(const Replicate& write, Buffer data);
+  // How much may travel in one message, in bytes.
+  std::uint64_t message_bytes() const noexcept;
   // Bytes of writes that the peer has not made durable; how long the oldest of them has waited.
   std::uint64_t behind_bytes() const noexcept { return session_ == nullptr ? 0 : session_->unanswered_bytes(); }
   bool has_room() const noexcept;
@@ -129,7 +131,6 @@ class PeerLink {
   Task<bool> start_member(Session& session);
   bool held_back() const;
   Task<Errc> call(Call& call, std::uint64_t tag, const Body& request, Buffer payload = {});
-  std::uint64_t message_bytes() const noexcept;
   std::uint64_t piece_bytes() const noexcept;
   Nanos most_queueing() const noexcept;
   Task<bool> resync(Session& session);
@@ -188,6 +189,7 @@ class PeerLink {
   struct SentBeacon {
     std::uint64_t cookie;
     Nanos at;
+    bool filled;  // SendWindow::filled()
   };
   std::deque<SentBeacon> beacons_;
   std::deque<Asked> asked_;  // and not answered, the oldest first

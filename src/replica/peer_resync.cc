@@ -128,7 +128,6 @@ Task<bool> PeerLink::copy_all(Session& session) {
   co_return good && !session.closed();
 }
 
-// How much of a piece travels in one message.
 std::uint64_t PeerLink::message_bytes() const noexcept {
   return session_ == nullptr ? kBlockBytes : std::min(session_->send_window().part(), kMaxTransfer);
 }

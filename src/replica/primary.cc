@@ -222,9 +222,9 @@ void Primary::note_committed() {
   core_.recent.committed(committed_);
 }
 
-// Durable on this node.
-void Primary::done_here(std::uint64_t seq) {
-  local_ahead_.insert(seq);
+// The writes first..last are durable on this node.
+void Primary::done_here(std::uint64_t first, std::uint64_t last) {
+  for (std::uint64_t seq = first; seq <= last; ++seq) local_ahead_.insert(seq);
   while (!local_ahead_.empty() && *local_ahead_.begin() == local_seq_ + 1) {
     local_ahead_.erase(local_ahead_.begin());
     ++local_seq_;
@@ -306,29 +306,47 @@ Task<Errc> Primary::write_settled(IoOp op, Extent extent, Buffer data, const Eve
   if (status != Errc::ok) co_return local_failure(status);
   if (!co_await wait_room()) co_return Errc::not_primary;
 
-  const std::uint64_t seq = next_seq_++;
+  const std::uint64_t first = next_seq_;
+  send_to_peers(op, extent, data);
+  const std::uint64_t last = next_seq_ - 1;
   InFlight write(core_.scheduler);
-  in_flight_.emplace(seq, &write);
-  core_.recent.add(seq, extent);
-  for (auto& link : links_) {
-    link->note_write(seq, extent);
-    if (!link->streaming()) continue;
-    core_.replication_bytes += data.size();
-    link->send_write(Replicate{seq, committed_seq(), op, extent.offset, extent.length}, data);
-  }
+  in_flight_.emplace(last, &write);
   status = co_await core_.write_local(op, extent, std::move(data), IoUse::client);
   if (status == Errc::ok) {
     write.local_done = true;
     lock.written();
-    done_here(seq);
-    status = co_await acknowledge(seq, write, abandoned);
+    done_here(first, last);
+    status = co_await acknowledge(last, write, abandoned);
   } else {
     status = local_failure(status);
-    if (status != Errc::not_primary) done_here(seq);  // the only copy refused it: it stays what it is, and is told
+    if (status != Errc::not_primary)
+      done_here(first, last);  // the only copy refused it: it stays what it is, and is told
   }
-  in_flight_.erase(seq);
+  in_flight_.erase(last);
   if (status == Errc::ok) ++core_.writes;
   co_return status;
+}
+
+// In messages that every line can carry while a beacon waits, each with a number of its own.
+void Primary::send_to_peers(IoOp op, Extent extent, const Buffer& data) {
+  std::uint64_t most = extent.length;
+  for (const auto& link : links_) {
+    if (link->streaming() && data) most = std::min(most, link->message_bytes());
+  }
+  std::uint64_t done = 0;
+  do {
+    const Extent part{extent.offset + done, std::min(most, extent.length - done)};
+    const std::uint64_t seq = next_seq_++;
+    core_.recent.add(seq, part);
+    for (auto& link : links_) {
+      link->note_write(seq, part);
+      if (!link->streaming()) continue;
+      const Buffer content = data ? data.slice(done, part.length) : Buffer();
+      core_.replication_bytes += content.size();
+      link->send_write(Replicate{seq, committed_seq(), op, part.offset, part.length}, content);
+    }
+    done += part.length;
+  } while (done < extent.length);
 }
 
 // Before a write gets its number: a peer whose queue is full holds the writes up until it gets on or leaves. False: the

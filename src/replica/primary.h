@@ -156,7 +156,8 @@ class Primary {
   bool may_propose(const Record& next) const;
   Task<Errc> write_settled(IoOp op, Extent extent, Buffer data, const Event& abandoned);
   Task<bool> wait_room();
-  void done_here(std::uint64_t seq);
+  void send_to_peers(IoOp op, Extent extent, const Buffer& data);
+  void done_here(std::uint64_t first, std::uint64_t last);
   void note_committed();
   Task<void> store_position();
   Task<void> switch_over(NodeId to);
@@ -211,8 +212,8 @@ class Primary {
   std::vector<std::unique_ptr<PeerLink>> links_;
 
   std::uint64_t next_seq_;
-  std::map<std::uint64_t, InFlight*> in_flight_;
-  std::uint64_t acked_seq_;  // nothing above it was acknowledged
+  std::map<std::uint64_t, InFlight*> in_flight_;  // by their last numbers
+  std::uint64_t acked_seq_;                       // nothing above it was acknowledged
   std::uint64_t committed_;
   std::uint64_t local_seq_;              // durable here, all up to it ...
   std::set<std::uint64_t> local_ahead_;  // ... and these

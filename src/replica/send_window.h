@@ -1,5 +1,6 @@
-// How many bytes of writes and of pieces of a copy a session may have at its peer unanswered: more where what is sent is stored
-// at once and beacons come back in time, less where they wait behind it. Delay-based, as LEDBAT (RFC 6817): what a beacon waits
+// How many bytes a session may have unanswered at its peer, of writes and of pieces of a copy between two copies, of reads and
+// writes between a client and the node that serves: more where what is sent is stored at once and beacons (a client's: pings)
+// come back in time, less where they wait behind it. Delay-based, as LEDBAT (RFC 6817): what a beacon waits
 // behind on a thin line is what was given to it.
 #pragma once
 
@@ -31,35 +32,37 @@ class SendWindow {
   std::uint64_t next_first() const noexcept { return thin() ? std::min(kFirst, bytes_ / 2) : kFirst; }
 
   // Whether `more` bytes may follow `outside` that are unanswered. One message always may, where nothing is.
-  bool takes(std::uint64_t outside, std::uint64_t more) noexcept {
-    if (outside + more > bytes_ / 2) pressed_ = true;
+  bool takes(std::uint64_t outside, std::uint64_t more) const noexcept {
     return outside == 0 || outside + more <= bytes_;
   }
+  // What is unanswered tells how the line bears it.
+  bool filled(std::uint64_t outside) const noexcept { return outside >= bytes_ / 2; }
 
-  // `stored` bytes were answered `took` after they had left. Half of `most`, the time that a beacon may wait, shows a line, and
-  // a disk, that can take more.
-  void note_stored(std::uint64_t stored, Nanos took, Nanos most) noexcept {
-    if (pressed_ && took < most / 2) set(bytes_ + stored);
+  // `stored` bytes were answered `took` after they had left, the last of `outside` with them. Half of `most`, the time that
+  // a beacon may wait, shows a line, and a disk, that can take more.
+  void note_stored(std::uint64_t stored, std::uint64_t outside, Nanos took, Nanos most) noexcept {
+    if (filled(outside) && took < most / 2) set(bytes_ + stored);
   }
 
-  // A beacon of `sent` was answered `now`. If the quickest of kRound took over `most` longer than the quickest of long, all
-  // have waited behind too much: half of it is right. Less than half of `most`: twice as much is, where there is more to
-  // send. (One that is late alone tells of a busy machine.) A way that has become longer is known for what it is after two
-  // times kHistory beacons.
-  void note_round_trip(Nanos sent, Nanos now, Nanos most) noexcept {
+  // A beacon of `sent`, when the window was `filled` or not, was answered `now`. If the quickest of kRound took over `most`
+  // longer than the quickest of long, all have waited behind too much: half of it is right. (One that is late alone tells of
+  // a busy machine.) If all left behind a filled window and the slowest took less than half of `most`: twice as much is. A way
+  // that has become longer is known for what it is after two times kHistory beacons.
+  void note_round_trip(Nanos sent, bool filled, Nanos now, Nanos most) noexcept {
     if (measured_++ % kHistory == 0) quickest_before_ = std::exchange(quickest_, kNever);
     quickest_ = std::min(quickest_, now - sent);
     if (sent < resized_) return;  // behind what was sent before
-    quickest_of_round_ = std::min(quickest_of_round_, now - sent);
-    if (++in_round_ < kRound) return;
-    const Nanos waited = quickest_of_round_ - std::min(quickest_, quickest_before_);
-    quickest_of_round_ = kNever;
-    in_round_ = 0;
-    if (waited > most) {
+    round_.filled = round_.filled && filled;
+    round_.quickest = std::min(round_.quickest, now - sent);
+    round_.slowest = std::max(round_.slowest, now - sent);
+    if (++round_.beacons < kRound) return;
+    const Round round = std::exchange(round_, {});
+    const Nanos usual = std::min(quickest_, quickest_before_);
+    if (round.quickest - usual > most) {
       set(bytes_ / 2);
       narrowed_ = true;
       resized_ = now;
-    } else if (waited < most / 2 && std::exchange(pressed_, false)) {
+    } else if (round.filled && round.slowest - usual < most / 2) {
       set(bytes_ * 2);
       resized_ = now;
     }
@@ -67,13 +70,16 @@ class SendWindow {
 
  private:
   std::uint64_t bytes_ = kFirst;
-  bool pressed_ = false;  // since it was last doubled there was more than half a window to send
   bool narrowed_ = false;
   Nanos resized_ = 0;                                   // by a beacon
   std::uint64_t measured_ = 0;                          // beacons
   Nanos quickest_ = kNever, quickest_before_ = kNever;  // of the present kHistory of them, and of those before
-  Nanos quickest_of_round_ = kNever;
-  unsigned in_round_ = 0;
+  struct Round {
+    unsigned beacons = 0;
+    Nanos quickest = kNever, slowest = 0;
+    bool filled = true;
+  };
+  Round round_;
 };
 
 }  // namespace resilver::replica

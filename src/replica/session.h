@@ -89,6 +89,7 @@ class Session : public ListHook {
 
   // For bytes of writes and pieces. Whoever opened the session tells it of its beacons.
   SendWindow& send_window() noexcept { return send_window_; }
+  bool send_window_filled() const noexcept { return send_window_.filled(outside_bytes_); }
 
   // Sends what is queued until close(). Whoever opened the session runs it once and waits for it.
   Task<void> pump() {
@@ -166,11 +167,11 @@ class Session : public ListHook {
     Nanos at;
   };
   void take_back(std::uint64_t bytes, Nanos took, Nanos most) noexcept {
+    send_window_.note_stored(bytes, outside_bytes_, took, most);
     outside_bytes_ -= bytes;
-    send_window_.note_stored(bytes, took, most);
   }
-  bool fits(const Message& message) noexcept { return send_window_.takes(outside_bytes_, message.body.size()); }
-  bool write_fits() noexcept { return outside_ < kWindow && fits(out_.front().message); }
+  bool fits(const Message& message) const noexcept { return send_window_.takes(outside_bytes_, message.body.size()); }
+  bool write_fits() const noexcept { return outside_ < kWindow && fits(out_.front().message); }
   Message take_piece() {
     Piece piece = std::move(pieces_.front());
     pieces_.pop_front();

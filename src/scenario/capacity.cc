@@ -52,10 +52,10 @@ std::uint32_t percent_of_reads(const WorkloadSpec& load) {
   }
 }
 
-// How long a block of 4 KiB, with what the protocol puts around it, occupies a line.
-Nanos time_on(const LinkSpec& link) {
+// How long `bytes`, with what the protocol puts around them, occupy a line.
+Nanos time_on(const LinkSpec& link, std::uint64_t bytes) {
   if (link.bandwidth == 0) return 0;
-  return static_cast<Nanos>(Wide{kBlockBytes + kHeadBytes} * static_cast<std::uint64_t>(kSecond) / link.bandwidth);
+  return static_cast<Nanos>(Wide{bytes + kHeadBytes} * static_cast<std::uint64_t>(kSecond) / link.bandwidth);
 }
 
 bool is_sequential(Rw rw) { return rw == Rw::read || rw == Rw::write || rw == Rw::rw; }
@@ -91,17 +91,21 @@ Nanos probe_period(const Scenario& scenario) {
       disks += node.disks;
     }
     if (disks != 0) period = std::max(period, 100 * cost / disks);
-    for (const LinkSpec* link : links_of(scenario, contender)) period = std::max(period, 100 * time_on(*link));
+    for (const LinkSpec* link : links_of(scenario, contender))
+      period = std::max(period, 100 * time_on(*link, kBlockBytes));
   }
   return period;
 }
 
 Nanos probe_tolerance(const Scenario& scenario) {
-  Nanos travel = 0;
+  // A question travels behind a request of the client's.
+  const auto travel = [&](const LinkSpec& link) { return link.rtt + time_on(link, kBlockBytes + scenario.workload.bs); };
+  Nanos farthest = 0;
   for (const ContenderSpec& contender : scenario.contenders) {
-    for (const LinkSpec* link : links_of(scenario, contender)) travel = std::max(travel, link->rtt + time_on(*link));
+    for (const LinkSpec* link : links_of(scenario, contender)) farthest = std::max(farthest, travel(*link));
   }
-  return std::max(30 * kMillisecond, 25 * disk_parameters(scenario.disk).random_access) + travel;
+  return std::max(30 * kMillisecond, 25 * disk_parameters(scenario.disk).random_access) + travel(scenario.client_link) +
+         farthest;
 }
 
 std::uint64_t load_permille(const Scenario& scenario, const ContenderSpec& contender) {

@@ -23,8 +23,8 @@ std::uint32_t ios_per_small_write(const NodeSpec& node);
 Nanos probe_period(const Scenario& scenario);
 
 // How long an answer may take before the prober, or the client, has an outage: 25 accesses of a disk, at least 30 ms, and the
-// way to the farthest copy and back. A queue of the client that is longer than any disk serves leaves such gaps between two
-// answers.
+// way to the farthest copy and back, behind a request of the client's on each line. A queue of the client that is longer than
+// any disk serves leaves such gaps between two answers.
 Nanos probe_tolerance(const Scenario& scenario);
 
 // The load in 1/1000 of what the disks of the node that serves can do: above 1000 requests queue for as long as it lasts.

@@ -34,9 +34,9 @@ class SessionsSendWindow : public testing::Test {
     if (bytes != 0) message.body = buffers_.allocate(bytes);
     return message;
   }
-  void beacons(int count, Nanos took) {
+  void beacons(int count, Nanos took, bool filled = false) {
     for (int i = 0; i < count; ++i, now_ += 100 * kMillisecond)
-      session_.send_window().note_round_trip(now_ - took, now_, kMost);
+      session_.send_window().note_round_trip(now_ - took, filled, now_, kMost);
   }
   // Lets the session send what it can.
   void pump() {
@@ -47,13 +47,6 @@ class SessionsSendWindow : public testing::Test {
       self.session_.close();
       co_await group.join();
     }(*this));
-  }
-
-  // There is more to send than the window takes, once.
-  void press() {
-    session_.send_piece(++tag_, message('p', 96 * kKiB));
-    session_.send_piece(++tag_, message('p', 96 * kKiB));
-    pump();
   }
 
   TestScheduler scheduler_;
@@ -90,13 +83,27 @@ TEST_F(SessionsSendWindow, OneMessageAlwaysFits) {
   EXPECT_EQ(sent_, "p");
 }
 
-TEST_F(SessionsSendWindow, GrowsWhereThereIsMoreToSendOnly) {
-  beacons(10, kMillisecond);
+TEST_F(SessionsSendWindow, GrowsByBeaconsThatAllLeftBehindAFilledWindow) {
+  const int round = static_cast<int>(SendWindow::kRound);
+  beacons(10 * round, kMillisecond);
   EXPECT_EQ(session_.send_window().bytes(), SendWindow::kFirst);
   EXPECT_FALSE(session_.send_window().thin());
-  press();
-  beacons(10, kMillisecond);
-  EXPECT_EQ(session_.send_window().bytes(), 2 * SendWindow::kFirst) << "it was full once";
+  beacons(round - 1, kMillisecond, true);
+  beacons(1, kMillisecond);
+  EXPECT_EQ(session_.send_window().bytes(), SendWindow::kFirst) << "a burst shows less than it may seem to";
+  beacons(round, kMillisecond, true);
+  EXPECT_EQ(session_.send_window().bytes(), 2 * SendWindow::kFirst);
+}
+
+TEST_F(SessionsSendWindow, IsFilledByHalfOfIt) {
+  const SendWindow window;
+  EXPECT_FALSE(window.filled(window.part() - kBlockBytes));
+  EXPECT_TRUE(window.filled(window.part()));
+  session_.send_piece(++tag_, message('p', SendWindow::kFirst / 2 - 4096));
+  session_.send_numbered(1, message('w', 4096), 0);
+  EXPECT_FALSE(session_.send_window_filled()) << "nothing has left";
+  pump();
+  EXPECT_TRUE(session_.send_window_filled());
 }
 
 TEST_F(SessionsSendWindow, GrowsByPiecesThatAreStoredAtOnce) {
@@ -120,7 +127,7 @@ TEST_F(SessionsSendWindow, GrowsByPiecesThatAreStoredAtOnce) {
 TEST_F(SessionsSendWindow, DoesNotGrowByWhatDoesNotFillIt) {
   SendWindow window;
   EXPECT_TRUE(window.takes(0, 4096));
-  window.note_stored(4096, 0, kMost);
+  window.note_stored(4096, 4096, 0, kMost);
   EXPECT_EQ(window.bytes(), SendWindow::kFirst);
 }
 
@@ -129,7 +136,7 @@ TEST_F(SessionsSendWindow, IsHalvedOnceForWhatWasSentBefore) {
   beacons(SendWindow::kRound, kMillisecond);
   now_ += kSecond;
   for (int i = 0; i < 2 * static_cast<int>(SendWindow::kRound); ++i)
-    session_.send_window().note_round_trip(now_ + i, now_ + 50 * kMillisecond + i, kMost);
+    session_.send_window().note_round_trip(now_ + i, false, now_ + 50 * kMillisecond + i, kMost);
   EXPECT_EQ(session_.send_window().bytes(), 4 * kMiB) << "all were behind the same";
   EXPECT_TRUE(session_.send_window().thin());
   now_ += kSecond;
@@ -151,8 +158,7 @@ TEST_F(SessionsSendWindow, AWayThatHasBecomeLongerIsNotTakenForAQueueForEver) {
   beacons(10, kMillisecond);
   beacons(2 * SendWindow::kHistory, 80 * kMillisecond);
   EXPECT_EQ(session_.send_window().bytes(), SendWindow::kLeast);
-  press();
-  beacons(2 * static_cast<int>(SendWindow::kRound), 80 * kMillisecond);
+  beacons(static_cast<int>(SendWindow::kRound), 80 * kMillisecond, true);
   EXPECT_EQ(session_.send_window().bytes(), 2 * SendWindow::kLeast);
 }
 

@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{PlantedBug::quorum_promotes_the_shorter, "quorum_promotes_the_shorter", Kind::replicated, 3},
                     Planted{PlantedBug::lease_ignored, "lease_ignored", Kind::replicated, 31},
                     Planted{PlantedBug::bitmap_cleared_early, "bitmap_cleared_early", Kind::any, 62},
-                    Planted{PlantedBug::ack_before_durable, "ack_before_durable", Kind::replicated, 224},
+                    Planted{PlantedBug::ack_before_durable, "ack_before_durable", Kind::replicated, 9},
                     Planted{PlantedBug::no_fencing, "no_fencing", Kind::replicated, 754},
                     Planted{PlantedBug::checksum_skips_a_block, "checksum_skips_a_block", Kind::split_brain, 101},
                     Planted{PlantedBug::reconciliation_skipped, "reconciliation_skipped", Kind::replicated, 55}),
