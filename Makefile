@@ -128,7 +128,7 @@ ifneq ($(and $(filter $(COMPOSITE_GOALS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOAL
 .NOTPARALLEL:
 endif
 
-.PHONY: all help $(COMPOSITE_GOALS) check-build FORCE
+.PHONY: reference all help $(COMPOSITE_GOALS) check-build FORCE
 all: build/release/resilver
 
 help:
@@ -285,6 +285,11 @@ swarm:
 	@$(MAKE) --no-print-directory build/release/tests/swarm build/release/tests/replica
 	@RESILVER_SWARM_SEEDS=$(N) RESILVER_SWARM_FIRST=$(SEED) RESILVER_SWARM_KIND=$(KIND) build/release/tests/swarm --gtest_filter='Swarm.RandomScenarios'
 	@RESILVER_REPLICA_SEEDS=$(N) RESILVER_REPLICA_FIRST=$(SEED) build/release/tests/replica --gtest_filter='Swarm.*:Mishaps.*'
+
+# docs/verbs.md and docs/scenario-keys.md, of the tables that the parser reads.
+reference:
+	@$(MAKE) --no-print-directory build/release/tests/scenario_lang
+	@RESILVER_WRITE_REFERENCE=1 build/release/tests/scenario_lang --gtest_filter='Reference.TheDocs*'
 
 words:
 	@$(MAKE) --no-print-directory deps

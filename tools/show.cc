@@ -11,6 +11,7 @@
 #include "raid/array.h"
 #include "scenario/measures.h"
 #include "scenario/parse.h"
+#include "scenario/verbs.h"
 #include "tools/list.h"
 #include "tools/options.h"
 
@@ -44,16 +45,11 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t wid
 }
 
 std::string arguments_of(const Event& event) {
-  const auto& arguments = event.arguments;
   std::string text;
-  if (event.verb == scenario::Verb::disk_latent || event.verb == scenario::Verb::disk_corrupt)
-    text = fmt::format(", {} of {}", arguments.count, format_size(arguments.size_bytes));
-  if (arguments.factor_percent != 100) text += fmt::format(", {:g} times slower", arguments.factor_percent / 100.0);
-  if (arguments.add > 0) text += ", " + format_duration(arguments.add) + " more";
-  if (arguments.bandwidth > 0) text += ", at " + format_rate(arguments.bandwidth);
-  if (arguments.repair) text += ", with repair";
-  if (arguments.range_bytes > 0)
-    text += fmt::format(", {} from {}", format_size(arguments.range_bytes), format_size(arguments.range_offset));
+  for (const auto& argument : verb_info(event.verb).arguments) {
+    const std::string value = argument.text(event.arguments);
+    if (!value.empty()) text += fmt::format(", {} {}", argument.key, value);
+  }
   if (event.lasts_for > 0) text += ", for " + format_duration(event.lasts_for);
   if (event.until) text += ", until " + event.until->text;
   return text;

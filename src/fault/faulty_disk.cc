@@ -64,6 +64,7 @@ const char* fault_kind_name(FaultKind kind) noexcept {
     case FaultKind::corrupt: return "corrupt";
     case FaultKind::slow: return "slow";
     case FaultKind::hang: return "hang";
+    case FaultKind::lost_flush: return "lost_flush";
   }
   return "?";
 }
@@ -119,7 +120,13 @@ void FaultyDisk::pass_on(IoRequest& request) noexcept {
   if (in_corrupted && request.op == IoOp::read) hit(FaultKind::corrupt);
   const bool heals = rewrites(request.op) && in_corrupted;
   const bool in_latent = overlaps(state_.latent, request.offset, request.length);
-  if (!state_.slow && !in_latent && !heals) {
+  const bool lied_about = state_.loses_flushes && (request.op == IoOp::flush || request.fua);
+  if (lied_about) hit(FaultKind::lost_flush);
+  if (lied_about && request.op == IoOp::flush && !state_.slow) {
+    request.complete(scheduler_, Errc::ok);
+    return;
+  }
+  if (!state_.slow && !in_latent && !heals && !lied_about) {
     inner_->submit(request);
     return;
   }
@@ -128,7 +135,12 @@ void FaultyDisk::pass_on(IoRequest& request) noexcept {
   Held& held = proxies_.take(*this);
   held.stand_for(request);
   held.started = scheduler_.now();
-  inner_->submit(held);
+  if (lied_about) held.fua = false;
+  if (lied_about && request.op == IoOp::flush) {
+    held.complete(scheduler_, Errc::ok);
+  } else {
+    inner_->submit(held);
+  }
 }
 
 void FaultyDisk::inner_done(Held& held) noexcept {
@@ -191,6 +203,12 @@ void FaultyDisk::hang() {
   update_active();
 }
 
+void FaultyDisk::lose_flushes() {
+  applied(FaultKind::lost_flush);
+  state_.loses_flushes = true;
+  update_active();
+}
+
 void FaultyDisk::slow(const SlowFault& fault) {
   CHECK(fault.factor_percent >= 100 && fault.add >= 0);
   applied(FaultKind::slow);
@@ -233,6 +251,7 @@ bool FaultyDisk::active(FaultKind kind) const noexcept {
     case FaultKind::corrupt: return !state_.corrupted.empty();
     case FaultKind::slow: return state_.slow.has_value();
     case FaultKind::hang: return state_.hung;
+    case FaultKind::lost_flush: return state_.loses_flushes;
   }
   return false;
 }
@@ -245,6 +264,7 @@ void FaultyDisk::clear(FaultKind kind) {
     case FaultKind::latent: state_.latent.clear(); break;
     case FaultKind::slow: state_.slow.reset(); break;
     case FaultKind::hang: state_.hung = false; break;
+    case FaultKind::lost_flush: state_.loses_flushes = false; break;
     case FaultKind::corrupt: break;
   }
   update_active();
@@ -284,7 +304,8 @@ void FaultyDisk::hit(FaultKind kind) noexcept {
 }
 
 void FaultyDisk::update_active() noexcept {
-  any_active_ = state_.failed || state_.hung || state_.slow || !state_.latent.empty() || !state_.corrupted.empty();
+  any_active_ = state_.failed || state_.hung || state_.slow || state_.loses_flushes || !state_.latent.empty() ||
+                !state_.corrupted.empty();
 }
 
 }  // namespace resilver::fault

@@ -26,8 +26,8 @@
 
 namespace resilver::fault {
 
-enum class FaultKind : std::uint8_t { fail, latent, corrupt, slow, hang };
-inline constexpr std::size_t kFaultKinds = 5;
+enum class FaultKind : std::uint8_t { fail, latent, corrupt, slow, hang, lost_flush };
+inline constexpr std::size_t kFaultKinds = 6;
 const char* fault_kind_name(FaultKind kind) noexcept;
 
 // Did the fault bite? Times on the scheduler's clock, kNever: not (yet).
@@ -54,6 +54,7 @@ struct BlockRange {
 struct FaultState {
   bool failed = false;
   bool hung = false;
+  bool loses_flushes = false;
   std::optional<SlowFault> slow;
   std::vector<BlockRange> latent;     // sorted, disjoint
   std::vector<BlockRange> corrupted;  // sorted, disjoint; at rest on the inner device
@@ -77,6 +78,9 @@ class FaultyDisk final : public BlockDevice {
   // Requests are swallowed until clear(FaultKind::hang) hands them to the inner device, in their order.
   void hang();
   void slow(const SlowFault& fault);
+  // Flushes end well and are not handed on, and writes with FUA are handed on without it: what the inner device has in a
+  // volatile cache it may lose.
+  void lose_flushes();
   // Reads that touch these blocks end with Errc::medium until the blocks are written. limit: too many ranges.
   Status latent(BlockRange range);
   // Flips one byte in every sector of the range on the inner device, silently; needs one buffer of 4 KiB. Reads that touch the

@@ -1,4 +1,5 @@
 #include "scenario/charge.h"
+#include "scenario/verbs.h"
 
 #include <algorithm>
 
@@ -28,23 +29,6 @@ Nanos over(const AppliedEvent& event, const std::vector<AppliedEvent>& events, c
   return lost < next ? first_time(changes, lost, end, true) : next;
 }
 
-bool takes_or_gives_back(Verb verb) {
-  switch (verb) {
-    case Verb::disk_fail:
-    case Verb::disk_hang:
-    case Verb::node_crash:
-    case Verb::node_power_loss:
-    case Verb::site_lose:
-    case Verb::disk_replace:
-    case Verb::node_restart:
-    case Verb::site_return:
-    case Verb::arbiter_start:
-    case Verb::volume_promote:
-    case Verb::volume_resolve: return true;
-    default: return false;
-  }
-}
-
 }  // namespace
 
 Nanos first_time(const std::vector<FleetState>& changes, Nanos from, Nanos end, bool full) {
@@ -63,7 +47,7 @@ AppliedEvent applied_event(std::size_t index, const Event& spec, const EventResu
   event.lasts = verb.lasts;
   event.ends = spec.lasts_for > 0 || spec.until.has_value();
   if (result.cleared) event.cleared = start + result.cleared_at;
-  event.of_redundancy = takes_or_gives_back(spec.verb);
+  event.of_redundancy = verb.takes_or_gives_back;
   event.of_disks = verb.target == TargetKind::disk;
   return event;
 }

@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "scenario/selector.h"
+#include "scenario/verbs.h"
 
 namespace resilver::scenario {
 

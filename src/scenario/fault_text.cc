@@ -44,6 +44,7 @@ bool take_slow(std::string_view text, fault::FaultState& state) {
 bool take_word(std::string_view word, fault::FaultState& state) {
   if (word == "fail") return state.failed = true;
   if (word == "hang") return state.hung = true;
+  if (word == "lost_flush") return state.loses_flushes = true;
   if (word.starts_with("slow=")) return take_slow(word.substr(5), state);
   if (word.starts_with("latent=")) return take_ranges(word.substr(7), state.latent);
   if (word.starts_with("corrupt=")) return take_ranges(word.substr(8), state.corrupted);
@@ -56,6 +57,7 @@ std::string fault_text(const fault::FaultState& state) {
   std::string text;
   if (state.failed) text += " fail";
   if (state.hung) text += " hang";
+  if (state.loses_flushes) text += " lost_flush";
   if (state.slow)
     text += fmt::format(" slow={},{},{}", state.slow->factor_percent, state.slow->add, state.slow->bandwidth);
   text += ranges_text("latent", state.latent);

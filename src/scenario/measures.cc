@@ -44,6 +44,9 @@ const MeasureInfo kMeasures[] = {
      "written to disks by the repair"},
     {MeasureId::repair_link_bytes, "repair_link_bytes", Unit::size, kYes, kYes, kNo, Better::lower, kNo,
      "sent between nodes for the repair"},
+    {MeasureId::repair_p999, "repair_p999", Unit::duration, kNo, kYes, kNo, Better::lower, kYes,
+     "99.9th percentile of latency from the loss of redundancy until it is full again; n/a from fewer than 10,000 "
+     "samples"},
     {MeasureId::latency_p50, "latency_p50", Unit::duration, kYes, kYes, kYes, Better::lower, kYes,
      "median latency, from the intended start"},
     {MeasureId::latency_p99, "latency_p99", Unit::duration, kYes, kYes, kYes, Better::lower, kYes,
@@ -167,6 +170,16 @@ Value of_latency(const PhaseResult& phase, MeasureId measure) {
   return of_p99(all);
 }
 
+// What repairs cost the client where it hurts.
+Value of_repair_p999(const WindowResult& window) {
+  const PhaseResult& during = window.phases[static_cast<std::size_t>(Phase::during)];
+  LatencyHistogram all = during.read_latency;
+  all.merge(during.write_latency);
+  if ((!window.repair.needed && !window.node_repair.needed) || all.count() < 10 * kSamplesForP99)
+    return Value::absent();
+  return Value::of(Unit::duration, wide(all.percentile(9990)));
+}
+
 Value of_repair(const WindowResult& window, MeasureId measure) {
   const RepairResult& disk = window.repair;
   const RepairResult& node = window.node_repair;
@@ -174,6 +187,7 @@ Value of_repair(const WindowResult& window, MeasureId measure) {
     case MeasureId::repair_time: return of_repair_time(disk);
     case MeasureId::node_repair_time: return of_repair_time(node);
     case MeasureId::repair_rate: return of_repair_rate(window);
+    case MeasureId::repair_p999: return of_repair_p999(window);
     case MeasureId::repair_read_bytes: return Value::of(Unit::size, wide(disk.read_bytes + node.read_bytes));
     case MeasureId::repair_write_bytes: return Value::of(Unit::size, wide(disk.write_bytes + node.write_bytes));
     case MeasureId::repair_link_bytes: return Value::of(Unit::size, wide(disk.link_bytes + node.link_bytes));
@@ -202,7 +216,8 @@ Value of_window(const WindowResult& window, MeasureId measure, std::optional<Pha
     case MeasureId::repair_limited_by:
     case MeasureId::repair_read_bytes:
     case MeasureId::repair_write_bytes:
-    case MeasureId::repair_link_bytes: return of_repair(window, measure);
+    case MeasureId::repair_link_bytes:
+    case MeasureId::repair_p999: return of_repair(window, measure);
     default: return of_latency(phases_of(window, phase), measure);
   }
 }

@@ -40,6 +40,7 @@ enum class MeasureId : std::uint8_t {
   repair_read_bytes,
   repair_write_bytes,
   repair_link_bytes,
+  repair_p999,
   latency_p50,
   latency_p99,
   latency_max,

@@ -5,6 +5,7 @@
 
 #include "scenario/node.h"
 #include "scenario/node_slot.h"
+#include "scenario/verbs.h"
 
 namespace resilver::scenario {
 namespace {
@@ -18,6 +19,7 @@ std::optional<fault::FaultKind> fault_kind(Verb verb) {
     case Verb::disk_corrupt: return fault::FaultKind::corrupt;
     case Verb::disk_slow: return fault::FaultKind::slow;
     case Verb::disk_hang: return fault::FaultKind::hang;
+    case Verb::disk_lost_flush: return fault::FaultKind::lost_flush;
     default: return std::nullopt;
   }
 }
@@ -87,6 +89,7 @@ Task<Status> NodeProgram::carry_out(const NodeCommand& command) {
   switch (*kind) {
     case fault::FaultKind::fail: slot.disk->fail(); break;
     case fault::FaultKind::hang: slot.disk->hang(); break;
+    case fault::FaultKind::lost_flush: slot.disk->lose_flushes(); break;
     case fault::FaultKind::slow:
       slot.disk->slow({command.arguments.factor_percent, command.arguments.add, command.arguments.bandwidth});
       break;

@@ -12,6 +12,7 @@
 #include "scenario/selector.h"
 #include "scenario/toml_reader.h"
 #include "scenario/validate.h"
+#include "scenario/verbs.h"
 
 namespace resilver::scenario {
 
@@ -47,7 +48,7 @@ void apply_world(toml::table& root, Scenario& scenario, Complaints& complaints) 
   if (toml::table* world = reader.read_table("world")) {
     TableReader worlds(*world, "world", complaints);
     if (toml::table* real = worlds.read_table("real")) {
-      TableReader keys(*real, "world.real", complaints);
+      TableReader keys(*real, "world.real", complaints, &kRealKeys);
       keys.read("pace", scenario.pace);
       for (const char* key : {"volume", "length", "settle"}) keys.has(key);
       std::vector<std::pair<toml::table*, toml::table*>> merges;
@@ -125,7 +126,7 @@ void read_disk(TableReader& root, Scenario& scenario) {
     if (sized) root.require("disk", "a table [disk] with model and size");
     return;
   }
-  TableReader disk(*table, "disk", root.complaints());
+  TableReader disk(*table, "disk", root.complaints(), &kDiskKeys);
   const std::vector<std::string> models = {"hdd", "sata-ssd", "nvme", "ostep"};
   if (auto index = disk.read_word("model", models)) scenario.disk.model = models[*index];
   if (disk.read_size("size", scenario.disk.size_bytes)) {
@@ -155,7 +156,7 @@ void read_links(TableReader& root, Scenario& scenario) {
         root.complaints().at(node, path, path + ": a table with rtt, bandwidth, queue expected");
         continue;
       }
-      TableReader reader(*node.as_table(), path, root.complaints());
+      TableReader reader(*node.as_table(), path, root.complaints(), &kLinkKeys);
       reader.read_duration("rtt", link.rtt);
       reader.read_rate("bandwidth", link.bandwidth);
       if (reader.read_size("queue", link.queue_bytes) && (link.queue_bytes < 4096 || link.queue_bytes > (1ull << 30)))
@@ -189,7 +190,7 @@ void read_nodes(TableReader& reader, ContenderSpec& contender) {
   each.where = contender.where;
   toml::table* each_table = reader.read_table("each");
   if (each_table) {
-    TableReader keys(*each_table, reader.path("each"), reader.complaints());
+    TableReader keys(*each_table, reader.path("each"), reader.complaints(), &kNodeKeys);
     each.where = keys.where();
     read_node_keys(keys, each);
     keys.finish();
@@ -229,7 +230,7 @@ void read_nodes(TableReader& reader, ContenderSpec& contender) {
       reader.complaints().at(node, path, path + ": a table such as { raid = 5, disks = 5 } expected");
       continue;
     }
-    TableReader keys(*node.as_table(), path, reader.complaints());
+    TableReader keys(*node.as_table(), path, reader.complaints(), &kNodeKeys);
     known->where = position;
     read_node_keys(keys, *known);
     if (!each_table)
@@ -295,7 +296,7 @@ void read_sites(TableReader& reader, ContenderSpec& contender) {
 void read_replicate(TableReader& reader, ContenderSpec& contender) {
   toml::table* table = reader.read_table("replicate");
   if (!table) return;
-  TableReader keys(*table, reader.path("replicate"), reader.complaints());
+  TableReader keys(*table, reader.path("replicate"), reader.complaints(), &kReplicateKeys);
   ReplicateSpec replicate;
   if (auto index = keys.read_word("ack", {"durable", "quorum", "received", "async"}))
     replicate.ack = static_cast<Ack>(*index);
@@ -329,7 +330,8 @@ void read_contenders(TableReader& root, Scenario& scenario) {
     ContenderSpec contender;
     contender.where = position_of(*table);
     const auto* name = table->get_as<std::string>("name");
-    TableReader reader(*table, "contender." + (name ? name->get() : std::string("?")), root.complaints());
+    TableReader reader(*table, "contender." + (name ? name->get() : std::string("?")), root.complaints(),
+                       &kContenderKeys);
     reader.require("name", "a name");
     if (reader.read("name", contender.name) && !is_identifier(contender.name))
       reader.complain("name", fmt::format("'{}': letters, digits and _ expected", contender.name));
@@ -352,7 +354,7 @@ void read_workload(TableReader& root, Scenario& scenario) {
   toml::table* table = root.read_table("workload");
   root.require("workload", "a table [workload]");
   if (!table) return;
-  TableReader keys(*table, "workload", root.complaints());
+  TableReader keys(*table, "workload", root.complaints(), &kWorkloadKeys);
   if (auto index = keys.read_word("rw", {"read", "write", "randread", "randwrite", "rw", "randrw"}))
     workload.rw = static_cast<Rw>(*index);
   keys.read("rwmixread", workload.rwmixread, 0, 100);
@@ -377,7 +379,7 @@ void read_workload(TableReader& root, Scenario& scenario) {
 void read_rebuild(TableReader& root, Scenario& scenario) {
   toml::table* table = root.read_table("rebuild");
   if (!table) return;
-  TableReader keys(*table, "rebuild", root.complaints());
+  TableReader keys(*table, "rebuild", root.complaints(), &kRebuildKeys);
   keys.read_rate("speed_min", scenario.rebuild.speed_min);
   keys.read_rate("speed_max", scenario.rebuild.speed_max);
   keys.finish();
@@ -447,94 +449,25 @@ void read_trigger(TableReader& keys, Event& event) {
         fmt::format("event '{}' has no trigger: at, after, when, at_write or within expected", event.name));
 }
 
-void read_range(TableReader& keys, VerbArguments& arguments) {
-  keys.require("range", "a range such as [\"0K\", \"16MiB\"] (offset, length)");
-  const auto list = keys.read_list("range");
-  if (list.empty()) return;
-  std::uint64_t values[2] = {0, 0};
-  bool good = list.size() == 2;
-  for (std::size_t i = 0; good && i < 2; ++i) {
-    const auto* text = list[i]->as_string();
-    auto value = text ? parse_size(text->get()) : Result<std::uint64_t>(fail(Errc::bad_input, {}));
-    good = value.has_value() && *value % kBlockBytes == 0 && *value <= kMaxVolumeBytes;
-    if (good) values[i] = *value;
-  }
-  if (!good || values[1] == 0)
-    return keys.complain("range", "offset and length, multiples of 4K, such as [\"0K\", \"16MiB\"] expected");
-  arguments.range_offset = values[0];
-  arguments.range_bytes = values[1];
-}
-
 void read_arguments(TableReader& keys, Event& event) {
-  VerbArguments& arguments = event.arguments;
-  switch (event.verb) {
-    case Verb::disk_latent:
-    case Verb::disk_corrupt:
-      keys.read("count", arguments.count, 1, 100'000);
-      if (keys.read_size("size", arguments.size_bytes) &&
-          (arguments.size_bytes == 0 || arguments.size_bytes % kBlockBytes != 0 || arguments.size_bytes > (64u << 20)))
-        keys.complain("size", "a multiple of 4K up to 64M expected");
-      if (auto index = keys.read_word("where", {"any", "data", "parity", "rebuild_path"}))
-        arguments.where = static_cast<BlockChoice>(*index);
-      return;
-    case Verb::disk_slow:
-      keys.read_percent_factor("factor", arguments.factor_percent);
-      keys.read_duration("add", arguments.add);
-      keys.read_rate("bandwidth", arguments.bandwidth);
-      if (arguments.factor_percent == 100 && arguments.add == 0 && arguments.bandwidth == 0)
-        keys.complain("do", "disk.slow needs factor, add or bandwidth");
-      return;
-    case Verb::link_latency:
-      keys.require("add", "a duration");
-      keys.read_duration("add", arguments.add);
-      return;
-    case Verb::link_bandwidth:
-      keys.require("bandwidth", "a rate");
-      keys.read_rate("bandwidth", arguments.bandwidth);
-      return;
-    case Verb::link_flap:
-      keys.require("for", "how long it flaps");
-      keys.require("period", "a duration");
-      if (keys.read_duration("period", arguments.period) && arguments.period < kMillisecond)
-        keys.complain("period", "1ms at least expected");
-      return;
-    case Verb::link_loss:
-    case Verb::link_duplicate:
-    case Verb::link_corrupt:
-      keys.require("percent", "of the messages, from 1 to 100");
-      keys.read("percent", arguments.percent, 1, 100);
-      return;
-    case Verb::node_clock: {
-      keys.require("rate", "percent of true time, from 90 to 110");
-      std::uint32_t percent = 100;
-      keys.read("rate", percent, 90, 110);
-      arguments.rate_ppm = (static_cast<std::int32_t>(percent) - 100) * 10'000;
-      return;
-    }
-    case Verb::array_scrub: keys.read("repair", arguments.repair); return;
-    case Verb::volume_overwrite: read_range(keys, arguments); return;
-    case Verb::volume_promote: keys.read("force", arguments.force); return;
-    case Verb::volume_resolve:
-      keys.require("discard", "local or remote");
-      if (auto index = keys.read_word("discard", {"local", "remote"})) arguments.discard_local = *index == 0;
-      keys.read("peer", arguments.peer);
-      return;
-    default: return;
+  const VerbInfo& verb = verb_info(event.verb);
+  bool any = false;
+  for (const VerbArgument& argument : verb.arguments) {
+    keys.allow(argument.key);
+    if (argument.by_default.empty()) keys.require(argument.key, argument.values);
+    if (!keys.has(argument.key)) continue;
+    argument.read(keys, argument.key, event.arguments);
+    any = any || !argument.text(event.arguments).empty();
   }
+  if (!verb.needs_one_of.empty() && !any) keys.complain("do", fmt::format("{} needs {}", verb.name, verb.needs_one_of));
 }
 
 void read_targets(TableReader& keys, Event& event) {
-  if (event.verb == Verb::volume_overwrite && !keys.has("target")) {
+  const TargetKind kind = verb_info(event.verb).target;
+  if ((kind == TargetKind::volume || kind == TargetKind::arbiter) && !keys.has("target")) {  // there is one only
     Target target;
-    target.kind = TargetKind::volume;
-    target.text = "volume";
-    event.targets.push_back(target);
-    return;
-  }
-  if (verb_info(event.verb).target == TargetKind::arbiter && !keys.has("target")) {
-    Target target;
-    target.kind = TargetKind::arbiter;
-    target.text = "arbiter";
+    target.kind = kind;
+    target.text = kind == TargetKind::volume ? "volume" : "arbiter";
     event.targets.push_back(target);
     return;
   }
@@ -556,6 +489,7 @@ void read_targets(TableReader& keys, Event& event) {
 
 void read_end(TableReader& keys, Event& event) {
   const bool lasts = verb_info(event.verb).lasts;
+  if (verb_info(event.verb).must_end) keys.require("for", "how long it lasts");
   if (keys.has("for")) {
     if (!lasts)
       keys.complain("for", fmt::format("{} has no end that could be set", verb_info(event.verb).name));
@@ -599,7 +533,7 @@ void read_events(TableReader& root, Scenario& scenario) {
     Event event;
     event.where = position_of(*table);
     const auto* name = table->get_as<std::string>("name");
-    TableReader keys(*table, "event." + (name ? name->get() : std::string("?")), root.complaints());
+    TableReader keys(*table, "event." + (name ? name->get() : std::string("?")), root.complaints(), &kEventKeys);
     keys.require("name", "a name");
     if (keys.read("name", event.name) &&
         (event.name.empty() || event.name.size() > 40 || event.name.find_first_of("'\"\n") != std::string::npos))
@@ -630,7 +564,7 @@ void read_expectations(TableReader& root, Scenario& scenario) {
       continue;
     }
     Expectation expectation;
-    TableReader keys(*table, "expect", root.complaints());
+    TableReader keys(*table, "expect", root.complaints(), &kExpectKeys);
     keys.require("check", "an expression such as \"lost_writes == 0\"");
     const bool has_check = keys.read("check", expectation.check);
     keys.read("why", expectation.why);
@@ -698,7 +632,7 @@ Scenario read_scenario(toml::table& table, const std::string& file, const ParseO
     if (auto bytes = parse_size(volume->get())) scenario.modelled_volume_bytes = *bytes;
   apply_world(table, scenario, complaints);
   for (const auto& [key, value] : options.set) apply_set(table, key, value, complaints);
-  TableReader root(table, "", complaints);
+  TableReader root(table, "", complaints, &kHeadKeys);
   read_head(root, scenario);
   read_disk(root, scenario);
   read_links(root, scenario);
@@ -707,6 +641,7 @@ Scenario read_scenario(toml::table& table, const std::string& file, const ParseO
   read_rebuild(root, scenario);
   read_events(root, scenario);
   read_expectations(root, scenario);
+  root.has("world");  // apply_world() has taken it out
   root.finish();
   if (!scenario.real) scenario.modelled_volume_bytes = scenario.volume_bytes;
   if (complaints.empty())

@@ -14,6 +14,7 @@
 #include "scenario/control_json.h"
 #include "scenario/disk_spec.h"
 #include "scenario/shape.h"
+#include "scenario/verbs.h"
 
 namespace resilver::scenario {
 namespace {
@@ -30,10 +31,9 @@ LinkEnd node_end(std::size_t index) { return {LinkEnd::Kind::node, static_cast<s
 constexpr LinkEnd kClient{LinkEnd::Kind::client, 0};
 constexpr LinkEnd kArbiter{LinkEnd::Kind::arbiter, 0};
 
-bool uses_power_loss(const Scenario& scenario) {
-  return std::any_of(scenario.events.begin(), scenario.events.end(), [](const Event& event) {
-    return event.verb == Verb::node_power_loss || event.verb == Verb::site_lose;
-  });
+bool loses_caches(const Scenario& scenario) {
+  return std::any_of(scenario.events.begin(), scenario.events.end(),
+                     [](const Event& event) { return verb_info(event.verb).loses_caches; });
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ RealFleet::RealFleet(uring::RealEnv& env, const Scenario& scenario, const Conten
       contender_(contender),
       options_(std::move(options)),
       model_(disk_parameters(scenario.disk)),
-      withhold_writes_(uses_power_loss(scenario)),
+      withhold_writes_(loses_caches(scenario)),
       machines_(contender.nodes.size()),
       proxies_(env.scheduler()) {
   for (Machine& machine : machines_) machine.asking = std::make_unique<Mutex>(env.scheduler());

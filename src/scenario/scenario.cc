@@ -4,84 +4,13 @@
 
 #include <fmt/format.h>
 
-#include "base/check.h"
 #include "base/units.h"
 #include "raid/geometry.h"
+#include "scenario/verbs.h"
 
 namespace resilver::scenario {
 
 namespace {
-
-const VerbInfo kVerbs[] = {
-    {Verb::disk_fail, "disk.fail", TargetKind::disk, false, "",
-     "every further I/O of the disk fails; the array takes a spare", "the simulated disk answers 'device gone'",
-     "the wrapper over the image answers 'device gone'; the image stays"},
-    {Verb::disk_latent, "disk.latent", TargetKind::disk, false, "count, size, where",
-     "blocks become unreadable until they are written again", "medium error on reads",
-     "medium error from the wrapper; the bytes in the image stay"},
-    {Verb::disk_corrupt, "disk.corrupt", TargetKind::disk, false, "count, size, where",
-     "blocks change silently: reads succeed and return other bytes", "bytes are changed on the simulated disk",
-     "bytes are changed in the image"},
-    {Verb::disk_slow, "disk.slow", TargetKind::disk, true, "factor, add, bandwidth", "requests take longer",
-     "completions are delayed", "completions are delayed; the image itself is as fast as ever"},
-    {Verb::disk_hang, "disk.hang", TargetKind::disk, true, "", "requests are taken and not answered",
-     "requests are held back; passed on when it ends", "requests are held back; passed on when it ends"},
-    {Verb::disk_replace, "disk.replace", TargetKind::disk, false, "", "a new, empty disk takes the slot",
-     "a fresh simulated disk", "a fresh image; the old one is put aside"},
-    {Verb::node_crash, "node.crash", TargetKind::node, true, "", "the process dies; what the disks took survives",
-     "memory is lost; disks finish what they had", "SIGKILL"},
-    {Verb::node_power_loss, "node.power_loss", TargetKind::node, true, "",
-     "the node dies and its disks lose their caches", "writes not flushed are kept, lost or torn by the seed",
-     "SIGKILL; every write that the image wrapper withheld since the last flush is lost"},
-    {Verb::node_freeze, "node.freeze", TargetKind::node, true, "",
-     "the process stops and later goes on as if nothing was", "the node's events wait; its clock goes on",
-     "SIGSTOP, SIGCONT"},
-    {Verb::node_restart, "node.restart", TargetKind::node, false, "", "the node starts (again), after its reboot time",
-     "a new node on the same disks", "SIGKILL if it runs, then a new process on the same images"},
-    {Verb::node_clock, "node.clock", TargetKind::node, true, "rate",
-     "the node's clock runs at `rate` percent of true time", "the node's clock and timers",
-     "n/a: a process cannot be given a clock of its own"},
-    {Verb::link_drop, "link.drop", TargetKind::link, true, "",
-     "nothing passes and nobody is told, like an unplugged cable", "messages wait; connections stay open",
-     "the runner's proxy stops reading; connections stay open"},
-    {Verb::link_latency, "link.latency", TargetKind::link, true, "add", "every message takes longer",
-     "added to each direction", "the runner's proxy delays each direction"},
-    {Verb::link_bandwidth, "link.bandwidth", TargetKind::link, true, "bandwidth", "less passes per second",
-     "the link's rate changes", "the runner's proxy passes less"},
-    {Verb::link_reset, "link.reset", TargetKind::link, false, "", "every connection between the two ends at once",
-     "both ends see it at once; what was under way is lost", "the runner's proxies reset them; new ones are let in"},
-    {Verb::link_flap, "link.flap", TargetKind::link, true, "period",
-     "dropped for `period`, then not for `period`, and so on", "as link.drop", "as link.drop"},
-    {Verb::link_loss, "link.loss", TargetKind::link, true, "percent",
-     "of the messages so many never arrive, though what follows them does", "drawn for each message",
-     "n/a: a proxy forwards bytes and knows no messages"},
-    {Verb::link_duplicate, "link.duplicate", TargetKind::link, true, "percent", "so many messages arrive twice",
-     "drawn for each message", "n/a: a proxy forwards bytes and knows no messages"},
-    {Verb::link_corrupt, "link.corrupt", TargetKind::link, true, "percent",
-     "so many frames do not match their checksums, and each ends its connection", "drawn for each message",
-     "n/a: a proxy forwards bytes and knows no messages"},
-    {Verb::array_scrub, "array.scrub", TargetKind::node, false, "repair",
-     "the node's array reads everything and counts what does not fit", "the engine's own scrub",
-     "the engine's own scrub"},
-    {Verb::volume_overwrite, "volume.overwrite", TargetKind::volume, false, "range",
-     "the client overwrites a range: an accident, and a perfectly valid write", "ordinary writes", "ordinary writes"},
-    {Verb::volume_promote, "volume.promote", TargetKind::node, false, "force",
-     "planned switchover: the primary drains its writes and hands over to the node; by force whatever the others hold",
-     "the engine's own promotion", "the engine's own promotion"},
-    {Verb::volume_resolve, "volume.resolve", TargetKind::node, false, "discard, peer",
-     "after a split brain: the node's own side (local) or the other one (remote) is given up",
-     "the engine's own choice", "the engine's own choice"},
-    {Verb::site_lose, "site.lose", TargetKind::site, true, "", "all nodes of a site lose power at once",
-     "as node.power_loss of each", "as node.power_loss of each"},
-    {Verb::site_return, "site.return", TargetKind::site, false, "", "the nodes of a site that do not run are started",
-     "as node.restart of each, all at once", "as node.restart of each, all at once"},
-    {Verb::arbiter_stop, "arbiter.stop", TargetKind::arbiter, true, "", "the arbiter dies; its record survives",
-     "the node's process ends", "SIGKILL"},
-    {Verb::arbiter_freeze, "arbiter.freeze", TargetKind::arbiter, true, "", "the arbiter stops and goes on later",
-     "the node's events wait", "SIGSTOP, SIGCONT"},
-    {Verb::arbiter_start, "arbiter.start", TargetKind::arbiter, false, "", "the arbiter starts again, on its record",
-     "a new process on the same disk", "a new process on the same file"},
-};
 
 const NodeSpec* find_node(const ContenderSpec& contender, const std::string& name) {
   for (const auto& node : contender.nodes)
@@ -140,18 +69,6 @@ bool has_link(const ContenderSpec& contender, const Target& target) {
 }
 
 }  // namespace
-
-const std::vector<VerbInfo>& verb_table() {
-  static const std::vector<VerbInfo> table(std::begin(kVerbs), std::end(kVerbs));
-  return table;
-}
-
-const VerbInfo& verb_info(Verb verb) {
-  for (const auto& info : kVerbs)
-    if (info.verb == verb) return info;
-  CHECK(false, "every verb has a row");
-  return kVerbs[0];
-}
 
 bool holds(const Condition& condition, std::int64_t current) {
   switch (condition.op) {

@@ -144,6 +144,7 @@ enum class Verb : std::uint8_t {
   disk_corrupt,
   disk_slow,
   disk_hang,
+  disk_lost_flush,
   disk_replace,
   node_crash,
   node_power_loss,
@@ -170,20 +171,6 @@ enum class Verb : std::uint8_t {
 };
 
 enum class TargetKind : std::uint8_t { node, disk, link, volume, site, arbiter };
-
-// One row per verb; docs, lint, command line and runner share it.
-struct VerbInfo {
-  Verb verb;
-  std::string_view name;  // "disk.fail"
-  TargetKind target;
-  bool lasts;                   // may be ended by `for` or `until`
-  std::string_view arguments;   // "count, size, where", empty if none
-  std::string_view meaning;     // one line
-  std::string_view in_virtual;  // fidelity in virtual time
-  std::string_view in_real;     // fidelity in the real world
-};
-std::vector<VerbInfo> const& verb_table();
-const VerbInfo& verb_info(Verb verb);
 
 // Who is meant. Roles are resolved when the event is applied, in each contender.
 enum class Role : std::uint8_t {

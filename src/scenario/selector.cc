@@ -1,4 +1,5 @@
 #include "scenario/selector.h"
+#include "scenario/verbs.h"
 
 #include <algorithm>
 #include <charconv>
@@ -71,10 +72,10 @@ Result<Target> parse_disk(std::string_view text, Verb verb, Target target) {
     target.journal = disk == "journal";
     if (!target.journal && (!slot || *slot >= kMaxDisksPerNode))
       return fail(Errc::bad_input, fmt::format("'{}' is no disk: diskN, N from 0, or journal expected", disk));
-    const bool fits = verb == Verb::disk_fail || verb == Verb::disk_hang || verb == Verb::disk_slow;
-    if (target.journal && !fits)
-      return fail(Errc::bad_input, fmt::format("a journal can fail, hang or be slow; {} is for the disks of the array",
-                                               verb_info(verb).name));
+    if (target.journal && !verb_info(verb).at_journals)
+      return fail(Errc::bad_input,
+                  fmt::format("a journal can fail, hang, be slow or lose flushes; {} is for the disks of the array",
+                              verb_info(verb).name));
     if (!target.journal) target.disk = *slot;
     text = text.substr(0, dot);
   }

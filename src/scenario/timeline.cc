@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "async/task_group.h"
+#include "scenario/verbs.h"
 
 namespace resilver::scenario {
 namespace {

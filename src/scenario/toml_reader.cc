@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/units.h"
 #include "scenario/selector.h"
 
@@ -82,6 +83,8 @@ std::vector<Diagnostic> Complaints::take() {
 }
 
 const toml::node* TableReader::find(std::string_view key) {
+  const auto is_it = [&](const std::string& other) { return other == key; };
+  CHECK(section_ == nullptr || section_->has(key) || std::ranges::any_of(allowed_, is_it), "a key that keys.cc lacks");
   known_.emplace_back(key);
   return table_.get(key);
 }
@@ -253,6 +256,8 @@ void TableReader::require(std::string_view key, std::string_view what) {
 }
 
 void TableReader::finish() {
+  for (std::size_t i = 0; section_ != nullptr && i < section_->keys.size(); ++i)
+    CHECK(std::ranges::find(known_, section_->keys[i].key) != known_.end(), "a key of keys.cc that nobody reads");
   for (auto&& [key, node] : table_) {
     const std::string name(key.str());
     if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "scenario/keys.h"
 #include "scenario/parse.h"
 #include "scenario/toml_only.h"
 
@@ -39,8 +40,11 @@ Position position_of(const toml::node& node);
 
 class TableReader {
  public:
-  TableReader(toml::table& table, std::string path, Complaints& complaints)
-      : table_(table), path_(std::move(path)), complaints_(complaints) {}
+  // `section`: what may be read from it (keys.h); null: anything.
+  TableReader(toml::table& table, std::string path, Complaints& complaints, const KeySection* section = nullptr)
+      : table_(table), path_(std::move(path)), complaints_(complaints), section_(section) {}
+
+  void allow(std::string_view key) { allowed_.emplace_back(key); }  // beside those of the section
 
   // Each marks the key as known; a wrong type or value is complained about and leaves `into` as it was.
   bool has(std::string_view key);
@@ -76,6 +80,8 @@ class TableReader {
   toml::table& table_;
   std::string path_;
   Complaints& complaints_;
+  const KeySection* section_;
+  std::vector<std::string> allowed_;
   std::vector<std::string> known_;
 };
 

@@ -79,6 +79,9 @@ TEST(Usage, ShowTellsLinksSitesAndHowFastRepairsAre) {
   for (const char* words : {"  wan     10 ms there and back, 1 Gbit/s each way", "site west: C",
                             "between east and west: link wan", "at most 24 MiB/s for each disk"})
     EXPECT_NE(site.find(words), std::string::npos) << words << " in\n" << site;
+  const std::string brain = run_program({"show", "split-brain"}).out;
+  EXPECT_NE(brain.find("volume.promote of F, force true"), std::string::npos) << brain;
+  EXPECT_NE(brain.find("volume.resolve of F, discard remote"), std::string::npos) << brain;
   const std::string ack = run_program({"show", "what-an-ack-promises"}).out;
   EXPECT_NE(ack.find("1 MiB/s for"), std::string::npos) << "the default that holds: " << ack;
   EXPECT_NE(ack.find("\n  received_10ms  3 nodes"), std::string::npos) << "names do not run together: " << ack;

@@ -108,6 +108,46 @@ TEST(FaultyDisk, ReleaseLetsGoOfWhatOnlyAFaultHolds) {
   });
 }
 
+// Every flush and every promise of a write ends well; the device below hears of none.
+TEST(FaultyDisk, ADiskThatLosesFlushesHandsNoneOn) {
+  struct Inner : BlockDevice {
+    explicit Inner(Scheduler& s) : scheduler(s) {}
+    std::uint64_t size_bytes() const noexcept override { return 1 << 20; }
+    void submit(IoRequest& request) noexcept override {
+      flushes += request.op == IoOp::flush ? 1 : 0;
+      promised += request.fua ? 1 : 0;
+      ++all;
+      request.complete(scheduler, Errc::ok);
+    }
+    Scheduler& scheduler;
+    int flushes = 0, promised = 0, all = 0;
+  };
+  with_disk([](Env& env, FaultyDisk&) -> Task<void> {
+    auto inner = std::make_unique<Inner>(env.scheduler());
+    Inner& at = *inner;
+    FaultyDisk disk(env.scheduler(), std::move(inner));
+    for (const bool slow : {false, true}) {
+      disk.lose_flushes();
+      if (slow) disk.slow({.factor_percent = 100, .add = kMillisecond, .bandwidth = 0});
+      const Nanos begin = env.scheduler().now();
+      EXPECT_EQ(co_await Io::flush(disk), Errc::ok);
+      EXPECT_EQ(env.scheduler().now() - begin, slow ? kMillisecond : 0);
+      EXPECT_EQ(co_await Io::write(disk, 0, filled(env, 1), true), Errc::ok);
+      EXPECT_EQ(co_await Io::write(disk, 0, filled(env, 1), false), Errc::ok);
+      EXPECT_EQ(co_await Io::write_zeroes(disk, 0, kBlockBytes, true), Errc::ok);
+    }
+    EXPECT_EQ(at.flushes, 0);
+    EXPECT_EQ(at.promised, 0);
+    EXPECT_EQ(at.all, 6);
+    EXPECT_EQ(disk.counters(FaultKind::lost_flush).hits, 6u);
+    disk.clear(FaultKind::lost_flush);
+    EXPECT_EQ(co_await Io::flush(disk), Errc::ok);
+    EXPECT_EQ(co_await Io::write(disk, 0, filled(env, 1), true), Errc::ok);
+    EXPECT_EQ(at.flushes, 1);
+    EXPECT_EQ(at.promised, 1);
+  });
+}
+
 TEST(FaultyDisk, LatentErrorsHealWhenRewritten) {
   with_disk([](Env& env, FaultyDisk& disk) -> Task<void> {
     for (std::uint64_t i = 0; i < 8; ++i) co_await put(env, disk, i, 7);

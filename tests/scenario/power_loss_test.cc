@@ -1,6 +1,9 @@
 // Whatever takes the power of all copies of a volume, the oracle is told of it: what was not promised is not missed.
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+
 #include "scenario/parse.h"
 #include "scenario/run.h"
 
@@ -64,6 +67,35 @@ TEST(PowerLoss, OfASiteWithAllCopiesIsToldToTheOracle) {
       EXPECT_EQ(contender.oracle.corrupt_reads, 0u) << contender.name << " seed " << seed;
     }
   }
+}
+
+// A disk that lies about flushes costs acknowledged writes at the next power loss, unless another copy has them; one that was
+// honest again costs none. Real time has the same wrapper.
+TEST(PowerLoss, OfADiskThatLosesFlushesTakesWhatItAcknowledged) {
+  const auto lost = [](const std::string& until) {
+    std::string text(kHead);
+    text.replace(text.find("rw = \"randrw\""), 13, "rw = \"randrw\"\nflush_every = 8");
+    text +=
+        "[[contender]]\nname = \"single\"\nnode.A = { raid = 0, disks = 1 }\nsites = { hall = [\"A\"] }\nreboot = "
+        "\"200ms\"\n";
+    text += "[[event]]\nname = \"lies\"\nat = \"600ms\"\ndo = \"disk.lost_flush\"\ntarget = \"A.disk0\"\n" + until;
+    const auto scenario = parse_scenario(text, "lies.toml");
+    if (!scenario) ADD_FAILURE() << to_string(scenario.error().front());
+    const auto results = run_virtual(*scenario, {});
+    if (!results) ADD_FAILURE() << to_string(results.error());
+    std::map<std::string, std::uint64_t> by_name;
+    for (const ContenderResult& contender : results->contenders) {
+      EXPECT_EQ(contender.inconclusive, "") << contender.name;
+      EXPECT_EQ(contender.oracle.corrupt_reads, 0u) << contender.name;
+      EXPECT_GT(contender.events.back().hits, 0u) << contender.name;
+      by_name[contender.name] = contender.oracle.lost_writes + contender.oracle.stale_reads;
+    }
+    return by_name;
+  };
+  const auto to_the_end = lost("");
+  EXPECT_GT(to_the_end.at("single"), 0u);
+  EXPECT_GT(to_the_end.at("mirror"), 0u) << "a mirror cannot tell which side is right";
+  for (const auto& [name, count] : lost("for = \"1s\"\n")) EXPECT_EQ(count, 0u) << name;
 }
 
 }  // namespace

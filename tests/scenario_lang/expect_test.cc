@@ -174,5 +174,30 @@ TEST(Measures, P99NeedsAThousandSamples) {
   EXPECT_EQ(value_of(contender, MeasureId::latency_p99).kind, Value::Kind::number);
 }
 
+// Of the requests between the loss of redundancy and its return, and of enough of them.
+TEST(Measures, WhatARepairCostsTheClientInTheWorstOfAThousandRequests) {
+  ContenderResult contender;
+  contender.name = "c";
+  EventResult event;
+  event.name = "blow";
+  event.state = EventState::applied;
+  PhaseResult& during = event.window.phases[static_cast<std::size_t>(Phase::during)];
+  for (int i = 0; i < 9'000; ++i) during.read_latency.record(100);
+  for (int i = 0; i < 980; ++i) during.write_latency.record(200);
+  for (int i = 0; i < 19; ++i) during.write_latency.record(400);
+  const auto value = [&] {
+    contender.events = {event};
+    return value_of(contender, MeasureId::repair_p999, "blow");
+  };
+  EXPECT_EQ(value().kind, Value::Kind::absent) << "no redundancy was lost";
+  event.window.node_repair.needed = true;
+  EXPECT_EQ(value().kind, Value::Kind::absent) << "one request too few";
+  event.window.phases[static_cast<std::size_t>(Phase::after)].read_latency.record(kSecond);
+  EXPECT_EQ(value().kind, Value::Kind::absent) << "what came after is another thing";
+  during.read_latency.record(100);
+  EXPECT_EQ(value().number, 400);
+  EXPECT_EQ(value().unit, Unit::duration);
+}
+
 }  // namespace
 }  // namespace resilver::scenario

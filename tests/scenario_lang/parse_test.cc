@@ -85,7 +85,7 @@ TEST(Parse, WhatAJournalCannotDoIsTold) {
   EXPECT_NE(errors_of(with("@serving.disk0", "@serving.journal")).find("no contender has the target '@serving.journal'"),
             std::string::npos);
   EXPECT_NE(errors_of(with("\"disk.fail\"", "\"disk.replace\"", with("@serving.disk0", "@serving.journal")))
-                .find("a journal can fail, hang or be slow; disk.replace is for the disks of the array"),
+                .find("a journal can fail, hang, be slow or lose flushes; disk.replace is for the disks of the array"),
             std::string::npos);
   EXPECT_NE(errors_of(with("@serving.disk0", "@serving.joural")).find("diskN, N from 0, or journal expected"),
             std::string::npos);
@@ -243,7 +243,7 @@ TEST(Parse, BadLinksSayHowBad) {
   EXPECT_EQ(event("do = \"link.reset\"\ntarget = \"A-B\""), "");
   EXPECT_NE(event("do = \"link.reset\"\ntarget = \"A-B\"\nfor = \"1s\"").find("no end"), std::string::npos);
   EXPECT_EQ(event("do = \"link.flap\"\ntarget = \"A>B\"\nperiod = \"50ms\"\nfor = \"1s\""), "");
-  EXPECT_NE(event("do = \"link.flap\"\ntarget = \"A>B\"\nperiod = \"50ms\"").find("how long it flaps"),
+  EXPECT_NE(event("do = \"link.flap\"\ntarget = \"A>B\"\nperiod = \"50ms\"").find("how long it lasts"),
             std::string::npos);
   EXPECT_NE(event("do = \"link.flap\"\ntarget = \"A>B\"\nfor = \"1s\"").find("period"), std::string::npos);
   for (const std::string verb : {"loss", "duplicate", "corrupt"}) {

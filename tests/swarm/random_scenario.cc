@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "scenario/verbs.h"
 
 namespace resilver::swarm {
 namespace {

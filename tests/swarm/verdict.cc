@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "scenario/run.h"
+#include "scenario/verbs.h"
 #include "tests/swarm/split_brain.h"
 #include "tests/swarm/state_watch.h"
 #include "tests/swarm/story_bounds.h"
