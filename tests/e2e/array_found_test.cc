@@ -31,9 +31,9 @@ class ArrayFound : public ArrayTest {
     EXPECT_TRUE(export_all() == text);
     done({"scrub", vm_});
     for (int i = 0; i < disks; ++i) {
-      fs::rename(image(i), image(i) + ".away");
+      fs::rename(image(i), away_);
       EXPECT_TRUE(export_all() == text) << i;
-      fs::rename(image(i) + ".away", image(i));
+      fs::rename(away_, image(i));
     }
     done({"fail", vm_, "disk1"});
     const std::string other = noise(bytes, 2);
@@ -41,12 +41,14 @@ class ArrayFound : public ArrayTest {
     done({"add", vm_, "disk1"});
     done({"rebuild", vm_});
     done({"scrub", vm_});
-    fs::rename(image(0), image(0) + ".away");
+    fs::rename(image(0), away_);
     EXPECT_TRUE(export_all() == other);
-    fs::rename(image(0) + ".away", image(0));
+    fs::rename(away_, image(0));
     write_text(file_, "xy");
     refuses({"import", vm_, file_, "--offset", std::to_string(bytes - 1)}, {"do not fit"});
   }
+
+  std::string away_ = directory_ / "away";  // in the array's folder it would still be a member
 };
 
 constexpr std::uint64_t kDataOffset = 2048;
@@ -117,9 +119,9 @@ class ArrayOtherVersions : public ArrayFound {
     refuses({"fail", vm_, "disk0"}, {words});
     refuses({"scrub", vm_}, {words});
     refuses({"import", vm_, file_}, {words});
-    fs::rename(image(1), image(1) + ".away");
+    fs::rename(image(1), away_);
     EXPECT_TRUE(export_text(0, text.size()) == text);
-    fs::rename(image(1) + ".away", image(1));
+    fs::rename(away_, image(1));
   }
 };
 

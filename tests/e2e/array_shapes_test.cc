@@ -15,9 +15,9 @@ class ArrayShapes : public ArrayTest {
     const std::string text = noise(3'000'000, seed);
     import(text, 123'000);
     for (const auto& lost : losses) {
-      for (const int index : lost) fs::rename(image(index), image(index) + ".away");
+      for (const int index : lost) fs::rename(image(index), directory_ / ("away" + std::to_string(index)));
       EXPECT_EQ(export_text(123'000, text.size()), text);
-      for (const int index : lost) fs::rename(image(index) + ".away", image(index));
+      for (const int index : lost) fs::rename(directory_ / ("away" + std::to_string(index)), image(index));
     }
     EXPECT_EQ(export_text(123'000, text.size()), text);
   }
