@@ -285,8 +285,8 @@ class Core {
   void begin(Op& op) noexcept;
   void finish(Op& op, Errc status) noexcept;
   bool try_straight_read(Op& op) noexcept;
-  bool try_straight_raid0(Op& op) noexcept;
-  bool launch_in_chunk(Op& op, const Location& place) noexcept;
+  bool try_straight_unprotected(Op& op) noexcept;
+  bool launch_in_run(Op& op, const Location& place) noexcept;
   void launch_striped(Op& op) noexcept;
   bool readable(std::uint32_t slot, std::uint64_t begin, std::uint64_t end) const noexcept;
   Task<void> run_slow(Op& op);

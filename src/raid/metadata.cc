@@ -50,7 +50,7 @@ Superblock Core::superblock_for(const Member& member) const {
   super.feature_map = (super.feature_map & ~kOwned) | (bitmap_ ? kFeatureBitmap : 0);
   if (journal_) super.feature_map |= kFeatureJournal;
   if (journal_ && member.state == MemberState::journal) super.recovery_offset_sectors = journal_->tail_sectors();
-  if (geometry_.has_zones()) super.feature_map |= kFeatureRaid0Layout;
+  if (geometry_.has_zones() && super.level == Level::raid0) super.feature_map |= kFeatureRaid0Layout;
   if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
   if (member.state == MemberState::rebuilding || member.state == MemberState::replacement) {
     super.feature_map |= kFeatureRecoveryOffset;

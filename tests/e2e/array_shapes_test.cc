@@ -67,6 +67,35 @@ TEST_F(ArrayShapes, Raid0TakesAnyMultipleOf4KiBAsChunk) {
   EXPECT_NE(done({"examine", image(0)}).out.find("Chunk Size : 12K"), std::string::npos);
 }
 
+TEST_F(ArrayShapes, LinearUsesAllOfEachMember) {
+  done({"create", vm_, "--level", "linear", "--disks", "3", "--size", "4M,8M,16M"});
+  EXPECT_EQ(status_of("size"), std::to_string((3 + 7 + 15) << 20));
+  EXPECT_EQ(status_of("level"), "linear");
+  holds_without({{}}, 10);
+  EXPECT_NE(done({"status", vm_})
+                .out.find("active linear disk0.img[0] disk1.img[1] disk2.img[2]\n"
+                          "      25600 blocks super 1.2 0k rounding\n"),
+            std::string::npos);
+  EXPECT_NE(done({"examine", image(0)}).out.find("Rounding : 0K"), std::string::npos);
+  done({"assemble", vm_});
+  refuses({"fail", vm_, "disk1"}, {"disk1.img"});
+  refuses({"replace", vm_, "disk1"}, {"linear has no spares"});
+  refuses({"scrub", vm_}, {"linear has nothing to compare"});
+  fs::copy_file(image(1), vm_ + "/more.img");
+  overwrite(vm_ + "/more.img", 4096, std::string(4096, '\0'));
+  refuses({"add", vm_, "more", "--force"}, {"more.img: linear has no redundancy"});
+  fs::remove(vm_ + "/more.img");
+  refuses({"assemble", vm_, "--update=bitmap"}, {"linear has no redundancy to keep"});
+  fs::rename(image(2), directory_ / "away");
+  refuses({"export", vm_, directory_ / "out"}, {"2 of 3 members are there: too few for linear"});
+  refuses({"export", vm_, directory_ / "out", "--rescue", directory_ / "map"}, {"linear of unequal members"});
+  fs::remove_all(vm_);
+  done({"create", vm_, "--level", "linear", "--disks", "130", "--size", "4M", "--chunk", "80K"});
+  EXPECT_EQ(status_of("size"), std::to_string(130 * (3072 / 80 * 80) * 1024));
+  holds_without({{}}, 11);
+  EXPECT_NE(done({"examine", image(0)}).out.find("Rounding : 80K"), std::string::npos);
+}
+
 TEST_F(ArrayShapes, ChunksOf64MiBAreTaken) {
   for (const int level : {0, 5, 10}) {
     anew(level, 4, {"--chunk", "64M"}, "400M");

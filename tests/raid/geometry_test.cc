@@ -308,7 +308,7 @@ TEST(Geometry, ARaid0WithAnOddChunkIsAsLargeAsMdsIs) {
   EXPECT_EQ(g.at(2, member - 1).role.kind, RoleKind::unused);
   EXPECT_EQ(g.map(g.capacity_bytes() - 1).chunk_offset, 49151u);
   const std::uint64_t odd[] = {2 * member, member, member};
-  const auto zones = Geometry::make_raid0(Layout::raid0_original, 49152, odd);
+  const auto zones = Geometry::make_zoned(Level::raid0, Layout::raid0_original, 49152, odd);
   ASSERT_TRUE(zones.has_value());
   EXPECT_EQ(zones->capacity_bytes(), 30336u * 512 / 3 * 2 + (20352u & ~95u) * 512);
 }

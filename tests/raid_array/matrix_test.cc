@@ -92,6 +92,12 @@ TEST(Matrix, Raid0KeepsWhatIsWritten) {
   }
 }
 
+TEST(Matrix, LinearKeepsWhatIsWritten) {
+  for (std::uint32_t members = 1; members <= 5; ++members) {
+    for (const std::uint64_t rounding : {4 * kKiB, 12 * kKiB}) all_failed_sets(Level::linear, members, rounding, 0);
+  }
+}
+
 TEST(Matrix, TheSmallestArraysWork) {
   for (const std::uint64_t chunk : kChunks) {
     all_failed_sets(Level::raid0, 1, chunk, 0);
