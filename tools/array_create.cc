@@ -54,7 +54,7 @@ constexpr CommandSpec kSpec = {
     "Makes an array in Linux md's format (metadata 1.2): images disk0.img, disk1.img, ... (spare0.img,\n"
     "journal.img) in the folder DIR, or superblocks on files and block devices that are there.\n\n"
     "Disks: linear, RAID 0 and 1 from 1, RAID 4 and 5 from 2, RAID 6 from 4, RAID 10 from as many as copies (2);\n"
-    "up to 255 at levels 0, 4, 5 and 6 (203 with a journal), 1920 at linear and levels 1 and 10.",
+    "up to 1920, RAID 6 255, with a journal 203.",
     kOptions,
     "Examples:\n"
     "  resilver create vm --level 5 --disks 3 --size 1G\n"

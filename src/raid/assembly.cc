@@ -388,7 +388,7 @@ Task<Status> Core::open_bitmap(const Result<std::uint32_t>& chunk) {
 void Core::use_journal(std::unique_ptr<Journal> journal) {
   consistency_ = Consistency::journal;
   journal_ = std::move(journal);
-  band_bytes_ = std::min(kBandBytes, std::bit_floor(Journal::rows_per_record(geometry_.columns())) * kRowBytes);
+  band_bytes_ = std::min(unit_bytes_, std::bit_floor(Journal::rows_per_record(geometry_.columns())) * kRowBytes);
 }
 
 // A new disk with the journal's role; nothing is written yet.

@@ -28,18 +28,18 @@ Status check_layout(Level level, Layout layout) {
 
 Status check_disks(Level level, Layout layout, std::uint32_t disks) {
   std::uint32_t least = 1;
-  std::uint32_t most = kMaxStripedDisks;
+  std::uint32_t most = kMaxDisks;
   switch (level) {
-    case Level::raid0: break;
     case Level::linear:
-    case Level::raid1: most = kMaxDisks; break;
+    case Level::raid0:
+    case Level::raid1: break;
     case Level::raid4:
     case Level::raid5: least = 2; break;
-    case Level::raid6: least = 4; break;
-    case Level::raid10:
-      least = near_copies(layout);
-      most = kMaxDisks;
+    case Level::raid6:
+      least = 4;
+      most = kMaxRaid6Disks;
       break;
+    case Level::raid10: least = near_copies(layout); break;
   }
   if (disks < least) {
     const std::string what = least > 2 && level == Level::raid10 ? " " + name(layout) : "";

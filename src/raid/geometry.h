@@ -184,7 +184,7 @@ class Geometry {
  public:
   // Validates everything that can be wrong about an array's shape; each refusal is one line that names the value.
   //   disks: linear, RAID 0 and 1: 1 ..; RAID 4 and 5: 2 ..; RAID 6: 4 ..; RAID 10: as many as copies, and 2 ..; at most
-  //   kMaxDisks, RAID 0, 4, 5, 6 kMaxStripedDisks.
+  //   kMaxDisks, RAID 6 kMaxRaid6Disks.
   //   chunk_bytes: a power of two, kMinChunk .. kMaxChunk; RAID 0: any multiple of 512; linear: also 0 (a sector); for RAID 1
   //   ignored (kMirrorUnit).
   //   member_bytes: usable bytes of each member, a multiple of the chunk (RAID 1: of 512), > 0; data capacity at most

@@ -125,6 +125,21 @@ TEST_F(ArrayShapes, MoreThan64DisksAreOneArray) {
   holds_without({{0, 69}}, 9);
 }
 
+TEST_F(ArrayShapes, MoreMembersThanQHasCoefficients) {
+  for (const int level : {0, 5}) {
+    anew(level, 600, {}, "4M");
+    holds_without(level == 0 ? std::vector<std::vector<int>>{} : std::vector<std::vector<int>>{{599}}, 12);
+  }
+  done({"scrub", vm_});
+  done({"fail", vm_, "disk300"});
+  import(noise(1'000'000, 13), 7'000'000);
+  done({"add", vm_, "disk300"});
+  done({"rebuild", vm_});
+  done({"scrub", vm_});
+  fs::remove(image(1));
+  EXPECT_EQ(export_text(7'000'000, 1'000'000), noise(1'000'000, 13));
+}
+
 TEST_F(ArrayShapes, WhatIsTooManyOrTooSmallSaysHowManyAndHowMuch) {
   const auto refused = [](const Words& words) {
     const Ended ended = run(words);
@@ -132,7 +147,7 @@ TEST_F(ArrayShapes, WhatIsTooManyOrTooSmallSaysHowManyAndHowMuch) {
     EXPECT_EQ(lines_of(ended.err).size(), 1u) << ended.err;
     return ended.err;
   };
-  EXPECT_NE(refused({"create", vm_, "--level", "5", "--disks", "256", "--size", "4M"}).find("at most 255 disks"),
+  EXPECT_NE(refused({"create", vm_, "--level", "6", "--disks", "256", "--size", "4M"}).find("at most 255 disks"),
             std::string::npos);
   EXPECT_NE(refused({"create", vm_, "--level", "1", "--disks", "1921", "--size", "4M"}).find("more than 1920"),
             std::string::npos);

@@ -208,7 +208,7 @@ TEST(Zones, LinearHasOneForEachMember) {
         ASSERT_EQ(where.stripe, logical / unit);
         ASSERT_EQ(g.at(member, at).stripe, where.stripe);
         ASSERT_EQ(g.columns_lost(where.stripe, {member}), ColumnSet{0});
-        ASSERT_EQ(g.columns_lost(where.stripe, {member + 1}), ColumnSet{});
+        ASSERT_EQ(g.columns_lost(where.stripe, MemberSet::first(kMaxDisks) - MemberSet{member}), ColumnSet{});
         ASSERT_EQ(g.members_of(where.stripe, {0}), MemberSet{member});
       }
     }

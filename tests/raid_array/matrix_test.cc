@@ -125,10 +125,11 @@ TEST(Matrix, Raid10OfMoreCopiesSurvivesAllButOne) {
 }
 
 TEST(Matrix, WideArraysWork) {
-  for (const Shape& shape :
-       {Shape{Level::raid0, 130, 4 * kKiB, 0}, Shape{Level::raid5, 70, 4 * kKiB, 1},
-        Shape{Level::raid6, 255, 4 * kKiB, 2}, Shape{Level::raid6, 255, 4 * kKiB, 2, Layout::ddf_n_continue},
-        Shape{Level::raid1, 100, 64 * kKiB, 99}, Shape{Level::raid10, 101, 4 * kKiB, 1}}) {
+  for (const Shape& shape : {Shape{Level::raid0, 130, 4 * kKiB, 0}, Shape{Level::raid0, 1000, 4 * kKiB, 0},
+                             Shape{Level::raid5, 70, 4 * kKiB, 1}, Shape{Level::raid5, 400, 64 * kKiB, 1},
+                             Shape{Level::raid4, 300, 4 * kKiB, 1}, Shape{Level::raid6, 255, 4 * kKiB, 2},
+                             Shape{Level::raid6, 255, 4 * kKiB, 2, Layout::ddf_n_continue},
+                             Shape{Level::raid1, 100, 64 * kKiB, 99}, Shape{Level::raid10, 101, 4 * kKiB, 1}}) {
     Rig rig(shape.members, kMiB + 256 * kKiB);
     for (const std::uint32_t failed : {0u, shape.redundancy > 1 ? 9u : shape.redundancy}) {
       ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> { co_await one_case(env, rig, shape, failed); }))
