@@ -26,12 +26,13 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kJournalBytes = 64 * kMiB;
 
 constexpr OptionSpec kOptions[] = {
-    {"level,l", "0|1|4|5|6|10", "the RAID level"},
+    {"level,l", "L", "linear, 0, 1, 4, 5, 6 or 10"},
     {"disks,n", "N", "members; with --devices: default all of them but spares and journal"},
     {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
     {"devices", "FILE...", "make it on these files or block devices, not on fresh images; the word missing: none yet",
      true},
-    {"chunk,c", "SIZE", "chunk size, default 64K: a power of two from 4K on; RAID 0: any multiple of 512"},
+    {"chunk,c", "SIZE",
+     "default 64K: a power of two from 4K on; RAID 0: any multiple of 512; linear: rounds members down"},
     {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 to near-255 of RAID 10; default md's"},
     {"spares,x", "S", "spares beside the members, default 0"},
     {"consistency,k", "resync|bitmap|journal", "what a crash costs: docs/arrays.md; default resync"},
@@ -52,8 +53,8 @@ constexpr CommandSpec kSpec = {
     "       resilver create --level L --devices FILE... [OPTIONS]\n\n"
     "Makes an array in Linux md's format (metadata 1.2): images disk0.img, disk1.img, ... (spare0.img,\n"
     "journal.img) in the folder DIR, or superblocks on files and block devices that are there.\n\n"
-    "Disks: RAID 0 and 1 from 1, RAID 4 and 5 from 2, RAID 6 from 4, RAID 10 from as many as copies (2); up to 255 at\n"
-    "levels 0, 4, 5 and 6 (203 with a journal), 1920 at 1 and 10.",
+    "Disks: linear, RAID 0 and 1 from 1, RAID 4 and 5 from 2, RAID 6 from 4, RAID 10 from as many as copies (2);\n"
+    "up to 1920, RAID 6 255, with a journal 203.",
     kOptions,
     "Examples:\n"
     "  resilver create vm --level 5 --disks 3 --size 1G\n"
@@ -139,11 +140,12 @@ Status read_metadata_options(const CommandLine& line, raid::ArrayConfig& config)
 
 // Options that this level has no use for.
 Status check_level_options(const CommandLine& line, raid::Level level) {
-  if (level == raid::Level::raid0 && line.has("consistency")) {
-    return fail(Errc::bad_input, "--consistency: RAID 0 has no redundancy to keep");
+  if (!is_redundant(level) && line.has("consistency")) {
+    return fail(Errc::bad_input, fmt::format("--consistency: {} has no redundancy to keep", name(level)));
   }
-  if (level == raid::Level::raid0 && line.text("spares") != "" && line.text("spares") != "0") {
-    return fail(Errc::bad_input, "--spares: RAID 0 has no redundancy, nothing could be rebuilt on a spare");
+  if (!is_redundant(level) && line.text("spares") != "" && line.text("spares") != "0") {
+    return fail(Errc::bad_input,
+                fmt::format("--spares: {} has no redundancy, nothing could be rebuilt on a spare", name(level)));
   }
   if (level == raid::Level::raid1 && line.has("chunk")) {
     return fail(Errc::bad_input, "--chunk: RAID 1 has no chunks: every member holds everything");
@@ -151,22 +153,28 @@ Status check_level_options(const CommandLine& line, raid::Level level) {
   return {};
 }
 
+std::optional<raid::Level> parse_level(const std::string& text) {
+  if (text == name(raid::Level::linear)) return raid::Level::linear;
+  const auto number = parse_count(text);
+  return number && *number <= 10 ? raid::level_from_number(static_cast<int>(*number)) : std::nullopt;
+}
+
 Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
-  const auto number = parse_count(line.text("level"));
-  const auto level =
-      number ? raid::level_from_number(static_cast<int>(std::min<std::uint64_t>(*number, 1000))) : std::nullopt;
-  if (!level)
-    return fail(Errc::bad_input, fmt::format("--level: expected 0, 1, 4, 5, 6 or 10, not '{}'", line.text("level")));
+  const auto level = parse_level(line.text("level"));
+  if (!level) {
+    return fail(Errc::bad_input,
+                fmt::format("--level: expected linear, 0, 1, 4, 5, 6 or 10, not '{}'", line.text("level")));
+  }
   config.level = *level;
   if (Status fine = check_level_options(line, *level); !fine) return fine;
-  const auto chunk = line.size_of("chunk", config.chunk_bytes);
+  const auto chunk = line.size_of("chunk", *level == raid::Level::linear ? 0 : config.chunk_bytes);
   if (!chunk) return std::unexpected(chunk.error());
   config.chunk_bytes = *chunk;
   if (line.has("layout")) {
     config.layout = raid::layout_from_name(line.text("layout"));
     if (!config.layout) return fail(Errc::bad_input, fmt::format("--layout: unknown layout '{}'", line.text("layout")));
   }
-  if (*level == raid::Level::raid0) config.consistency = raid::Consistency::none;
+  if (!is_redundant(*level)) config.consistency = raid::Consistency::none;
   if (line.has("consistency")) {
     const auto policy = raid::consistency_from_name(line.text("consistency"));
     if (!policy || *policy == raid::Consistency::none) {
@@ -224,7 +232,8 @@ Status read_devices(const CommandLine& line, Plan& plan, std::uint32_t spares) {
 // What no array can be is known before anything is made.
 Status check_shape(const raid::ArrayConfig& config, std::uint32_t disks) {
   const raid::Layout layout = config.layout.value_or(raid::default_layout(config.level));
-  const std::uint64_t one_chunk = config.level == raid::Level::raid1 ? raid::kMirrorUnit : config.chunk_bytes;
+  const bool chunks = config.level != raid::Level::raid1 && config.chunk_bytes != 0;
+  const std::uint64_t one_chunk = chunks ? config.chunk_bytes : raid::kMirrorUnit;
   const auto geometry = raid::Geometry::make(config.level, layout, disks, config.chunk_bytes, one_chunk);
   if (!geometry) return std::unexpected(geometry.error());
   return {};
@@ -299,10 +308,10 @@ Status check_devices(const Plan& plan) {
   return {};
 }
 
-// Members of unequal size waste what the smallest does not have, also one that is to become a member later; RAID 0 uses it.
-// `sizes` are those of `paths`, members and spares.
+// Members of unequal size waste what the smallest does not have, also one that is to become a member later; linear and RAID 0
+// use it. `sizes` are those of `paths`, members and spares.
 Status check_sizes(const Plan& plan, const std::vector<std::string>& paths, const std::vector<std::uint64_t>& sizes) {
-  if (plan.config.level == raid::Level::raid0 || plan.force || sizes.empty()) return {};
+  if (!is_redundant(plan.config.level) || plan.force || sizes.empty()) return {};
   const auto [least, most] = std::ranges::minmax_element(sizes);
   if (*most - *least <= *least / 100) return {};
   const auto path_of = [&](auto at) { return paths[static_cast<std::size_t>(at - sizes.begin())]; };
@@ -374,7 +383,8 @@ class Maker {
 void print_made(const ArraySession& session, const raid::Array& array, const Plan& plan) {
   const raid::Geometry& geometry = array.geometry();
   std::string text = fmt::format("{}: {} of {} disks", session.place().label, name(geometry.level()), geometry.disks());
-  if (!geometry.is_mirror()) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
+  const bool chunks = !geometry.is_mirror() && plan.config.chunk_bytes != 0;
+  if (chunks) text += fmt::format(", chunk {}", format_size(geometry.chunk_bytes()));
   if (geometry.layout() != raid::Layout::none) text += fmt::format(", {}", name(geometry.layout()));
   if (geometry.redundancy() > 0) text += fmt::format(", consistency {}", name(plan.config.consistency));
   say(plan.dry_run,

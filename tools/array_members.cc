@@ -263,8 +263,8 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
       return with_add(session, change, array.may_readd({coming->name, nullptr}, *coming->super, change.force));
     }
     if (array.geometry().redundancy() == 0) {
-      return fail(Errc::unsupported,
-                  fmt::format("{}: RAID 0 has no redundancy, nothing could be rebuilt on it", coming->name));
+      return fail(Errc::unsupported, fmt::format("{}: {} has no redundancy, nothing could be rebuilt on it",
+                                                 coming->name, name(array.geometry().level())));
     }
     const std::uint64_t needed =
         array.data_offset_bytes() + (change.journal ? raid::Journal::kMinBytes : array.geometry().member_bytes());

@@ -106,7 +106,10 @@ std::string layout_lines(const Superblock& super) {
   } else if (named) {
     text += fmt::format("         Layout : {}\n", name(super.layout));
   }
-  if (super.chunk_sectors != 0) text += fmt::format("     Chunk Size : {}K\n", super.chunk_sectors / 2);
+  const bool linear = super.level == raid::Level::linear;
+  if (linear || super.chunk_sectors != 0) {
+    text += fmt::format("{:>15} : {}K\n", linear ? "Rounding" : "Chunk Size", super.chunk_sectors / 2);
+  }
   return text;
 }
 
@@ -136,7 +139,7 @@ std::pair<std::uint64_t, std::uint64_t> unused_space(const Superblock& super, st
 std::string examine_text(const Disk& disk) {
   const Superblock& super = *disk.super;
   const std::uint64_t device_sectors = disk.image->size_bytes() / kSectorBytes;
-  const std::uint64_t used = super.size_sectors != 0 ? super.size_sectors : super.data_size_sectors;
+  const std::uint64_t used = is_redundant(super.level) ? super.size_sectors : super.data_size_sectors;
   std::string text = fmt::format("{}:\n", disk.path);
   const auto line = [&text](const char* field, const std::string& value) {
     text += fmt::format("{:>15} : {}\n", field, value);
@@ -152,10 +155,12 @@ std::string examine_text(const Disk& disk) {
   text += "\n";
   line("Avail Dev Size",
        fmt::format("{} sectors{}", super.data_size_sectors, both_units(super.data_size_sectors * 512)));
-  if (super.level != raid::Level::raid0) {
+  if (is_redundant(super.level)) {
     line("Array Size", fmt::format("{} KiB{}", array_bytes(super) / 1024, both_units(array_bytes(super))));
   }
-  if (used != super.data_size_sectors) line("Used Dev Size", fmt::format("{} sectors{}", used, both_units(used * 512)));
+  // Of linear, whose number mdadm takes for a large one, it tells the field that is mostly 0.
+  const std::uint64_t told = super.level == raid::Level::linear ? super.size_sectors : used;
+  if (told != super.data_size_sectors) line("Used Dev Size", fmt::format("{} sectors{}", told, both_units(told * 512)));
   if (super.data_offset_sectors != 0) line("Data Offset", fmt::format("{} sectors", super.data_offset_sectors));
   line("Super Offset", fmt::format("{} sectors", super.place.sector));
   if ((super.feature_map & raid::kFeatureRecoveryOffset) != 0) {
@@ -258,6 +263,7 @@ std::string version_words(const Superblock& super) {
 std::string level_words(const Superblock& super) {
   const std::uint32_t chunk = super.chunk_sectors / 2;
   switch (super.level) {
+    case raid::Level::linear: return fmt::format("{}k rounding", chunk);
     case raid::Level::raid0: return fmt::format("{}k chunks", chunk);
     case raid::Level::raid1: return "";
     case raid::Level::raid10: return fmt::format("{}K chunks {} near-copies ", chunk, raid::near_copies(super.layout));
@@ -290,7 +296,7 @@ std::string mdstat_text(const ArraySession& session, const raid::Array& array,
                         flag_of(member.state));
   }
   text += fmt::format("\n      {} blocks {}{}", array.exact_bytes() / 1024, version_words(*fresh), level_words(*fresh));
-  if (status.level != raid::Level::raid0) {
+  if (is_redundant(status.level)) {
     const std::uint32_t slots = array.geometry().disks();
     const std::string letters = slot_letters(status, slots);
     text += fmt::format("[{}/{}] [{}]", slots, std::ranges::count(letters, 'U'), letters);
@@ -321,7 +327,7 @@ const Superblock* freshest_superblock(const ArraySession& session) {
 
 bool is_dirty(const ArraySession& session) {
   const Superblock* fresh = freshest_superblock(session);
-  return fresh != nullptr && fresh->level != raid::Level::raid0 && fresh->resync_offset_sectors != raid::kResyncDone;
+  return fresh != nullptr && is_redundant(fresh->level) && fresh->resync_offset_sectors != raid::kResyncDone;
 }
 
 Task<std::optional<BitmapSummary>> read_bitmap(ArraySession& session) {

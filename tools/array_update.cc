@@ -53,7 +53,9 @@ Status add_log(Superblock& super, std::uint64_t device_sectors) {
 
 Status add_bitmap(Superblock& super) {
   if ((super.feature_map & raid::kFeatureBitmap) != 0) return {};
-  if (super.level == raid::Level::raid0) return fail(Errc::bad_input, "RAID 0 has no redundancy to keep");
+  if (!is_redundant(super.level)) {
+    return fail(Errc::bad_input, fmt::format("{} has no redundancy to keep", name(super.level)));
+  }
   if ((super.feature_map & (raid::kFeatureJournal | raid::kFeaturePpl)) != 0) {
     return fail(Errc::bad_input, "an array with a journal or a PPL has no bitmap");
   }
@@ -76,7 +78,7 @@ Status change(const Update& update, Superblock& super, std::uint64_t device_sect
   }
   if (word == "name") super.set_name = update.name;
   if (word == "uuid") super.set_uuid = update.uuid;
-  if (word == "resync" && super.level != raid::Level::raid0) super.resync_offset_sectors = 0;
+  if (word == "resync" && is_redundant(super.level)) super.resync_offset_sectors = 0;
   if (word == "no-bitmap") super.feature_map &= ~(raid::kFeatureBitmap | raid::kFeatureRecoveryBitmap);
   if (word == "devicesize") super.data_size_sectors = device_sectors - super.data_offset_sectors;
   if (word == "no-bbl" || word == "force-no-bbl") return drop_log(super, word == "force-no-bbl");

@@ -1,8 +1,8 @@
 // The array: members become one block device that survives the loss of some of them. See geometry.h for the room's README
 // and docs for the rules; the numbers below ("rule 4") are those of docs/architecture.md, "RAID: what must hold".
 //
-// How it works. Reads of healthy members and all of RAID 0 go straight through: one pooled operation, one leaf I/O per
-// member, a countdown. Everything else is a coroutine per request and per stripe under a range lock over member offsets
+// How it works. Reads of healthy members and all of RAID 0 and linear go straight through: one pooled operation, one leaf I/O
+// per member, a countdown. Everything else is a coroutine per request and per stripe under a range lock over member offsets
 // (shared for reads, exclusive for writes and for the windows of rebuild, resync and scrub; first come, first served).
 // A slot that is being rebuilt counts as present below its watermark and as lost above it.
 //
@@ -33,8 +33,8 @@ namespace resilver::raid {
 class Core;
 struct Superblock;
 
-// What happens to parity after a crash: `none` is never looked after (RAID 0, or the caller's risk); `resync` checks the
-// whole array; `bitmap` checks the regions that a bit marks; `journal` (RAID 4, 5, 6) replays what a journal disk holds, so
+// What happens to parity after a crash: `none` is never looked after (linear, RAID 0, or the caller's risk); `resync` checks
+// the whole array; `bitmap` checks the regions that a bit marks; `journal` (RAID 4, 5, 6) replays what a journal disk holds, so
 // that parity matches the data even when members are lost before or in the crash (md's raid5-cache, write-through).
 enum class Consistency : std::uint8_t { none, resync, bitmap, journal };
 
@@ -60,8 +60,8 @@ struct ArrayTuning {
 
 struct ArrayConfig {
   Level level = Level::raid5;
-  std::optional<Layout> layout;  // default: md's
-  std::uint64_t chunk_bytes = 64 * 1024;
+  std::optional<Layout> layout;           // default: md's
+  std::uint64_t chunk_bytes = 64 * 1024;  // linear: what members are rounded down to; 0: nothing
   Consistency consistency = Consistency::resync;
   std::uint32_t bitmap_chunk_bytes = 0;  // 0: the finest that fits, at least 64 KiB; else a power of two ≥ 4096
   std::string name = "resilver";         // at most 32 bytes
@@ -292,7 +292,7 @@ class Array final : public BlockDevice {
   // left behind at the scheduler and free their memory when the device completes them. That device is busy() until then.
   ~Array() override;
 
-  // A RAID 1 (whose members may be used up to any sector) and a RAID 0 with an odd chunk may have less than a block more:
+  // Linear and RAID 1 (members may be used up to any sector) and a RAID 0 with an odd chunk may have less than a block more:
   // exact_bytes(). A request may reach up to there.
   std::uint64_t size_bytes() const noexcept override;
   std::uint64_t exact_bytes() const noexcept;

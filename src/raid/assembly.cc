@@ -78,7 +78,7 @@ std::unexpected<Error> refuse_journal_of(const Geometry& geometry) {
 struct NewShape {
   Geometry geometry;
   std::uint64_t data_offset_sectors;
-  std::uint64_t usable;  // bytes of each member, but for RAID 0
+  std::uint64_t usable;  // bytes of each member, where all are used alike
   std::uint32_t chunk_sectors;
   std::uint64_t smallest;  // disk
 };
@@ -147,10 +147,10 @@ Result<NewShape> lay_out(const ArrayConfig& config, std::uint32_t disks, std::ve
                                                      : least_disk_bytes(chunk_sectors, unit)));
   }
   const std::uint64_t usable = round_down(smallest - data_offset * kSectorBytes, unit);
-  for (std::uint64_t& size : sizes) size = round_down(size - data_offset * kSectorBytes, unit);
+  for (std::uint64_t& size : sizes) size -= data_offset * kSectorBytes;
   const Layout layout = config.layout.value_or(default_layout(config.level));
-  auto geometry = config.level == Level::raid0 && sizes.size() == disks
-                      ? Geometry::make_raid0(layout, config.chunk_bytes, sizes)
+  auto geometry = !is_redundant(config.level) && sizes.size() == disks
+                      ? Geometry::make_zoned(config.level, layout, config.chunk_bytes, sizes)
                       : Geometry::make(config.level, layout, disks, config.chunk_bytes, usable);
   if (!geometry) return std::unexpected(geometry.error());
   return NewShape{std::move(*geometry), data_offset, usable, chunk_sectors, smallest};
@@ -200,7 +200,7 @@ Task<Result<std::unique_ptr<Core>>> Core::create(Scheduler& scheduler, BufferPoo
   common.ctime = core->unix_seconds();
   common.level = shape->geometry.level();
   common.layout = shape->geometry.layout();
-  common.size_sectors = config.level == Level::raid0 ? 0 : shape->usable / kSectorBytes;
+  common.size_sectors = is_redundant(config.level) ? shape->usable / kSectorBytes : 0;
   common.chunk_sectors = shape->chunk_sectors;
   common.raid_disks = shape->geometry.disks();
   common.data_offset_sectors = shape->data_offset_sectors;
@@ -388,7 +388,7 @@ Task<Status> Core::open_bitmap(const Result<std::uint32_t>& chunk) {
 void Core::use_journal(std::unique_ptr<Journal> journal) {
   consistency_ = Consistency::journal;
   journal_ = std::move(journal);
-  band_bytes_ = std::min(kBandBytes, std::bit_floor(Journal::rows_per_record(geometry_.columns())) * kRowBytes);
+  band_bytes_ = std::min(unit_bytes_, std::bit_floor(Journal::rows_per_record(geometry_.columns())) * kRowBytes);
 }
 
 // A new disk with the journal's role; nothing is written yet.
@@ -542,21 +542,22 @@ Status Core::check_enough() const {
 
 namespace {
 
-// A RAID 0's zones follow from the sizes of all its members. One that is missing is check_enough()'s matter.
+// Zones follow from the sizes of all members. One that is missing is check_enough()'s matter.
 Result<Geometry> shape_of(const Superblock& fresh, std::span<const GivenDisk> given, const AssemblyReport& found,
                           bool rescue) {
-  std::vector<std::uint64_t> sizes(fresh.level == Level::raid0 ? fresh.raid_disks : 0);
+  std::vector<std::uint64_t> sizes(is_redundant(fresh.level) ? 0 : fresh.raid_disks);
   for (std::size_t i = 0; i < given.size(); ++i) {
     const bool member = found[i].verdict == DiskVerdict::member && found[i].slot && *found[i].slot < sizes.size();
     if (member) sizes[*found[i].slot] = given[i].super->data_size_sectors;
   }
   if (sizes.empty() || std::ranges::find(sizes, 0u) == sizes.end()) {
-    return sizes.empty() ? geometry_of(fresh) : geometry_of_raid0(fresh, sizes);
+    return sizes.empty() ? geometry_of(fresh) : geometry_of_zoned(fresh, sizes);
   }
-  // Of equal members each tells what all are; else nobody knows where the zones end that the missing one was in.
-  if (rescue && (fresh.feature_map & kFeatureRaid0Layout) != 0) {
+  // Of equal members of a RAID 0 each tells what all are; else nobody knows where the zones end that the missing one was in.
+  if (rescue && (fresh.level == Level::linear || (fresh.feature_map & kFeatureRaid0Layout) != 0)) {
     return fail(Errc::unavailable,
-                "raid0 of unequal members: without one that is missing nobody knows what lies where");
+                fmt::format("{} of unequal members: without one that is missing nobody knows what lies where",
+                            name(fresh.level)));
   }
   return geometry_of(fresh);
 }

@@ -1,4 +1,6 @@
 // Windows of resync and scrub: redundancy is compared with data, and made anew.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "raid/core.h"
@@ -157,7 +159,8 @@ bool Core::comparable() const noexcept {
 }
 
 Status Core::may_scrub() const {
-  if (!geometry_.is_redundant()) return fail(Errc::unsupported, "RAID 0 has nothing to compare");
+  if (!geometry_.is_redundant())
+    return fail(Errc::unsupported, fmt::format("{} has nothing to compare", name(geometry_.level())));
   return comparable() ? Status{} : fail(Errc::unavailable, "the array is not whole");
 }
 

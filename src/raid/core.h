@@ -36,7 +36,9 @@
 
 namespace resilver::raid {
 
-inline constexpr std::uint64_t kBandBytes = 128 * 1024;  // a stripe operation works on so much of each chunk at a time
+inline constexpr std::uint64_t kBandBytes =
+    128 * 1024;  // a stripe operation works on so much of each chunk at a time ...
+inline constexpr std::uint64_t kUnitMemory = 16 << 20;  // ... less where that would be more than this for all members
 inline constexpr std::uint64_t kRowBytes = 4096;
 inline constexpr std::size_t kMaxBands = 512;           // stripe operations at a time, at most
 inline constexpr std::size_t kMaxRows = 4;              // rows at a time when memory is short
@@ -54,7 +56,7 @@ struct Op final : LeafSink, RangeLock::Entry {
   void leaf_done(Leaf& leaf) noexcept override;
 };
 
-// A part of a stripe: the range begin .. end of its chunks, at most kBandBytes.
+// A part of a stripe: the range begin .. end of its chunks, at most unit_bytes_.
 struct Band {
   std::uint64_t stripe = 0;
   std::uint64_t base = 0;  // of the stripe in the members' data areas
@@ -285,8 +287,8 @@ class Core {
   void begin(Op& op) noexcept;
   void finish(Op& op, Errc status) noexcept;
   bool try_straight_read(Op& op) noexcept;
-  bool try_straight_raid0(Op& op) noexcept;
-  bool launch_in_chunk(Op& op, const Location& place) noexcept;
+  bool try_straight_unprotected(Op& op) noexcept;
+  bool launch_in_run(Op& op, const Location& place) noexcept;
   void launch_striped(Op& op) noexcept;
   bool readable(std::uint32_t slot, std::uint64_t begin, std::uint64_t end) const noexcept;
   Task<void> run_slow(Op& op);
@@ -348,7 +350,7 @@ class Core {
   Task<void> clear_bad(std::uint64_t begin, std::uint64_t end, MemberSet members);
 
   // mirror.cc
-  using CopySet = IndexSet<struct CopyTag, kMaxDisks>;
+  using CopySet = IndexSet<struct CopyTag>;
   struct MirrorPiece {
     std::uint64_t logical;
     std::uint64_t at;  // offset in the data area of the member that is rebuilt
@@ -496,9 +498,10 @@ class Core {
   std::uint32_t ops_in_use_ = 0;
   bool starting_queued_ = false;
   Nanos last_foreground_ = -kHour;
-  Semaphore bands_;  // stripe operations under way, so that scratch memory is bounded
-  Semaphore rows_;   // rows that are worked on with memory of the reserve
-  std::uint64_t band_bytes_ = kBandBytes;
+  Semaphore bands_;                 // stripe operations under way, so that scratch memory is bounded
+  Semaphore rows_;                  // rows that are worked on with memory of the reserve
+  const std::uint64_t unit_bytes_;  // windows are multiples of it, bands lie within one: kBandBytes, less of many members
+  std::uint64_t band_bytes_ = unit_bytes_;  // of writes; less where a band's record would not fit a journal's
   std::unique_ptr<Journal> journal_;
 
   std::map<std::uint64_t, StripeWrite*> open_stripes_;  // by stripe: those that take pieces

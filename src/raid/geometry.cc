@@ -28,17 +28,18 @@ Status check_layout(Level level, Layout layout) {
 
 Status check_disks(Level level, Layout layout, std::uint32_t disks) {
   std::uint32_t least = 1;
-  std::uint32_t most = kMaxStripedDisks;
+  std::uint32_t most = kMaxDisks;
   switch (level) {
-    case Level::raid0: break;
-    case Level::raid1: most = kMaxDisks; break;
+    case Level::linear:
+    case Level::raid0:
+    case Level::raid1: break;
     case Level::raid4:
     case Level::raid5: least = 2; break;
-    case Level::raid6: least = 4; break;
-    case Level::raid10:
-      least = near_copies(layout);
-      most = kMaxDisks;
+    case Level::raid6:
+      least = 4;
+      most = kMaxRaid6Disks;
       break;
+    case Level::raid10: least = near_copies(layout); break;
   }
   if (disks < least) {
     const std::string what = least > 2 && level == Level::raid10 ? " " + name(layout) : "";
@@ -52,12 +53,11 @@ Status check_disks(Level level, Layout layout, std::uint32_t disks) {
 }
 
 Status check_sizes(Level level, std::uint64_t chunk_bytes, std::uint64_t member_bytes, std::uint32_t data_disks) {
-  const bool striped = level == Level::raid0;
-  if (striped && (chunk_bytes == 0 || chunk_bytes % kSector != 0 || chunk_bytes > kMaxChunk)) {
+  if (!is_redundant(level) && (chunk_bytes == 0 || chunk_bytes % kSector != 0 || chunk_bytes > kMaxChunk)) {
     return fail(Errc::invalid_argument,
                 fmt::format("chunk of {} bytes: must be a multiple of 512 up to 512 GiB", chunk_bytes));
   }
-  if (!striped && level != Level::raid1 &&
+  if (is_redundant(level) && level != Level::raid1 &&
       (!std::has_single_bit(chunk_bytes) || chunk_bytes < kMinChunk || chunk_bytes > kMaxChunk)) {
     return fail(Errc::invalid_argument,
                 fmt::format("chunk of {} bytes: must be a power of two from 4 KiB to 512 GiB", chunk_bytes));
@@ -76,6 +76,7 @@ Status check_sizes(Level level, std::uint64_t chunk_bytes, std::uint64_t member_
 
 std::uint32_t parity_of(Level level) {
   switch (level) {
+    case Level::linear:
     case Level::raid0:
     case Level::raid1:
     case Level::raid10: return 0;
@@ -90,6 +91,17 @@ std::uint32_t parity_of(Level level) {
 
 Result<Geometry> Geometry::make(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk_bytes,
                                 std::uint64_t member_bytes) {
+  auto geometry = checked(level, layout, disks, chunk_bytes, member_bytes);
+  if (geometry && level == Level::linear) {
+    geometry->make_zones(std::vector(disks, geometry->in_chunks(member_bytes)));
+  }
+  return geometry;
+}
+
+// Without zones yet.
+Result<Geometry> Geometry::checked(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk_bytes,
+                                   std::uint64_t member_bytes) {
+  if (level == Level::linear && chunk_bytes == 0) chunk_bytes = kSector;
   if (Status status = check_layout(level, layout); !status) return std::unexpected(status.error());
   if (Status status = check_disks(level, layout, disks); !status) return std::unexpected(status.error());
   const std::uint32_t parity = parity_of(level);
@@ -102,7 +114,7 @@ Result<Geometry> Geometry::make(Level level, Layout layout, std::uint32_t disks,
   geometry.level_ = level;
   geometry.layout_ = layout;
   geometry.disks_ = disks;
-  geometry.data_disks_ = mirrored ? 1 : disks - parity;
+  geometry.data_disks_ = mirrored || level == Level::linear ? 1 : disks - parity;
   geometry.parity_disks_ = parity;
   geometry.copies_ = level == Level::raid1 ? disks : level == Level::raid10 ? near_copies(layout) : 1;
   geometry.chunk_bytes_ = level == Level::raid1 ? kMirrorUnit : chunk_bytes;
@@ -211,7 +223,7 @@ std::uint32_t Geometry::member_of(std::uint64_t stripe, std::uint32_t column) co
   if (has_zones()) {
     const Zone& zone = zone_of_stripe(stripe);
     CHECK(column < zone.width);
-    return zone.members[(column + zone.rotation) % zone.width];
+    return member_in(zone, column);
   }
   const std::uint32_t p = p_place(stripe);
   if (rises()) {
@@ -254,9 +266,11 @@ Role Geometry::role_of(std::uint64_t stripe, std::uint32_t member) const {
 
 Location Geometry::map(std::uint64_t logical) const {
   CHECK(logical < capacity_);
+  if (has_zones()) return map_zoned(logical);
   const std::uint64_t chunk = in_chunks(logical);
   Location where;
   where.chunk_offset = logical - chunk * chunk_bytes_;
+  where.run_bytes = chunk_bytes_ - where.chunk_offset;
   if (level_ == Level::raid10) {
     const CopyPlace first = copy_of(logical, 0);
     where.stripe = chunk;
@@ -264,17 +278,9 @@ Location Geometry::map(std::uint64_t logical) const {
     where.member_offset = first.member_offset;
     return where;
   }
-  if (has_zones()) {
-    const Zone& zone = zone_of_chunk(chunk);
-    const std::uint64_t in_zone = chunk - zone.first_chunk;
-    where.stripe = zone.first_stripe + in_zone / zone.width;
-    where.data_index = static_cast<std::uint32_t>(in_zone % zone.width);
-    where.column = where.data_index;
-  } else {
-    where.stripe = chunk / data_disks_;
-    where.data_index = static_cast<std::uint32_t>(chunk - where.stripe * data_disks_);
-    where.column = column_at(where.stripe, where.data_index);
-  }
+  where.stripe = chunk / data_disks_;
+  where.data_index = static_cast<std::uint32_t>(chunk - where.stripe * data_disks_);
+  where.column = column_at(where.stripe, where.data_index);
   where.member = member_of(where.stripe, where.column);
   where.member_offset = stripe_member_offset(where.stripe) + where.chunk_offset;
   return where;
@@ -300,6 +306,7 @@ MemberPlace Geometry::at(std::uint32_t member, std::uint64_t member_offset) cons
     }
     return place;
   }
+  if (level_ == Level::linear) place.stripe += zones_[member].first_stripe;
   place.role = role_of(place.stripe, member);
   if (place.role.kind == RoleKind::data) {
     place.logical = logical_chunk(place.stripe, place.role.data_index) * chunk_bytes_ + place.chunk_offset;
@@ -341,10 +348,14 @@ std::uint64_t Geometry::mirrored_run(std::uint64_t logical) const {
 ColumnSet Geometry::columns_lost(std::uint64_t stripe, MemberSet lost_members) const {
   if (is_mirrored()) return (members_of(stripe, {0}) - lost_members).empty() ? ColumnSet{0} : ColumnSet{};
   ColumnSet lost;
-  for (std::uint32_t member : lost_members& all_members()) {
-    if (has_zones() && stripe_member_offset(stripe) >= member_bytes(member)) continue;
-    lost.add(column_of(stripe, member));
+  if (has_zones()) {
+    const Zone& zone = zone_of_stripe(stripe);
+    for (std::uint32_t column = 0; column < zone.width; ++column) {
+      if (lost_members.contains(member_in(zone, column))) lost.add(column);
+    }
+    return lost;
   }
+  for (std::uint32_t member : lost_members& all_members()) lost.add(column_of(stripe, member));
   return lost;
 }
 

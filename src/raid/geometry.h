@@ -1,16 +1,17 @@
 // README of src/raid
 //
-// What it is for: an array of block devices ("members") that survives the loss of some of them: RAID 0, 1, 4, 5, 6 and
-// 10 as Linux md lays them out, so that the kernel and mdadm read our images and we read theirs. From the bottom: geometry
-// (where a byte lives), parity (the arithmetic), superblock, bitmap and bad-block formats (what is on the members), and
-// above them the array itself.
+// What it is for: an array of block devices ("members") that survives the loss of some of them: linear and RAID 0, 1, 4,
+// 5, 6 and 10 as Linux md lays them out, so that the kernel and mdadm read our images and we read theirs. From the bottom:
+// geometry (where a byte lives), parity (the arithmetic), superblock, bitmap and bad-block formats (what is on the
+// members), and above them the array itself.
 // What it may assume: the seam in src/env (clock, block devices, scheduler), one thread per array. All that is read from
 // a member is foreign input until it was decoded and checked.
 // What it never does: include src/uring, src/sim or src/replica; ask a std clock, rand, a thread or a file; retry below the
 // client; return data it knows to be wrong.
 //
 // This file: pure functions. Source: Linux md's layouts (drivers/md/raid5.c, raid5_compute_sector; raid6 syndrome order;
-// raid10.c, near copies; raid0.c, zones), verified against kernel-made images (docs/on-disk-format.md), mdadm(8), md(4).
+// raid10.c, near copies; raid0.c, zones; linear.c), verified against kernel-made images (docs/on-disk-format.md), mdadm(8),
+// md(4).
 //
 // Words. A *member* is a slot 0 .. disks-1 of the array (md's "role").
 //
@@ -35,6 +36,8 @@
 //
 // RAID 0 with members of unequal size has md's *zones*: zone 0 stripes over all members up to the end of the smallest, the
 // next one over those that go on, and so on. A stripe is still a row of chunks at the same offset, over its zone's members.
+//   Linear is the same with a zone for each member, in the order of slots: a stripe is one chunk, counted through the array,
+// and a member ends with its last whole chunk (md's "rounding"; without one the chunk is a sector).
 #pragma once
 
 #include <cstdint>
@@ -49,7 +52,18 @@
 
 namespace resilver::raid {
 
-enum class Level : int { raid0 = 0, raid1 = 1, raid4 = 4, raid5 = 5, raid6 = 6, raid10 = 10 };  // md's numbers
+enum class Level : int {
+  linear = -1,
+  raid0 = 0,
+  raid1 = 1,
+  raid4 = 4,
+  raid5 = 5,
+  raid6 = 6,
+  raid10 = 10
+};  // md's numbers
+
+// The level can keep redundancy. Where it cannot, each member is used as far as it goes.
+constexpr bool is_redundant(Level level) { return level != Level::linear && level != Level::raid0; }
 
 // The layouts that are offered; md's numbers (layout_number()) depend on the level. n members, stripe s; RAID 6: Q is on the
 // member after P, wrapping.
@@ -62,7 +76,7 @@ enum class Level : int { raid0 = 0, raid1 = 1, raid4 = 4, raid5 = 5, raid6 = 6, 
 //                 wrapping
 //   near_2:       RAID 10 with two copies, next to each other; near_layout(N) has N
 //   raid0_original, raid0_alternate: RAID 0. They differ only with unequal members: from which member a zone begins.
-//   none:         RAID 1; RAID 4 (P on the last member); allowed for RAID 0 with equal members.
+//   none:         linear; RAID 1; RAID 4 (P on the last member); allowed for RAID 0 with equal members.
 enum class Layout : int {
   left_asymmetric,
   right_asymmetric,
@@ -104,7 +118,7 @@ std::optional<Level> level_from_number(int number) noexcept;
 std::optional<Layout> layout_from_name(std::string_view text) noexcept;
 // Left-symmetric for RAID 5 and 6, near-2 for RAID 10, original for RAID 0, none for the others.
 Layout default_layout(Level level) noexcept;
-// The names of the layouts that a level has, for messages: "left-asymmetric, ... or near-N"; empty for RAID 1 and 4.
+// The names of the layouts that a level has, for messages: "left-asymmetric, ... or near-N"; empty for linear, RAID 1, 4.
 std::string layout_choices(Level level);
 // md's number as in a superblock. none: 0.
 int layout_number(Level level, Layout layout) noexcept;
@@ -129,6 +143,7 @@ struct Location {
   std::uint32_t member = 0;         // RAID 1 and 10: of copy 0
   std::uint64_t member_offset = 0;  // bytes from the start of the member's data area
   std::uint64_t chunk_offset = 0;   // bytes from the start of the chunk
+  std::uint64_t run_bytes = 0;      // so many from here on are contiguous on the member: to the chunk's or member's end
 };
 
 // What a byte of a member's data area holds.
@@ -168,35 +183,36 @@ struct StripePart {
 class Geometry {
  public:
   // Validates everything that can be wrong about an array's shape; each refusal is one line that names the value.
-  //   disks: RAID 0 and 1: 1 ..; RAID 4 and 5: 2 ..; RAID 6: 4 ..; RAID 10: as many as copies, and 2 ..; at most kMaxDisks,
-  //   RAID 0, 4, 5, 6 kMaxStripedDisks.
-  //   chunk_bytes: a power of two, kMinChunk .. kMaxChunk; RAID 0: any multiple of 512; for RAID 1 ignored (kMirrorUnit).
+  //   disks: linear, RAID 0 and 1: 1 ..; RAID 4 and 5: 2 ..; RAID 6: 4 ..; RAID 10: as many as copies, and 2 ..; at most
+  //   kMaxDisks, RAID 6 kMaxRaid6Disks.
+  //   chunk_bytes: a power of two, kMinChunk .. kMaxChunk; RAID 0: any multiple of 512; linear: also 0 (a sector); for RAID 1
+  //   ignored (kMirrorUnit).
   //   member_bytes: usable bytes of each member, a multiple of the chunk (RAID 1: of 512), > 0; data capacity at most
   //   kMaxCapacity.
   // Errors: invalid_argument.
   static Result<Geometry> make(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk_bytes,
                                std::uint64_t member_bytes);
-  // RAID 0 of members of these sizes, each rounded down to the chunk (and then > 0), in the order of slots. layout:
-  // raid0_original or raid0_alternate; with equal members also none. Errors: invalid_argument.
-  static Result<Geometry> make_raid0(Layout layout, std::uint64_t chunk_bytes,
+  // RAID 0 or linear of members of these sizes, each rounded down to the chunk (and then > 0), in the order of slots. layout:
+  // RAID 0: raid0_original or raid0_alternate; with equal members also none. Errors: invalid_argument.
+  static Result<Geometry> make_zoned(Level level, Layout layout, std::uint64_t chunk_bytes,
                                      std::span<const std::uint64_t> member_bytes);
 
   Level level() const { return level_; }
   Layout layout() const { return layout_; }
   std::uint32_t disks() const { return disks_; }
   std::uint64_t chunk_bytes() const { return chunk_bytes_; }
-  // Used bytes of every member's data area; RAID 0 with unequal members: of the largest.
+  // Used bytes of every member's data area; with zones: of the largest.
   std::uint64_t member_bytes() const { return member_bytes_; }
   std::uint64_t member_bytes(std::uint32_t member) const {
-    return zones_.empty() ? member_bytes_ : zoned_bytes(member);
+    return zones_.empty() ? member_bytes_ : zoned_bytes_[member];
   }
 
   bool is_mirror() const { return level_ == Level::raid1; }
   bool is_mirrored() const { return level_ == Level::raid1 || level_ == Level::raid10; }
-  bool has_zones() const { return !zones_.empty(); }  // RAID 0 with unequal members
+  bool has_zones() const { return !zones_.empty(); }  // linear, and RAID 0 with unequal members
   std::uint32_t copies() const { return copies_; }
-  // The level can keep redundancy: all but RAID 0. A RAID 1 of one disk does, as soon as it has more slots.
-  bool is_redundant() const { return level_ != Level::raid0; }
+  // A RAID 1 of one disk is, too: as soon as it has more slots.
+  bool is_redundant() const { return raid::is_redundant(level_); }
   // D: data columns per stripe; RAID 1 and 10: 1; with zones: of the first one.
   std::uint32_t data_disks() const { return data_disks_; }
   std::uint32_t parity_disks() const { return parity_disks_; }  // 0, 1 (P) or 2 (P, Q)
@@ -210,12 +226,15 @@ class Geometry {
   // RAID 0 with a chunk that is no power of two: what md offers, which is a little less than its members hold.
   std::uint64_t capacity_bytes() const { return capacity_; }
   std::uint64_t stripe_data_bytes() const { return chunk_bytes() * data_disks_; }  // without zones
-  std::uint64_t stripes() const { return in_chunks((is_mirrored() ? capacity_ : member_bytes_) + chunk_bytes() - 1); }
+  std::uint64_t stripes() const {
+    const bool counted_through = is_mirrored() || level_ == Level::linear;
+    return in_chunks((counted_through ? capacity_ : member_bytes_) + chunk_bytes() - 1);
+  }
   // What md's resync offset and bitmap count: RAID 10: logical bytes; else bytes of the members' data areas.
   std::uint64_t sync_bytes() const { return level_ == Level::raid10 ? capacity_ : member_bytes_; }
   // Bytes of each column in this stripe: the chunk, but for the last stripe of a RAID 1.
   std::uint64_t column_bytes(std::uint64_t stripe) const;
-  // Offset of a stripe in every member's data area. Not for RAID 10, nor is the inverse.
+  // Offset of a stripe in every member's data area. Not for linear and RAID 10, nor is the inverse.
   std::uint64_t stripe_member_offset(std::uint64_t stripe) const { return stripe * chunk_bytes_; }
   std::uint64_t stripe_of_member_offset(std::uint64_t member_offset) const { return in_chunks(member_offset); }
   MemberSet all_members() const { return MemberSet::first(disks_); }
@@ -230,7 +249,7 @@ class Geometry {
     return at(member, member_offset).logical;
   }
   // The part of the members' data areas that holds logical bytes [begin, end) and what protects them; whole rows of chunks,
-  // RAID 1: the same range. begin < end ≤ capacity_bytes().
+  // RAID 1: the same range. begin < end ≤ capacity_bytes(). Not for linear.
   MemberRange member_range(std::uint64_t begin, std::uint64_t end) const;
 
   // RAID 1 and 10. Copy 0 .. copies()-1 of a logical byte; the copies lie on distinct members.
@@ -276,20 +295,26 @@ class Geometry {
  private:
   struct Zone {
     std::uint64_t first_stripe = 0;
+    std::uint64_t first_row = 0;    // of its members, in chunks; RAID 0: the first stripe, linear: 0
     std::uint64_t first_chunk = 0;  // of the array
-    std::uint32_t width = 0;        // members in it
-    std::uint32_t rotation = 0;     // the member that holds the zone's first chunk, as an index into `members`
-    std::vector<std::uint8_t> members;
+    std::uint64_t end_chunk = 0;
+    std::uint32_t width = 0;     // members in it
+    std::uint32_t rotation = 0;  // the member that holds the zone's first chunk, as an index into `members`
+    std::vector<std::uint16_t> members;
   };
 
   Geometry() = default;
   static Result<Geometry> checked(Level level, Layout layout, std::uint32_t disks, std::uint64_t chunk_bytes,
                                   std::uint64_t member_bytes);
   void make_zones(std::span<const std::uint64_t> member_chunks);
+  void add_zone(std::uint64_t first_row, std::uint64_t end_row, std::vector<std::uint16_t> members);
   std::uint64_t striped_capacity() const;
-  std::uint64_t zoned_bytes(std::uint32_t member) const;
   const Zone& zone_of_stripe(std::uint64_t stripe) const;
   const Zone& zone_of_chunk(std::uint64_t chunk) const;
+  std::uint32_t member_in(const Zone& zone, std::uint32_t column) const {
+    return zone.members[(column + zone.rotation) % zone.width];
+  }
+  Location map_zoned(std::uint64_t logical) const;
   std::uint64_t logical_chunk(std::uint64_t stripe, std::uint32_t data_index) const;
   std::uint64_t in_chunks(std::uint64_t bytes) const {
     return chunk_shift_ != 0 ? bytes >> chunk_shift_ : bytes / chunk_bytes_;
@@ -311,7 +336,8 @@ class Geometry {
   std::uint32_t chunk_shift_ = 0;  // 0: the chunk is no power of two
   std::uint64_t member_bytes_ = 0;
   std::uint64_t capacity_ = 0;
-  std::vector<Zone> zones_;  // empty, or two and more
+  std::vector<Zone> zones_;                 // RAID 0: none, or two and more; linear: one for each member
+  std::vector<std::uint64_t> zoned_bytes_;  // of each member, if there are zones
 };
 
 // ---- What an access costs -------------------------------------------------------------------------------------------

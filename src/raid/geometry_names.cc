@@ -10,6 +10,7 @@ namespace resilver::raid {
 
 const char* name(Level level) noexcept {
   switch (level) {
+    case Level::linear: return "linear";
     case Level::raid0: return "raid0";
     case Level::raid1: return "raid1";
     case Level::raid4: return "raid4";
@@ -58,7 +59,8 @@ const char* name(WriteWay way) noexcept {
 }
 
 std::optional<Level> level_from_number(int number) noexcept {
-  for (Level level : {Level::raid0, Level::raid1, Level::raid4, Level::raid5, Level::raid6, Level::raid10}) {
+  for (Level level :
+       {Level::linear, Level::raid0, Level::raid1, Level::raid4, Level::raid5, Level::raid6, Level::raid10}) {
     if (number == static_cast<int>(level)) return level;
   }
   return std::nullopt;
@@ -85,6 +87,7 @@ std::span<const Numbered> layouts_of(Level level) {
     case Level::raid0: return kStripeLayouts;
     case Level::raid5: return std::span(kParityLayouts).first(6);
     case Level::raid6: return kParityLayouts;
+    case Level::linear:
     case Level::raid1:
     case Level::raid4:
     case Level::raid10: return {};  // RAID 10: by the number of copies

@@ -1,4 +1,5 @@
-// Requests in: the straight paths (all of RAID 0, reads of members that hold everything asked for), and the way to the others.
+// Requests in: the straight paths (all of RAID 0 and linear, reads of members that hold everything asked for), and the way to
+// the others.
 #include <algorithm>
 
 #include "raid/core.h"
@@ -72,7 +73,7 @@ void Core::begin(Op& op) noexcept {
   const IoRequest& request = *op.request;
   last_foreground_ = scheduler_.turn_time();
   if (!geometry_.is_redundant()) {
-    if (!try_straight_raid0(op)) launch_striped(op);
+    if (!try_straight_unprotected(op)) launch_striped(op);
     return;
   }
   if (request.op == IoOp::flush) {
@@ -106,14 +107,13 @@ bool Core::try_straight_read(Op& op) noexcept {
   if (request.op != IoOp::read) return false;  // of a failed array, too, what live members hold
   if (geometry_.is_mirrored()) return try_mirror_read(op);
   const Location first = geometry_.map(request.offset);
-  if (first.chunk_offset + request.length <= geometry_.chunk_bytes()) {
+  if (request.length <= first.run_bytes) {
     if (!readable(first.member, first.member_offset, first.member_offset + request.length)) return false;
-    if (launch_in_chunk(op, first)) return true;
+    if (launch_in_run(op, first)) return true;
   }
   for (std::uint64_t at = request.offset; at < request.offset + request.length;) {
     const Location place = geometry_.map(at);
-    const std::uint64_t bytes =
-        std::min(geometry_.chunk_bytes() - place.chunk_offset, request.offset + request.length - at);
+    const std::uint64_t bytes = std::min(place.run_bytes, request.offset + request.length - at);
     if (!readable(place.member, place.member_offset, place.member_offset + bytes)) return false;
     at += bytes;
   }
@@ -121,16 +121,16 @@ bool Core::try_straight_read(Op& op) noexcept {
   return true;
 }
 
-bool Core::try_straight_raid0(Op& op) noexcept {
+bool Core::try_straight_unprotected(Op& op) noexcept {
   const IoRequest& request = *op.request;
   if (request.op != IoOp::read && request.op != IoOp::write) return false;
   const Location place = geometry_.map(request.offset);
-  if (place.chunk_offset + request.length > geometry_.chunk_bytes() || !slots_[place.member]->live()) return false;
-  return launch_in_chunk(op, place);
+  if (request.length > place.run_bytes || !slots_[place.member]->live()) return false;
+  return launch_in_run(op, place);
 }
 
 // The most frequent case by far: all of it on one member. False if it has too many segments for one leaf.
-bool Core::launch_in_chunk(Op& op, const Location& place) noexcept {
+bool Core::launch_in_run(Op& op, const Location& place) noexcept {
   const IoRequest& request = *op.request;
   if (request.segments.size() > Leaf::kMaxSegments) return false;
   Member& member = *slots_[place.member];
@@ -169,7 +169,7 @@ void Core::launch_striped(Op& op) noexcept {
     };
     for (std::uint64_t at = 0; at < request.length;) {
       const Location place = geometry_.map(request.offset + at);
-      std::uint64_t bytes = std::min(geometry_.chunk_bytes() - place.chunk_offset, request.length - at);
+      const std::uint64_t bytes = std::min(place.run_bytes, request.length - at);
       if (!slots_[place.member]->live()) {
         if (op.error == Errc::ok) op.error = Errc::device_gone;
         at += bytes;
@@ -196,9 +196,8 @@ void Core::launch_striped(Op& op) noexcept {
 }
 
 void Core::straight_done(Op& op) noexcept {
-  const bool striped_only = !geometry_.is_redundant();
-  if (op.error == Errc::ok || striped_only) {
-    // The failure of a RAID 0 member is the array's; its other members go on.
+  if (op.error == Errc::ok || !geometry_.is_redundant()) {
+    // Without redundancy the failure of a member is the array's; its other members go on.
     if (op.culprit != nullptr && op.error == Errc::no_space) no_room(*op.culprit);
     if (op.culprit != nullptr && (op.error == Errc::device_gone || op.error == Errc::timeout)) {
       mark_faulty(*op.culprit, op.error);

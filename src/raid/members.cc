@@ -9,6 +9,12 @@ namespace resilver::raid {
 
 static constexpr Nanos kFullPause = kSecond;  // then room is looked for again
 
+// Of each member in a stripe operation or window. Of a mirror they hold the copies alone.
+static std::uint64_t unit_bytes_of(const Geometry& geometry) noexcept {
+  if (geometry.parity_disks() == 0) return kBandBytes;
+  return std::clamp(std::bit_floor(kUnitMemory / (geometry.disks() + 1)), kRowBytes, kBandBytes);
+}
+
 Core::Core(LeafPoolOwner leaves, BufferPool& pool, Random random, const ArrayTuning& tuning, const Geometry& geometry,
            Consistency consistency)
     : scheduler_(leaves->scheduler()),
@@ -24,8 +30,10 @@ Core::Core(LeafPoolOwner leaves, BufferPool& pool, Random random, const ArrayTun
       watchdog_(*this),
       runs_(geometry.disks()),
       bands_(scheduler_,
-             std::clamp<std::size_t>(tuning.stripe_memory_bytes / (kBandBytes * (geometry.disks() + 1)), 2, kMaxBands)),
-      rows_(scheduler_, kMaxRows),
+             std::clamp<std::size_t>(tuning.stripe_memory_bytes / (unit_bytes_of(geometry) * (geometry.disks() + 1)), 2,
+                                     kMaxBands)),
+      rows_(scheduler_, std::clamp<std::size_t>(kMaxRows * kMaxQColumns / geometry.columns(), 1, kMaxRows)),
+      unit_bytes_(unit_bytes_of(geometry)),
       bad_log_turn_(scheduler_),
       sb_event_(scheduler_),
       manager_event_(scheduler_),

@@ -76,7 +76,8 @@ Task<Status> Core::fail_member(std::string disk_name) {
 // What add_disk() and readd_disk() refuse. A faulty disk of the same name makes room: it is the same disk, or was in its place.
 Status Core::check_new(const MemberDisk& disk, std::uint64_t needed_bytes) {
   if (read_only_) return refuse_read_only();
-  if (!geometry_.is_redundant()) return fail(Errc::unsupported, "RAID 0 takes no spares");
+  if (!geometry_.is_redundant())
+    return fail(Errc::unsupported, fmt::format("{} takes no spares", name(geometry_.level())));
   if (const Member* old = find(disk.name); old != nullptr) {
     if (old->state != MemberState::faulty) return fail(Errc::exists, disk.name + ": in use");
     // A write that was given up on would land on the new member.
@@ -172,7 +173,9 @@ Task<bool> Core::take_spares() {
 }
 
 Status Core::may_replace(const std::string& disk_name) const {
-  if (!geometry_.is_redundant()) return fail(Errc::unsupported, "RAID 0 has no spares to replace members with");
+  if (!geometry_.is_redundant()) {
+    return fail(Errc::unsupported, fmt::format("{} has no spares to replace members with", name(geometry_.level())));
+  }
   const Member* member = find(disk_name);
   if (member == nullptr) return fail(Errc::not_found, disk_name + ": no such disk in the array");
   if (member->state != MemberState::in_sync) {

@@ -8,9 +8,9 @@ namespace resilver::raid {
 // ---- superblocks --------------------------------------------------------------------------------------------------------
 
 // Who uses the reserve at a time: one write of superblocks (a block for each disk), one of the bitmap (32) and one bad-block
-// log, a meta block for each stripe operation under way (kMaxBands), rows that are worked on (4, a block for each member of at
-// most 255), zeroes (32), and at the start superblocks (64) and records of the journal (512). With 32 disks that is a third of
-// it, the rest is for what hung disks hold: of each some 50 blocks.
+// log, a meta block for each stripe operation under way (kMaxBands), rows that are worked on (4 of up to 257 members, 1 of
+// 1920; a block for each), zeroes (32), and at the start superblocks (64) and records of the journal (512). With 32 disks that
+// is a third of it, the rest is for what hung disks hold: of each some 50 blocks.
 Buffer Core::metadata_block() {
   Buffer block = leaves_->reserve().allocate(kBlockBytes);
   if (!block) block = pool_.allocate(kBlockBytes);
@@ -50,7 +50,7 @@ Superblock Core::superblock_for(const Member& member) const {
   super.feature_map = (super.feature_map & ~kOwned) | (bitmap_ ? kFeatureBitmap : 0);
   if (journal_) super.feature_map |= kFeatureJournal;
   if (journal_ && member.state == MemberState::journal) super.recovery_offset_sectors = journal_->tail_sectors();
-  if (geometry_.has_zones()) super.feature_map |= kFeatureRaid0Layout;
+  if (geometry_.has_zones() && super.level == Level::raid0) super.feature_map |= kFeatureRaid0Layout;
   if (!member.bad.empty()) super.feature_map |= kFeatureBadBlocks;
   if (member.state == MemberState::rebuilding || member.state == MemberState::replacement) {
     super.feature_map |= kFeatureRecoveryOffset;

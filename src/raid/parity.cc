@@ -20,7 +20,7 @@ constexpr std::size_t kLargest = std::size_t{1} << 30;  // ISA-L counts in int
 // Stands for null (all zero) source columns. ISA-L takes non-const sources but never writes them.
 alignas(64) const std::byte kZeroes[kPiece] = {};
 
-using Pointers = std::array<void*, kMaxColumns + 2>;
+using Pointers = std::array<void*, kMaxColumns + 1>;
 
 void check_buffer(const void* pointer) {
   CHECK(reinterpret_cast<std::uintptr_t>(pointer) % kParityAlign == 0, "column is not aligned");
@@ -93,7 +93,7 @@ void xor_gen(std::span<const std::byte* const> data, std::byte* p, std::size_t l
 }
 
 void pq_gen(std::span<const std::byte* const> data, std::byte* p, std::byte* q, std::size_t len) {
-  CHECK(data.size() >= 2 && data.size() <= kMaxColumns - 2);
+  CHECK(data.size() >= 2 && data.size() <= kMaxRaid6Disks);
   check_length(len);
   check_buffer(p);
   check_buffer(q);
@@ -130,7 +130,7 @@ struct ParityCode::Decoder {
 namespace {
 
 // Coefficients of one column in terms of all columns (only sources get non-zero ones).
-using Row = std::array<std::uint8_t, kMaxColumns>;
+using Row = std::array<std::uint8_t, kMaxQColumns>;
 
 void add_scaled(Row& to, const Row& from, std::uint8_t factor) {
   for (std::size_t i = 0; i < to.size(); ++i) to[i] ^= multiply(from[i], factor);
@@ -138,7 +138,7 @@ void add_scaled(Row& to, const Row& from, std::uint8_t factor) {
 
 // Solves for the lost data columns (at most two) from live data and the live parities, P first; fills their rows. The
 // algebra is section 4 of Anvin's paper.
-void solve_data(std::uint32_t data_disks, const ColumnSet& lost, std::array<Row, kMaxColumns>& rows) {
+void solve_data(std::uint32_t data_disks, const ColumnSet& lost, std::array<Row, kMaxQColumns>& rows) {
   const std::uint32_t p = data_disks;
   const std::uint32_t q = data_disks + 1;
   const ColumnSet lost_data = lost & ColumnSet::first(data_disks);
@@ -173,11 +173,11 @@ void solve_data(std::uint32_t data_disks, const ColumnSet& lost, std::array<Row,
 }  // namespace
 
 ParityCode::ParityCode(std::uint32_t data_disks, std::uint32_t parity_disks)
-    : data_disks_(data_disks),
-      parity_disks_(parity_disks),
-      update_tables_(std::make_unique<std::uint8_t[]>(std::size_t{64} * data_disks)) {
+    : data_disks_(data_disks), parity_disks_(parity_disks) {
   CHECK(parity_disks == 1 || parity_disks == 2);
-  CHECK(data_disks >= parity_disks && data_disks <= kMaxColumns - 2);
+  CHECK(data_disks >= parity_disks && data_disks <= (parity_disks == 1 ? kMaxColumns - 1 : kMaxRaid6Disks));
+  if (parity_disks == 1) return;
+  update_tables_ = std::make_unique<std::uint8_t[]>(std::size_t{64} * data_disks);
   for (std::uint32_t d = 0; d < data_disks; ++d) {
     std::uint8_t coefficients[2] = {1, power(d)};
     ec_init_tables(1, 2, coefficients, &update_tables_[std::size_t{64} * d]);
@@ -193,7 +193,7 @@ void ParityCode::generate(std::span<const std::byte* const> data, std::byte* p, 
   } else if (p != nullptr) {
     pq_gen(data, p, q, len);
   } else {  // Q alone: P's member is lost
-    std::array<std::byte*, kMaxColumns> columns;
+    std::array<std::byte*, kMaxQColumns> columns;
     for (std::uint32_t d = 0; d < data_disks_; ++d) columns[d] = static_cast<std::byte*>(writable(data[d]));
     columns[data_disks_] = nullptr;
     columns[data_disks_ + 1] = q;
@@ -228,7 +228,7 @@ const ParityCode::Decoder& ParityCode::decoder_for(const ColumnSet& lost, const 
   for (const auto& known : decoders_) {
     if (known && known->lost == lost && known->wanted == wanted) return *known;
   }
-  std::array<Row, kMaxColumns> rows{};  // each column in terms of the sources
+  std::array<Row, kMaxQColumns> rows{};  // each column in terms of the sources
   solve_data(data_disks_, lost, rows);
   for (std::uint32_t d = 0; d < data_disks_; ++d) {  // lost parity: of data, some of which is itself computed
     add_scaled(rows[data_disks_], rows[d], 1);
@@ -269,12 +269,19 @@ void ParityCode::recover(std::span<std::byte* const> columns, const ColumnSet& l
     if (columns[column] != nullptr) wanted.add(column);
   }
   if (wanted.empty()) return;
+  if (parity_disks_ == 1) {  // whichever it is: the sum of all others
+    std::array<const std::byte*, kMaxColumns> others;
+    const std::uint32_t output = lost.lowest();
+    std::copy_n(columns.begin(), output, others.begin());
+    std::copy(columns.begin() + output + 1, columns.end(), others.begin() + output);
+    return xor_gen({others.data(), columns.size() - 1}, columns[output], len);
+  }
   if (wanted == ColumnSet{data_disks_, data_disks_ + 1}) {  // pq_gen is 2 to 3 times as fast as two general rows
     return pq_gen(columns.first(data_disks_), columns[data_disks_], columns[data_disks_ + 1], len);
   }
 
   const Decoder& decoder = decoder_for(lost, wanted);
-  std::array<const std::byte*, kMaxColumns> sources;
+  std::array<const std::byte*, kMaxQColumns> sources;
   const std::size_t count = decoder.sources.size();
   bool has_null = false;
   for (std::size_t i = 0; i < count; ++i) {
@@ -285,7 +292,7 @@ void ParityCode::recover(std::span<std::byte* const> columns, const ColumnSet& l
   if (decoder.only_xor) return xor_gen({sources.data(), count}, columns[decoder.outputs[0]], len);
 
   in_pieces(has_null, len, [&](std::size_t offset, std::size_t length) {
-    std::array<unsigned char*, kMaxColumns> in;
+    std::array<unsigned char*, kMaxQColumns> in;
     for (std::size_t i = 0; i < count; ++i) {
       in[i] = static_cast<unsigned char*>(writable(sources[i] == nullptr ? kZeroes : sources[i] + offset));
     }
@@ -348,7 +355,7 @@ Located ParityCode::locate(std::span<const std::byte* const> columns, std::size_
   // Candidates: P explains bytes where only P differs, Q those where only Q does, data column d those where both differ
   // and Q's difference is g^d times P's.
   ColumnSet candidates = ColumnSet::first(data_disks_ + 2);
-  std::array<std::uint8_t, kMaxColumns> powers{};
+  std::array<std::uint8_t, kMaxQColumns> powers{};
   for (std::uint32_t d = 0; d < data_disks_; ++d) powers[d] = power(d);
   bool differs = false;
   Syndromes syndromes;

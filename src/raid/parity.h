@@ -24,13 +24,13 @@ namespace resilver::raid {
 inline constexpr std::size_t kParityAlign = 32;
 inline constexpr std::size_t kParityUnit = 64;
 
-// p = sum of the data columns (1 .. kMaxStripedDisks of them, null = zeroes).
+// p = sum of the data columns (1 .. kMaxColumns of them, null = zeroes).
 void xor_gen(std::span<const std::byte* const> data, std::byte* p, std::size_t len);
 
 // dst += src (exclusive or). Any alignment, any length; the buffers do not overlap.
 void xor_into(std::byte* dst, const std::byte* src, std::size_t len);
 
-// p and q from 2 .. kMaxStripedDisks data columns (null = zeroes).
+// p and q from 2 .. kMaxRaid6Disks data columns (null = zeroes).
 void pq_gen(std::span<const std::byte* const> data, std::byte* p, std::byte* q, std::size_t len);
 
 // True if all bytes are zero. Any alignment, any length.
@@ -51,7 +51,7 @@ struct Located {
 // The code of one array: D data columns and 1 (P) or 2 (P, Q) parity columns.
 class ParityCode {
  public:
-  // parity_disks 1: data_disks 1 .. kMaxStripedDisks; parity_disks 2: data_disks 2 .. the same.
+  // parity_disks 1: data_disks 1 .. kMaxColumns - 1; parity_disks 2: data_disks 2 .. kMaxRaid6Disks.
   ParityCode(std::uint32_t data_disks, std::uint32_t parity_disks);
   ~ParityCode();
   ParityCode(const ParityCode&) = delete;
@@ -88,7 +88,7 @@ class ParityCode {
 
   std::uint32_t data_disks_;
   std::uint32_t parity_disks_;
-  std::unique_ptr<std::uint8_t[]> update_tables_;  // per data column 64 bytes: multiply by 1, multiply by g^d
+  std::unique_ptr<std::uint8_t[]> update_tables_;  // with Q, per data column 64 bytes: multiply by 1, multiply by g^d
   std::array<std::unique_ptr<Decoder>, kCachedDecoders> decoders_;
   std::size_t next_decoder_ = 0;
 };

@@ -37,7 +37,7 @@ Task<bool> Core::window_memory(Pass& pass, std::uint64_t begin, std::uint64_t& e
     if (interrupted(pass)) co_return false;
     const MemberSet slots = window_slots(pass);
     if (window_buffers(slots, end - begin, buffers)) co_return true;
-    const std::uint64_t least = std::min(begin + kBandBytes, end);
+    const std::uint64_t least = std::min(begin + unit_bytes_, end);
     if (window_buffers(slots, least - begin, buffers)) {
       end = least;
       co_return true;
@@ -99,15 +99,15 @@ Task<bool> Core::rebuild_window(Pass& pass, std::uint64_t begin, std::uint64_t e
   const MemberSet from = geometry_.all_members() - lost;
   const std::vector<Damage> damage = co_await read_window(pass, from, begin, end, buffers);
   if (interrupted(pass)) co_return false;
+  std::vector<std::byte*> columns(geometry_.columns());
   for (std::uint64_t at = begin; at < end;) {
     const std::uint64_t stripe = geometry_.stripe_of_member_offset(at);
     const std::uint64_t bytes = std::min(end, geometry_.stripe_member_offset(stripe + 1)) - at;
-    std::array<std::byte*, kMaxColumns> columns;
     for (std::uint32_t column = 0; column < geometry_.columns(); ++column) {
       const std::uint32_t slot = geometry_.member_of(stripe, column);
       columns[column] = (from | to).contains(slot) ? buffers[slot].data() + (at - begin) : nullptr;
     }
-    code_->recover(stripe, std::span(columns.data(), geometry_.columns()), geometry_.columns_lost(stripe, lost), bytes);
+    code_->recover(stripe, columns, geometry_.columns_lost(stripe, lost), bytes);
     at += bytes;
   }
   for (std::size_t i = 0; i < damage.size(); ++i) {

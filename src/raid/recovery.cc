@@ -160,12 +160,12 @@ MemberRange Core::lock_range(const Pass& pass, std::uint64_t begin, std::uint64_
 
 // 256 KiB: on a disk 1.7 times the work per CPU-second of 128 KiB, and no less on tmpfs, where 512 KiB cost 10 % (caches).
 // Small while the foreground is busy, which waits for a window's lock, where single regions are looked for, and when many
-// members would take too much memory. A multiple of kBandBytes.
+// members would take too much memory. A multiple of unit_bytes_.
 std::uint64_t Core::window_bytes(const Pass& pass) const noexcept {
-  if (foreground_busy() || pass.only_marked || pass.by_bitmap) return kBandBytes;
+  if (foreground_busy() || pass.only_marked || pass.by_bitmap) return unit_bytes_;
   const std::uint64_t buffers = std::max<std::uint64_t>(window_slots(pass).count(), 1);
   const std::uint64_t bytes = kWindowMemory / (buffers * std::max<std::uint64_t>(tuning_.window_depth, 1));
-  return std::clamp(std::bit_floor(bytes), kBandBytes, kLargestWindow);
+  return std::clamp(std::bit_floor(bytes), unit_bytes_, kLargestWindow);
 }
 
 // Locks are asked for in the order of the windows. Else: the second window has its lock, a request for both queues behind
@@ -260,8 +260,8 @@ Task<bool> Core::process_parts(Pass& pass, std::uint64_t begin, std::uint64_t en
       at = data;
       co_await yield(scheduler_);  // there may be many
     } else {
-      const std::uint64_t stop = std::min(at + kBandBytes, end);
-      if (buffers.empty() && !window_buffers(slots, kBandBytes, buffers)) co_return false;
+      const std::uint64_t stop = std::min(at + unit_bytes_, end);
+      if (buffers.empty() && !window_buffers(slots, unit_bytes_, buffers)) co_return false;
       WindowBuffers parts(buffers.size());
       for (const std::uint32_t slot : slots) parts[slot] = buffers[slot].slice(0, stop - at);
       if (!co_await process(pass, at, stop, parts)) co_return false;

@@ -137,11 +137,10 @@ Task<Errc> Core::write_row(const BandWrite& write, std::uint64_t row) {
   const ColumnSet data = geometry_.all_data();
   const bool parity_known = (data - found.known).empty();
   if (parity_known) {
-    std::array<const std::byte*, kMaxColumns> bytes;
+    std::vector<const std::byte*> bytes(geometry_.data_disks());
     for (const std::uint32_t column : data) bytes[column] = found.columns.at(column);
     std::byte* q = geometry_.parity_disks() > 1 ? found.columns.at(geometry_.q_column()) : nullptr;
-    code_->generate(stripe, std::span(bytes.data(), geometry_.data_disks()), found.columns.at(geometry_.p_column()), q,
-                    kRowBytes);
+    code_->generate(stripe, bytes, found.columns.at(geometry_.p_column()), q, kRowBytes);
   } else {
     // What is for a lost member could only live on in parity, which nobody can compute.
     if (!(fresh & found.lost).empty() || !can_forget_parity(stripe, at)) co_return Errc::medium;

@@ -1,5 +1,5 @@
 // Reads and writes of stripes with parity. What is damaged, and what there is no memory for, is done row by row: see row.cc.
-// A band is never on both sides of a rebuild's watermark: bands end at multiples of kBandBytes (or of the chunk, if that is
+// A band is never on both sides of a rebuild's watermark: bands end at multiples of unit_bytes_ (or of the chunk, if that is
 // smaller), and so do the windows that move it.
 #include <algorithm>
 
@@ -47,7 +47,7 @@ Task<Errc> Core::read_bands(const Transfer& transfer) {
   while (left > 0) {
     const StripePart part = geometry_.first_part(logical, left);
     for (std::uint64_t begin = part.begin; begin < part.end;) {
-      const std::uint64_t end = std::min(part.end, begin / kBandBytes * kBandBytes + kBandBytes);
+      const std::uint64_t end = std::min(part.end, begin / unit_bytes_ * unit_bytes_ + unit_bytes_);
       const Band band{part.stripe, geometry_.stripe_member_offset(part.stripe), begin, end};
       co_await depth.acquire();
       if (part.length == transfer.length && end == part.end && begin == part.begin) {

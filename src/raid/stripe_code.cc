@@ -17,7 +17,7 @@ class CodeColumns {
   std::span<Byte* const> first(std::size_t count) const { return {bytes_.data(), count}; }
 
  private:
-  std::array<Byte*, kMaxColumns> bytes_{};
+  std::array<Byte*, kMaxQColumns> bytes_{};
 };
 
 }  // namespace

@@ -129,7 +129,7 @@ Status check_features(const OnDisk& disk) {
 // Level, layout, disks, chunk: known ones, then whatever Geometry refuses.
 Result<Layout> check_shape(const OnDisk& disk) {
   const std::optional<Level> level = level_from_number(disk.level);
-  if (!level) return refuse(Errc::unsupported, "level {} is not 0, 1, 4, 5, 6 or 10", disk.level);
+  if (!level) return refuse(Errc::unsupported, "level {} is not -1, 0, 1, 4, 5, 6 or 10", disk.level);
   Result<Layout> layout = layout_from_number(*level, disk.layout);
   // Without the feature md does not look at a RAID 0's layout.
   if (!layout && disk.level == 0 && (disk.feature_map & kFeatureRaid0Layout) == 0) layout = Layout::none;
@@ -138,7 +138,7 @@ Result<Layout> check_shape(const OnDisk& disk) {
     return refuse(Errc::bad_input, "layout {} with feature raid0-layout (0x1000)", disk.layout);
   }
   const std::uint64_t chunk = std::uint64_t{disk.chunksize} * kSectorBytes;
-  const std::uint64_t example_bytes = *level == Level::raid1 ? kMinChunk : chunk;
+  const std::uint64_t example_bytes = *level == Level::raid1 || chunk == 0 ? kMinChunk : chunk;
   if (auto shape = Geometry::make(*level, *layout, disk.raid_disks, chunk, example_bytes); !shape) {
     return refuse(shape.error().code, "level, layout, raid_disks or chunksize: {}", shape.error().what);
   }
@@ -193,7 +193,8 @@ Status check_places(const OnDisk& disk, std::uint64_t device_sectors, const Meta
 // Sizes and offsets into the data, for a member or the journal; the geometry of the array is known.
 Status check_extents(const OnDisk& disk, const Superblock& superblock, const Geometry& geometry) {
   const bool journal = superblock.is_journal();
-  if (!journal && disk.level != 0 && disk.size > disk.data_size) {
+  const bool redundant = is_redundant(superblock.level);
+  if (!journal && redundant && disk.size > disk.data_size) {
     return refuse(Errc::bad_input, "size {} is impossible with level {} and data_size {}", disk.size, disk.level,
                   disk.data_size);
   }
@@ -203,9 +204,9 @@ Status check_extents(const OnDisk& disk, const Superblock& superblock, const Geo
   if (!journal && (disk.feature_map & kFeatureRecoveryOffset) != 0 && disk.recovery_offset > disk.data_size) {
     return refuse(Errc::bad_input, "recovery_offset {} is more than data_size {}", disk.recovery_offset, disk.data_size);
   }
-  const std::uint64_t most = disk.level == 10  ? geometry.sync_bytes() / kSectorBytes
-                             : disk.level == 0 ? disk.data_size
-                                               : disk.size;
+  const std::uint64_t most = disk.level == 10 ? geometry.sync_bytes() / kSectorBytes
+                             : !redundant     ? disk.data_size
+                                              : disk.size;
   if (disk.resync_offset != kResyncDone && disk.resync_offset > most) {
     return refuse(Errc::bad_input, "resync_offset {} is more than {}", disk.resync_offset, most);
   }
@@ -378,7 +379,8 @@ Result<Superblock> decode_superblock(std::span<const std::byte, kSuperblockBytes
   if (Status status = check_places(disk, device_sectors, place); !status) return std::unexpected(status.error());
   auto roles = read_roles(disk, block);
   if (!roles) return std::unexpected(roles.error());
-  if ((disk.size == 0) != (disk.level == 0)) {
+  // Where each member is used as far as it goes, md keeps what mdadm was given as --size and does not look at it.
+  if (disk.size == 0 && is_redundant(static_cast<Level>(disk.level))) {
     return refuse(Errc::bad_input, "size {} is impossible with level {}", disk.size, disk.level);
   }
   Superblock superblock = to_host(disk, *layout, std::move(*roles));

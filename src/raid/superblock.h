@@ -75,9 +75,9 @@ struct Superblock {
   std::string set_name;     // at most 32 bytes
   std::uint64_t ctime = 0;  // low 40 bits seconds, high 24 bits microseconds
   Level level = Level::raid0;
-  Layout layout = Layout::none;     // RAID 1, 4: none; RAID 0: may be none without kFeatureRaid0Layout
-  std::uint64_t size_sectors = 0;   // used per member; 0 for RAID 0
-  std::uint32_t chunk_sectors = 0;  // 0 for RAID 1
+  Layout layout = Layout::none;     // linear, RAID 1, 4: none; RAID 0: may be none without kFeatureRaid0Layout
+  std::uint64_t size_sectors = 0;   // used per member; linear and RAID 0: nothing, and mostly 0
+  std::uint32_t chunk_sectors = 0;  // 0 for RAID 1; linear: what members are rounded down to, or 0
   std::uint32_t raid_disks = 0;
   // Sectors from the superblock, signed; with kFeatureBitmap. With a PPL md keeps that log's offset and size in it.
   std::int32_t bitmap_offset = 0;
@@ -138,20 +138,21 @@ std::string read_only_reason(const Superblock& superblock);
 // md's checksum over 256 + 2·max_dev bytes with the checksum field taken as 0 (size: a multiple of 2).
 std::uint32_t superblock_checksum(std::span<const std::byte> superblock);
 
-// The shape that a superblock describes. RAID 0: as if all members were as large as this one (geometry_of_raid0() knows).
+// The shape that a superblock describes. Linear, RAID 0: as if all members were as large as this one (geometry_of_zoned()
+// knows).
 Result<Geometry> geometry_of(const Superblock& superblock);
-// RAID 0 of members with these data_size, in the order of slots. Errors: as make_raid0(); unsupported: unequal members whose
-// superblock does not say which layout (kernels before 5.4 used both; md asks the administrator, too).
-Result<Geometry> geometry_of_raid0(const Superblock& superblock, std::span<const std::uint64_t> data_size_sectors);
+// Linear or RAID 0 of members with these data_size, in the order of slots. Errors: as make_zoned(); unsupported: a RAID 0 of
+// unequal members whose superblock does not say which layout (kernels before 5.4 used both; md asks the administrator, too).
+Result<Geometry> geometry_of_zoned(const Superblock& superblock, std::span<const std::uint64_t> data_size_sectors);
 
 // ---- where mdadm puts things (super1.c), metadata 1.2 ---------------------------------------------------------------
 
 // Sectors reserved for the bitmap on a member of this size: 8, 128 above 8 GiB, 256 above 200 GiB.
 std::uint64_t bitmap_space_sectors(std::uint64_t device_sectors) noexcept;
-// Where the data begins on a member of this size. chunk_sectors 0: RAID 1.
+// Where the data begins on a member of this size. chunk_sectors 0: RAID 1, linear without rounding.
 std::uint64_t choose_data_offset(std::uint64_t device_sectors, std::uint32_t chunk_sectors) noexcept;
 // Where the bad-block log begins, in sectors from the superblock: behind the bitmap (bitmap_bytes > 0: what bitmap_bytes()
-// of bitmap_format.h says), or behind the space reserved for one; RAID 0 reserves none.
+// of bitmap_format.h says), or behind the space reserved for one; linear and RAID 0 reserve none.
 std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, std::uint64_t bitmap_bytes) noexcept;
 
 // Gives a new bad-block log its place: where mdadm would, but behind the bitmap, which ends so many sectors from the

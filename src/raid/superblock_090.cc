@@ -101,7 +101,7 @@ std::uint64_t resync_offset_of(const Words& words) {
 Result<Superblock> to_host(const Words& words, const MetadataPlace& place) {
   const auto level = level_from_number(static_cast<std::int32_t>(words[7]));
   if (!level) {
-    return refuse(Errc::unsupported, "level {} is not 0, 1, 4, 5, 6 or 10", static_cast<std::int32_t>(words[7]));
+    return refuse(Errc::unsupported, "level {} is not -1, 0, 1, 4, 5, 6 or 10", static_cast<std::int32_t>(words[7]));
   }
   Superblock super;
   super.place = place;
@@ -115,7 +115,7 @@ Result<Superblock> to_host(const Words& words, const MetadataPlace& place) {
   super.ctime = words[6];
   super.utime = words[32];
   super.events = words.pair(39);
-  super.size_sectors = *level == Level::raid0 ? 0 : std::uint64_t{words[8]} * 2;
+  super.size_sectors = is_redundant(*level) ? std::uint64_t{words[8]} * 2 : 0;
   super.chunk_sectors = *level == Level::raid1 ? 0 : words[65] / static_cast<std::uint32_t>(kSectorBytes);
   super.raid_disks = words[10];
   super.data_size_sectors = place.sector;

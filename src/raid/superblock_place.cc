@@ -13,9 +13,9 @@ namespace resilver::raid {
 
 Result<Geometry> geometry_of(const Superblock& superblock) {
   const std::uint64_t chunk = std::uint64_t{superblock.chunk_sectors} * kSectorBytes;
-  const std::uint64_t unit = superblock.level == Level::raid1 ? 1 : superblock.chunk_sectors;
-  const std::uint64_t sectors =
-      superblock.level == Level::raid0 ? superblock.data_size_sectors : superblock.size_sectors;
+  const bool any_sector = superblock.level == Level::raid1 || (superblock.level == Level::linear && chunk == 0);
+  const std::uint64_t unit = any_sector ? 1 : superblock.chunk_sectors;
+  const std::uint64_t sectors = is_redundant(superblock.level) ? superblock.size_sectors : superblock.data_size_sectors;
   if (sectors > kMaxCapacity / kSectorBytes || unit == 0) {
     return fail(Errc::invalid_argument, fmt::format("{} sectors per member in chunks of {}", sectors, unit));
   }
@@ -24,7 +24,7 @@ Result<Geometry> geometry_of(const Superblock& superblock) {
                         sectors / unit * unit * kSectorBytes);
 }
 
-Result<Geometry> geometry_of_raid0(const Superblock& superblock, std::span<const std::uint64_t> data_size_sectors) {
+Result<Geometry> geometry_of_zoned(const Superblock& superblock, std::span<const std::uint64_t> data_size_sectors) {
   std::vector<std::uint64_t> bytes;
   for (std::uint64_t sectors : data_size_sectors) {
     if (sectors > kMaxCapacity / kSectorBytes) {
@@ -32,9 +32,11 @@ Result<Geometry> geometry_of_raid0(const Superblock& superblock, std::span<const
     }
     bytes.push_back(sectors * kSectorBytes);
   }
-  auto geometry = Geometry::make_raid0(superblock.layout == Layout::none ? Layout::raid0_original : superblock.layout,
-                                       std::uint64_t{superblock.chunk_sectors} * kSectorBytes, bytes);
-  if (geometry && geometry->has_zones() && (superblock.feature_map & kFeatureRaid0Layout) == 0) {
+  const bool untold = superblock.level == Level::raid0 && (superblock.feature_map & kFeatureRaid0Layout) == 0;
+  const Layout layout = untold && superblock.layout == Layout::none ? Layout::raid0_original : superblock.layout;
+  auto geometry =
+      Geometry::make_zoned(superblock.level, layout, std::uint64_t{superblock.chunk_sectors} * kSectorBytes, bytes);
+  if (geometry && geometry->has_zones() && untold) {
     return fail(
         Errc::unsupported,
         "superblock: layout of a raid0 with unequal members is not told (feature_map lacks raid0-layout, 0x1000); "
@@ -64,7 +66,7 @@ std::uint64_t choose_data_offset(std::uint64_t device_sectors, std::uint32_t chu
 
 std::int32_t choose_bad_block_offset(Level level, std::uint64_t device_sectors, std::uint64_t bitmap_bytes) noexcept {
   constexpr std::int32_t kBehindSuperblock = kSuperblockBytes / kSectorBytes;
-  if (level == Level::raid0) return kBehindSuperblock;
+  if (!is_redundant(level)) return kBehindSuperblock;
   const std::uint64_t bitmap = bitmap_bytes != 0 ? bitmap_bytes / kSectorBytes : bitmap_space_sectors(device_sectors);
   return kBehindSuperblock + static_cast<std::int32_t>(bitmap);
 }

@@ -77,7 +77,7 @@ void NodeProgram::report_array(NodeReport& report) const {
     }
   }
   if (report.array_failed) {
-    const bool striped_only = status.level == raid::Level::raid0;
+    const bool striped_only = !is_redundant(status.level);
     report.unavailable_bytes = striped_only ? config_.volume_bytes / config_.spec.disks * faulty : config_.volume_bytes;
   }
 }

@@ -89,8 +89,8 @@ TEST_F(ArrayCreate, OptionsWithoutEffectAndNonsenseAreBadUsage) {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
-  usage(words("0", {"--spares", "1"}), "--spares: RAID 0");
-  usage(words("0", {"--consistency", "resync"}), "--consistency: RAID 0");
+  usage(words("0", {"--spares", "1"}), "--spares: raid0");
+  usage(words("0", {"--consistency", "resync"}), "--consistency: raid0");
   usage(words("1", {"--chunk", "64K"}), "--chunk: RAID 1");
   usage(words("5", {"--bitmap-chunk", "64K"}), "--bitmap-chunk");
   usage(words("5", {"--consistency", "bitmap", "--bitmap-chunk", "100K"}), "--bitmap-chunk: ");

@@ -31,9 +31,9 @@ class ArrayFound : public ArrayTest {
     EXPECT_TRUE(export_all() == text);
     done({"scrub", vm_});
     for (int i = 0; i < disks; ++i) {
-      fs::rename(image(i), image(i) + ".away");
+      fs::rename(image(i), away_);
       EXPECT_TRUE(export_all() == text) << i;
-      fs::rename(image(i) + ".away", image(i));
+      fs::rename(away_, image(i));
     }
     done({"fail", vm_, "disk1"});
     const std::string other = noise(bytes, 2);
@@ -41,12 +41,14 @@ class ArrayFound : public ArrayTest {
     done({"add", vm_, "disk1"});
     done({"rebuild", vm_});
     done({"scrub", vm_});
-    fs::rename(image(0), image(0) + ".away");
+    fs::rename(image(0), away_);
     EXPECT_TRUE(export_all() == other);
-    fs::rename(image(0) + ".away", image(0));
+    fs::rename(away_, image(0));
     write_text(file_, "xy");
     refuses({"import", vm_, file_, "--offset", std::to_string(bytes - 1)}, {"do not fit"});
   }
+
+  std::string away_ = directory_ / "away";  // in the array's folder it would still be a member
 };
 
 constexpr std::uint64_t kDataOffset = 2048;
@@ -104,6 +106,33 @@ TEST_F(ArrayFound, Raid0HasChunksOfAnySectors) {
   EXPECT_EQ(export_text(5 * 1024 - 3, 8), "precious");
 }
 
+// Member by member, each to its last sector, or to the last whole chunk of its rounding.
+TEST_F(ArrayFound, LinearIsOneMemberAfterTheOther) {
+  for (const std::uint64_t chunk_sectors : {0, 10}) {
+    fs::remove_all(vm_);
+    done({"create", vm_, "--level", "linear", "--disks", "3", "--size", "4M,6M,5M"});
+    const std::uint64_t sectors[] = {6144 - 3, 10240 - 9, 8192 - 2};
+    set_all(3, 88, le(chunk_sectors, 4));
+    for (int i = 0; i < 3; ++i) set_field(image(i), 136, le(sectors[i], 8));
+    std::string expected[3];
+    std::string text;
+    for (int i = 0; i < 3; ++i) {
+      const std::uint64_t used = chunk_sectors == 0 ? sectors[i] : sectors[i] / chunk_sectors * chunk_sectors;
+      text += expected[i] = noise(used * 512, static_cast<std::uint32_t>(i + 1));
+    }
+    EXPECT_EQ(status_of("size"), std::to_string(text.size()));
+    import(text);
+    EXPECT_TRUE(export_all() == text);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_TRUE(read_text(image(i)).substr(kDataOffset * 512, expected[i].size()) == expected[i]) << i;
+    }
+    import("precious", expected[0].size() - 3);
+    EXPECT_EQ(export_text(expected[0].size() - 3, 8), "precious");
+    write_text(file_, "xy");
+    refuses({"import", vm_, file_, "--offset", std::to_string(text.size() - 1)}, {"do not fit"});
+  }
+}
+
 // ---- other versions ----
 
 class ArrayOtherVersions : public ArrayFound {
@@ -117,9 +146,9 @@ class ArrayOtherVersions : public ArrayFound {
     refuses({"fail", vm_, "disk0"}, {words});
     refuses({"scrub", vm_}, {words});
     refuses({"import", vm_, file_}, {words});
-    fs::rename(image(1), image(1) + ".away");
+    fs::rename(image(1), away_);
     EXPECT_TRUE(export_text(0, text.size()) == text);
-    fs::rename(image(1) + ".away", image(1));
+    fs::rename(away_, image(1));
   }
 };
 

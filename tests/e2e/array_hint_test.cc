@@ -157,7 +157,7 @@ TEST_F(ArrayHint, AddToARaid0IsRefusedBeforeAnythingIsErased) {
   const std::string other = directory_ / "other";
   done({"create", other, "--level", "1", "--disks", "2", "--size", "16M"});
   fs::rename(other + "/disk0.img", vm_ + "/spare.img");
-  refuses({"add", vm_, "spare", "--force"}, {"spare.img: RAID 0"});
+  refuses({"add", vm_, "spare", "--force"}, {"spare.img: raid0"});
 }
 
 // The size that a refusal names is enough, and 4096 bytes less is not.

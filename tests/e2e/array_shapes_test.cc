@@ -15,9 +15,9 @@ class ArrayShapes : public ArrayTest {
     const std::string text = noise(3'000'000, seed);
     import(text, 123'000);
     for (const auto& lost : losses) {
-      for (const int index : lost) fs::rename(image(index), image(index) + ".away");
+      for (const int index : lost) fs::rename(image(index), directory_ / ("away" + std::to_string(index)));
       EXPECT_EQ(export_text(123'000, text.size()), text);
-      for (const int index : lost) fs::rename(image(index) + ".away", image(index));
+      for (const int index : lost) fs::rename(directory_ / ("away" + std::to_string(index)), image(index));
     }
     EXPECT_EQ(export_text(123'000, text.size()), text);
   }
@@ -67,6 +67,35 @@ TEST_F(ArrayShapes, Raid0TakesAnyMultipleOf4KiBAsChunk) {
   EXPECT_NE(done({"examine", image(0)}).out.find("Chunk Size : 12K"), std::string::npos);
 }
 
+TEST_F(ArrayShapes, LinearUsesAllOfEachMember) {
+  done({"create", vm_, "--level", "linear", "--disks", "3", "--size", "4M,8M,16M"});
+  EXPECT_EQ(status_of("size"), std::to_string((3 + 7 + 15) << 20));
+  EXPECT_EQ(status_of("level"), "linear");
+  holds_without({{}}, 10);
+  EXPECT_NE(done({"status", vm_})
+                .out.find("active linear disk0.img[0] disk1.img[1] disk2.img[2]\n"
+                          "      25600 blocks super 1.2 0k rounding\n"),
+            std::string::npos);
+  EXPECT_NE(done({"examine", image(0)}).out.find("Rounding : 0K"), std::string::npos);
+  done({"assemble", vm_});
+  refuses({"fail", vm_, "disk1"}, {"disk1.img"});
+  refuses({"replace", vm_, "disk1"}, {"linear has no spares"});
+  refuses({"scrub", vm_}, {"linear has nothing to compare"});
+  fs::copy_file(image(1), vm_ + "/more.img");
+  overwrite(vm_ + "/more.img", 4096, std::string(4096, '\0'));
+  refuses({"add", vm_, "more", "--force"}, {"more.img: linear has no redundancy"});
+  fs::remove(vm_ + "/more.img");
+  refuses({"assemble", vm_, "--update=bitmap"}, {"linear has no redundancy to keep"});
+  fs::rename(image(2), directory_ / "away");
+  refuses({"export", vm_, directory_ / "out"}, {"2 of 3 members are there: too few for linear"});
+  refuses({"export", vm_, directory_ / "out", "--rescue", directory_ / "map"}, {"linear of unequal members"});
+  fs::remove_all(vm_);
+  done({"create", vm_, "--level", "linear", "--disks", "130", "--size", "4M", "--chunk", "80K"});
+  EXPECT_EQ(status_of("size"), std::to_string(130 * (3072 / 80 * 80) * 1024));
+  holds_without({{}}, 11);
+  EXPECT_NE(done({"examine", image(0)}).out.find("Rounding : 80K"), std::string::npos);
+}
+
 TEST_F(ArrayShapes, ChunksOf64MiBAreTaken) {
   for (const int level : {0, 5, 10}) {
     anew(level, 4, {"--chunk", "64M"}, "400M");
@@ -96,6 +125,21 @@ TEST_F(ArrayShapes, MoreThan64DisksAreOneArray) {
   holds_without({{0, 69}}, 9);
 }
 
+TEST_F(ArrayShapes, MoreMembersThanQHasCoefficients) {
+  for (const int level : {0, 5}) {
+    anew(level, 600, {}, "4M");
+    holds_without(level == 0 ? std::vector<std::vector<int>>{} : std::vector<std::vector<int>>{{599}}, 12);
+  }
+  done({"scrub", vm_});
+  done({"fail", vm_, "disk300"});
+  import(noise(1'000'000, 13), 7'000'000);
+  done({"add", vm_, "disk300"});
+  done({"rebuild", vm_});
+  done({"scrub", vm_});
+  fs::remove(image(1));
+  EXPECT_EQ(export_text(7'000'000, 1'000'000), noise(1'000'000, 13));
+}
+
 TEST_F(ArrayShapes, WhatIsTooManyOrTooSmallSaysHowManyAndHowMuch) {
   const auto refused = [](const Words& words) {
     const Ended ended = run(words);
@@ -103,7 +147,7 @@ TEST_F(ArrayShapes, WhatIsTooManyOrTooSmallSaysHowManyAndHowMuch) {
     EXPECT_EQ(lines_of(ended.err).size(), 1u) << ended.err;
     return ended.err;
   };
-  EXPECT_NE(refused({"create", vm_, "--level", "5", "--disks", "256", "--size", "4M"}).find("at most 255 disks"),
+  EXPECT_NE(refused({"create", vm_, "--level", "6", "--disks", "256", "--size", "4M"}).find("at most 255 disks"),
             std::string::npos);
   EXPECT_NE(refused({"create", vm_, "--level", "1", "--disks", "1921", "--size", "4M"}).find("more than 1920"),
             std::string::npos);

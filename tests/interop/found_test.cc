@@ -10,7 +10,7 @@ namespace {
 struct Made {
   const char* name;
   std::string metadata;
-  int level;
+  int level;  // -1: linear
   int disks;
   std::string options;  // of mdadm --create
 };
@@ -23,8 +23,8 @@ class Found : public InteropTest, public testing::WithParamInterface<Made> {
     const Made& made = GetParam();
     plug(images);
     md("mdadm --create /dev/md0 --config=none --run --metadata=" + made.metadata +
-       " --level=" + std::to_string(made.level) + " --raid-devices=" + std::to_string(made.disks) + " " + made.options +
-       " " + devices_);
+       " --level=" + (made.level < 0 ? "linear" : std::to_string(made.level)) +
+       " --raid-devices=" + std::to_string(made.disks) + " " + made.options + " " + devices_);
     const std::string data = random_file(md_array_bytes());
     md("[ ! -e /sys/block/md0/md/sync_action ] || idle; write_file " + data + "; stop");
     return data;
@@ -68,7 +68,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Made{"Raid1SizeAndOffset", "1.2", 1, 3, "--size=3997 --data-offset=1025 --bitmap=internal"},
                     Made{"Raid5Offset", "1.2", 5, 3, "--data-offset=1025 --chunk=64 --bitmap=none"},
                     Made{"Raid10Offset", "1.2", 10, 4, "--data-offset=1027 --chunk=64 --bitmap=internal"},
-                    Made{"Raid0OfSmallChunks", "1.2", 0, 3, "--chunk=5 --data-offset=1025"}),
+                    Made{"Raid0OfSmallChunks", "1.2", 0, 3, "--chunk=5 --data-offset=1025"},
+                    Made{"Linear", "1.2", -1, 3, "--rounding=5 --data-offset=1025"},
+                    Made{"LinearSize", "1.2", -1, 3, "--size=3000"}, Made{"Raid0Size", "1.2", 0, 3, "--size=3000"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 class OtherVersions : public Found {};
@@ -98,7 +100,9 @@ TEST_P(OtherVersions, AreExaminedAndExportedAndNotWritten) {
 
 INSTANTIATE_TEST_SUITE_P(
     Made, OtherVersions,
-    testing::Values(Made{"V090Raid1", "0.90", 1, 2, "--bitmap=none"},
+    testing::Values(Made{"V090Linear", "0.90", -1, 3, ""}, Made{"V090LinearRounded", "0.90", -1, 2, "--rounding=96"},
+                    Made{"V10Linear", "1.0", -1, 3, ""}, Made{"V11Linear", "1.1", -1, 2, "--rounding=64"},
+                    Made{"V090Raid1", "0.90", 1, 2, "--bitmap=none"},
                     Made{"V090Raid1Odd", "0.90", 1, 3, "--size=4999 --bitmap=internal"},
                     Made{"V090Raid5", "0.90", 5, 4, "--chunk=64 --bitmap=none --layout=right-asymmetric"},
                     Made{"V090Raid6", "0.90", 6, 4, "--chunk=64 --bitmap=none"},

@@ -26,6 +26,7 @@ static const char *const kModules[] = {
     "crypto/async_tx/async_pq.ko",
     "crypto/async_tx/async_raid6_recov.ko",
     "drivers/md/md-mod.ko",
+    "drivers/md/linear.ko",
     "drivers/md/raid0.ko",
     "drivers/md/raid1.ko",
     "drivers/md/raid10.ko",

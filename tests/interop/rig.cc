@@ -19,6 +19,7 @@ bool full_matrix() {
 
 int Shape::survives() const {
   switch (level) {
+    case -1:
     case 0: return 0;
     case 1: return disks - 1;
     case 6: return 2;

@@ -1,4 +1,4 @@
-// Places of RAID 1 and 10 copies and of RAID 0 zones, against counting.
+// Places of RAID 1 and 10 copies, of RAID 0 zones and of linear, against counting.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -18,7 +18,7 @@ Geometry ten(std::uint32_t disks, std::uint64_t rows, std::uint32_t copies = 2) 
 
 Geometry zoned(Layout layout, std::vector<std::uint64_t> chunks) {
   for (std::uint64_t& bytes : chunks) bytes = bytes * kChunk + 512;  // the rest of a member stays unused
-  auto geometry = Geometry::make_raid0(layout, kChunk, chunks);
+  auto geometry = Geometry::make_zoned(Level::raid0, layout, kChunk, chunks);
   EXPECT_TRUE(geometry.has_value());
   return *geometry;
 }
@@ -117,6 +117,8 @@ TEST(Geometry, SurvivesAsManyAsTheLevelSays) {
   };
   EXPECT_TRUE(survives(Level::raid0, Layout::none, {}));
   EXPECT_FALSE(survives(Level::raid0, Layout::none, {1}));
+  EXPECT_TRUE(survives(Level::linear, Layout::none, {}));
+  EXPECT_FALSE(survives(Level::linear, Layout::none, {3}));
   EXPECT_TRUE(survives(Level::raid1, Layout::none, {0, 1, 3}));
   EXPECT_FALSE(survives(Level::raid1, Layout::none, {0, 1, 2, 3}));
   EXPECT_TRUE(survives(Level::raid5, Layout::parity_first, {2}));
@@ -125,7 +127,7 @@ TEST(Geometry, SurvivesAsManyAsTheLevelSays) {
   EXPECT_FALSE(survives(Level::raid6, Layout::right_symmetric, {0, 2, 3}));
 }
 
-// ---- RAID 0 zones ---------------------------------------------------------------------------------------------------
+// ---- zones: RAID 0 and linear --------------------------------------------------------------------------------------
 
 TEST(Zones, AreDrawnAsMdDrawsThem) {
   // Zone 0: two rows over three members; zone 1: two rows over members 0 and 2 from chunk 6 on; zone 2: member 2.
@@ -162,6 +164,11 @@ TEST(Zones, EveryChunkHasItsOwnPlaceAndLeadsBack) {
         ASSERT_LT(where.member_offset, g.member_bytes(where.member));
         ASSERT_TRUE(places.insert({where.member, where.member_offset}).second);
         ASSERT_EQ(g.logical_at(where.member, where.member_offset), at + 5);
+        // What is said to be contiguous is.
+        ASSERT_GE(where.run_bytes, kChunk - 5);
+        const Location last = g.map(at + 5 + where.run_bytes - 1);
+        ASSERT_EQ(last.member, where.member);
+        ASSERT_EQ(last.member_offset, where.member_offset + where.run_bytes - 1);
         ASSERT_EQ(g.column_of(where.stripe, where.member), where.column);
         const StripePart part = g.first_part(at, g.capacity_bytes() - at);
         ASSERT_EQ(part.length, kChunk);
@@ -173,9 +180,46 @@ TEST(Zones, EveryChunkHasItsOwnPlaceAndLeadsBack) {
   }
 }
 
+TEST(Zones, LinearHasOneForEachMember) {
+  const auto linear = [](std::uint64_t chunk, std::vector<std::uint64_t> bytes) {
+    return *Geometry::make_zoned(Level::linear, Layout::none, chunk, bytes);
+  };
+  EXPECT_EQ(draw(linear(kChunk, {2 * kChunk + 512, kChunk, 3 * kChunk})),
+            (std::vector<std::string>{"0 2 3", "1 - 4", "- - 5"}));
+  EXPECT_EQ(draw(*Geometry::make(Level::linear, Layout::none, 3, kChunk, 2 * kChunk)),
+            (std::vector<std::string>{"0 2 4", "1 3 5"}));
+  std::vector<std::uint64_t> many(kMaxDisks, 1536);
+  many[7] = 5120;
+  const std::pair<std::uint64_t, std::vector<std::uint64_t>> shapes[] = {
+      {0, {10 * kChunk + 512}}, {0, {1024, 512, 5 * kChunk + 1536}}, {12288, {40000, 12288, 25000}}, {0, many}};
+  for (const auto& [chunk, bytes] : shapes) {
+    const Geometry g = linear(chunk, bytes);
+    const std::uint64_t unit = chunk == 0 ? 512 : chunk;
+    std::uint64_t logical = 0;
+    for (std::uint32_t member = 0; member < g.disks(); ++member) {
+      const std::uint64_t used = bytes[member] / unit * unit;
+      ASSERT_EQ(g.member_bytes(member), used);
+      for (std::uint64_t at = 0; at < used; at += 512, logical += 512) {
+        const Location where = g.map(logical + 5);
+        ASSERT_EQ(where.member, member);
+        ASSERT_EQ(where.member_offset, at + 5);
+        ASSERT_EQ(where.run_bytes, used - at - 5);
+        ASSERT_EQ(g.logical_at(member, at + 5), logical + 5);
+        ASSERT_EQ(where.stripe, logical / unit);
+        ASSERT_EQ(g.at(member, at).stripe, where.stripe);
+        ASSERT_EQ(g.columns_lost(where.stripe, {member}), ColumnSet{0});
+        ASSERT_EQ(g.columns_lost(where.stripe, MemberSet::first(kMaxDisks) - MemberSet{member}), ColumnSet{});
+        ASSERT_EQ(g.members_of(where.stripe, {0}), MemberSet{member});
+      }
+    }
+    ASSERT_EQ(g.capacity_bytes(), logical);
+    ASSERT_EQ(g.stripes() * unit, logical);
+  }
+}
+
 TEST(Zones, EqualMembersHaveNone) {
   const std::vector<std::uint64_t> equal = {kChunk * 5 + 100, kChunk * 5, kChunk * 5 + 4000};
-  const auto g = Geometry::make_raid0(Layout::none, kChunk, equal);
+  const auto g = Geometry::make_zoned(Level::raid0, Layout::none, kChunk, equal);
   ASSERT_TRUE(g.has_value());
   EXPECT_FALSE(g->has_zones());
   EXPECT_EQ(g->capacity_bytes(), kChunk * 15);
@@ -183,13 +227,15 @@ TEST(Zones, EqualMembersHaveNone) {
 
 TEST(Zones, RefuseImpossibleMembersByName) {
   const auto refused = [](Layout layout, std::uint64_t chunk, std::vector<std::uint64_t> members) {
-    const auto g = Geometry::make_raid0(layout, chunk, members);
+    const auto g = Geometry::make_zoned(Level::raid0, layout, chunk, members);
     return g ? "accepted" : to_string(g.error());
   };
   EXPECT_EQ(refused(Layout::none, kChunk, {kChunk, kChunk * 2}),
             "raid0 of unequal members needs a layout (original or alternate) (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, kChunk, {kChunk, 100}),
             "member of 100 bytes: less than a chunk of 4096 (invalid argument)");
+  EXPECT_EQ(Geometry::make_zoned(Level::linear, Layout::none, 0, std::vector<std::uint64_t>{512, 100}).error().what,
+            "member of 100 bytes: less than a chunk of 512");
   EXPECT_EQ(refused(Layout::raid0_original, kChunk, {}), "raid0 needs at least 1 disk, not 0 (invalid argument)");
   EXPECT_EQ(refused(Layout::raid0_original, 5000, {kChunk, kChunk}),
             "chunk of 5000 bytes: must be a multiple of 512 up to 512 GiB (invalid argument)");

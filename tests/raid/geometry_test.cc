@@ -202,6 +202,21 @@ TEST(Geometry, AgreesWithMdsLayouts) {
   }
 }
 
+TEST(Geometry, OfAsManyMembersAsASuperblockHasRoomFor) {
+  for (const Level level : {Level::raid0, Level::raid4, Level::raid5}) {
+    const Geometry g = make(level, default_layout(level), kMaxDisks, 4096, 4096 * 4);
+    for (std::uint64_t at = 0; at < g.capacity_bytes(); at += 4096 * 7) {
+      const Location where = g.map(at);
+      ASSERT_EQ(g.logical_at(where.member, where.member_offset), at);
+      ASSERT_EQ(g.member_of(where.stripe, where.column), where.member);
+    }
+    const StripePart whole = g.first_part(g.stripe_data_bytes(), g.stripe_data_bytes());
+    EXPECT_EQ(whole.full.count(), g.data_disks());
+    EXPECT_EQ(g.members_of(1, whole.touched).count(), g.data_disks());
+    EXPECT_EQ(g.columns_lost(1, g.all_members()).count(), kMaxDisks);
+  }
+}
+
 TEST(Geometry, DdfCountsTheCoefficientsOfQByMember) {
   for (const Shape& shape : kShapes) {
     const Geometry g = make(shape.level, shape.layout, 5, 4096, 4096 * 12);
@@ -308,7 +323,7 @@ TEST(Geometry, ARaid0WithAnOddChunkIsAsLargeAsMdsIs) {
   EXPECT_EQ(g.at(2, member - 1).role.kind, RoleKind::unused);
   EXPECT_EQ(g.map(g.capacity_bytes() - 1).chunk_offset, 49151u);
   const std::uint64_t odd[] = {2 * member, member, member};
-  const auto zones = Geometry::make_raid0(Layout::raid0_original, 49152, odd);
+  const auto zones = Geometry::make_zoned(Level::raid0, Layout::raid0_original, 49152, odd);
   ASSERT_TRUE(zones.has_value());
   EXPECT_EQ(zones->capacity_bytes(), 30336u * 512 / 3 * 2 + (20352u & ~95u) * 512);
 }
@@ -325,7 +340,8 @@ TEST(Geometry, RefusesImpossibleArraysByName) {
             "raid1 takes at most 1920 disks, not 1921 (invalid argument)");
   EXPECT_EQ(refusal(Level::raid0, Layout::none, 0, 4096, 4096),
             "raid0 needs at least 1 disk, not 0 (invalid argument)");
-  EXPECT_EQ(refusal(Level::raid5, ls, 256, 4096, 4096), "raid5 takes at most 255 disks, not 256 (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid6, ls, 256, 4096, 4096), "raid6 takes at most 255 disks, not 256 (invalid argument)");
+  EXPECT_EQ(refusal(Level::raid5, ls, 1921, 4096, 4096), "raid5 takes at most 1920 disks, not 1921 (invalid argument)");
   for (std::uint64_t chunk : {0ull, 2048ull, 12288ull, 1ull << 40}) {
     EXPECT_EQ(refusal(Level::raid5, ls, 3, chunk, 1 << 25),
               "chunk of " + std::to_string(chunk) +

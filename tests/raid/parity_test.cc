@@ -154,6 +154,25 @@ TEST(Parity, RecoversWithOneParity) {
   }
 }
 
+TEST(Parity, ASumHasAsManyColumnsAsAnArrayHasMembers) {
+  constexpr std::uint32_t kData = kMaxColumns - 1;
+  Columns columns(kData, 1, 17);
+  ParityCode code(kData, 1);
+  code.generate(columns.data(), columns[kData], nullptr, kLen);
+  for (std::size_t at = 0; at < kLen; ++at) {
+    std::byte sum{};
+    for (std::uint32_t d = 0; d < kData; ++d) sum ^= columns[d][at];
+    ASSERT_EQ(columns[kData][at], sum);
+  }
+  EXPECT_TRUE(code.consistent(columns.sources(), kLen));
+  const auto expected = contents(columns);
+  for (const std::uint32_t lost : {0u, 1000u, kData - 1, kData}) {
+    std::memset(columns[lost], 0, kLen);
+    code.recover(columns.all(), ColumnSet{lost}, kLen);
+    ASSERT_EQ(contents(columns), expected);
+  }
+}
+
 TEST(Parity, ASingleLostDataColumnNeedsNoQ) {
   Columns columns(4, 2, 7);
   columns.slow_parity();

@@ -63,10 +63,10 @@ TEST(Recorded, Raid0OfEqualAndUnequalMembers) {
   EXPECT_EQ(unequal.feature_map, kFeatureRaid0Layout);
   EXPECT_EQ(unequal.layout, Layout::raid0_original);
   EXPECT_EQ(unequal.role(), 2);
-  const auto shape = geometry_of_raid0(unequal, std::array<std::uint64_t, 3>{63488, 63488, 96256});
+  const auto shape = geometry_of_zoned(unequal, std::array<std::uint64_t, 3>{63488, 63488, 96256});
   ASSERT_TRUE(shape.has_value());
   EXPECT_EQ(shape->capacity_bytes(), (63488 * 2 + 96256) * 512u);
-  EXPECT_EQ(geometry_of_raid0(equal, std::array<std::uint64_t, 3>{63488, 63488, 96256}).error().what,
+  EXPECT_EQ(geometry_of_zoned(equal, std::array<std::uint64_t, 3>{63488, 63488, 96256}).error().what,
             "superblock: layout of a raid0 with unequal members is not told (feature_map lacks raid0-layout, 0x1000); "
             "resilver assemble --update=layout-original or layout-alternate says which it is");
 }

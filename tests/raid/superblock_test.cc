@@ -128,12 +128,13 @@ TEST(Superblock, ReadsBackWhatWasWritten) {
 }
 
 TEST(Superblock, EveryLevelReadsBack) {
-  for (Level level : {Level::raid0, Level::raid1, Level::raid4, Level::raid5, Level::raid6, Level::raid10}) {
+  for (Level level :
+       {Level::linear, Level::raid0, Level::raid1, Level::raid4, Level::raid5, Level::raid6, Level::raid10}) {
     Superblock sb = sample();
     sb.level = level;
     sb.layout = default_layout(level);
-    if (level == Level::raid0) sb.size_sectors = 0;
-    if (level == Level::raid1) sb.chunk_sectors = 0;
+    if (!is_redundant(level)) sb.size_sectors = 0;
+    if (level == Level::linear || level == Level::raid1) sb.chunk_sectors = 0;
     sb.feature_map |= kFeatureRecoveryOffset | kFeatureBadBlocks;
     sb.recovery_offset_sectors = 2048;
     sb.resync_offset_sectors = 4096;
@@ -260,6 +261,7 @@ TEST(Superblock, RefusesFeaturesThatDoNotGoTogether) {
             "superblock: layout 0 with feature raid0-layout (0x1000) (bad input)");
   EXPECT_EQ(refusal_with<std::int32_t>(76, 7, zero), "superblock: layout 0x7 of raid0 is unknown (bad input)");
   EXPECT_EQ(refusal_with<std::int32_t>(76, 2, zero), "accepted");
+  EXPECT_EQ(refusal_with<std::uint64_t>(80, 6000, [](Superblock& sb) { sb.level = Level::linear; }), "accepted");
 }
 
 TEST(Superblock, AJournalHasATailAndAnySize) {
@@ -288,8 +290,8 @@ TEST(Superblock, CountsARaid10sResyncInArraySectors) {
 }
 
 TEST(Superblock, RefusesImpossibleShapesByName) {
-  EXPECT_EQ(refusal_with<std::int32_t>(72, 2), "superblock: level 2 is not 0, 1, 4, 5, 6 or 10 (unsupported)");
-  EXPECT_EQ(refusal_with<std::int32_t>(72, -1), "superblock: level -1 is not 0, 1, 4, 5, 6 or 10 (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(72, 2), "superblock: level 2 is not -1, 0, 1, 4, 5, 6 or 10 (unsupported)");
+  EXPECT_EQ(refusal_with<std::int32_t>(72, -4), "superblock: level -4 is not -1, 0, 1, 4, 5, 6 or 10 (unsupported)");
   EXPECT_EQ(refusal_with<std::int32_t>(76, 17), "superblock: layout 0x11 of raid5 is unknown (bad input)");
   EXPECT_EQ(refusal_with<std::int32_t>(76, 3), "accepted");
   EXPECT_EQ(refusal_with<std::uint32_t>(88, 1000),

@@ -92,6 +92,12 @@ TEST(Matrix, Raid0KeepsWhatIsWritten) {
   }
 }
 
+TEST(Matrix, LinearKeepsWhatIsWritten) {
+  for (std::uint32_t members = 1; members <= 5; ++members) {
+    for (const std::uint64_t rounding : {4 * kKiB, 12 * kKiB}) all_failed_sets(Level::linear, members, rounding, 0);
+  }
+}
+
 TEST(Matrix, TheSmallestArraysWork) {
   for (const std::uint64_t chunk : kChunks) {
     all_failed_sets(Level::raid0, 1, chunk, 0);
@@ -119,10 +125,11 @@ TEST(Matrix, Raid10OfMoreCopiesSurvivesAllButOne) {
 }
 
 TEST(Matrix, WideArraysWork) {
-  for (const Shape& shape :
-       {Shape{Level::raid0, 130, 4 * kKiB, 0}, Shape{Level::raid5, 70, 4 * kKiB, 1},
-        Shape{Level::raid6, 255, 4 * kKiB, 2}, Shape{Level::raid6, 255, 4 * kKiB, 2, Layout::ddf_n_continue},
-        Shape{Level::raid1, 100, 64 * kKiB, 99}, Shape{Level::raid10, 101, 4 * kKiB, 1}}) {
+  for (const Shape& shape : {Shape{Level::raid0, 130, 4 * kKiB, 0}, Shape{Level::raid0, 1000, 4 * kKiB, 0},
+                             Shape{Level::raid5, 70, 4 * kKiB, 1}, Shape{Level::raid5, 400, 64 * kKiB, 1},
+                             Shape{Level::raid4, 300, 4 * kKiB, 1}, Shape{Level::raid6, 255, 4 * kKiB, 2},
+                             Shape{Level::raid6, 255, 4 * kKiB, 2, Layout::ddf_n_continue},
+                             Shape{Level::raid1, 100, 64 * kKiB, 99}, Shape{Level::raid10, 101, 4 * kKiB, 1}}) {
     Rig rig(shape.members, kMiB + 256 * kKiB);
     for (const std::uint32_t failed : {0u, shape.redundancy > 1 ? 9u : shape.redundancy}) {
       ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> { co_await one_case(env, rig, shape, failed); }))

@@ -1,4 +1,4 @@
-// RAID 10 near-2, with even and odd numbers of members, and RAID 0 whose members are of unequal size.
+// RAID 10 near-2, with even and odd numbers of members, and RAID 0 and linear whose members are of unequal size.
 #include "tests/raid_array/rig.h"
 
 namespace resilver::raid {
@@ -181,7 +181,7 @@ TEST(Mirror, ReadsAreSharedAmongTheCopies) {
   }));
 }
 
-TEST(Raid0, UsesAllOfUnequalMembersAndOpensAgain) {
+void uses_all_of_unequal_members(const ArrayConfig& made, std::uint64_t bytes) {
   Rig rig(0, 0, 8, quick_disk());
   const std::uint64_t sizes[] = {3 * kMiB, 5 * kMiB + 20 * kKiB, 2 * kMiB, 5 * kMiB};
   for (unsigned i = 0; i < 4; ++i) {
@@ -192,8 +192,8 @@ TEST(Raid0, UsesAllOfUnequalMembersAndOpensAgain) {
   std::vector<std::byte> model;
   ASSERT_TRUE(rig.run([&](Env& env) -> Task<void> {
     Lab lab(env, rig);
-    co_await lab.create(config(Level::raid0, 64 * kKiB), 4);
-    EXPECT_EQ(lab.array->size_bytes(), (2 + 4 + 1 + 4) * kMiB);
+    co_await lab.create(made, 4);
+    EXPECT_EQ(lab.array->size_bytes(), bytes);
     EXPECT_EQ(co_await lab.write_all(1), Errc::ok);
     co_await some_io(lab, 1, "zones");
     EXPECT_EQ(co_await lab.verify_all(), Errc::ok);
@@ -212,6 +212,12 @@ TEST(Raid0, UsesAllOfUnequalMembersAndOpensAgain) {
     EXPECT_FALSE(missing.has_value());
     if (!missing) EXPECT_EQ(missing.error().code, Errc::unavailable);
   }));
+}
+
+TEST(UnequalMembers, AreAllUsedAndOpenAgain) {
+  uses_all_of_unequal_members(config(Level::raid0, 64 * kKiB), (2 + 4 + 1 + 4) * kMiB);
+  uses_all_of_unequal_members(config(Level::linear, 64 * kKiB), (2 + 4 + 1 + 4) * kMiB);
+  uses_all_of_unequal_members(config(Level::linear, 0), (2 + 4 + 1 + 4) * kMiB + 20 * kKiB);
 }
 
 }  // namespace
