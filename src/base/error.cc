@@ -1,5 +1,7 @@
 #include "base/error.h"
 
+#include "base/printable.h"
+
 namespace resilver {
 
 const char* errc_name(Errc code) noexcept {
@@ -31,7 +33,7 @@ const char* errc_name(Errc code) noexcept {
 
 std::string to_string(const Error& error) {
   if (error.what.empty()) return errc_name(error.code);
-  return error.what + " (" + errc_name(error.code) + ")";
+  return printable(error.what) + " (" + errc_name(error.code) + ")";
 }
 
 }  // namespace resilver

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/printable.h"
 #include "base/units.h"
 #include "scenario/measures.h"
 #include "scenario/selector.h"
@@ -668,7 +669,9 @@ void keep_only(Scenario& scenario, const std::vector<std::string>& only, Complai
 
 }  // namespace
 
-std::string to_string(const Diagnostic& diagnostic) { return diagnostic.where + ": " + diagnostic.message; }
+std::string to_string(const Diagnostic& diagnostic) {
+  return printable(diagnostic.where) + ": " + printable(diagnostic.message);
+}
 
 ParseResult parse_scenario(std::string_view text, const std::string& file, const ParseOptions& options) {
   std::vector<std::string> set_keys;
@@ -680,7 +683,7 @@ ParseResult parse_scenario(std::string_view text, const std::string& file, const
     toml::parse_result parsed = toml::parse(text, file);
     if (!parsed) {
       const auto& begin = parsed.error().source().begin;
-      complaints.at(Position{begin.line, begin.column}, std::string(parsed.error().description()));
+      complaints.at(Position{begin.line, begin.column}, description_of(parsed.error()));
       return std::unexpected(complaints.take());
     }
     ParseOptions world = options;

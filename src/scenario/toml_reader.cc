@@ -89,6 +89,12 @@ const toml::node* TableReader::find(std::string_view key) {
   return table_.get(key);
 }
 
+std::string description_of(const toml::parse_error& error) {
+  const std::string_view words = error.description();
+  if (words.find("TOML_MAX_NESTED_VALUES") == std::string_view::npos) return std::string(words);
+  return fmt::format("values nested more than {} deep: nothing here needs more than two", kDeepestNesting);
+}
+
 bool TableReader::has(std::string_view key) { return find(key) != nullptr; }
 
 void TableReader::complain(std::string_view key, std::string message) {

@@ -37,6 +37,8 @@ class Complaints {
 };
 
 Position position_of(const toml::node& node);
+// Why a text is no TOML, in one line.
+std::string description_of(const toml::parse_error& error);
 
 class TableReader {
  public:

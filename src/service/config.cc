@@ -242,7 +242,7 @@ ConfigResult parse_volume(std::string_view text, const std::string& file) {
   toml::parse_result parsed = toml::parse(text, file);
   if (parsed) return Parser(file, parsed.table()).read();
   const auto& begin = parsed.error().source().begin;
-  return failed(fmt::format("{}:{}:{}", file, begin.line, begin.column), std::string(parsed.error().description()));
+  return failed(fmt::format("{}:{}:{}", file, begin.line, begin.column), scenario::description_of(parsed.error()));
 }
 
 ConfigResult load_volume(const std::string& path) {

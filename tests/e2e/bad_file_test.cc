@@ -24,6 +24,11 @@ const BadFile kBadFiles[] = {
     {"TargetThatNobodyHas", "\"@serving\"", "\"C\"", "29:1", "no contender has the target 'C'"},
     {"TriggerThatNeverFires", "at = \"1s\"", "at = \"5s\"", "29:1", "can never fire"},
     {"UnknownMeasure", "lost_writes", "lost_write", "36:10", "unknown measure 'lost_write'"},
+    {"KeyWithAnEscape", "rate_iops = 200", "\"r\\u001b[31m\" = 1\nrate_iops = 200", "26:1",
+     "unknown key 'workload.r\\x1b[31m'"},
+    {"DeepNesting", "rate_iops = 200",
+     "x = [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]\nrate_iops = 200", "26:37",
+     "values nested more than 32 deep"},
     {"BrokenToml", "rw = \"randrw\"", "rw = = \"randrw\"", "24:6", "Error while parsing value"},
 };
 
