@@ -4,6 +4,9 @@
 #   make demo [FILL=FILE]    install what is missing, build, run the main job on FILE
 #   make check               install what is missing, lint, build, run all tests (what .ci/run calls)
 #   make check-long          the same with 10,000 swarm seeds
+#   make quick               lint, the rooms that only compute, 20 seeds, scenarios in virtual time: a minute when built
+#   make test ROOM=raid FILTER='Bitmap.*' VARIANT=asan   one room's tests, or some of them
+#   make compile_commands.json   for editors and clangd
 #   make asan | tsan         build and run the unit tests of that variant only
 #   make swarm N=300 SEED=1  N random virtual scenarios from seed SEED on (KIND=any, local, parity, replicated, split_brain);
 #                            then N schedules of faults against the replicas' protocol alone
@@ -19,8 +22,7 @@
 #   make install [PREFIX=/usr/local] [DESTDIR=]
 #   make clean
 #
-# One room's tests, in one variant (release, debug, asan, tsan):  make build/asan/tests/raid && build/asan/tests/raid
-# Everything built goes under build/<variant>/.
+# Variants: release, debug, asan, tsan. Everything built goes under build/<variant>/.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -c
@@ -34,6 +36,8 @@ FILL ?= build/release/resilver
 N ?= 300
 SEED ?= 1
 KIND ?= any
+FILTER ?= *
+VARIANT ?= release
 
 # ---- packages: the one list ------------------------------------------------------------------------------------------
 # llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
@@ -123,12 +127,12 @@ ifeq ($(MAKELEVEL),0)
   endif
 endif
 # Several goals of which one installs packages or calls make itself: one after the other.
-COMPOSITE_GOALS := deps check check-long demo lint bench interop swarm words walk asan tsan clean format install
+COMPOSITE_GOALS := deps check check-long quick test demo lint bench interop swarm words walk asan tsan clean format install
 ifneq ($(and $(filter $(COMPOSITE_GOALS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
 .NOTPARALLEL:
 endif
 
-.PHONY: reference all help $(COMPOSITE_GOALS) check-build FORCE
+.PHONY: reference all help $(COMPOSITE_GOALS) check-build quick-build FORCE
 all: build/release/resilver
 
 help:
@@ -266,6 +270,29 @@ check:
 	@$(MAKE) --no-print-directory deps
 	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory check-build' \
 	  --step words 'tests/words/check.py --plant --shipped --runs $(WORDS_RUNS)' -- $(CHECK_RUNS)
+
+# What a change should pass before it is built in all variants.
+QUICK_SCENARIOS := Scenarios/Shipped.*InVirtualTime*:KnownAnswers.*
+QUICK_ROOMS := async base env fault raid replica report scenario_lang service sim workload
+QUICK_RUNS = $(filter-out %/replica,$(QUICK_ROOMS:%=build/release/tests/%)) \
+  build/release/tests/replica$(REPLICA_ASAN_FILTER)$(COMMA)RESILVER_REPLICA_SEEDS=20 \
+  build/release/tests/swarm$(COMMA)GTEST_FILTER=Swarm.RandomScenarios$(COMMA)RESILVER_SWARM_SEEDS=20 \
+  build/release/tests/scenario$(COMMA)GTEST_FILTER=$(QUICK_SCENARIOS)
+quick-build: build/release/resilver $(call run_binaries,$(QUICK_RUNS)) ;
+quick:
+	@$(MAKE) --no-print-directory deps
+	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory quick-build' -- $(QUICK_RUNS)
+
+test:
+	@[ -n "$(ROOM)" ] && [ -d "tests/$(ROOM)" ] || { echo "make test: ROOM is a folder of tests/: $(TEST_ROOMS)" >&2; exit 2; }
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory build/release/resilver build/$(VARIANT)/tests/$(ROOM)
+	@build/$(VARIANT)/tests/$(ROOM) --gtest_filter='$(FILTER)'
+
+compile_commands.json: $(ALL_SOURCES) Makefile
+	@{ sep='['; for f in $(ALL_SOURCES); do \
+	  printf '%s\n{"directory": "%s", "file": "%s", "command": "%s -c %s"}' "$$sep" "$(CURDIR)" "$$f" "$(CXX) $(CXXFLAGS_all_release)" "$$f"; \
+	  sep=','; done; printf '\n]\n'; } >$@
 
 check-long: export RESILVER_SWARM_SEEDS := 10000
 check-long: export REPLICA_SEEDS := 10000
