@@ -57,7 +57,7 @@ class Observer {
   const FleetState& state() const noexcept { return state_; }
   const FleetTotals& totals() const noexcept { return totals_; }
   const NodeReport& report(std::uint32_t node) const noexcept { return nodes_[node].last; }
-  // Every change so far, in order; the first is from the start. At most kMaxChanges, then the oldest are merged.
+  // Every change so far, in order; the first is from the start. Of more than kMaxChanges the newest are left out.
   const std::vector<FleetState>& changes() const noexcept { return changes_; }
   std::uint64_t worst_unavailable_bytes() const noexcept { return worst_unavailable_; }
   // What held back the latest rebuild or resync of an array that ran in [begin, end); empty if none did.

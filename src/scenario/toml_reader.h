@@ -1,5 +1,5 @@
-// A table of a TOML file, read key by key: types checked, unknown keys told with a hint, positions kept. Only for parse.cc,
-// toml_reader.cc and service/config.cc, the files that include TOML (by toml_only.h).
+// A table of a TOML file, read key by key: types checked, unknown keys told with a hint, positions kept. Only for the .cc
+// files that read TOML: parse.cc, verbs.cc, toml_reader.cc and service/config.cc.
 #pragma once
 
 #include <cstdint>
