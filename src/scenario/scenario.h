@@ -2,8 +2,8 @@
 //
 // This room may know the workload and the rooms below it; it may assume that a Scenario which parse.h returned is sound
 // (topology possible, triggers can fire, names known). It never prints, never chooses a colour or a unit for a table
-// (src/report does), and the parsed structs below never carry a type of the TOML library: the files that read TOML alone include it
-// (toml_only.h).
+// (src/report does), and the parsed structs below never carry a type of the TOML library: the files that read
+// TOML alone include it (toml_only.h).
 //
 // A scenario is read in two stages. parse.h turns text into the structs of this header (positions kept for messages), all
 // units resolved: times in Nanos, sizes in bytes, rates in bytes per second. What depends on the course of the run (who is

@@ -10,8 +10,12 @@ idle() { # [ARRAY]: waits until md has no resync, recovery or check to do
 }
 
 check() { # has md read everything and compare parity; prints "mismatches N"
-  idle
-  echo check >/sys/block/md0/md/sync_action
+  local try
+  for ((try = 0; try < 50; try++)); do # md may look after its members once more as we ask: EBUSY
+    idle
+    { echo check >/sys/block/md0/md/sync_action; } 2>/dev/null && break
+    sleep 0.02
+  done
   idle
   echo "mismatches $(</sys/block/md0/md/mismatch_cnt)"
 }
