@@ -247,7 +247,7 @@ deps:
 TEST_BINARIES_asan := $(patsubst %,build/asan/tests/%,$(filter-out $(RELEASE_ROOMS),$(TEST_ROOMS)))
 TEST_BINARIES_tsan := $(patsubst %,build/tsan/tests/%,$(filter $(TSAN_ROOMS),$(TEST_ROOMS)))
 TEST_BINARIES_release := $(patsubst %,build/release/tests/%,$(filter $(RELEASE_ROOMS),$(TEST_ROOMS)))
-ASAN_EXTRA = $(if $(filter swarm,$(TEST_ROOMS)),build/asan/tests/swarm$(COMMA)RESILVER_SWARM_SEEDS=$(SWARM_ASAN_SEEDS))
+ASAN_EXTRA = $(if $(filter swarm,$(TEST_ROOMS)),build/asan/tests/swarm$(COMMA)RESILVER_SWARM_SEEDS=$(SWARM_ASAN_SEEDS)$(COMMA)GTEST_FILTER=-Bugs/*)
 COMMA := ,
 # The replica room once more as it ships, with many seeds of its own swarm; planted bugs are searched there only.
 REPLICA_SEEDS ?= 200
