@@ -25,7 +25,10 @@ FILENAME == ARGV[1] {
   sub(/:$/, "", from)
   known[from] = 1
   allowed[from, from] = 1
-  for (i = 2; i <= NF; i++) allowed[from, $i] = 1
+  for (i = 2; i <= NF; i++) {
+    allowed[from, $i] = 1
+    arrow_line[from, $i] = FNR
+  }
   next
 }
 
@@ -52,6 +55,7 @@ FNR == 1 {
   sub(/[">].*$/, "", target)
   top = target
   sub(/\/.*/, "", top)
+  used[room, top] = 1
   if (room != "" && quoted && target ~ /\// && !((room, top) in allowed))
     complain(room " must not include " top " (\"" target "\"); see tests/lint/arrows.txt")
   if (room != "" && quoted && target !~ /\//) complain("include relative to src/: \"" target "\"")
@@ -82,6 +86,12 @@ FILENAME ~ /^(src\/service\/|tools\/(volume|node|arbiter))/ && /(system_clock|CL
 }
 
 END {
+  for (arrow in arrow_line) {
+    if (arrow in used) continue
+    split(arrow, ends, SUBSEP)
+    printf "tests/lint/arrows.txt:%d: nobody in %s includes %s: take the arrow out\n", arrow_line[arrow], ends[1], ends[2]
+    bad = 1
+  }
   close_file()
   exit bad
 }
