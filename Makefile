@@ -15,7 +15,7 @@
 #                            cloned, damaged, files differ, disks fill up (tests/walk)
 #   make walk KIND=arrays      the same of an array's images: killed commands, images lost, aged, damaged, exchanged
 #   make interop             the tests against Linux md (user-mode-linux), mdadm and GRUB alone
-#   make fuzz                parsers of what is on disk against made-up input, FUZZ_SECONDS (600) for each
+#   make fuzz                parsers of what is on disk, on lines, in scenario files against made-up input, FUZZ_SECONDS (600) for each
 #   make bench               speed against fio, btrfs and reference programs (14 minutes; see tests/bench/run)
 #   make lint | format       check the house rules | apply clang-format
 #   make deps                install the Debian packages that are missing
@@ -54,6 +54,11 @@ FUZZ_USES_frame := $(wildcard src/base/*.cc) src/env/frame.cc src/env/buffer.cc 
 FUZZ_USES_session := $(FUZZ_USES_frame) $(addprefix src/replica/,core.cc client_session.cc peer_link.cc secondary.cc)
 # What a target needs beside and does not aim at: linked as the variant asan has it.
 FUZZ_NEEDS_session := $(filter-out $(FUZZ_USES_session),$(wildcard src/async/*.cc src/env/*.cc src/replica/*.cc))
+FUZZ_USES_scenario := $(addprefix src/scenario/,parse.cc toml_reader.cc selector.cc verbs.cc validate.cc expect.cc)
+FUZZ_NEEDS_scenario := $(filter-out $(FUZZ_USES_scenario),$(foreach r,base async env uring sim fault raid replica workload scenario,\
+  $(wildcard src/$r/*.cc)))
+# In `make fuzz` alone: tests/scenario_lang has its own made-up texts for `make check`.
+FUZZ_CHECK_TARGETS := $(filter-out scenario,$(FUZZ_TARGETS))
 fuzz_uses = $(if $(filter-out undefined,$(origin FUZZ_USES_$1)),$(FUZZ_USES_$1),$(FUZZ_USES))
 FUZZ_SECONDS ?= 600
 FUZZ_CHECK_SECONDS := 6
@@ -253,7 +258,7 @@ COMMA := ,
 REPLICA_SEEDS ?= 200
 REPLICA_SWARM = $(if $(filter replica,$(TEST_ROOMS)),build/release/tests/replica$(COMMA)RESILVER_REPLICA_SEEDS=$(REPLICA_SEEDS))
 # The slow ones first, so that the last minute keeps both cores busy.
-FUZZ_RUN := tests/fuzz/run$(COMMA)FUZZ_SECONDS=$(FUZZ_CHECK_SECONDS)$(COMMA)FUZZ_JOBS=1
+FUZZ_RUN := tests/fuzz/run$(COMMA)FUZZ_SECONDS=$(FUZZ_CHECK_SECONDS)$(COMMA)FUZZ_JOBS=1$(COMMA)FUZZ_TARGETS=$(subst $() ,:,$(FUZZ_CHECK_TARGETS))
 # What searches by the number of its runs does so as it ships, above.
 REPLICA_ASAN = $(filter %/replica,$(TEST_BINARIES_asan))
 REPLICA_ASAN_FILTER := $(COMMA)GTEST_FILTER=-Orderings.*:*FindsPlantedBug*:*FindTheRuleThatIsOff*:Day.*
@@ -264,7 +269,7 @@ run_binaries = $(sort $(foreach r,$1,$(firstword $(subst $(COMMA), ,$r))))
 export TEST_TIMEOUT_S
 export RESILVER_PROGRAM := build/release/resilver
 
-check-build: $(if $(TOOL_SOURCES),build/release/resilver) $(call run_binaries,$(CHECK_RUNS)) $(FUZZ_TARGETS:%=build/fuzz/%) ;
+check-build: $(if $(TOOL_SOURCES),build/release/resilver) $(call run_binaries,$(CHECK_RUNS)) $(FUZZ_CHECK_TARGETS:%=build/fuzz/%) ;
 
 check:
 	@$(MAKE) --no-print-directory deps
