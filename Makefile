@@ -84,7 +84,7 @@ CXXFLAGS_fuzz := $(CXXFLAGS_asan) -fsanitize=fuzzer-no-link
 CXXFLAGS_tests_asan := -fno-sanitize=undefined
 # Rooms that drive processes or wait, and tests that compute little, are not optimized: that is most of the time of
 # compiling them. (Of an inline function that several objects hold the linker keeps the first: those of src stand first.)
-PLAIN_ROOMS := async base e2e env fault interop netns report scenario scenario_lang service sim support uring walk
+PLAIN_ROOMS := async base cli e2e env fault interop netns report scenario scenario_lang service sim support uring walk
 PLAIN_TESTS := $(foreach r,$(PLAIN_ROOMS),tests/$r/%)
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
@@ -104,12 +104,13 @@ TEST_USES_base := base
 TEST_USES_interop := base
 TEST_USES_netns := base
 TEST_USES_walk := base
+TEST_USES_cli := base cli
 TEST_USES_async := base async
 TEST_USES_env := base async env
 TEST_USES_uring := base async env uring
 TEST_USES_sim := base async env sim
 TEST_USES_fault := base async env sim fault
-TEST_USES_raid := base async env sim fault raid
+TEST_USES_raid := base async cli env sim fault raid
 TEST_USES_crash := base async env sim fault raid
 TEST_USES_replica := base async env sim fault replica
 TEST_USES_workload := base async env sim fault workload

@@ -72,15 +72,6 @@ Result<po::variables_map> parse(const CommandSpec& command, const Texts& words) 
   return values;
 }
 
-// As many as the spec has words for.
-Status check_words(const CommandSpec& command, const Texts& words) {
-  const auto known = words_of(command);
-  if (words.size() <= known.size() || std::ranges::any_of(known, takes_all)) return {};
-  const std::string& first = words[known.size()];
-  if (known.empty()) return refuse(command.name, fmt::format("'{}': expected options only", first));
-  return refuse(command.name, fmt::format("'{}': expected no more than {}", first, fmt::join(known, " ")));
-}
-
 const CommandSpec* find_command(const ProgramSpec& program, std::string_view name) {
   for (const CommandGroup& group : program.groups) {
     for (const CommandSpec* command : group.commands) {
@@ -175,7 +166,9 @@ Result<Request> read_request(const CommandSpec& command, const std::vector<std::
   CommandLine line(command);
   line.typed = fmt::format("{} {} {}", kProgramName, command.name, fmt::join(words, " "));
   if (values->contains(kWords)) line.words = (*values)[kWords].as<Texts>();
-  if (Status some = check_words(command, line.words); !some) return std::unexpected(some.error());
+  if (words_of(command).empty() && !line.words.empty()) {
+    return refuse(command.name, fmt::format("'{}': expected options only", line.words[0]));
+  }
   for (const OptionSpec& option : command.options) {
     const std::string name(long_name(option));
     if (!values->contains(name)) continue;

@@ -38,7 +38,7 @@ struct ExitCode {
 struct CommandSpec {
   const char* name;             // "create", "volume attach"
   const char* meaning;          // in lists, a line
-  const char* words = "";       // what is no option, in order: "DIR|IMAGE... FILE"
+  const char* words = "";       // what is no option, in order: "DIR|IMAGE... FILE"; how many there are `run` checks
   const char* usage = nullptr;  // lines of what follows the name; null: `words`, then "[OPTIONS]" if it has some
   const char* description;
   std::initializer_list<OptionSpec> options = {};

@@ -89,8 +89,6 @@ TEST(CommandLine, MistakesGetOneLineWithTheNearestName) {
   EXPECT_EQ(refused({"thing"}), "resilver thing: expected a verb (show); see resilver thing --help");
   EXPECT_EQ(refused({"thing", "shwo"}),
             "resilver thing: unknown verb 'shwo' (did you mean 'show'?); see resilver thing --help");
-  EXPECT_EQ(refused({"thing", "show", "red", "green"}),
-            "resilver thing show: 'green': expected no more than red|green; see resilver thing show --help");
   EXPECT_EQ(refused({"help", "lsit"}),
             "resilver: unknown subcommand 'lsit' (did you mean 'list'?); see resilver --help");
 }
