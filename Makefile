@@ -19,7 +19,8 @@
 #   make bench               speed against fio, btrfs and reference programs (14 minutes; see tests/bench/run)
 #   make lint | format       check the house rules | apply clang-format
 #   make deps                install the Debian packages that are missing
-#   make install [PREFIX=/usr/local] [DESTDIR=]
+#   make share               write share/ anew (man pages, completion), from what the commands understand
+#   make install | uninstall [PREFIX=/usr/local] [DESTDIR=]   program, scenarios, man pages, completion, docs
 #   make clean
 #
 # Variants: release, debug, asan, tsan. Everything built goes under build/<variant>/.
@@ -43,7 +44,7 @@ VARIANT ?= release
 # llvm-19 brings the symbolizer, without which a sanitizer's report has no file names.
 PACKAGES := clang-19 lld-19 llvm-19 clang-format-19 libclang-rt-19-dev libstdc++-12-dev liburing-dev libisal-dev libxxhash-dev \
   libboost-program-options-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libgtest-dev libgmock-dev \
-  user-mode-linux mdadm grub-common libblkid-dev iproute2 python3
+  user-mode-linux mdadm grub-common libblkid-dev iproute2 python3 scdoc
 BENCH_PACKAGES := fio btrfs-progs
 
 # ---- fuzzing -----------------------------------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ CXXFLAGS_fuzz := $(CXXFLAGS_asan) -fsanitize=fuzzer-no-link
 CXXFLAGS_tests_asan := -fno-sanitize=undefined
 # Rooms that drive processes or wait, and tests that compute little, are not optimized: that is most of the time of
 # compiling them. (Of an inline function that several objects hold the linker keeps the first: those of src stand first.)
-PLAIN_ROOMS := async base e2e env fault interop netns report scenario scenario_lang service sim support uring walk
+PLAIN_ROOMS := async base cli e2e env fault interop netns report scenario scenario_lang service sim support uring walk
 PLAIN_TESTS := $(foreach r,$(PLAIN_ROOMS),tests/$r/%)
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
@@ -113,12 +114,13 @@ TEST_USES_base := base
 TEST_USES_interop := base
 TEST_USES_netns := base
 TEST_USES_walk := base
+TEST_USES_cli := base cli
 TEST_USES_async := base async
 TEST_USES_env := base async env
 TEST_USES_uring := base async env uring
 TEST_USES_sim := base async env sim
 TEST_USES_fault := base async env sim fault
-TEST_USES_raid := base async env sim fault raid
+TEST_USES_raid := base async cli env sim fault raid
 TEST_USES_crash := base async env sim fault raid
 TEST_USES_replica := base async env sim fault replica
 TEST_USES_workload := base async env sim fault workload
@@ -132,7 +134,7 @@ ifeq ($(MAKELEVEL),0)
   endif
 endif
 # Several goals of which one installs packages or calls make itself: one after the other.
-COMPOSITE_GOALS := deps check check-long quick test demo lint bench interop swarm words walk asan tsan clean format install
+COMPOSITE_GOALS := deps check check-long quick test demo lint bench interop swarm words walk asan tsan clean format share install uninstall
 ifneq ($(and $(filter $(COMPOSITE_GOALS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
 .NOTPARALLEL:
 endif
@@ -274,7 +276,7 @@ check-build: $(if $(TOOL_SOURCES),build/release/resilver) $(call run_binaries,$(
 check:
 	@$(MAKE) --no-print-directory deps
 	@tests/run --step lint tests/lint/run --step build '$(MAKE) --no-print-directory check-build' \
-	  --step words 'tests/words/check.py --plant --shipped --runs $(WORDS_RUNS)' -- $(CHECK_RUNS)
+	  --step generated tests/lint/generated --step words 'tests/words/check.py --plant --shipped --runs $(WORDS_RUNS)' -- $(CHECK_RUNS)
 
 # What a change should pass before it is built in all variants.
 QUICK_SCENARIOS := Scenarios/Shipped.*InVirtualTime*:KnownAnswers.*
@@ -345,7 +347,8 @@ fuzz:
 
 lint:
 	@$(MAKE) --no-print-directory deps
-	@tests/lint/run
+	@$(MAKE) --no-print-directory build/release/resilver
+	@tests/lint/run; code=$$?; tests/lint/generated && exit $$code
 
 format:
 	@$(MAKE) --no-print-directory deps
@@ -362,10 +365,37 @@ bench:
 	@$(MAKE) --no-print-directory build/release/resilver $(patsubst tests/bench/%.cc,build/release/bench/%,$(BENCH_SOURCES))
 	@tests/bench/run
 
-install: build/release/resilver
-	install -D -m 755 build/release/resilver $(DESTDIR)$(PREFIX)/bin/resilver
-	install -d $(DESTDIR)$(PREFIX)/share/resilver/scenarios
-	install -m 644 scenarios/*.toml $(DESTDIR)$(PREFIX)/share/resilver/scenarios
+share:
+	@$(MAKE) --no-print-directory build/release/resilver
+	rm -rf share
+	build/release/resilver generate share
+
+MAN_PAGES := $(patsubst share/man/%.scd,build/man/%,$(wildcard share/man/*.scd))
+$(MAN_PAGES): build/man/%: share/man/%.scd
+	@command -v scdoc >/dev/null || { echo "scdoc is not installed: run 'make deps'" >&2; exit 1; }
+	@mkdir -p $(@D)
+	@scdoc <$< >$@
+
+# install_files(folder below PREFIX, files)
+INSTALLED := $(DESTDIR)$(PREFIX)
+define install_files
+install -d $(INSTALLED)/$1
+install -m 644 $2 $(INSTALLED)/$1
+endef
+
+install: build/release/resilver $(MAN_PAGES)
+	install -D -m 755 build/release/resilver $(INSTALLED)/bin/resilver
+	$(call install_files,share/resilver/scenarios,scenarios/*.toml)
+	$(call install_files,share/man/man1,$(MAN_PAGES))
+	$(call install_files,share/doc/resilver,README.md)
+	$(call install_files,share/doc/resilver/docs,docs/*.md)
+	install -D -m 644 share/completions/resilver.bash $(INSTALLED)/share/bash-completion/completions/resilver
+	install -D -m 644 share/completions/_resilver $(INSTALLED)/share/zsh/site-functions/_resilver
+
+uninstall:
+	rm -f $(INSTALLED)/bin/resilver $(addprefix $(INSTALLED)/share/man/man1/,$(notdir $(MAN_PAGES)))
+	rm -f $(INSTALLED)/share/bash-completion/completions/resilver $(INSTALLED)/share/zsh/site-functions/_resilver
+	rm -rf $(INSTALLED)/share/resilver $(INSTALLED)/share/doc/resilver
 
 clean:
 	rm -rf build

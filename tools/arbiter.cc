@@ -1,10 +1,7 @@
-#include "tools/arbiter.h"
-
+// `resilver arbiter`: the process that keeps {epoch, primary, in-sync set} of one replicated volume.
 #include <fmt/format.h>
-#include <fmt/ostream.h>
 #include <unistd.h>
 
-#include <boost/program_options.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <string>
@@ -13,15 +10,14 @@
 #include "async/task_group.h"
 #include "base/log.h"
 #include "replica/arbiter.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "tools/listen.h"
-#include "tools/options.h"
 #include "tools/volume_offline.h"
 #include "uring/real_env.h"
 
 namespace resilver::tools {
 namespace {
-
-namespace po = boost::program_options;
 
 constexpr std::size_t kArenaBytes = std::size_t{4} << 20;
 constexpr Nanos kLockTimeout = 5 * kSecond;
@@ -81,43 +77,37 @@ Task<Status> run_arbiter(uring::RealEnv& env, uring::StopSignal& signal, std::st
   co_return Status{};
 }
 
-int fail_with(int code, const std::string& text) {
-  fmt::print(stderr, "resilver arbiter: {}\n", text);
-  return code;
-}
+int refuse_whole(const Error& error) { return refuse("arbiter", {error.code, to_string(error)}); }
 
-}  // namespace
-
-int arbiter_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("state", po::value<std::string>()->value_name("FILE"), "its durable state; made if missing")(
-      "listen", po::value<std::string>()->value_name("ADDRESS"), "loopback address; port 0: any free one")("help",
-                                                                                                           "this text");
-  po::variables_map values;
-  if (!read_options(argc, argv, options, {}, values)) return 2;
-  if (values.contains("help")) {
-    fmt::print(
-        "Usage: resilver arbiter --state FILE --listen ADDRESS\n\nKeeps {{epoch, primary, in-sync set}} of one"
-        " replicated volume: a durable compare-and-swap,\nasked only when something must change. Says"
-        " 'listening ADDRESS' and serves until SIGTERM.\n\n");
-    fmt::print("{}", fmt::streamed(options));
-    fmt::print("\nExample:\n  resilver arbiter --state arbiter.img --listen 127.0.0.1:7400\n");
-    return 0;
+int arbiter(const CommandLine& line) {
+  if (!line.has("state") || !line.has("listen")) {
+    return refuse_usage("arbiter", "expected --state FILE and --listen ADDRESS");
   }
-  if (!values.contains("state") || !values.contains("listen")) {
-    return fail_with(2, "expected --state FILE and --listen ADDRESS");
-  }
-  const std::string path = values["state"].as<std::string>();
   set_log_name("arbiter");
   uring::RealOptions real;
   real.arena_bytes = kArenaBytes;
   auto env = uring::RealEnv::create(real);
-  if (!env) return fail_with(1, to_string(env.error()));
+  if (!env) return refuse_whole(env.error());
   auto signal = uring::StopSignal::create((*env)->ring());
-  if (!signal) return fail_with(1, to_string(signal.error()));
-  const Status served = (*env)->ring().run(run_arbiter(**env, **signal, path, values["listen"].as<std::string>()));
-  if (!served) return fail_with(1, to_string(served.error()));
-  return 0;
+  if (!signal) return refuse_whole(signal.error());
+  const Status served = (*env)->ring().run(run_arbiter(**env, **signal, line.text("state"), line.text("listen")));
+  return served ? kDone : refuse_whole(served.error());
 }
+
+}  // namespace
+
+constexpr CommandSpec kArbiterCommand = {
+    .name = "arbiter",
+    .meaning = "the process that keeps {epoch, primary, in-sync set} of a volume",
+    .usage = "--state FILE --listen ADDRESS",
+    .description =
+        "Keeps {epoch, primary, in-sync set} of one replicated volume: a durable compare-and-swap, asked only "
+        "when something must change. Says 'listening ADDRESS' and serves until SIGTERM.",
+    .options = {{"state", "FILE", "its durable state; made if missing"},
+                {"listen", "ADDRESS", "loopback address; port 0: any free one"}},
+    .examples = {"resilver arbiter --state arbiter.img --listen 127.0.0.1:7400"},
+    .exits = {{0, "stopped"}, {1, "it could not start, or its state could not be kept"}, cli::kBadUsageExit},
+    .run = arbiter,
+};
 
 }  // namespace resilver::tools

@@ -9,10 +9,10 @@
 #include <ranges>
 
 #include "base/units.h"
-#include "tools/array_command.h"
-#include "tools/array_main.h"
 #include "tools/array_session.h"
 #include "tools/array_update.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 namespace {
@@ -271,88 +271,15 @@ Status read_update(const CommandLine& line, Update& update) {
   return check_update(update);
 }
 
-constexpr OptionSpec kAssembleOptions[] = {
-    kForceAssemble,
-    kSpeedMax,
-    {"read-only", nullptr, "say what each image is, and how the array would start; write nothing"},
-    kDryRun,
-    {"update", "WORD",
-     "first change a field of every member, as mdadm does: resync, name, uuid, no-bbl, force-no-bbl, bbl, bitmap, "
-     "no-bitmap, devicesize, layout-original, layout-alternate"},
-    {"name", "NAME", "the array's new name, with --update=name"},
-    {"uuid", "UUID", "the array's new UUID, with --update=uuid"}};
-constexpr CommandSpec kAssemble = {
-    "assemble",
-    "Usage: resilver assemble DIR|IMAGE... [OPTIONS]\n\n"
-    "Finds the members of an array among a folder's images, or the images and block devices given, in any order;\n"
-    "says what each is; resyncs, rebuilds on spares and finishes what was interrupted; leaves the array clean.",
-    kAssembleOptions,
-    "Examples:\n"
-    "  resilver assemble vm\n"
-    "  resilver assemble vm/disk2.img vm/disk0.img vm/disk1.img\n"
-    "  resilver assemble vm --force --speed-max 200M\n"
-    "  resilver assemble vm --read-only\n"
-    "  resilver assemble vm --update=force-no-bbl\n\n"
-    "Exit: 0 done, 1 refused (nothing was written) or failed, also where blocks could not be restored, 2 bad usage, "
-    "130\n"
-    "interrupted (the next goes on).\n"};
-
-constexpr OptionSpec kRebuildOptions[] = {kSpeedMax, kForce};
-constexpr CommandSpec kRebuild = {
-    "rebuild",
-    "Usage: resilver rebuild DIR|IMAGE... [OPTIONS]\n\n"
-    "Restores redundancy: rebuilds lost members on spares and added disks, copies replacements, catches up re-added\n"
-    "ones. Interrupted at any moment (also by SIGKILL), the next rebuild goes on at the last checkpoint.",
-    kRebuildOptions,
-    "Examples:\n"
-    "  resilver rebuild vm\n"
-    "  resilver rebuild vm --speed-max 200M\n\n"
-    "Exit: 0 redundancy is full, 1 it is not, blocks could not be restored, or refused, 2 bad usage, 130 interrupted "
-    "(the\n"
-    "next goes on).\n"};
-
-constexpr OptionSpec kScrubOptions[] = {{"repair", nullptr, "rewrite what does not match: parity from data"},
-                                        {"locate", nullptr, "RAID 6: name the one wrong member, and repair that"},
-                                        kSpeedMax,
-                                        kForce};
-constexpr CommandSpec kScrub = {
-    "scrub",
-    "Usage: resilver scrub DIR|IMAGE... [OPTIONS]\n\n"
-    "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors);\n"
-    "names what cannot be read and not be restored. Does nothing else: an array that is not whole, or that a resync\n"
-    "is due for, is refused with the command that does that. Others may read the array meanwhile.",
-    kScrubOptions,
-    "Examples:\n"
-    "  resilver scrub vm\n"
-    "  resilver scrub vm --repair --locate\n\n"
-    "Exit: 0 all matches or was repaired, 1 mismatches remain, rows cannot be restored, or refused, 2 bad usage, 130 "
-    "interrupted.\n"};
-
-constexpr CommandSpec kStop = {
-    "stop",
-    "Usage: resilver stop DIR|IMAGE...\n\n"
-    "No process keeps an array running, so there is mostly nothing to stop: if a resilver command works on the images\n"
-    "now, it is asked to end (as by Ctrl-C: it notes how far it was) and waited for. Then says whether the array is "
-    "clean.",
-    {},
-    "Example:\n"
-    "  resilver stop vm\n\n"
-    "Exit: 0 nobody uses the array any more, 1 somebody does, 2 bad usage.\n"};
-
 template <typename Run>
-int long_work(int argc, char** argv, const CommandSpec& spec, Run run) {
+int long_work(const CommandLine& line, Run run) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, spec, code);
-  if (!line) return code;
-  const auto work = read_work(*line, code);
-  if (!work) return code;
-  return run(*line, *work);
+  const auto work = read_work(line, code);
+  return work ? run(line, *work) : code;
 }
 
-}  // namespace
-
-int assemble_main(int argc, char** argv) {
-  return long_work(argc, argv, kAssemble, [](const CommandLine& line, Work work) {
+int run_assemble(const CommandLine& given) {
+  return long_work(given, [](const CommandLine& line, Work work) {
     const auto session = [&work](auto step) {
       return run_session("assemble", [&work, step](ArraySession& one) { return step(one, work); });
     };
@@ -371,14 +298,14 @@ int assemble_main(int argc, char** argv) {
   });
 }
 
-int rebuild_main(int argc, char** argv) {
-  return long_work(argc, argv, kRebuild, [](const CommandLine&, const Work& work) {
+int run_rebuild(const CommandLine& given) {
+  return long_work(given, [](const CommandLine&, const Work& work) {
     return run_session("rebuild", [&work](ArraySession& session) { return rebuild(session, work); });
   });
 }
 
-int scrub_main(int argc, char** argv) {
-  return long_work(argc, argv, kScrub, [](const CommandLine& line, const Work& work) {
+int run_scrub(const CommandLine& given) {
+  return long_work(given, [](const CommandLine& line, const Work& work) {
     const raid::ScrubOptions options{line.has("repair"), line.has("locate")};
     bool differs = false;
     const int code = run_session("scrub", [&](ArraySession& session) { return scrub(session, work, options, differs); });
@@ -386,11 +313,95 @@ int scrub_main(int argc, char** argv) {
   });
 }
 
-int stop_main(int argc, char** argv) {
-  return long_work(argc, argv, kStop, [](const CommandLine&, const Work& work) {
+int run_stop(const CommandLine& given) {
+  return long_work(given, [](const CommandLine&, const Work& work) {
     if (Status ended = end_holders(work.place); !ended) return refuse("stop", ended.error());
     return run_session("stop", [&work](ArraySession& session) { return tell_state(session, work.place); });
   });
 }
+
+}  // namespace
+
+constexpr CommandSpec kAssembleCommand = {
+    .name = "assemble",
+    .meaning = "find an array's members, bring it up to date",
+    .words = "DIR|IMAGE...",
+    .description =
+        "Finds the members of an array among a folder's images, or the images and block devices given, in any order; "
+        "says "
+        "what each is; resyncs, rebuilds on spares and finishes what was interrupted; leaves the array clean.",
+    .options =
+        {
+            kForceAssemble,
+            kSpeedMax,
+            {"read-only", nullptr, "say what each image is, and how the array would start; write nothing"},
+            kDryRun,
+            {"update", "WORD", "first change a field of every member, as mdadm does", nullptr,
+             "resync|name|uuid|no-bbl|force-no-bbl|bbl|bitmap|no-bitmap|devicesize|layout-original|layout-alternate"},
+            {"name", "NAME", "the array's new name, with --update=name"},
+            {"uuid", "UUID", "the array's new UUID, with --update=uuid"},
+        },
+    .examples = {"resilver assemble vm", "resilver assemble vm/disk2.img vm/disk0.img vm/disk1.img",
+                 "resilver assemble vm --force --speed-max 200M", "resilver assemble vm --read-only",
+                 "resilver assemble vm --update=force-no-bbl"},
+    .exits = {{0, "done"},
+              {1, "refused (nothing was written) or failed, also where blocks could not be restored"},
+              cli::kBadUsageExit,
+              {130, "interrupted (the next goes on)"}},
+    .run = run_assemble,
+};
+
+constexpr CommandSpec kRebuildCommand = {
+    .name = "rebuild",
+    .meaning = "restore redundancy",
+    .words = "DIR|IMAGE...",
+    .description =
+        "Restores redundancy: rebuilds lost members on spares and added disks, copies replacements, catches up "
+        "re-added "
+        "ones. Interrupted at any moment (also by SIGKILL), the next rebuild goes on at the last checkpoint.",
+    .options = {kSpeedMax, kForce},
+    .examples = {"resilver rebuild vm", "resilver rebuild vm --speed-max 200M"},
+    .exits = {{0, "redundancy is full"},
+              {1, "it is not, blocks could not be restored, or refused"},
+              cli::kBadUsageExit,
+              {130, "interrupted (the next goes on)"}},
+    .run = run_rebuild,
+};
+
+constexpr CommandSpec kScrubCommand = {
+    .name = "scrub",
+    .meaning = "compare all redundancy with the data",
+    .words = "DIR|IMAGE...",
+    .description =
+        "Compares all redundancy with the data and counts what does not match, as md does (mismatch_cnt, in sectors); "
+        "names what cannot be read and not be restored. Does nothing else: an array that is not whole, or that a "
+        "resync "
+        "is due for, is refused with the command that does that. Others may read the array meanwhile.",
+    .options = {{"repair", nullptr, "rewrite what does not match: parity from data"},
+                {"locate", nullptr, "RAID 6: name the one wrong member, and repair that"},
+                kSpeedMax,
+                kForce},
+    .examples = {"resilver scrub vm", "resilver scrub vm --repair --locate"},
+    .exits = {{0, "all matches or was repaired"},
+              {1, "mismatches remain, rows cannot be restored, or refused"},
+              cli::kBadUsageExit,
+              cli::kInterruptedExit},
+    .run = run_scrub,
+};
+
+constexpr CommandSpec kStopCommand = {
+    .name = "stop",
+    .meaning = "end whoever works on an array",
+    .words = "DIR|IMAGE...",
+    .description =
+        "No process keeps an array running, so there is mostly nothing to stop: if a resilver command works on the "
+        "images "
+        "now, it is asked to end (as by Ctrl-C: it notes how far it was) and waited for. Then says whether the array "
+        "is "
+        "clean.",
+    .examples = {"resilver stop vm"},
+    .exits = {{0, "nobody uses the array any more"}, {1, "somebody does"}, cli::kBadUsageExit},
+    .run = run_stop,
+};
 
 }  // namespace resilver::tools

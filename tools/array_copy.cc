@@ -10,12 +10,12 @@
 #include <ranges>
 
 #include "base/units.h"
-#include "tools/array_command.h"
 #include "tools/array_copier.h"
-#include "tools/array_main.h"
 #include "tools/array_partition.h"
 #include "tools/array_show.h"
 #include "tools/array_target.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "tools/rescue_map.h"
 
 namespace resilver::tools {
@@ -192,39 +192,6 @@ Task<Status> export_file(ArraySession& session, Copy copy) {
 
 constexpr OptionSpec kForce = {
     "force", nullptr, "leave out images that cannot be used; start a dirty and degraded array (blocks may be wrong)"};
-constexpr OptionSpec kImportOptions[] = {{"offset", "SIZE", "first byte of the array, default 0"},
-                                         {"length", "SIZE", "at most so many bytes, default to the end of FILE"},
-                                         kForce};
-constexpr CommandSpec kImport = {
-    "import",
-    "Usage: resilver import DIR|IMAGE... FILE [OPTIONS]\n\n"
-    "Writes a file (-: standard input) into the array. Zeroes over zeroes are not written.",
-    kImportOptions,
-    "Examples:\n"
-    "  resilver import vm debian.raw\n"
-    "  tar c /etc | resilver import vm - --offset 1G\n\n"
-    "Exit: 0 done, 1 refused (nothing was written) or failed, 2 bad usage, 130 interrupted.\n"};
-
-constexpr OptionSpec kExportOptions[] = {
-    {"offset", "SIZE", "first byte of the array, default 0"},
-    {"length", "SIZE", "so many bytes, default to the end of the array"},
-    {"rescue", "MAP", "copy what can be read; MAP says what not, and where to go on"},
-    kForce};
-constexpr CommandSpec kExport = {
-    "export",
-    "Usage: resilver export DIR|IMAGE... FILE [OPTIONS]\n\n"
-    "Reads the array into a file (-: standard output), with holes where it is zero. Lost members are\n"
-    "computed from the others. Nothing is written to any image. FILE has its name only when it is whole.\n\n"
-    "With --rescue what cannot be read is left out: FILE has its full length, with holes there, and MAP (of\n"
-    "GNU ddrescue's form) names them. The same command again goes on with what is not copied. It reads arrays\n"
-    "that too many members have left, too, and dirty and degraded ones.",
-    kExportOptions,
-    "Examples:\n"
-    "  resilver export vm copy.raw\n"
-    "  resilver export vm copy.raw --rescue copy.map\n"
-    "  resilver export vm/disk0.img vm/disk2.img - --offset 1G --length 10M | tar t\n\n"
-    "Exit: 0 done, 1 refused, failed, or something is lost, 2 bad usage, 130 interrupted.\n"};
-
 std::optional<Copy> read_copy(const CommandLine& line, int& code) {
   Copy copy;
   if (line.words.size() < 2) {
@@ -252,29 +219,60 @@ std::optional<Copy> read_copy(const CommandLine& line, int& code) {
   return copy;
 }
 
-}  // namespace
-
-int import_main(int argc, char** argv) {
+int run_import(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kImport, code);
-  if (!line) return code;
-  const auto copy = read_copy(*line, code);
+  const auto copy = read_copy(line, code);
   if (!copy) return code;
   return run_session("import", [&copy](ArraySession& session) { return import_file(session, *copy); });
 }
 
-int export_main(int argc, char** argv) {
+int run_export(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kExport, code);
-  if (!line) return code;
-  auto copy = read_copy(*line, code);
+  auto copy = read_copy(line, code);
   if (!copy) return code;
-  copy->map = line->text("rescue");
+  copy->map = line.text("rescue");
   if (!copy->map.empty()) {
     if (copy->file == "-") return refuse_usage("export", "--rescue: standard output has no place for what comes later");
     copy->start.rescue = copy->start.leave_out = true;
   }
   return run_session("export", [&copy](ArraySession& session) { return export_file(session, *copy); });
 }
+
+}  // namespace
+
+constexpr CommandSpec kImportCommand = {
+    .name = "import",
+    .meaning = "write a file into an array",
+    .words = "DIR|IMAGE... FILE",
+    .description = "Writes a file (-: standard input) into the array. Zeroes over zeroes are not written.",
+    .options = {{"offset", "SIZE", "first byte of the array", "0"},
+                {"length", "SIZE", "at most so many bytes, default to the end of FILE"},
+                kForce},
+    .examples = {"resilver import vm debian.raw", "tar c /etc | resilver import vm - --offset 1G"},
+    .exits = {{0, "done"}, {1, "refused (nothing was written) or failed"}, cli::kBadUsageExit, cli::kInterruptedExit},
+    .run = run_import,
+};
+
+constexpr CommandSpec kExportCommand = {
+    .name = "export",
+    .meaning = "read an array into a file",
+    .words = "DIR|IMAGE... FILE",
+    .description =
+        "Reads the array into a file (-: standard output), with holes where it is zero. Lost members are computed from "
+        "the "
+        "others. Nothing is written to any image. FILE has its name only when it is whole.\n\n"
+        "With --rescue what cannot be read is left out: FILE has its full length, with holes there, and the map (of "
+        "GNU "
+        "ddrescue's form) names them. The same command again goes on with what is not copied. It reads arrays that too "
+        "many members have left, too, and dirty and degraded ones.",
+    .options = {{"offset", "SIZE", "first byte of the array", "0"},
+                {"length", "SIZE", "so many bytes, default to the end of the array"},
+                {"rescue", "FILE", "copy what can be read; this map says what not, and where to go on"},
+                kForce},
+    .examples = {"resilver export vm copy.raw", "resilver export vm copy.raw --rescue copy.map",
+                 "resilver export vm/disk0.img vm/disk2.img - --offset 1G --length 10M | tar t"},
+    .exits = {{0, "done"}, {1, "refused, failed, or something is lost"}, cli::kBadUsageExit, cli::kInterruptedExit},
+    .run = run_export,
+};
 
 }  // namespace resilver::tools

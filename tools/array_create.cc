@@ -13,55 +13,15 @@
 
 #include "base/units.h"
 #include "raid/bitmap_format.h"
-#include "tools/array_command.h"
-#include "tools/array_main.h"
 #include "tools/array_session.h"
 #include "tools/array_signature.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kJournalBytes = 64 * kMiB;
-
-constexpr OptionSpec kOptions[] = {
-    {"level,l", "L", "linear, 0, 1, 4, 5, 6 or 10"},
-    {"disks,n", "N", "members; with --devices: default all of them but spares and journal"},
-    {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
-    {"devices", "FILE...", "make it on these files or block devices, not on fresh images; the word missing: none yet",
-     true},
-    {"chunk,c", "SIZE",
-     "default 64K: a power of two from 4K on; RAID 0: any multiple of 512; linear: rounds members down"},
-    {"layout,p", "NAME", "left-symmetric and the others of RAID 5 and 6, near-2 to near-255 of RAID 10; default md's"},
-    {"spares,x", "S", "spares beside the members, default 0"},
-    {"consistency,k", "resync|bitmap|journal", "what a crash costs: docs/arrays.md; default resync"},
-    {"journal-size", "SIZE", "of the journal image, default 64M"},
-    {"journal", "FILE", "with --devices: the file or block device for the journal"},
-    {"name,N", "NAME", "the array's name, default the folder's"},
-    {"uuid,u", "UUID", "the array's UUID, 32 hex digits as mdadm prints them; default random"},
-    {"data-offset", "SIZE", "where data begins on each member: KiB, or with a suffix (s: sectors); default mdadm's"},
-    {"bitmap-chunk", "SIZE", "bytes for each bit of the bitmap: KiB, or with a suffix; default the finest that fits"},
-    {"assume-clean", nullptr, "with --devices: they are consistent already, do not resync"},
-    {"force", nullptr, "also on what holds a file system, a partition table or another array"},
-    kDryRun,
-};
-
-constexpr CommandSpec kSpec = {
-    "create",
-    "Usage: resilver create DIR --level L --disks N --size SIZE [OPTIONS]\n"
-    "       resilver create --level L --devices FILE... [OPTIONS]\n\n"
-    "Makes an array in Linux md's format (metadata 1.2): images disk0.img, disk1.img, ... (spare0.img,\n"
-    "journal.img) in the folder DIR, or superblocks on files and block devices that are there.\n\n"
-    "Disks: linear, RAID 0 and 1 from 1, RAID 4 and 5 from 2, RAID 6 from 4, RAID 10 from as many as copies (2);\n"
-    "up to 1920, RAID 6 255, with a journal 203.",
-    kOptions,
-    "Examples:\n"
-    "  resilver create vm --level 5 --disks 3 --size 1G\n"
-    "  resilver create vm --level 6 --disks 6 --size 10G --chunk 512K --spares 1 --consistency bitmap\n"
-    "  resilver create --level 1 --devices /dev/sdb /dev/sdc\n"
-    "  resilver create --level 5 --assume-clean --data-offset 2048s --devices a.img missing c.img\n\n"
-    "Exit: 0 made, 1 refused (nothing was written), 2 bad usage, 130 interrupted.\n"};
 
 constexpr std::string_view kMissing = "missing";
 
@@ -167,7 +127,8 @@ Status read_shape(const CommandLine& line, raid::ArrayConfig& config) {
   }
   config.level = *level;
   if (Status fine = check_level_options(line, *level); !fine) return fine;
-  const auto chunk = line.size_of("chunk", *level == raid::Level::linear ? 0 : config.chunk_bytes);
+  const bool no_rounding = *level == raid::Level::linear && !line.has("chunk");
+  const auto chunk = no_rounding ? Result<std::uint64_t>(0) : line.size_of("chunk");
   if (!chunk) return std::unexpected(chunk.error());
   config.chunk_bytes = *chunk;
   if (line.has("layout")) {
@@ -210,7 +171,7 @@ Status read_devices(const CommandLine& line, Plan& plan, std::uint32_t spares) {
     if (line.has(option))
       return fail(Errc::bad_input, fmt::format("--{} is for fresh images, not for --devices", option));
   }
-  plan.paths = line.options.at("devices");
+  plan.paths = line.all("devices");
   if (plan.disks == 0 && plan.paths.size() > spares)
     plan.disks = static_cast<std::uint32_t>(plan.paths.size()) - spares;
   if (plan.disks + spares != plan.paths.size()) {
@@ -243,9 +204,9 @@ Result<Plan> read_plan(const CommandLine& line) {
   Plan plan;
   if (!line.has("level")) return fail(Errc::bad_input, "--level is needed");
   if (Status shape = read_shape(line, plan.config); !shape) return std::unexpected(shape.error());
-  const auto disks = line.count_of("disks", 0);
-  const auto spares = line.count_of("spares", 0);
-  const auto journal_bytes = line.size_of("journal-size", kJournalBytes);
+  const auto disks = line.count_of("disks", 0, raid::kMaxDisks);
+  const auto spares = line.count_of("spares", 0, raid::kMaxDisks);
+  const auto journal_bytes = line.size_of("journal-size");
   if (!disks) return std::unexpected(disks.error());
   if (!spares) return std::unexpected(spares.error());
   if (!journal_bytes) return std::unexpected(journal_bytes.error());
@@ -464,13 +425,8 @@ Task<Status> make_array(ArraySession& session, const Plan& plan, Maker& maker) {
   co_return Status{};
 }
 
-}  // namespace
-
-int create_main(int argc, char** argv) {
-  int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  const auto plan = read_plan(*line);
+int run_create(const CommandLine& line) {
+  const auto plan = read_plan(line);
   if (!plan) return refuse_usage("create", plan.error().what);
   const Status checked = plan->folder.empty() ? check_devices(*plan) : check_folder(*plan);
   if (!checked) return refuse("create", checked.error());
@@ -481,5 +437,56 @@ int create_main(int argc, char** argv) {
   }
   return run_session("create", [&](ArraySession& session) { return make_array(session, *plan, maker); });
 }
+
+}  // namespace
+
+constexpr CommandSpec kCreateCommand = {
+    .name = "create",
+    .meaning = "make an array on image files or block devices",
+    .words = "DIR",
+    .usage =
+        "DIR --level L --disks N --size SIZE [OPTIONS]\n"
+        "--level L --devices FILE... [OPTIONS]",
+    .description =
+        "Makes an array in Linux md's format (metadata 1.2): images disk0.img, disk1.img, ... (spare0.img, "
+        "journal.img) in "
+        "the folder DIR, or superblocks on files and block devices that are there.\n\n"
+        "Disks: linear, RAID 0 and 1 from 1, RAID 4 and 5 from 2, RAID 6 from 4, RAID 10 from as many as copies (2); "
+        "up to "
+        "1920, RAID 6 255, with a journal 203.",
+    .options =
+        {
+            {"level,l", "linear|0|1|4|5|6|10", "the RAID level"},
+            {"disks,n", "N", "members; with --devices: default all of them but spares and journal"},
+            {"size,z", "SIZE[,SIZE...]", "of each image, one for all or one for each member and spare"},
+            {"devices", "FILE...",
+             "make it on these files or block devices, not on fresh images; the word missing: none yet"},
+            {"chunk,c", "SIZE",
+             "chunk size: a power of two from 4K on; RAID 0: any multiple of 512; linear: rounds members down, by "
+             "default it does not",
+             "64K"},
+            {"layout,p", "NAME",
+             "left-symmetric and the others of RAID 5 and 6, near-2 to near-255 of RAID 10; default md's"},
+            {"spares,x", "S", "spares beside the members", "0"},
+            {"consistency,k", "resync|bitmap|journal", "what a crash costs: docs/arrays.md", "resync"},
+            {"journal-size", "SIZE", "of the journal image", "64M"},
+            {"journal", "FILE", "with --devices: the file or block device for the journal"},
+            {"name,N", "NAME", "the array's name, default the folder's"},
+            {"uuid,u", "UUID", "the array's UUID, 32 hex digits as mdadm prints them; default random"},
+            {"data-offset", "SIZE",
+             "where data begins on each member: KiB, or with a suffix (s: sectors); default mdadm's"},
+            {"bitmap-chunk", "SIZE",
+             "bytes for each bit of the bitmap: KiB, or with a suffix; default the finest that fits"},
+            {"assume-clean", nullptr, "with --devices: they are consistent already, do not resync"},
+            {"force", nullptr, "also on what holds a file system, a partition table or another array"},
+            kDryRun,
+        },
+    .examples = {"resilver create vm --level 5 --disks 3 --size 1G",
+                 "resilver create vm --level 6 --disks 6 --size 10G --chunk 512K --spares 1 --consistency bitmap",
+                 "resilver create --level 1 --devices /dev/sdb /dev/sdc",
+                 "resilver create --level 5 --assume-clean --data-offset 2048s --devices a.img missing c.img"},
+    .exits = {{0, "made"}, {1, "refused (nothing was written)"}, cli::kBadUsageExit, cli::kInterruptedExit},
+    .run = run_create,
+};
 
 }  // namespace resilver::tools

@@ -13,11 +13,11 @@
 #include "base/units.h"
 #include "raid/discovery.h"
 #include "raid/journal.h"
-#include "tools/array_command.h"
-#include "tools/array_main.h"
 #include "tools/array_partition.h"
 #include "tools/array_session.h"
 #include "tools/array_signature.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 namespace {
@@ -292,100 +292,108 @@ Task<Status> come(ArraySession& session, Change& change, bool again) {
 
 // ---- the commands ----
 
-constexpr OptionSpec kOnlyForce[] = {kForce, kDryRun};
-constexpr OptionSpec kAddOptions[] = {
-    {"write-mostly", nullptr, "a RAID 1 is to read this disk only where no other member can be read"},
-    {"size", "SIZE", "make the image first"},
-    {"journal", nullptr, "as the journal of an array that has none, or has lost it (levels 4, 5 and 6)"},
-    {"force", nullptr, "also a disk that holds a file system, a partition table or another array; as for assemble"},
-    kDryRun};
-
-constexpr const char* kExit = "\nExit: 0 done, 1 refused or failed, 2 bad usage.\n";
-
-int run_change(int argc, char** argv, const CommandSpec& spec, Act act, const char* said) {
+int run_change(const CommandLine& line, Act act, const char* said) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, spec, code);
-  if (!line) return code;
-  const auto change = read_change(*line, code);
+  const auto change = read_change(line, code);
   if (!change) return code;
-  return run_session(spec.name, [&](ArraySession& session) { return change_member(session, *change, act, said); });
+  return run_session(line.command, [&](ArraySession& session) { return change_member(session, *change, act, said); });
 }
 
-int run_come(int argc, char** argv, const CommandSpec& spec, bool again) {
+int run_come(const CommandLine& line, bool again) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, spec, code);
-  if (!line) return code;
-  auto change = read_change(*line, code);
+  auto change = read_change(line, code);
   if (!change) return code;
-  const auto bytes = line->size_of("size", 0);
-  if (!bytes) return refuse_usage(spec.name, bytes.error().what);
+  const auto bytes = line.size_of("size");
+  if (!bytes) return refuse_usage(line.command, bytes.error().what);
   if (*bytes % kBlockBytes != 0)
-    return refuse_usage(spec.name, fmt::format("--size: not a multiple of {}", kBlockBytes));
-  change->journal = line->has("journal");
-  if (Status chosen = choose_disk(*change, *bytes); !chosen) return refuse(spec.name, chosen.error());
-  code = run_session(spec.name, [&](ArraySession& session) { return come(session, *change, again); });
+    return refuse_usage(line.command, fmt::format("--size: not a multiple of {}", kBlockBytes));
+  change->journal = line.has("journal");
+  if (Status chosen = choose_disk(*change, *bytes); !chosen) return refuse(line.command, chosen.error());
+  code = run_session(line.command, [&](ArraySession& session) { return come(session, *change, again); });
   if (code != kDone && change->made) unlink(change->path.c_str());
   return code;
 }
 
+int run_fail(const CommandLine& line) { return run_change(line, fail_one, "is faulty now"); }
+int run_remove(const CommandLine& line) { return run_change(line, remove_one, "removed"); }
+int run_replace(const CommandLine& line) { return run_change(line, replace_one, "is being replaced"); }
+int run_add(const CommandLine& line) { return run_come(line, false); }
+int run_readd(const CommandLine& line) { return run_come(line, true); }
+
+constexpr cli::ExitCode kFailedExit = {1, "refused or failed"};
+
 }  // namespace
 
-int fail_main(int argc, char** argv) {
-  const std::string examples = std::string("Examples:\n  resilver fail vm disk1\n  resilver fail vm 1\n") + kExit;
-  const CommandSpec spec = {
-      "fail",
-      "Usage: resilver fail DIR|IMAGE... MEMBER [OPTIONS]\n\n"
-      "Marks a member (an image, or a slot's number) as faulty, as if its disk had failed. A spare takes\n"
-      "the slot with the next `resilver rebuild`.",
-      kOnlyForce, examples.c_str()};
-  return run_change(argc, argv, spec, fail_one, "is faulty now");
-}
+constexpr CommandSpec kFailCommand = {
+    .name = "fail",
+    .meaning = "mark a member as faulty",
+    .words = "DIR|IMAGE... MEMBER",
+    .description =
+        "Marks a member (an image, or a slot's number) as faulty, as if its disk had failed. A spare takes the "
+        "slot with the next `resilver rebuild`.",
+    .options = {kForce, kDryRun},
+    .examples = {"resilver fail vm disk1", "resilver fail vm 1"},
+    .exits = {{0, "done"}, kFailedExit, cli::kBadUsageExit},
+    .run = run_fail,
+};
 
-int remove_main(int argc, char** argv) {
-  const std::string examples = std::string("Example:\n  resilver remove vm disk1\n") + kExit;
-  const CommandSpec spec = {"remove",
-                            "Usage: resilver remove DIR|IMAGE... MEMBER [OPTIONS]\n\n"
-                            "Makes the array forget a disk that is faulty or a spare. The image itself stays.",
-                            kOnlyForce, examples.c_str()};
-  return run_change(argc, argv, spec, remove_one, "removed");
-}
+constexpr CommandSpec kRemoveCommand = {
+    .name = "remove",
+    .meaning = "forget a faulty disk or a spare",
+    .words = "DIR|IMAGE... MEMBER",
+    .description = "Makes the array forget a disk that is faulty or a spare. The image itself stays.",
+    .options = {kForce, kDryRun},
+    .examples = {"resilver remove vm disk1"},
+    .exits = {{0, "done"}, kFailedExit, cli::kBadUsageExit},
+    .run = run_remove,
+};
 
-int replace_main(int argc, char** argv) {
-  const std::string examples =
-      std::string("Example:\n  resilver add vm disk9 --size 1G && resilver replace vm disk1 && resilver rebuild vm\n") +
-      kExit;
-  const CommandSpec spec = {
-      "replace",
-      "Usage: resilver replace DIR|IMAGE... MEMBER [OPTIONS]\n\n"
-      "A spare is to take over from this member, which still works: `resilver rebuild` copies it, without\n"
-      "ever giving up redundancy; then the old member is faulty.",
-      kOnlyForce, examples.c_str()};
-  return run_change(argc, argv, spec, replace_one, "is being replaced");
-}
+constexpr CommandSpec kReplaceCommand = {
+    .name = "replace",
+    .meaning = "let a spare take over from a member that still works",
+    .words = "DIR|IMAGE... MEMBER",
+    .description =
+        "A spare is to take over from this member, which still works: `resilver rebuild` copies it, without "
+        "ever giving up redundancy; then the old member is faulty.",
+    .options = {kForce, kDryRun},
+    .examples = {"resilver add vm disk9 --size 1G", "resilver replace vm disk1 && resilver rebuild vm"},
+    .exits = {{0, "done"}, kFailedExit, cli::kBadUsageExit},
+    .run = run_replace,
+};
 
-int add_main(int argc, char** argv) {
-  const std::string examples = std::string(
-                                   "Examples:\n  resilver add vm disk9 --size 1G\n  resilver add vm /dev/sdd\n"
-                                   "  resilver fail vm disk1 && resilver add vm disk1 && resilver rebuild vm\n"
-                                   "  resilver assemble vm --force && resilver add vm journal --size 64M --journal\n") +
-                               kExit;
-  const CommandSpec spec = {
-      "add",
-      "Usage: resilver add DIR|IMAGE... DISK [OPTIONS]\n\n"
-      "A disk becomes a spare; if a slot lacks a disk, `resilver rebuild` fills it with this one. What the\n"
-      "disk held is lost.",
-      kAddOptions, examples.c_str()};
-  return run_come(argc, argv, spec, false);
-}
+constexpr CommandSpec kAddCommand = {
+    .name = "add",
+    .meaning = "give an array a disk",
+    .words = "DIR|IMAGE... DISK",
+    .description =
+        "A disk becomes a spare; if a slot lacks a disk, `resilver rebuild` fills it with this one. What the "
+        "disk held is lost.",
+    .options =
+        {
+            {"write-mostly", nullptr, "a RAID 1 is to read this disk only where no other member can be read"},
+            {"size", "SIZE", "make the image first"},
+            {"journal", nullptr, "as the journal of an array that has none, or has lost it (levels 4, 5 and 6)"},
+            {"force", nullptr,
+             "also a disk that holds a file system, a partition table or another array; as for assemble"},
+            kDryRun,
+        },
+    .examples = {"resilver add vm disk9 --size 1G", "resilver add vm /dev/sdd",
+                 "resilver fail vm disk1 && resilver add vm disk1 && resilver rebuild vm",
+                 "resilver assemble vm --force && resilver add vm journal --size 64M --journal"},
+    .exits = {{0, "done"}, kFailedExit, cli::kBadUsageExit},
+    .run = run_add,
+};
 
-int readd_main(int argc, char** argv) {
-  const std::string examples = std::string("Example:\n  resilver re-add vm disk1 && resilver rebuild vm\n") + kExit;
-  const CommandSpec spec = {
-      "re-add",
-      "Usage: resilver re-add DIR|IMAGE... DISK [OPTIONS]\n\n"
-      "Takes a former member back: with a write-intent bitmap only what was written since it left is copied.",
-      kOnlyForce, examples.c_str()};
-  return run_come(argc, argv, spec, true);
-}
+constexpr CommandSpec kReaddCommand = {
+    .name = "re-add",
+    .meaning = "take a former member back",
+    .words = "DIR|IMAGE... DISK",
+    .description =
+        "Takes a former member back: with a write-intent bitmap only what was written since it left is copied.",
+    .options = {kForce, kDryRun},
+    .examples = {"resilver re-add vm disk1 && resilver rebuild vm"},
+    .exits = {{0, "done"}, kFailedExit, cli::kBadUsageExit},
+    .run = run_readd,
+};
 
 }  // namespace resilver::tools

@@ -16,10 +16,10 @@
 
 #include "base/units.h"
 #include "raid/stripe_code.h"
-#include "tools/array_command.h"
 #include "tools/array_copier.h"
-#include "tools/array_main.h"
 #include "tools/array_session.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "tools/guess_signs.h"
 
 namespace resilver::tools {
@@ -360,26 +360,6 @@ Task<Status> guess(ArraySession& session, const Wish& wish) {
 
 // ---- the command ----
 
-constexpr OptionSpec kOptions[] = {{"guess", nullptr, "look for arrangements; nothing is written"},
-                                   {"disks,n", "N", "slots of the array, missing ones too; default as many as images"},
-                                   {"level,l", "0|1|4|5|6|10", "only this level"},
-                                   {"chunk,c", "SIZE", "only this chunk"},
-                                   {"layout", "NAME", "only this layout"},
-                                   {"data-offset", "SIZE", "only this data offset; default those that mdadm chooses"}};
-constexpr CommandSpec kSpec = {
-    "recreate",
-    "Usage: resilver recreate --guess DIR|IMAGE... [OPTIONS]\n\n"
-    "For images of an array whose superblocks are lost: looks for the level, order, chunk, layout and data offset by\n"
-    "which a file system (ext2 to ext4, xfs, or a GPT with one) has all its structures in their places, and "
-    "redundancy\n"
-    "matches. Prints each as the command that makes the superblocks anew, the best first. Only reads. The image with\n"
-    "the array's first chunk must be there.",
-    kOptions,
-    "Examples:\n"
-    "  resilver recreate --guess vm\n"
-    "  resilver recreate --guess a.img c.img d.img --disks 4 --level 5\n\n"
-    "Exit: 0 one is the best, 1 none or several are, 2 bad usage, 130 interrupted.\n"};
-
 Result<Wish> read_wish(const CommandLine& line) {
   Wish wish;
   if (!line.has("guess"))
@@ -388,8 +368,8 @@ Result<Wish> read_wish(const CommandLine& line) {
   if (!place) return std::unexpected(place.error());
   wish.place = *place;
   const auto count = static_cast<std::uint32_t>(place->paths.size());
-  const auto disks = line.count_of("disks", count);
-  const auto level = line.count_of("level", 0);
+  const auto disks = line.count_of("disks", count, raid::kMaxDisks);
+  const auto level = line.count_of("level", 0, raid::kMaxDisks);
   const auto chunk = line.size_of("chunk", 0);
   const auto offset = line.size_of("data-offset", 0);
   if (!disks || !level) return std::unexpected((disks ? level : disks).error());
@@ -417,15 +397,36 @@ Result<Wish> read_wish(const CommandLine& line) {
   return wish;
 }
 
-}  // namespace
-
-int recreate_main(int argc, char** argv) {
-  int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  const auto wish = read_wish(*line);
+int run_recreate(const CommandLine& line) {
+  const auto wish = read_wish(line);
   if (!wish) return refuse_usage("recreate", wish.error().what);
   return run_session("recreate", [&wish](ArraySession& session) { return guess(session, *wish); });
 }
+
+}  // namespace
+
+constexpr CommandSpec kRecreateCommand = {
+    .name = "recreate",
+    .meaning = "guess how an array was laid out whose superblocks are lost",
+    .words = "DIR|IMAGE...",
+    .usage = "--guess DIR|IMAGE... [OPTIONS]",
+    .description =
+        "For images of an array whose superblocks are lost: looks for the level, order, chunk, layout and data offset "
+        "by "
+        "which a file system (ext2 to ext4, xfs, or a GPT with one) has all its structures in their places, and "
+        "redundancy "
+        "matches. Prints each as the command that makes the superblocks anew, the best first. Only reads. The image "
+        "with "
+        "the array's first chunk must be there.",
+    .options = {{"guess", nullptr, "look for arrangements; nothing is written"},
+                {"disks,n", "N", "slots of the array, missing ones too; default as many as images"},
+                {"level,l", "0|1|4|5|6|10", "only this level"},
+                {"chunk,c", "SIZE", "only this chunk"},
+                {"layout", "NAME", "only this layout"},
+                {"data-offset", "SIZE", "only this data offset; default those that mdadm chooses"}},
+    .examples = {"resilver recreate --guess vm", "resilver recreate --guess a.img c.img d.img --disks 4 --level 5"},
+    .exits = {{0, "one is the best"}, {1, "none or several are"}, cli::kBadUsageExit, cli::kInterruptedExit},
+    .run = run_recreate,
+};
 
 }  // namespace resilver::tools

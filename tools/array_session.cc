@@ -12,9 +12,9 @@
 #include <optional>
 
 #include "base/units.h"
-#include "tools/array_command.h"
 #include "tools/array_progress.h"
 #include "tools/array_show.h"
+#include "tools/command.h"
 
 namespace resilver::tools {
 namespace {

@@ -12,8 +12,8 @@
 #include "base/endian.h"
 #include "base/units.h"
 #include "raid/bitmap_format.h"
-#include "tools/array_command.h"
-#include "tools/array_main.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 
@@ -368,34 +368,6 @@ Task<std::optional<BitmapSummary>> read_bitmap(uring::RealEnv& env, const Disk& 
 
 namespace {
 
-constexpr OptionSpec kJson = {"json", nullptr, "as JSON"};
-constexpr OptionSpec kExamineOptions[] = {
-    kJson,
-    {"scan,s", nullptr, "one line for each array, as mdadm.conf has them"},
-    {"verbose,v", nullptr, "with --scan: level, number of members and their images"}};
-constexpr CommandSpec kExamine = {
-    "examine",
-    "Usage: resilver examine IMAGE... [OPTIONS]\n\n"
-    "Prints the superblock of a member, field by field as mdadm --examine names them.",
-    kExamineOptions,
-    "Examples:\n"
-    "  resilver examine vm/disk0.img\n"
-    "  resilver examine vm --json\n\n"
-    "Exit: 0 done, 1 an image that was named, or all of a folder, has no superblock that can be read, 2 bad usage.\n"};
-
-constexpr OptionSpec kStatusOptions[] = {kJson, {"test", nullptr, "exit codes as of mdadm --detail --test"}};
-constexpr CommandSpec kStatus = {
-    "status",
-    "Usage: resilver status DIR|IMAGE... [OPTIONS]\n\n"
-    "Prints an array's state in the form of /proc/mdstat. Nothing is written, and it never refuses a damaged array:\n"
-    "what cannot be used is named on standard error.",
-    kStatusOptions,
-    "Examples:\n"
-    "  resilver status vm\n"
-    "  resilver status vm --json\n"
-    "  resilver status vm --test || echo something is wrong\n\n"
-    "Exit: 0 done, 1 cannot tell, 2 bad usage. With --test: 0 whole, 1 degraded, 2 failed, 4 cannot tell.\n"};
-
 enum class ExamineForm : std::uint8_t { text, json, scan, scan_verbose };
 
 void print_examined(const std::vector<Disk>& disks, ExamineForm form) {
@@ -473,39 +445,65 @@ Task<Status> show_status(ArraySession& session, const Place& place, bool json, i
   co_return Status{};
 }
 
-}  // namespace
-
-int examine_main(int argc, char** argv) {
-  int code = kDone;
-  const auto line = read_command_line(argc, argv, kExamine, code);
-  if (!line) return code;
-  if (line->words.empty()) return refuse_usage("examine", "expected an image");
-  const auto place = find_place(line->words);
+int run_examine(const CommandLine& line) {
+  if (line.words.empty()) return refuse_usage("examine", "expected an image");
+  const auto place = find_place(line.words);
   if (!place) return refuse("examine", place.error());
-  if (line->has("json") && line->has("scan")) return refuse_usage("examine", "--json and --scan exclude each other");
-  if (line->has("verbose") && !line->has("scan")) return refuse_usage("examine", "--verbose goes with --scan");
-  const ExamineForm form = line->has("json")      ? ExamineForm::json
-                           : line->has("verbose") ? ExamineForm::scan_verbose
-                           : line->has("scan")    ? ExamineForm::scan
-                                                  : ExamineForm::text;
+  if (line.has("json") && line.has("scan")) return refuse_usage("examine", "--json and --scan exclude each other");
+  if (line.has("verbose") && !line.has("scan")) return refuse_usage("examine", "--verbose goes with --scan");
+  const ExamineForm form = line.has("json")      ? ExamineForm::json
+                           : line.has("verbose") ? ExamineForm::scan_verbose
+                           : line.has("scan")    ? ExamineForm::scan
+                                                 : ExamineForm::text;
   return run_session("examine", [&](ArraySession& session) { return examine(session, *place, form); });
 }
 
-int status_main(int argc, char** argv) {
-  int code = kDone;
-  const auto line = read_command_line(argc, argv, kStatus, code);
-  if (!line) return code;
-  if (line->words.empty()) return refuse_usage("status", "expected a folder or images");
-  const bool test = line->has("test");
-  const auto place = find_place(line->words);
-  if (!place) {
-    refuse("status", place.error());
-    return test ? kCannotTell : kFailed;
-  }
+int run_status(const CommandLine& line) {
+  if (line.words.empty()) return refuse_usage("status", "expected a folder or images");
+  const bool test = line.has("test");
+  const auto place = find_place(line.words);
+  if (!place) return refuse("status", place.error(), test ? kCannotTell : kFailed);
   int tested = kCannotTell;
-  code = run_session("status",
-                     [&](ArraySession& session) { return show_status(session, *place, line->has("json"), tested); });
+  const int code = run_session(
+      "status", [&](ArraySession& session) { return show_status(session, *place, line.has("json"), tested); });
   return test ? tested : code;
 }
+
+constexpr OptionSpec kJson = {"json", nullptr, "as JSON"};
+
+}  // namespace
+
+constexpr CommandSpec kExamineCommand = {
+    .name = "examine",
+    .meaning = "the superblock of an image, as mdadm --examine",
+    .words = "DIR|IMAGE...",
+    .usage = "IMAGE... [OPTIONS]",
+    .description = "Prints the superblock of a member, field by field as mdadm --examine names them.",
+    .options = {kJson,
+                {"scan,s", nullptr, "one line for each array, as mdadm.conf has them"},
+                {"verbose,v", nullptr, "with --scan: level, number of members and their images"}},
+    .examples = {"resilver examine vm/disk0.img", "resilver examine vm --json"},
+    .exits = {{0, "done"},
+              {1, "an image that was named, or all of a folder, has no superblock that can be read"},
+              cli::kBadUsageExit},
+    .run = run_examine,
+};
+
+constexpr CommandSpec kStatusCommand = {
+    .name = "status",
+    .meaning = "an array's state, in the form of /proc/mdstat",
+    .words = "DIR|IMAGE...",
+    .description =
+        "Prints an array's state in the form of /proc/mdstat. Nothing is written, and it never refuses a damaged "
+        "array: what cannot be used is named on standard error.",
+    .options = {kJson, {"test", nullptr, "exit codes as of mdadm --detail --test"}},
+    .examples = {"resilver status vm", "resilver status vm --json",
+                 "resilver status vm --test || echo something is wrong"},
+    .exits = {{0, "done; with --test: whole"},
+              {1, "cannot tell; with --test: degraded"},
+              {2, "bad usage; with --test: also failed"},
+              {4, "with --test: cannot tell"}},
+    .run = run_status,
+};
 
 }  // namespace resilver::tools

@@ -7,9 +7,9 @@
 #include <filesystem>
 #include <set>
 
-#include "tools/array_command.h"
-#include "tools/array_main.h"
 #include "tools/array_session.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 namespace {
@@ -148,32 +148,29 @@ Task<Status> wipe(ArraySession& session, const Wipe& work) {
   co_return Status{};
 }
 
-constexpr OptionSpec kWipeOptions[] = {{"force", nullptr, "also members of an array whose other members are there"},
-                                       kDryRun};
-constexpr CommandSpec kWipe = {
-    "wipe",
-    "Usage: resilver wipe IMAGE... [OPTIONS]\n\n"
-    "Erases the md superblock (1.2, and 0.90, 1.0, 1.1) of images and block devices that are no members any more, so\n"
-    "that nothing takes them for some. Their data stays. A member that its array counts on is refused, where other\n"
-    "members are named or lie in the same folder.",
-    kWipeOptions,
-    "Examples:\n"
-    "  resilver remove vm disk1 && resilver wipe vm/disk1.img\n"
-    "  resilver wipe /dev/sdd\n\n"
-    "Exit: 0 erased, 1 refused (nothing was written) or failed, 2 bad usage.\n"};
+int run_wipe(const CommandLine& line) {
+  if (line.words.empty()) return refuse_usage("wipe", "expected images");
+  const auto place = find_place(line.words);
+  if (!place) return refuse("wipe", place.error());
+  if (!place->folder.empty()) return refuse_usage("wipe", "expected images, not a folder");
+  const Wipe work{*place, line.has("force"), line.has("dry-run")};
+  return run_session("wipe", [&work](ArraySession& session) { return wipe(session, work); });
+}
 
 }  // namespace
 
-int wipe_main(int argc, char** argv) {
-  int code = kDone;
-  const auto line = read_command_line(argc, argv, kWipe, code);
-  if (!line) return code;
-  if (line->words.empty()) return refuse_usage("wipe", "expected images");
-  const auto place = find_place(line->words);
-  if (!place) return refuse("wipe", place.error());
-  if (!place->folder.empty()) return refuse_usage("wipe", "expected images, not a folder");
-  const Wipe work{*place, line->has("force"), line->has("dry-run")};
-  return run_session("wipe", [&work](ArraySession& session) { return wipe(session, work); });
-}
+constexpr CommandSpec kWipeCommand = {
+    .name = "wipe",
+    .meaning = "erase the superblock of what is no member any more",
+    .words = "IMAGE...",
+    .description =
+        "Erases the md superblock (1.2, and 0.90, 1.0, 1.1) of images and block devices that are no members any "
+        "more, so that nothing takes them for some. Their data stays. A member that its array counts on is "
+        "refused, where other members are named or lie in the same folder.",
+    .options = {{"force", nullptr, "also members of an array whose other members are there"}, kDryRun},
+    .examples = {"resilver remove vm disk1 && resilver wipe vm/disk1.img", "resilver wipe /dev/sdd"},
+    .exits = {{0, "erased"}, {1, "refused (nothing was written) or failed"}, cli::kBadUsageExit},
+    .run = run_wipe,
+};
 
 }  // namespace resilver::tools

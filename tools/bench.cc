@@ -1,5 +1,4 @@
-#include "tools/bench.h"
-
+// `resilver bench`: how fast arrays are here, on images of their own, and what limits them.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 
 #include "tools/bench_options.h"
 #include "tools/bench_work.h"
+#include "tools/command.h"
 
 namespace resilver::tools {
 
@@ -157,18 +157,16 @@ int print_report(const Report& report, const std::string& json) {
 
 }  // namespace
 
-int bench_main(int argc, char** argv) {
-  BenchCommand command;
-  if (const int code = read_bench_command(argc, argv, command); code != kGoOn) return code;
-  auto report = measure_all(command);
+int run_bench(const CommandLine& line) {
+  const auto command = read_bench_command(line);
+  if (!command) return refuse_usage(line.command, command.error().what);
+  auto report = measure_all(*command);
   if (!report) {
     show_progress("");
-    fmt::print(stderr, "resilver bench: {}\n", to_string(report.error()));
-    return 1;
+    return refuse("bench", {report.error().code, to_string(report.error())});
   }
-  report->command = "resilver";
-  for (int i = 0; i < argc; ++i) report->command += std::string(" ") + argv[i];
-  return print_report(*report, command.json);
+  report->command = line.typed;
+  return print_report(*report, command->json);
 }
 
 }  // namespace resilver::tools

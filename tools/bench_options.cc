@@ -1,67 +1,19 @@
 #include "tools/bench_options.h"
 
 #include <fmt/format.h>
-#include <fmt/ostream.h>
 
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 
-#include "tools/options.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 
-namespace po = boost::program_options;
-
 namespace {
 
-constexpr int kBadUsage = 2;
 constexpr std::size_t kMostPoints = 64;
-
-constexpr const char* kUsage =
-    "Usage: resilver bench io|rebuild|scrub [OPTIONS]\n\n"
-    "Makes an array on images of its own, measures it, leaves nothing behind. What is printed are\n"
-    "medians over rounds; the machine's noise is in brackets. Compare two of them: resilver compare.\n\n";
-
-constexpr const char* kExamples =
-    "\nExamples:\n"
-    "  resilver bench io --level 5 --rw randwrite --bs 4K --iodepth 32 --sweep chunk=4K..1M\n"
-    "  resilver bench rebuild --level 6 --disks 6 --lost 2 --size 1G --dir /srv --json before.json\n"
-    "  resilver bench rebuild --level 5 --dir /srv --against btrfs           (needs root)\n"
-    "  resilver bench rebuild --sweep speed-max=10M..200M --json curve.json  (virtual time)\n\n"
-    "Exit: 0 measured, 1 it could not be measured, 2 bad usage.\n";
-
-po::options_description make_options() {
-  po::options_description options("Options");
-  auto text = [](const char* value) { return po::value<std::string>()->value_name(value); };
-  auto add = options.add_options();
-  add("level", text("N"), "0, 1, 4, 5, 6 or 10 (default 5)");
-  add("disks", text("N"), "members, without spares (default 4; level 6: 6, level 1: 2)");
-  add("chunk", text("SIZE"), "default 64K");
-  add("size", text("SIZE"), "of each image (default 256M)");
-  add("consistency", text("POLICY"), "none, resync (default), bitmap or journal");
-  add("lost", text("N"), "members that fail first (default: rebuild 1, else 0)");
-  add("speed-min", text("SIZE"), "a second and member, while there is other I/O");
-  add("speed-max", text("SIZE"), "a second and member (default: no limit)");
-  add("rw", text("MODE"), "io: randread (default), randwrite, randrw, read, write");
-  add("bs", text("SIZE"), "size of a request, at most 1M (default 4K)");
-  add("iodepth", text("N"), "requests under way (default 32)");
-  add("runtime", text("TIME"), "of a round of io (default 1s); virtual: before the loss (5s)");
-  add("rounds", text("N"), "that count (default 5); one more warms up, unless N is 1");
-  add("dir", text("DIR"), "where images are made; default TMPDIR or /var/tmp");
-  add("devices", po::value<std::vector<std::string>>()->multitoken()->value_name("PATH..."),
-      "instead: members, spares, journal; WHAT THEY HOLD IS LOST");
-  add("force", "goes with --devices: yes, overwrite them");
-  add("against", text("btrfs"), "rebuild, scrub: btrfs does the same, in turns");
-  add("sweep", text("KEY=A..B"), "one row each: disks, lost (+1), chunk, size, bs, iodepth, speed-max, rate-iops (x2)");
-  add("virtual", "rebuild in virtual time: p99 of requests meanwhile, and the exposure");
-  add("disk", text("MODEL"), "virtual: hdd, sata-ssd (default), nvme or ostep");
-  add("rate-iops", text("N"), "virtual: requests a second (default 1000), half of them writes unless --rw");
-  add("json", text("FILE"), "results as JSON there; - for standard output, without the table");
-  add("help,h", "this text");
-  return options;
-}
 
 // ---- the plan --------------------------------------------------------------------------------------------------------
 
@@ -145,11 +97,16 @@ Status read_sweep(const std::string& text, BenchCommand& command) {
   return {};
 }
 
+BenchKind kind_of_work(const CommandLine& line) {
+  for (const BenchKind kind : {BenchKind::rebuild, BenchKind::scrub}) {
+    if (line.command.ends_with(name(kind))) return kind;
+  }
+  return BenchKind::io;
+}
+
 class Reader {
  public:
-  explicit Reader(const po::variables_map& values) : values_(values) {}
-  bool has(const char* key) const { return values_.contains(key); }
-  std::string text(const char* key) const { return has(key) ? values_[key].as<std::string>() : std::string(); }
+  explicit Reader(const CommandLine& line) : line_(line) {}
 
   Result<BenchCommand> read();
 
@@ -159,7 +116,10 @@ class Reader {
   Status read_place(BenchCommand& command) const;
   static Status check(const BenchCommand& command);
 
-  const po::variables_map& values_;
+  bool has(const char* key) const { return line_.has(key); }
+  std::string text(const char* key) const { return line_.text(key); }
+
+  const CommandLine& line_;
 };
 
 Status Reader::read_shape(BenchPlan& plan) const {
@@ -205,7 +165,7 @@ Status Reader::read_load(BenchPlan& plan) const {
 Status Reader::read_place(BenchCommand& command) const {
   BenchPlan& plan = command.plan;
   if (has("devices")) {
-    plan.devices = values_["devices"].as<std::vector<std::string>>();
+    plan.devices = line_.all("devices");
     if (!has("force")) return refuse("--devices: all that they hold will be lost; say --force if that is meant");
     if (has("dir")) return refuse("--devices and --dir exclude each other");
   }
@@ -238,9 +198,7 @@ Status Reader::check(const BenchCommand& command) {
 Result<BenchCommand> Reader::read() {
   BenchCommand command;
   BenchPlan& plan = command.plan;
-  const std::string kind = text("kind");
-  if (kind != "io" && kind != "rebuild" && kind != "scrub") return refuse("expected io, rebuild or scrub");
-  plan.kind = kind == "io" ? BenchKind::io : kind == "rebuild" ? BenchKind::rebuild : BenchKind::scrub;
+  plan.kind = kind_of_work(line_);
   if (has("sweep"))
     if (auto swept = read_sweep(text("sweep"), command); !swept) return std::unexpected(swept.error());
   command.virtual_time = has("virtual") || (command.sweep_key == "speed-max" && plan.kind == BenchKind::rebuild);
@@ -263,25 +221,107 @@ void set_swept(const BenchCommand& command, const std::string& value, BenchPlan&
   key->set(plan, read_value(*key, value).value());
 }
 
-int read_bench_command(int argc, char** argv, BenchCommand& command) {
-  const po::options_description options = make_options();
-  po::options_description all;
-  all.add(options).add_options()("kind", po::value<std::string>(), "");
-  po::positional_options_description positional;
-  positional.add("kind", 1);
-  po::variables_map values;
-  if (!read_options(argc, argv, all, positional, values)) return kBadUsage;
-  if (values.contains("help")) {
-    fmt::print("{}{}{}", kUsage, fmt::streamed(options), kExamples);
-    return 0;
-  }
-  auto read = Reader(values).read();
-  if (!read) {
-    fmt::print(stderr, "resilver bench: {}; see resilver bench --help\n", read.error().what);
-    return kBadUsage;
-  }
-  command = std::move(*read);
-  return kGoOn;
-}
+Result<BenchCommand> read_bench_command(const CommandLine& line) { return Reader(line).read(); }
+
+namespace {
+
+// All three understand all; what makes no sense with one of them is told in words.
+constexpr std::initializer_list<OptionSpec> kOptions = {
+    {.name = "level",
+     .value = "N",
+     .meaning = "the RAID level",
+     .otherwise = "5",
+     .choices = "0|1|4|5|6|10",
+     .heading = "The array"},
+    {"disks", "N", "members, without spares (default 4; level 6: 6, level 1: 2)"},
+    {"chunk", "SIZE", "chunk size", "64K"},
+    {"size", "SIZE", "of each image", "256M"},
+    {"consistency", "POLICY", "what a crash costs", "resync", "none|resync|bitmap|journal"},
+    {"lost", "N", "members that fail first (default: rebuild 1, else 0)"},
+    {"speed-min", "SIZE", "a second and member, while there is other I/O"},
+    {"speed-max", "SIZE", "a second and member (default: no limit)"},
+    {.name = "rw",
+     .value = "MODE",
+     .meaning = "of io, and of what goes on in virtual time",
+     .otherwise = "randread",
+     .choices = "randread|randwrite|randrw|read|write",
+     .heading = "The load"},
+    {"bs", "SIZE", "size of a request, at most 1M", "4K"},
+    {"iodepth", "N", "requests under way", "32"},
+    {"runtime", "TIME", "of a round of io (default 1s); virtual: before the loss (5s)"},
+    {"rounds", "N", "that count; one more warms up, unless N is 1", "5"},
+    {.name = "dir", .value = "DIR", .meaning = "where images are made; default TMPDIR or /var/tmp", .heading = "Where"},
+    {"devices", "PATH...", "instead: members, spares, journal; WHAT THEY HOLD IS LOST"},
+    {"force", nullptr, "goes with --devices: yes, overwrite them"},
+    {.name = "virtual",
+     .value = nullptr,
+     .meaning = "rebuild in virtual time: p99 of requests meanwhile, and the exposure",
+     .heading = "Virtual time"},
+    {"disk", "MODEL", "of each member", "sata-ssd", "hdd|sata-ssd|nvme|ostep"},
+    {"rate-iops", "N", "requests a second (default 1000), half of them writes unless --rw"},
+    {.name = "against",
+     .value = "btrfs",
+     .meaning = "rebuild, scrub: btrfs does the same, in turns",
+     .heading = "What comes out"},
+    {"sweep", "KEY=A..B", "one row each: disks, lost (+1), chunk, size, bs, iodepth, speed-max, rate-iops (x2)"},
+    {"json", "FILE", "results as JSON there; - for standard output, without the table"},
+};
+
+constexpr std::initializer_list<cli::ExitCode> kExits = {
+    {0, "measured"}, {1, "it could not be measured"}, cli::kBadUsageExit};
+
+constexpr CommandSpec kIo = {
+    .name = "bench io",
+    .meaning = "requests a second of an array, and how long they take",
+    .description =
+        "Makes an array on images of its own, reads and writes it, leaves nothing behind. What is printed are "
+        "medians over rounds; the machine's noise is in brackets.",
+    .options = kOptions,
+    .examples = {"resilver bench io --level 5 --rw randwrite --bs 4K --iodepth 32 --sweep chunk=4K..1M",
+                 "resilver bench io --level 1 --devices /dev/sdb /dev/sdc --force"},
+    .exits = kExits,
+    .run = run_bench,
+};
+
+constexpr CommandSpec kRebuild = {
+    .name = "bench rebuild",
+    .meaning = "how fast lost members are rebuilt, and what limits that",
+    .description =
+        "Makes an array on images of its own, lets members fail, rebuilds them on new ones, leaves nothing "
+        "behind. What is printed are medians over rounds; the machine's noise is in brackets.",
+    .options = kOptions,
+    .examples = {"resilver bench rebuild --level 6 --disks 6 --lost 2 --size 1G --dir /srv --json before.json",
+                 "resilver bench rebuild --level 5 --dir /srv --against btrfs           (needs root)",
+                 "resilver bench rebuild --sweep speed-max=10M..200M --json curve.json  (virtual time)"},
+    .exits = kExits,
+    .run = run_bench,
+};
+
+constexpr CommandSpec kScrub = {
+    .name = "bench scrub",
+    .meaning = "how fast all redundancy is compared with the data",
+    .description =
+        "Makes an array on images of its own, scrubs it, leaves nothing behind. What is printed are medians "
+        "over rounds; the machine's noise is in brackets.",
+    .options = kOptions,
+    .examples = {"resilver bench scrub --level 5 --dir /srv --against btrfs           (needs root)"},
+    .exits = kExits,
+    .run = run_bench,
+};
+
+}  // namespace
+
+constexpr CommandSpec kBenchCommand = {
+    .name = "bench",
+    .meaning = "how fast arrays are here, and what limits them",
+    .usage = "io|rebuild|scrub [OPTIONS]",
+    .description =
+        "Makes an array on images of its own, measures it, leaves nothing behind. What is printed are medians "
+        "over rounds; the machine's noise is in brackets. Compare two of them: resilver compare.",
+    .examples = {"resilver bench io --level 5 --rw randwrite --bs 4K --iodepth 32 --sweep chunk=4K..1M",
+                 "resilver bench rebuild --level 6 --disks 6 --lost 2 --size 1G --dir /srv --json before.json"},
+    .exits = kExits,
+    .verbs = {&kIo, &kRebuild, &kScrub},
+};
 
 }  // namespace resilver::tools

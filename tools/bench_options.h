@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/command_line.h"
 #include "tools/bench_work.h"
 
 namespace resilver::tools {
@@ -17,9 +18,10 @@ struct BenchCommand {
   std::vector<std::string> sweep_values;
 };
 
-inline constexpr int kGoOn = -1;
-// kGoOn, or the exit code, after the help was printed or one line on standard error.
-int read_bench_command(int argc, char** argv, BenchCommand& command);
+// Errors: invalid_argument, what makes no sense.
+Result<BenchCommand> read_bench_command(const cli::CommandLine& line);
+// Carries it out; gives the exit code.
+int run_bench(const cli::CommandLine& line);
 
 // Sets what is swept to one of sweep_values.
 void set_swept(const BenchCommand& command, const std::string& value, BenchPlan& plan);

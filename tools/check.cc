@@ -1,27 +1,19 @@
-#include "tools/check.h"
-
+// `resilver check`: lint of scenario files, without running them; a line per error ("file:line:column: what was expected").
 #include <fmt/format.h>
 
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include "scenario/capacity.h"
 #include "scenario/parse.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "tools/list.h"
-#include "tools/options.h"
 
 namespace resilver::tools {
 
 namespace {
-
-namespace po = boost::program_options;
-
-constexpr const char* kHelp =
-    "Usage: resilver check FILE... [--set key=value]...\n\n"
-    "Reads scenarios and says what is wrong with them, for both worlds, without running anything.\n\n"
-    "Example:\n  resilver check scenarios/disk-loss.toml --set contender.raid5.node.A.disks=4\n\n";
 
 int check(const std::vector<std::string>& files, const scenario::ParseOptions& options) {
   int code = 0;
@@ -39,36 +31,28 @@ int check(const std::vector<std::string>& files, const scenario::ParseOptions& o
   return code;
 }
 
+int run_check(const CommandLine& line) {
+  if (line.words.empty()) return refuse_usage("check", "expected a scenario file");
+  scenario::ParseOptions parse;
+  for (const auto& text : line.all("set")) {
+    const auto equals = text.find('=');
+    if (equals == std::string::npos) return refuse_usage("check", "--set " + text + ": expected KEY=VALUE");
+    parse.set.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return check(line.words, parse);
+}
+
 }  // namespace
 
-int check_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("help,h", "this text")("set", po::value<std::vector<std::string>>()->value_name("KEY=VALUE"),
-                                               "change a key first, as in run")(
-      "file", po::value<std::vector<std::string>>(), "the scenarios");
-  po::positional_options_description positional;
-  positional.add("file", -1);
-  po::variables_map values;
-  if (!read_options(argc, argv, options, positional, values)) return 2;
-  if (values.count("help")) {
-    fmt::print("{}  --set KEY=VALUE   change a key first, as in run\n", kHelp);
-    return 0;
-  }
-  if (!values.count("file")) {
-    fmt::print(stderr, "resilver check: a scenario file expected; see resilver check --help\n");
-    return 2;
-  }
-  scenario::ParseOptions parse;
-  if (values.count("set"))
-    for (const auto& text : values["set"].as<std::vector<std::string>>()) {
-      const auto equals = text.find('=');
-      if (equals == std::string::npos) {
-        fmt::print(stderr, "resilver check: --set {}: KEY=VALUE expected\n", text);
-        return 2;
-      }
-      parse.set.emplace_back(text.substr(0, equals), text.substr(equals + 1));
-    }
-  return check(values["file"].as<std::vector<std::string>>(), parse);
-}
+constexpr CommandSpec kCheckCommand = {
+    .name = "check",
+    .meaning = "read a scenario file and say what is wrong with it",
+    .words = "SCENARIO...",
+    .description = "Reads scenarios and says what is wrong with them, for both worlds, without running anything.",
+    .options = {{.name = "set", .value = "KEY=VALUE", .meaning = "change a key first, as in run", .repeated = true}},
+    .examples = {"resilver check scenarios/disk-loss.toml --set contender.raid5.node.A.disks=4"},
+    .exits = {{0, "all are sound"}, {2, "bad usage, or one is not sound"}},
+    .run = run_check,
+};
 
 }  // namespace resilver::tools

@@ -1,10 +1,7 @@
-#include "tools/compare.h"
-
+// `resilver compare`: two reports of `resilver bench` or `make bench` side by side.
 #include <fmt/format.h>
-#include <fmt/ostream.h>
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -13,35 +10,21 @@
 #include <vector>
 
 #include "tools/bench_work.h"
-#include "tools/options.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 namespace {
 
-namespace po = boost::program_options;
 using Json = nlohmann::json;
 
 constexpr int kWorse = 1;
-constexpr int kBadUsage = 2;
 constexpr int kNothingInCommon = 3;
 
 // Two medians differ by chance by some 15 % on a shared machine, rarely by more than 20 %. Between the two it counts only if
 // the middle halves of their rounds do not overlap.
 constexpr double kNoise = 0.15;
 constexpr double kBeyondDoubt = 0.20;
-
-constexpr const char* kUsage =
-    "Usage: resilver compare A.json B.json\n\n"
-    "Sets two reports of `resilver bench --json` (or of `make bench`) side by side, figure by figure: B\n"
-    "against A. A difference is told from noise if the medians are more than 20 % apart, or more than\n"
-    "15 % and the middle halves of the rounds do not overlap; virtual time has no noise.\n\n";
-
-constexpr const char* kExample =
-    "\nExample:\n"
-    "  resilver bench rebuild --json before.json; …; resilver bench rebuild --json after.json\n"
-    "  resilver compare before.json after.json\n\n"
-    "Exit: 0 nothing is worse in B beyond the noise, 1 something is, 2 bad usage or file,\n"
-    "3 the reports have no figure in common.\n";
 
 struct Measured {
   std::string name, unit, better;
@@ -159,37 +142,37 @@ int compare(const Loaded& before, const Loaded& after) {
   return worse > 0 ? kWorse : 0;
 }
 
-}  // namespace
-
-int compare_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("help,h", "this text");
-  po::options_description all;
-  all.add(options).add_options()("file", po::value<std::vector<std::string>>(), "");
-  po::positional_options_description positional;
-  positional.add("file", -1);
-  po::variables_map values;
-  if (!read_options(argc, argv, all, positional, values)) return kBadUsage;
-  if (values.contains("help")) {
-    fmt::print("{}{}{}", kUsage, fmt::streamed(options), kExample);
-    return 0;
-  }
-  const auto files =
-      values.contains("file") ? values["file"].as<std::vector<std::string>>() : std::vector<std::string>();
-  if (files.size() != 2) {
-    fmt::print(stderr, "resilver compare: expected two reports; see resilver compare --help\n");
-    return kBadUsage;
-  }
+int run_compare(const CommandLine& line) {
+  if (line.words.size() != 2) return refuse_usage("compare", "expected two reports");
   std::vector<Loaded> loaded;
-  for (const std::string& file : files) {
+  for (const std::string& file : line.words) {
     auto report = load(file);
-    if (!report) {
-      fmt::print(stderr, "resilver compare: {}\n", report.error().what);
-      return kBadUsage;
-    }
+    if (!report) return refuse("compare", report.error(), kBadUsage);
     loaded.push_back(std::move(*report));
   }
   return compare(loaded[0], loaded[1]);
 }
+
+}  // namespace
+
+constexpr CommandSpec kCompareCommand = {
+    .name = "compare",
+    .meaning = "two reports of bench side by side: what differs beyond the noise",
+    .words = "FILE FILE",
+    .usage = "A.json B.json",
+    .description =
+        "Sets two reports of `resilver bench --json` (or of `make bench`) side by side, figure by figure: B against A. "
+        "A "
+        "difference is told from noise if the medians are more than 20 % apart, or more than 15 % and the middle "
+        "halves of "
+        "the rounds do not overlap; virtual time has no noise.",
+    .examples = {"resilver bench rebuild --json before.json", "resilver bench rebuild --json after.json",
+                 "resilver compare before.json after.json"},
+    .exits = {{0, "nothing is worse in B beyond the noise"},
+              {1, "something is"},
+              {2, "bad usage or file"},
+              {3, "the reports have no figure in common"}},
+    .run = run_compare,
+};
 
 }  // namespace resilver::tools

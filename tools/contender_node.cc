@@ -1,8 +1,7 @@
-#include "tools/contender_node.h"
-
+// `resilver contender-node`: one node of a contender as a process of its own. `resilver run` starts it with a configuration
+// file, is told where it listens on its standard output, and steers it over its control connection.
 #include <fmt/format.h>
 
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,13 +12,12 @@
 #include "base/log.h"
 #include "scenario/control_json.h"
 #include "scenario/node.h"
-#include "tools/options.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "uring/real_env.h"
 
 namespace resilver::tools {
 namespace {
-
-namespace po = boost::program_options;
 
 constexpr std::size_t kArenaBytes = std::size_t{64} << 20;
 constexpr Nanos kEndPatience = 4 * kSecond;  // less than the runner's, which kills
@@ -104,42 +102,39 @@ Task<Outcome> run_node(uring::RealEnv& env, uring::StopSignal& signal, scenario:
   co_return Outcome{std::move(status)};
 }
 
-int fail_with(int code, const std::string& text) {
-  fmt::print(stderr, "resilver contender-node: {}\n", text);
-  return code;
-}
+int refuse_whole(const Error& error) { return refuse("contender-node", {error.code, to_string(error)}); }
 
-}  // namespace
-
-int contender_node_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("config", po::value<std::string>(), "file that `resilver run` wrote")("help", "this text");
-  po::variables_map values;
-  if (!read_options(argc, argv, options, {}, values)) return 2;
-  if (values.contains("help")) {
-    fmt::print(
-        "Usage: resilver contender-node --config FILE\n\nOne node of a contender: its disks, array and replica. "
-        "Started by"
-        " resilver run; ends with it.\n\nExample:\n  resilver contender-node --config work/raid5-A.json\n");
-    return 0;
-  }
-  if (!values.contains("config")) return fail_with(2, "expected --config FILE");
-  const std::string path = values["config"].as<std::string>();
+int contender_node(const CommandLine& line) {
+  if (!line.has("config")) return refuse_usage("contender-node", "expected --config FILE");
+  const std::string path = line.text("config");
   std::ifstream file(path);
-  if (!file) return fail_with(2, path + ": cannot be read");
+  if (!file) return refuse("contender-node", {Errc::not_found, path + ": cannot be read"}, kBadUsage);
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   auto config = scenario::node_config_from_json(text);
-  if (!config) return fail_with(2, path + ": " + to_string(config.error()));
+  if (!config) return refuse("contender-node", {Errc::bad_input, path + ": " + to_string(config.error())}, kBadUsage);
 
   uring::RealOptions real;
   real.arena_bytes = kArenaBytes;
   auto env = uring::RealEnv::create(real);
-  if (!env) return fail_with(1, to_string(env.error()));
+  if (!env) return refuse_whole(env.error());
   auto signal = uring::StopSignal::create((*env)->ring());
-  if (!signal) return fail_with(1, to_string(signal.error()));
+  if (!signal) return refuse_whole(signal.error());
   const Outcome outcome = (*env)->ring().run(run_node(**env, **signal, std::move(*config)));
-  if (!outcome.status) return fail_with(1, to_string(outcome.status.error()));
-  return 0;
+  return outcome.status ? kDone : refuse_whole(outcome.status.error());
 }
+
+}  // namespace
+
+constexpr CommandSpec kContenderNodeCommand = {
+    .name = "contender-node",
+    .meaning = "one node of a contender; `run` starts it",
+    .usage = "--config FILE",
+    .description = "One node of a contender: its disks, array and replica. Started by resilver run; ends with it.",
+    .options = {{"config", "FILE", "file that `resilver run` wrote"}},
+    .examples = {"resilver contender-node --config work/raid5-A.json"},
+    .exits = {{0, "stopped"}, {1, "it failed"}, {2, "bad usage or configuration"}},
+    .run = contender_node,
+    .internal = true,
+};
 
 }  // namespace resilver::tools

@@ -1,40 +1,24 @@
-#include "tools/judge.h"
-
+// `resilver judge`: the history of a run, read back and judged.
 #include <fmt/format.h>
-#include <fmt/ostream.h>
 
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/units.h"
-#include "tools/options.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "workload/history_judge.h"
 
 namespace resilver::tools {
 namespace {
 
-namespace po = boost::program_options;
 using Json = nlohmann::json;
 using workload::HistoryVerdict;
 
 constexpr int kJudgeSchema = 1;
 constexpr int kBroken = 1;
-constexpr int kBadInput = 2;
-
-constexpr const char* kUsage =
-    "Usage: resilver judge HISTORY [--json]\n\n"
-    "Reads a history (history-CONTENDER.jsonl, written by `resilver run --out DIR --history`; docs/history.md) and "
-    "says\n"
-    "what was lost, stale or corrupt, with the oracle that judged the run.\n\n";
-
-constexpr const char* kExample =
-    "\nExample:\n"
-    "  resilver run write-hole --out results --history\n"
-    "  resilver judge results/history-bitmap.jsonl\n\n"
-    "Exit: 0 the promise was kept, 1 something was lost, stale or corrupt, 2 bad usage or history.\n";
 
 std::string text(const std::string& file, const HistoryVerdict& verdict) {
   const workload::OracleCounts& counts = verdict.counts;
@@ -78,39 +62,34 @@ std::string json(const std::string& file, const HistoryVerdict& verdict) {
   return json.dump(1) + "\n";
 }
 
-}  // namespace
-
-int judge_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("help,h", "this text")("json", "the verdict as JSON");
-  po::options_description all = options;
-  all.add_options()("history", po::value<std::vector<std::string>>(), "");
-  po::positional_options_description positional;
-  positional.add("history", -1);
-  po::variables_map values;
-  if (!read_options(argc, argv, all, positional, values)) return kBadInput;
-  if (values.count("help")) {
-    fmt::print("{}{}{}", kUsage, fmt::streamed(options), kExample);
-    return 0;
-  }
-  const auto files =
-      values.count("history") ? values["history"].as<std::vector<std::string>>() : std::vector<std::string>{};
-  if (files.size() != 1) {
-    fmt::print(stderr, "resilver judge: one history expected; see resilver judge --help\n");
-    return kBadInput;
-  }
-  std::ifstream in(files.front(), std::ios::binary);
-  if (!in) {
-    fmt::print(stderr, "resilver judge: {}: cannot be read\n", files.front());
-    return kBadInput;
-  }
-  const auto verdict = workload::judge_history(in, files.front());
+int judge(const CommandLine& line) {
+  if (line.words.size() != 1) return refuse_usage("judge", "one history expected");
+  const std::string& file = line.words.front();
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return refuse("judge", {Errc::not_found, file + ": cannot be read"}, kBadUsage);
+  const auto verdict = workload::judge_history(in, file);
   if (!verdict) {
     fmt::print(stderr, "{}\n", verdict.error().what);
-    return kBadInput;
+    return kBadUsage;
   }
-  fmt::print("{}", values.count("json") ? json(files.front(), *verdict) : text(files.front(), *verdict));
-  return verdict->good() ? 0 : kBroken;
+  fmt::print("{}", line.has("json") ? json(file, *verdict) : text(file, *verdict));
+  return verdict->good() ? kDone : kBroken;
 }
+
+}  // namespace
+
+constexpr CommandSpec kJudgeCommand = {
+    .name = "judge",
+    .meaning = "read the history of a run back and judge it",
+    .words = "FILE",
+    .usage = "HISTORY [--json]",
+    .description =
+        "Reads a history (history-CONTENDER.jsonl, written by `resilver run --out DIR --history`; docs/history.md) and "
+        "says what was lost, stale or corrupt, with the oracle that judged the run.",
+    .options = {{"json", nullptr, "the verdict as JSON"}},
+    .examples = {"resilver run write-hole --out results --history", "resilver judge results/history-bitmap.jsonl"},
+    .exits = {{0, "the promise was kept"}, {1, "something was lost, stale or corrupt"}, {2, "bad usage or history"}},
+    .run = judge,
+};
 
 }  // namespace resilver::tools

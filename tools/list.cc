@@ -3,20 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
 #include "scenario/parse.h"
-#include "tools/options.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 
 namespace {
 
 namespace fs = std::filesystem;
-namespace po = boost::program_options;
 
 std::vector<std::string> scenario_files(const std::string& directory) {
   std::vector<std::string> files;
@@ -27,7 +26,8 @@ std::vector<std::string> scenario_files(const std::string& directory) {
   return files;
 }
 
-int list(const std::string& directory) {
+int list(const CommandLine&) {
+  const std::string directory = scenario_directory();
   const auto files = scenario_files(directory);
   if (files.empty()) {
     fmt::print(stderr, "resilver list: no scenarios found: set RESILVER_SCENARIOS to their directory\n");
@@ -58,7 +58,7 @@ std::string scenario_directory() {
     places.push_back(home.parent_path().parent_path() / "scenarios");   // build/release/resilver
   }
   for (const auto& place : places)
-    if (fs::is_directory(place, error)) return place.lexically_normal().string();
+    if (!scenario_files(place.string()).empty()) return place.lexically_normal().string();
   return {};
 }
 
@@ -71,19 +71,15 @@ std::string find_scenario(const std::string& name) {
   return fs::is_regular_file(shipped, error) ? shipped.string() : name;
 }
 
-int list_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("help,h", "this text");
-  po::variables_map values;
-  if (!read_options(argc, argv, options, {}, values)) return 2;
-  if (values.count("help")) {
-    fmt::print(
-        "Usage: resilver list\n\nThe scenarios that ship, with their titles, from $RESILVER_SCENARIOS, ./scenarios or "
-        "the\n"
-        "place of installation.\n\nExample:\n  resilver list\n");
-    return 0;
-  }
-  return list(scenario_directory());
-}
+constexpr CommandSpec kListCommand = {
+    .name = "list",
+    .meaning = "the scenarios that ship",
+    .description =
+        "The scenarios that ship, with their titles, from $RESILVER_SCENARIOS, ./scenarios or the place of "
+        "installation.",
+    .examples = {"resilver list"},
+    .exits = {{0, "done"}, {2, "bad usage, or none was found"}},
+    .run = list,
+};
 
 }  // namespace resilver::tools

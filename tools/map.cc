@@ -1,9 +1,8 @@
-#include "tools/map.h"
-
+// `resilver map`: where a byte of an array lives and what reading or writing it costs, from the same geometry and plans
+// that the array executes.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <limits>
 #include <string>
@@ -11,12 +10,13 @@
 
 #include "base/units.h"
 #include "raid/geometry.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 
 namespace resilver::tools {
 
 namespace {
 
-namespace po = boost::program_options;
 using raid::ColumnSet;
 using raid::Geometry;
 using raid::Layout;
@@ -31,20 +31,6 @@ constexpr std::uint64_t kMaxStripes = 10000;
 constexpr std::uint64_t kMaxRequest = 1 * kGiB;
 constexpr std::size_t kMaxPartsShown = 8;
 
-constexpr const char* kUsage =
-    "Usage: resilver map --level N --disks N [options] ADDRESS...\n"
-    "       resilver map --level N --disks N [options] --stripes N\n"
-    "\n"
-    "Says where a byte of an array lives, where the parity of its stripe is, and what a read or\n"
-    "a write there costs in disk I/Os; or draws the first stripes. Layouts are Linux md's.\n";
-
-constexpr const char* kExample =
-    "\n"
-    "Example: a RAID 5 that has lost disk 2, and the 4 KiB at 1 MiB:\n"
-    "  resilver map --level 5 --disks 5 --chunk 64K --failed 2 1M\n"
-    "  resilver map --level 6 --disks 6 --stripes 6\n"
-    "  resilver map --level 10 --disks 5 --stripes 4\n";
-
 struct Request {
   Geometry geometry;
   MemberSet failed;
@@ -55,26 +41,8 @@ struct Request {
 
 // ---- options --------------------------------------------------------------------------------------------------------
 
-po::options_description options() {
-  po::options_description description("Options");
-  auto add = description.add_options();
-  add("level", po::value<std::string>()->value_name("N"), "0, 1, 4, 5, 6 or 10");
-  add("disks", po::value<std::string>()->value_name("N"), "disks in the array, without spares");
-  add("chunk", po::value<std::string>()->value_name("SIZE")->default_value("64K"),
-      "chunk (default 64K); not for level 1");
-  add("layout", po::value<std::string>()->value_name("NAME"),
-      "levels 5 and 6: left-symmetric (default), left-asymmetric,\n"
-      "                              right-symmetric, right-asymmetric, parity-first, parity-last;\n"
-      "                              level 6 also ddf-*, and RAID 5's with -6; level 10: near-2 (default) to near-255");
-  add("failed", po::value<std::vector<std::string>>()->value_name("DISK"), "failed disk, from 0; may be repeated");
-  add("bs", po::value<std::string>()->value_name("SIZE")->default_value("4K"), "size of the read or write (default 4K)");
-  add("stripes", po::value<std::string>()->value_name("N"), "draw the first N stripes");
-  add("help", "this text");
-  return description;
-}
-
-Result<std::uint64_t> number(const po::variables_map& given, const char* option, std::uint64_t most) {
-  const std::string& text = given[option].as<std::string>();
+Result<std::uint64_t> number(const CommandLine& given, const char* option, std::uint64_t most) {
+  const std::string text = given.text(option);
   Result<std::uint64_t> value = parse_count(text);
   if (!value || *value > most) {
     return fail(Errc::bad_input, fmt::format("--{} {}: a number from 0 to {} was expected", option, text, most));
@@ -82,15 +50,9 @@ Result<std::uint64_t> number(const po::variables_map& given, const char* option,
   return value;
 }
 
-Result<std::uint64_t> size(const po::variables_map& given, const char* option) {
-  Result<std::uint64_t> value = parse_size(given[option].as<std::string>());
-  if (!value) return fail(Errc::bad_input, fmt::format("--{}: {}", option, value.error().what));
-  return value;
-}
-
-Result<Geometry> geometry_from(const po::variables_map& given) {
+Result<Geometry> geometry_from(const CommandLine& given) {
   for (const char* option : {"level", "disks"}) {
-    if (!given.contains(option)) return fail(Errc::bad_input, fmt::format("--{} is missing", option));
+    if (!given.has(option)) return fail(Errc::bad_input, fmt::format("--{} is missing", option));
   }
   const auto level_number = number(given, "level", 100);
   if (!level_number) return std::unexpected(level_number.error());
@@ -98,14 +60,14 @@ Result<Geometry> geometry_from(const po::variables_map& given) {
   if (!level) return fail(Errc::bad_input, fmt::format("--level {}: 0, 1, 4, 5, 6 or 10 was expected", *level_number));
   const auto disks = number(given, "disks", raid::kMaxDisks);
   if (!disks) return std::unexpected(disks.error());
-  const auto chunk = size(given, "chunk");
+  const auto chunk = given.size_of("chunk");
   if (!chunk) return std::unexpected(chunk.error());
-  if (*level == Level::raid1 && !given["chunk"].defaulted()) {
+  if (*level == Level::raid1 && given.has("chunk")) {
     return fail(Errc::bad_input, "--chunk: raid1 has no chunks");
   }
   Layout layout = raid::default_layout(*level);
-  if (given.contains("layout")) {
-    const std::string& text = given["layout"].as<std::string>();
+  if (given.has("layout")) {
+    const std::string text = given.text("layout");
     const auto named = raid::layout_from_name(text);
     if (!named) {
       const std::string choices = raid::layout_choices(*level);
@@ -120,10 +82,9 @@ Result<Geometry> geometry_from(const po::variables_map& given) {
   return Geometry::make(*level, layout, static_cast<std::uint32_t>(*disks), *chunk, member);
 }
 
-Result<MemberSet> failed_from(const po::variables_map& given, std::uint32_t disks) {
+Result<MemberSet> failed_from(const CommandLine& given, std::uint32_t disks) {
   MemberSet failed;
-  if (!given.contains("failed")) return failed;
-  for (const std::string& text : given["failed"].as<std::vector<std::string>>()) {
+  for (const std::string& text : given.all("failed")) {
     const auto disk = parse_count(text);
     if (!disk || *disk >= disks) {
       return fail(Errc::bad_input, fmt::format("--failed {}: a disk from 0 to {} was expected", text, disks - 1));
@@ -133,31 +94,29 @@ Result<MemberSet> failed_from(const po::variables_map& given, std::uint32_t disk
   return failed;
 }
 
-Result<Request> request_from(const po::variables_map& given) {
+Result<Request> request_from(const CommandLine& given) {
   auto geometry = geometry_from(given);
   if (!geometry) return std::unexpected(geometry.error());
   auto failed = failed_from(given, geometry->disks());
   if (!failed) return std::unexpected(failed.error());
-  auto bytes = size(given, "bs");
+  auto bytes = given.size_of("bs");
   if (!bytes) return std::unexpected(bytes.error());
   if (*bytes == 0 || *bytes > kMaxRequest)
     return fail(Errc::bad_input, "--bs: a size from 1 byte to 1 GiB was expected");
   Request request{*geometry, *failed, *bytes, 0, {}};
-  if (given.contains("stripes")) {
+  if (given.has("stripes")) {
     auto stripes = number(given, "stripes", kMaxStripes);
     if (!stripes) return std::unexpected(stripes.error());
     if (*stripes == 0) return fail(Errc::bad_input, "--stripes 0: at least 1 was expected");
     request.stripes = *stripes;
   }
-  if (given.contains("address")) {
-    for (const std::string& text : given["address"].as<std::vector<std::string>>()) {
-      auto address = parse_size(text);
-      if (!address) return fail(Errc::bad_input, fmt::format("address: {}", address.error().what));
-      if (*address > geometry->capacity_bytes() - *bytes) {
-        return fail(Errc::bad_input, fmt::format("address {} is beyond the largest array of this shape", text));
-      }
-      request.addresses.push_back(*address);
+  for (const std::string& text : given.words) {
+    auto address = parse_size(text);
+    if (!address) return fail(Errc::bad_input, fmt::format("address: {}", address.error().what));
+    if (*address > geometry->capacity_bytes() - *bytes) {
+      return fail(Errc::bad_input, fmt::format("address {} is beyond the largest array of this shape", text));
     }
+    request.addresses.push_back(*address);
   }
   if (request.addresses.empty() == (request.stripes == 0)) {
     return fail(Errc::bad_input, "either addresses or --stripes N was expected");
@@ -330,40 +289,45 @@ std::string headline(const Request& request) {
   return text + "\n";
 }
 
-}  // namespace
-
-int map_main(int argc, char** argv) {
-  po::variables_map given;
-  po::options_description visible = options();
-  try {
-    po::options_description all;
-    all.add(visible).add_options()("address", po::value<std::vector<std::string>>());
-    po::positional_options_description positions;
-    positions.add("address", -1);
-    const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    po::store(po::command_line_parser(argc, argv).options(all).positional(positions).style(style).run(), given);
-  } catch (const po::error& error) {
-    fmt::print(stderr, "resilver map: {} (try 'resilver map --help')\n", error.what());
-    return 2;
-  }
-  if (given.contains("help")) {
-    std::string text;
-    for (const auto& option : visible.options()) {
-      const std::string name = option->format_name() + " " + option->format_parameter();
-      text += fmt::format("  {:<28}{}\n", name.substr(0, name.find(" (=")), option->description());
-    }
-    fmt::print("{}\n{}{}", kUsage, text, kExample);
-    return 0;
-  }
-  const Result<Request> request = request_from(given);
-  if (!request) {
-    fmt::print(stderr, "resilver map: {} (try 'resilver map --help')\n", request.error().what);
-    return 2;
-  }
+int map(const CommandLine& line) {
+  const Result<Request> request = request_from(line);
+  if (!request) return refuse_usage("map", request.error().what);
   fmt::print("{}", headline(*request));
   if (request->stripes > 0) fmt::print("{}", stripe_table(*request));
   for (std::uint64_t address : request->addresses) fmt::print("{}", describe_address(*request, address));
-  return 0;
+  return kDone;
 }
+
+}  // namespace
+
+constexpr CommandSpec kMapCommand = {
+    .name = "map",
+    .meaning = "where a byte of an array lives and what an I/O costs",
+    .words = "ADDRESS...",
+    .usage =
+        "--level N --disks N [OPTIONS] ADDRESS...\n"
+        "--level N --disks N [OPTIONS] --stripes N",
+    .description =
+        "Says where a byte of an array lives, where the parity of its stripe is, and what a read or a write there "
+        "costs in "
+        "disk I/Os; or draws the first stripes. Layouts are Linux md's. Opens nothing, changes nothing.",
+    .options =
+        {
+            {"level", "0|1|4|5|6|10", "the RAID level"},
+            {"disks", "N", "disks in the array, without spares"},
+            {"chunk", "SIZE", "chunk; not for level 1", "64K"},
+            {"layout", "NAME",
+             "levels 5 and 6: left-symmetric (default), left-asymmetric, right-symmetric, right-asymmetric, "
+             "parity-first, "
+             "parity-last; level 6 also ddf-*, and RAID 5's with -6; level 10: near-2 (default) to near-255"},
+            {.name = "failed", .value = "DISK", .meaning = "failed disk, from 0", .repeated = true},
+            {"bs", "SIZE", "size of the read or write", "4K"},
+            {"stripes", "N", "draw the first N stripes"},
+        },
+    .examples = {"resilver map --level 5 --disks 5 --chunk 64K --failed 2 1M",
+                 "resilver map --level 6 --disks 6 --stripes 6", "resilver map --level 10 --disks 5 --stripes 4"},
+    .exits = {{0, "done"}, cli::kBadUsageExit},
+    .run = map,
+};
 
 }  // namespace resilver::tools

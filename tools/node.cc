@@ -1,5 +1,4 @@
-#include "tools/node.h"
-
+// `resilver node`: the daemon that serves one copy of a replicated volume.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -8,32 +7,13 @@
 #include "base/log.h"
 #include "service/daemon.h"
 #include "service/device_words.h"
+#include "tools/commands.h"
 #include "tools/listen.h"
 #include "tools/volume_command.h"
 #include "tools/volume_storage.h"
 
 namespace resilver::tools {
 namespace {
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration, the same on every node: docs/volumes.md"},
-    {"name", "NAME", "which of its nodes this is; default: this_node in FILE"},
-    {"force", nullptr, "start an array that is dirty and degraded, or lacks what it needs; see below"},
-};
-
-constexpr CommandSpec kSpec = {
-    "node",
-    "Usage: resilver node --config FILE [--name NAME] [--force]\n\n"
-    "Serves one copy of a replicated volume, on an image, a block device or an array, until SIGTERM or\n"
-    "Ctrl-C. A primary then hands over first, so that a planned stop costs no failed request. Says\n"
-    "'node NAME: listening ADDRESS control ADDRESS' when it is ready; what happens is told on standard error.\n"
-    "\n"
-    "With --force an array starts also where some of its blocks may be wrong. Then this copy is compared with the\n"
-    "others block by block before it counts, and goes first only if somebody chooses it (volume recover).",
-    kOptions,
-    "Examples:\n"
-    "  resilver node --config web.toml --name A\n\n"
-    "Exit: 0 stopped, 1 it could not start or its array failed, 2 bad usage or configuration.\n"};
 
 Task<void> wait_for_signal(uring::StopSignal& signal, Event& stop) {
   static_cast<void>(co_await signal.wait());
@@ -78,26 +58,21 @@ Task<Result<int>> run_node(uring::RealEnv& env, uring::StopSignal& signal, const
   co_return kDone;
 }
 
-}  // namespace
-
-int node_main(int argc, char** argv) {
+int node(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  if (!line->words.empty()) return refuse_usage("node", "'" + line->words[0] + "': expected options only");
-  const auto config = read_config(*line, code);
+  const auto config = read_config(line, code);
   if (!config) return code;
   auto self = config->self;
-  if (line->has("name")) {
-    self = service::find_node(*config, line->text("name"));
+  if (line.has("name")) {
+    self = service::find_node(*config, line.text("name"));
     if (!self) {
-      return refuse_usage("node", fmt::format("--name: no node '{}' in {}: expected {}", line->text("name"),
+      return refuse_usage("node", fmt::format("--name: no node '{}' in {}: expected {}", line.text("name"),
                                               config->file, service::node_names(*config)));
     }
   }
   if (!self && config->nodes.size() == 1) self = 0;
   if (!self) return refuse_usage("node", fmt::format("expected --name {}", service::node_names(*config)));
-  const bool force = line->has("force");
+  const bool force = line.has("force");
   if (force && config->nodes[*self].array.empty())
     return refuse_usage("node", fmt::format("--force is for arrays, and {} is on {}", config->nodes[*self].name,
                                             config->nodes[*self].device));
@@ -106,5 +81,27 @@ int node_main(int argc, char** argv) {
     return run_node(env, signal, *config, *self, force);
   });
 }
+
+}  // namespace
+
+constexpr CommandSpec kNodeCommand = {
+    .name = "node",
+    .meaning = "the daemon that serves one copy of a volume",
+    .usage = "--config FILE [--name NAME] [--force]",
+    .description =
+        "Serves one copy of a replicated volume, on an image, a block device or an array, until SIGTERM or Ctrl-C. A "
+        "primary "
+        "then hands over first, so that a planned stop costs no failed request. Says 'node NAME: listening ADDRESS "
+        "control "
+        "ADDRESS' when it is ready; what happens is told on standard error.\n\n"
+        "With --force an array starts also where some of its blocks may be wrong. Then this copy is compared with the "
+        "others block by block before it counts, and goes first only if somebody chooses it (volume recover).",
+    .options = {{"config", "FILE", "the volume's configuration, the same on every node: docs/volumes.md"},
+                {"name", "NAME", "which of its nodes this is; default: this_node in FILE"},
+                {"force", nullptr, "start an array that is dirty and degraded, or lacks what it needs; see above"}},
+    .examples = {"resilver node --config web.toml --name A"},
+    .exits = {{0, "stopped"}, {1, "it could not start or its array failed"}, {2, "bad usage or configuration"}},
+    .run = node,
+};
 
 }  // namespace resilver::tools

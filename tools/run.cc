@@ -1,11 +1,8 @@
-#include "tools/run.h"
-
+// `resilver run`: a scenario against every contender, in one of the two worlds; progress, table, results.json.
 #include <fmt/format.h>
-#include <fmt/ostream.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <boost/program_options.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -20,32 +17,14 @@
 #include "scenario/capacity.h"
 #include "scenario/parse.h"
 #include "scenario/run.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "tools/list.h"
-#include "tools/options.h"
 #include "tools/run_progress.h"
 #include "tools/run_seeds.h"
 
 namespace resilver::tools {
 namespace {
-
-namespace po = boost::program_options;
-
-constexpr int kBadUsage = 2;
-constexpr int kInterrupted = 130;
-
-constexpr const char* kUsage =
-    "Usage: resilver run FILE [OPTIONS]\n\n"
-    "Runs a scenario (a file, or the name of one that ships: resilver list) against every contender and\n"
-    "prints what each kept, lost and paid. Virtual time needs no root, no disk and no io_uring.\n\n";
-
-constexpr const char* kExamples =
-    "\nExamples:\n"
-    "  resilver run disk-loss\n"
-    "  resilver run scenarios/disk-then-server.toml --time real --fill /usr/bin/git --out results\n"
-    "  resilver run disk-then-server --only raid5,replica3 --set workload.rate_iops=200 --seed 7\n"
-    "  resilver run too-eager --seeds 20\n\n"
-    "One seed is an anecdote: --seeds says how far chance carries.\n"
-    "Exit: 0 every expectation holds, 1 one does not, 2 bad usage or file, 3 inconclusive, 130 interrupted.\n";
 
 struct Command {
   std::string file;
@@ -58,29 +37,6 @@ struct Command {
   bool wide = false;
 };
 
-po::options_description make_options() {
-  po::options_description options("Options");
-  auto text = [](const char* name) { return po::value<std::string>()->value_name(name); };
-  auto add = options.add_options();
-  add("time", text("real|virtual")->default_value("virtual"), "on real processes and images, or simulated");
-  add("seed", text("N"), "instead of the scenario's own");
-  add("seeds", text("N|A..B"), "the seeds 1 to N, or A to B: median and range, and a red seed is red (virtual time)");
-  add("yes", "also if these are more than 1,000 seeds");
-  add("only", text("NAME,..."), "these contenders only");
-  add("set", po::value<std::vector<std::string>>()->value_name("KEY=VALUE"), "change a key of the scenario first");
-  add("fill", text("FILE"), "write this file to each contender's volume before");
-  add("out", text("DIR"), "write results.json there");
-  add("history", "also write the client's history there, one JSON line per event in Jepsen's form");
-  add("work", text("DIR"), "where images go (real time); default: a directory of its own in TMPDIR or /var/tmp");
-  add("json", "results as JSON on standard output instead of the table");
-  add("quiet", "no progress");
-  add("wide", "all contenders side by side, whatever the width");
-  add("keep", "leave images and logs (real time)");
-  add("strict-timing", "judge times also in real time");
-  add("help,h", "this text");
-  return options;
-}
-
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
   for (std::size_t begin = 0; begin <= text.size();) {
@@ -92,52 +48,48 @@ std::vector<std::string> split(const std::string& text) {
 }
 
 // Nothing, and one line on standard error, if the values make no command.
-std::optional<Command> read_command(const po::variables_map& values) {
+std::optional<Command> read_command(const CommandLine& line) {
   auto refuse = [](const std::string& why) {
-    fmt::print(stderr, "resilver run: {}; see resilver run --help\n", why);
+    refuse_usage("run", why);
     return std::nullopt;
   };
-  auto text = [&values](const char* name) {
-    return values.contains(name) ? values[name].as<std::string>() : std::string();
-  };
   Command command;
-  if (!values.contains("file")) return refuse("expected a scenario file or the name of one that ships");
-  command.file = text("file");
-  const std::string time = text("time");
+  if (line.words.size() != 1) return refuse("expected one scenario file, or the name of one that ships");
+  command.file = line.words[0];
+  const std::string time = line.text("time");
   if (time != "real" && time != "virtual") return refuse("--time " + time + ": expected real or virtual");
   command.parse.real = time == "real";
-  command.parse.only = split(text("only"));
-  if (values.contains("seed")) {
-    if (auto seed = parse_count(text("seed")); !seed) return refuse("--seed " + text("seed") + ": expected a number");
-    command.parse.set.emplace_back("seed", text("seed"));
+  command.parse.only = split(line.text("only"));
+  if (line.has("seed")) {
+    const std::string seed = line.text("seed");
+    if (!parse_count(seed)) return refuse("--seed " + seed + ": expected a number");
+    command.parse.set.emplace_back("seed", seed);
   }
-  if (values.contains("seeds")) {
-    auto seeds = read_seeds(text("seeds"), values.contains("yes"));
-    if (!seeds) return refuse("--seeds " + text("seeds") + ": " + seeds.error());
-    if (values.contains("seed")) return refuse("--seed and --seeds: one of them");
+  if (line.has("seeds")) {
+    auto seeds = read_seeds(line.text("seeds"), line.has("yes"));
+    if (!seeds) return refuse("--seeds " + line.text("seeds") + ": " + seeds.error());
+    if (line.has("seed")) return refuse("--seed and --seeds: one of them");
     if (command.parse.real) return refuse("--seeds: in virtual time only; a real run has one course");
-    if (values.contains("history")) return refuse("--seeds: no --history of many runs; take --seed N");
+    if (line.has("history")) return refuse("--seeds: no --history of many runs; take --seed N");
     command.seeds = *seeds;
   }
-  if (values.contains("set")) {
-    for (const std::string& pair : values["set"].as<std::vector<std::string>>()) {
-      const std::size_t equals = pair.find('=');
-      if (equals == std::string::npos || equals == 0) return refuse("--set " + pair + ": expected KEY=VALUE");
-      command.parse.set.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
-    }
+  for (const std::string& pair : line.all("set")) {
+    const std::size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) return refuse("--set " + pair + ": expected KEY=VALUE");
+    command.parse.set.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
   }
-  command.run.fill_path = text("fill");
-  command.run.work_dir = text("work");
-  command.run.keep = values.contains("keep");
-  command.run.strict_timing = values.contains("strict-timing");
-  command.out_dir = text("out");
-  if (values.contains("history")) {
+  command.run.fill_path = line.text("fill");
+  command.run.work_dir = line.text("work");
+  command.run.keep = line.has("keep");
+  command.run.strict_timing = line.has("strict-timing");
+  command.out_dir = line.text("out");
+  if (line.has("history")) {
     if (command.out_dir.empty()) return refuse("--history goes with --out DIR");
     command.run.history_dir = command.out_dir;
   }
-  command.json = values.contains("json");
-  command.quiet = values.contains("quiet");
-  command.wide = values.contains("wide");
+  command.json = line.has("json");
+  command.quiet = line.has("quiet");
+  command.wide = line.has("wide");
   return command;
 }
 
@@ -214,25 +166,52 @@ int run(Command& command) {
   return exit_code(*results);
 }
 
-}  // namespace
-
-int run_main(int argc, char** argv) {
-  const po::options_description options = make_options();
-  po::options_description all;
-  all.add(options).add_options()("file", po::value<std::string>(), "");
-  po::positional_options_description positional;
-  positional.add("file", 1);
-  po::variables_map values;
-  if (!read_options(argc, argv, all, positional, values)) return kBadUsage;
-  if (values.contains("help")) {
-    fmt::print("{}", kUsage);
-    fmt::print("{}", fmt::streamed(options));
-    fmt::print("{}", kExamples);
-    return 0;
-  }
-  std::optional<Command> command = read_command(values);
+int run_scenario(const CommandLine& line) {
+  std::optional<Command> command = read_command(line);
   if (!command) return kBadUsage;
   return command->seeds ? run_seeds(*command) : run(*command);
 }
+
+}  // namespace
+
+constexpr CommandSpec kRunCommand = {
+    .name = "run",
+    .meaning = "run a scenario against every contender and print the table",
+    .words = "SCENARIO",
+    .description =
+        "Runs a scenario (a file, or the name of one that ships: resilver list) against every contender and prints "
+        "what "
+        "each kept, lost and paid. Virtual time needs no root, no disk and no io_uring. One seed is an anecdote: "
+        "--seeds "
+        "says how far chance carries.",
+    .options =
+        {
+            {"time", "real|virtual", "on real processes and images, or simulated", "virtual"},
+            {"seed", "N", "instead of the scenario's own"},
+            {"seeds", "N|A..B", "the seeds 1 to N, or A to B: median and range, and a red seed is red (virtual time)"},
+            {"yes", nullptr, "also if these are more than 1,000 seeds"},
+            {"only", "NAME,...", "these contenders only"},
+            {.name = "set", .value = "KEY=VALUE", .meaning = "change a key of the scenario first", .repeated = true},
+            {"fill", "FILE", "write this file to each contender's volume before"},
+            {"out", "DIR", "write results.json there"},
+            {"history", nullptr, "also write the client's history there, one JSON line per event in Jepsen's form"},
+            {"work", "DIR", "where images go (real time); default: a directory of its own in TMPDIR or /var/tmp"},
+            {"json", nullptr, "results as JSON on standard output instead of the table"},
+            {"quiet", nullptr, "no progress"},
+            {"wide", nullptr, "all contenders side by side, whatever the width"},
+            {"keep", nullptr, "leave images and logs (real time)"},
+            {"strict-timing", nullptr, "judge times also in real time"},
+        },
+    .examples = {"resilver run disk-loss",
+                 "resilver run scenarios/disk-then-server.toml --time real --fill /usr/bin/git --out results",
+                 "resilver run disk-then-server --only raid5,replica3 --set workload.rate_iops=200 --seed 7",
+                 "resilver run too-eager --seeds 20"},
+    .exits = {{0, "every expectation holds"},
+              {1, "one does not"},
+              {2, "bad usage or file"},
+              {3, "inconclusive"},
+              cli::kInterruptedExit},
+    .run = run_scenario,
+};
 
 }  // namespace resilver::tools

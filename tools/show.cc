@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <cstdio>
 #include <vector>
 
@@ -12,14 +11,14 @@
 #include "scenario/measures.h"
 #include "scenario/parse.h"
 #include "scenario/verbs.h"
+#include "tools/command.h"
+#include "tools/commands.h"
 #include "tools/list.h"
-#include "tools/options.h"
 
 namespace resilver::tools {
 
 namespace {
 
-namespace po = boost::program_options;
 using scenario::Event;
 using scenario::Scenario;
 
@@ -157,31 +156,29 @@ std::string scenario_in_prose(const Scenario& scenario) {
   return out;
 }
 
-int show_main(int argc, char** argv) {
-  po::options_description options("Options");
-  options.add_options()("help,h", "this text")("scenario", po::value<std::string>(), "name or file");
-  po::positional_options_description positional;
-  positional.add("scenario", 1);
-  po::variables_map values;
-  if (!read_options(argc, argv, options, positional, values)) return 2;
-  if (values.count("help")) {
-    fmt::print(
-        "Usage: resilver show SCENARIO\n\nWhat a scenario says, in prose. SCENARIO is a file or the name of one that "
-        "ships.\n\n"
-        "Example:\n  resilver show disk-then-server\n");
-    return 0;
-  }
-  if (!values.count("scenario")) {
-    fmt::print(stderr, "resilver show: a scenario expected; resilver list names them\n");
-    return 2;
-  }
-  const auto parsed = scenario::load_scenario(find_scenario(values["scenario"].as<std::string>()));
+namespace {
+
+int show(const CommandLine& line) {
+  if (line.words.size() != 1) return refuse_usage("show", "expected a scenario; resilver list names them");
+  const auto parsed = scenario::load_scenario(find_scenario(line.words[0]));
   if (!parsed) {
     for (const auto& diagnostic : parsed.error()) fmt::print(stderr, "{}\n", to_string(diagnostic));
-    return 2;
+    return kBadUsage;
   }
   fmt::print("{}", scenario_in_prose(*parsed));
-  return 0;
+  return kDone;
 }
+
+}  // namespace
+
+constexpr CommandSpec kShowCommand = {
+    .name = "show",
+    .meaning = "what a scenario says, in prose",
+    .words = "SCENARIO",
+    .description = "What a scenario says, in prose. SCENARIO is a file or the name of one that ships.",
+    .examples = {"resilver show disk-then-server"},
+    .exits = {{0, "done"}, {2, "bad usage, or the scenario is not sound"}},
+    .run = show,
+};
 
 }  // namespace resilver::tools

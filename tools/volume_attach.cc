@@ -9,45 +9,13 @@
 #include "service/diagnosis.h"
 #include "tools/array_copier.h"
 #include "tools/array_target.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_load.h"
 
 namespace resilver::tools {
 namespace {
 
-constexpr std::uint64_t kDefaultRate = 200;
 constexpr Nanos kPoll = 100 * kMillisecond;
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration"},
-    {"import", "FILE", "write FILE (-: standard input) into the volume"},
-    {"export", "FILE", "read the volume into FILE (-: standard output)"},
-    {"node", "NAME", "with --export: that node's own copy as it is, also a side of a split brain"},
-    {"offset", "SIZE", "with --import and --export: first byte of the volume, default 0"},
-    {"length", "SIZE", "with --import and --export: so many bytes, default to the end"},
-    {"load", "TIME", "write and read for so long and judge every answer; destroys what the volume holds"},
-    {"rate-iops", "N", "with --load: requests a second, default 200"},
-    {"yes-destroy-data", nullptr, "with --load: also if the volume holds data"},
-    {"json", nullptr, "with --load: for programs; keys in docs/volumes.md"},
-};
-
-constexpr CommandSpec kSpec = {
-    "volume attach",
-    "Usage: resilver volume attach --config FILE --import FILE [--offset SIZE] [--length SIZE]\n"
-    "       resilver volume attach --config FILE --export FILE [--node NAME] [--offset SIZE] [--length SIZE]\n"
-    "       resilver volume attach --config FILE --load TIME [--rate-iops N] [--yes-destroy-data] [--json]\n\n"
-    "--import and --load become the volume's one client (an older one is ended: 'fenced') and follow it\n"
-    "through failovers; --export reads beside whoever that is.\n"
-    "--load uses the first 64 MiB and the last 1 MiB; cut links and kill nodes meanwhile: it tells outages,\n"
-    "and at the end whether an acknowledged write was lost or a read wrong.",
-    kOptions,
-    "Examples:\n"
-    "  resilver volume attach --config web.toml --import disk.raw\n"
-    "  resilver volume attach --config web.toml --export - --length 1M | file -\n"
-    "  resilver volume attach --config web.toml --export b.raw --node B\n"
-    "  resilver volume attach --config web.toml --load 30s --rate-iops 500\n\n"
-    "Exit: 0 done, 1 refused or failed, or something acknowledged was lost or read wrong; 2 bad usage,\n"
-    "130 interrupted.\n"};
 
 enum class Purpose : std::uint8_t { import, export_, load };
 
@@ -80,7 +48,7 @@ Result<Plan> read_plan(const CommandLine& line) {
     const auto length = parse_duration(line.text("load"));
     if (!length) return refuse_plan("--load: " + length.error().what);
     if (*length < kMillisecond || *length > 24 * kHour) return refuse_plan("--load: 1ms to 24h expected");
-    const auto rate = line.has("rate-iops") ? parse_count(line.text("rate-iops")) : kDefaultRate;
+    const auto rate = parse_count(line.text("rate-iops"));
     if (!rate || *rate == 0 || *rate > 100'000) return refuse_plan("--rate-iops: 1 to 100000 expected");
     plan.load = {*length, *rate, line.has("yes-destroy-data"), line.has("json")};
     return plan;
@@ -239,18 +207,50 @@ Task<Result<int>> attach(VolumeSession& session, const Plan& plan) {
   co_return code;
 }
 
-}  // namespace
-
-int volume_attach_main(int argc, char** argv) {
+int run_attach(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  const auto plan = read_plan(*line);
-  if (!plan) return refuse_usage(line->command, plan.error().what);
-  const auto config = read_config(*line, code);
+  const auto plan = read_plan(line);
+  if (!plan) return refuse_usage(line.command, plan.error().what);
+  const auto config = read_config(line, code);
   if (!config) return code;
   return run_volume(
-      line->command, *config, [&plan](VolumeSession& session) { return attach(session, *plan); }, kDataArena);
+      line.command, *config, [&plan](VolumeSession& session) { return attach(session, *plan); }, kDataArena);
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumeAttachCommand = {
+    .name = "volume attach",
+    .meaning = "be the volume's client: import, export, or load it and judge every answer",
+    .usage =
+        "--config FILE --import FILE [--offset SIZE] [--length SIZE]\n"
+        "--config FILE --export FILE [--node NAME] [--offset SIZE] [--length SIZE]\n"
+        "--config FILE --load TIME [--rate-iops N] [--yes-destroy-data] [--json]",
+    .description =
+        "--import and --load become the volume's one client (an older one is ended: 'fenced') and follow it through "
+        "failovers; "
+        "--export reads beside whoever that is. --load uses the first 64 MiB and the last 1 MiB; cut links and kill "
+        "nodes "
+        "meanwhile: it tells outages, and at the end whether an acknowledged write was lost or a read wrong.",
+    .options = {kConfigOption,
+                {"import", "FILE", "write FILE (-: standard input) into the volume"},
+                {"export", "FILE", "read the volume into FILE (-: standard output)"},
+                {"node", "NAME", "with --export: that node's own copy as it is, also a side of a split brain"},
+                {"offset", "SIZE", "with --import and --export: first byte of the volume", "0"},
+                {"length", "SIZE", "with --import and --export: so many bytes, default to the end"},
+                {"load", "TIME", "write and read for so long and judge every answer; destroys what the volume holds"},
+                {"rate-iops", "N", "with --load: requests a second", "200"},
+                {"yes-destroy-data", nullptr, "with --load: also if the volume holds data"},
+                {"json", nullptr, "with --load: for programs; keys in docs/volumes.md"}},
+    .examples = {"resilver volume attach --config web.toml --import disk.raw",
+                 "resilver volume attach --config web.toml --export - --length 1M | file -",
+                 "resilver volume attach --config web.toml --export b.raw --node B",
+                 "resilver volume attach --config web.toml --load 30s --rate-iops 500"},
+    .exits = {{0, "done"},
+              {1, "refused or failed, or something acknowledged was lost or read wrong"},
+              {2, "bad usage or configuration"},
+              cli::kInterruptedExit},
+    .run = run_attach,
+};
 
 }  // namespace resilver::tools

@@ -11,7 +11,7 @@
 #include "service/config.h"
 #include "service/control.h"
 #include "service/view.h"
-#include "tools/array_command.h"
+#include "tools/command.h"
 #include "uring/real_env.h"
 
 namespace resilver::tools {

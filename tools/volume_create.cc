@@ -13,32 +13,12 @@
 #include "service/device_words.h"
 #include "service/volume_file.h"
 #include "tools/array_signature.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 #include "tools/volume_storage.h"
 
 namespace resilver::tools {
 namespace {
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration"},
-    {"node", "NAME...", "only these nodes; default: this_node in FILE, else all", true},
-    {"force", nullptr, "also on what holds a copy of a volume, a file system or a partition table"},
-};
-
-constexpr CommandSpec kSpec = {
-    "volume create",
-    "Usage: resilver volume create --config FILE [--node NAME...] [--force]\n\n"
-    "Makes the images that are missing (sparse), formats the replica's metadata behind the volume on each\n"
-    "node's device, and writes the new volume's id into FILE, which then goes to the other machines. What\n"
-    "first_primary's device holds becomes the volume; the other copies are made from it once the nodes\n"
-    "run. --node makes one copy of the volume that there is anew, on a new disk: the others bring it up to\n"
-    "date. All is checked before anything is changed.",
-    kOptions,
-    "Examples:\n"
-    "  resilver volume create --config web.toml\n"
-    "  resilver volume create --config web.toml --node B --force      (after B got a new disk)\n\n"
-    "Exit: 0 made, 1 refused (nothing was changed), 2 bad usage or configuration.\n"};
 
 struct Plan {
   service::VolumeConfig config;  // from when the checks are done, with the id that the copies get
@@ -180,26 +160,45 @@ bool is_new_volume(const CommandLine& line, const service::VolumeConfig& config,
   return !line.has("node") && with_first && (whole || line.has("force"));
 }
 
-}  // namespace
-
-int volume_create_main(int argc, char** argv) {
+int run_create(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  const auto config = read_config(*line, code, NeedsId::no);
+  const auto config = read_config(line, code, NeedsId::no);
   if (!config) return code;
-  const auto nodes = nodes_of(*line, *config);
-  if (!nodes) return refuse_usage(line->command, nodes.error().what);
-  const bool new_volume = is_new_volume(*line, *config, *nodes);
+  const auto nodes = nodes_of(line, *config);
+  if (!nodes) return refuse_usage(line.command, nodes.error().what);
+  const bool new_volume = is_new_volume(line, *config, *nodes);
   if (new_volume && std::ranges::find(*nodes, config->first_primary) == nodes->end()) {
-    return refuse(line->command,
+    return refuse(line.command,
                   {Errc::bad_input, fmt::format("{}: the volume has no id yet: make {}'s copy first, then copy the "
                                                 "file, which has the id then",
                                                 config->file, config->nodes[config->first_primary].name)});
   }
-  Plan plan{*config, *nodes, line->has("force"), new_volume};
-  return run_real(line->command, kDataArena,
+  Plan plan{*config, *nodes, line.has("force"), new_volume};
+  return run_real(line.command, kDataArena,
                   [&](uring::RealEnv& env, uring::StopSignal& signal) { return create(env, signal, plan); });
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumeCreateCommand = {
+    .name = "volume create",
+    .meaning = "make the nodes' images and format their metadata",
+    .usage = "--config FILE [--node NAME...] [--force]",
+    .description =
+        "Makes the images that are missing (sparse), formats the replica's metadata behind the volume on each node's "
+        "device, "
+        "and writes the new volume's id into FILE, which then goes to the other machines. What first_primary's device "
+        "holds "
+        "becomes the volume; the other copies are made from it once the nodes run. --node makes one copy of the volume "
+        "that "
+        "there is anew, on a new disk: the others bring it up to date. All is checked before anything is changed.",
+    .options = {kConfigOption,
+                {"node", "NAME...", "only these nodes; default: this_node in FILE, else all"},
+                {"force", nullptr, "also on what holds a copy of a volume, a file system or a partition table"}},
+    .examples = {"resilver volume create --config web.toml",
+                 "resilver volume create --config web.toml --node B --force      (after B got a new disk)"},
+    .exits = {{0, "made"}, {1, "refused (nothing was changed)"}, {2, "bad usage or configuration"}},
+    .run = run_create,
+};
 
 }  // namespace resilver::tools

@@ -9,7 +9,7 @@
 #include "service/device_words.h"
 #include "service/volume_file.h"
 #include "tools/array_progress.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 #include "tools/volume_offline.h"
 #include "tools/volume_storage.h"
@@ -18,24 +18,6 @@ namespace resilver::tools {
 namespace {
 
 using replica::NodeId;
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration; its size is changed"},
-    {"size", "SIZE", "of the volume from then on, a multiple of 4096"},
-    {"node", "NAME...", "only these nodes' copies; default: this_node in FILE, else all", true},
-};
-
-constexpr CommandSpec kSpec = {
-    "volume grow",
-    "Usage: resilver volume grow --config FILE [--size SIZE] [--node NAME...]\n\n"
-    "Makes the volume larger, with its nodes stopped; what is new reads as zeroes. Images are made larger, devices\n"
-    "and arrays must have the room. All is checked first; what is interrupted is run again, without --size once\n"
-    "FILE has the new one. Where the nodes are on several machines, run it on each: copies of different sizes do\n"
-    "not take each other for one. The arbiter may go on running.",
-    kOptions,
-    "Examples:\n"
-    "  resilver volume grow --config web.toml --size 2GiB\n\n"
-    "Exit: 0 grown, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
 
 class Grow {
  public:
@@ -110,24 +92,41 @@ Result<std::uint64_t> size_asked(const CommandLine& line, const service::VolumeC
   return size;
 }
 
-}  // namespace
-
-int volume_grow_main(int argc, char** argv) {
+int run_grow(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  if (!line->words.empty()) return refuse_usage(line->command, "'" + line->words[0] + "': expected options only");
-  auto config = read_config(*line, code);
+  auto config = read_config(line, code);
   if (!config) return code;
-  const auto nodes = nodes_of(*line, *config);
-  if (!nodes) return refuse_usage(line->command, nodes.error().what);
-  const auto size = size_asked(*line, *config);
-  if (!size) return refuse_usage(line->command, size.error().what);
-  return run_real(line->command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) -> Task<Result<int>> {
-    Grow work({env, signal, line->command, *config, *nodes}, *config, *size);
+  const auto nodes = nodes_of(line, *config);
+  if (!nodes) return refuse_usage(line.command, nodes.error().what);
+  const auto size = size_asked(line, *config);
+  if (!size) return refuse_usage(line.command, size.error().what);
+  return run_real(line.command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) -> Task<Result<int>> {
+    Grow work({env, signal, line.command, *config, *nodes}, *config, *size);
     if (Status done = co_await work.run(); !done) co_return std::unexpected(done.error());
     co_return kDone;
   });
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumeGrowCommand = {
+    .name = "volume grow",
+    .meaning = "make the volume larger, offline",
+    .usage = "--config FILE [--size SIZE] [--node NAME...]",
+    .description =
+        "Makes the volume larger, with its nodes stopped; what is new reads as zeroes. Images are made larger, devices "
+        "and "
+        "arrays must have the room. All is checked first; what is interrupted is run again, without --size once FILE "
+        "has the new "
+        "one. Where the nodes are on several machines, run it on each: copies of different sizes do not take each "
+        "other for one. "
+        "The arbiter may go on running.",
+    .options = {{"config", "FILE", "the volume's configuration; its size is changed"},
+                {"size", "SIZE", "of the volume from then on, a multiple of 4096"},
+                {"node", "NAME...", "only these nodes' copies; default: this_node in FILE, else all"}},
+    .examples = {"resilver volume grow --config web.toml --size 2GiB"},
+    .exits = {{0, "grown"}, {1, "refused or failed"}, {2, "bad usage or configuration"}, cli::kInterruptedExit},
+    .run = run_grow,
+};
 
 }  // namespace resilver::tools

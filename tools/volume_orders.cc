@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 #include "tools/array_progress.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 
 namespace resilver::tools {
@@ -21,10 +21,8 @@ constexpr Nanos kForceTimeout = 15 * kSecond;  // a grace and the arbiter's answ
 constexpr Nanos kAnswerMargin = 2 * kSecond;   // beyond what the node itself waits
 constexpr const char* kNoPrimary = "no node is the primary now; see resilver volume status";
 
-constexpr OptionSpec kConfig = {"config", "FILE", "the volume's configuration"};
-constexpr OptionSpec kTimeout = {"timeout", "TIME", "how long to wait, default 10s"};
+constexpr OptionSpec kTimeout = {"timeout", "TIME", "how long to wait", "10s"};
 Result<Nanos> timeout_of(const CommandLine& line) {
-  if (!line.has("timeout")) return 10 * kSecond;
   const auto timeout = parse_duration(line.text("timeout"));
   if (!timeout) return fail(Errc::bad_input, "--timeout: " + timeout.error().what);
   if (*timeout < kMillisecond || *timeout > 10 * kMinute)
@@ -45,23 +43,6 @@ Task<Status> wait_until(VolumeSession& session, Nanos deadline, std::string what
 }
 
 // ---- promote -------------------------------------------------------------------------------------------------------
-
-constexpr OptionSpec kPromoteOptions[] = {
-    kConfig,
-    {"force", nullptr, "whatever the other copies hold: may lose acknowledged writes, may make a split brain"},
-    kTimeout,
-};
-constexpr CommandSpec kPromote = {
-    "volume promote",
-    "Usage: resilver volume promote NODE --config FILE [--force] [--timeout TIME]\n\n"
-    "Makes a copy that is in sync the primary, without a failed request. --force is the last resort when\n"
-    "the copies in sync are gone for good: what only they have is lost, and if one of them comes back\n"
-    "with writes of its own, there is a split brain.",
-    kPromoteOptions,
-    "Examples:\n"
-    "  resilver volume promote B --config web.toml\n"
-    "  resilver volume promote B --config web.toml --force\n\n"
-    "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
 
 Task<Result<int>> promote(VolumeSession& session, NodeId node, bool force, Nanos timeout) {
   const std::string& name = session.config().nodes[node].name;
@@ -93,15 +74,6 @@ Task<Result<int>> promote(VolumeSession& session, NodeId node, bool force, Nanos
 
 // ---- demote --------------------------------------------------------------------------------------------------------
 
-constexpr OptionSpec kDemoteOptions[] = {kConfig, kTimeout};
-constexpr CommandSpec kDemote = {"volume demote",
-                                 "Usage: resilver volume demote --config FILE [--timeout TIME]\n\n"
-                                 "The primary hands over to another copy that is in sync, without a failed request.",
-                                 kDemoteOptions,
-                                 "Examples:\n"
-                                 "  resilver volume demote --config web.toml\n\n"
-                                 "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
-
 Task<Result<int>> demote(VolumeSession& session, Nanos timeout) {
   const VolumeView view = view_of(co_await session.statuses());
   if (!view.has_primary()) co_return fail(Errc::unavailable, kNoPrimary);
@@ -127,18 +99,6 @@ Task<Result<int>> demote(VolumeSession& session, Nanos timeout) {
 
 // ---- ack -----------------------------------------------------------------------------------------------------------
 
-constexpr OptionSpec kAckOptions[] = {kConfig, kTimeout};
-constexpr CommandSpec kAck = {
-    "volume ack",
-    "Usage: resilver volume ack MODE --config FILE [--timeout TIME]\n\n"
-    "Changes when a write is acknowledged, from the next epoch on, without a failed request: async (durable\n"
-    "on the primary), received (in the memory of all in sync), durable (durable on all in sync), quorum\n"
-    "(durable on most of the nodes). docs/replication.md tells what each may lose.",
-    kAckOptions,
-    "Examples:\n"
-    "  resilver volume ack quorum --config web.toml\n\n"
-    "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
-
 std::optional<replica::AckMode> ack_named(const std::string& word) {
   for (std::uint8_t i = 0; i < replica::kAckModeCount; ++i) {
     const auto mode = static_cast<replica::AckMode>(i);
@@ -162,22 +122,6 @@ Task<Result<int>> change_ack(VolumeSession& session, replica::AckMode mode, Nano
 }
 
 // ---- resync --------------------------------------------------------------------------------------------------------
-
-constexpr OptionSpec kResyncOptions[] = {
-    kConfig,
-    {"full", nullptr, "copy everything instead of what differs"},
-};
-constexpr CommandSpec kResync = {
-    "volume resync",
-    "Usage: resilver volume resync NODE --config FILE [--full]\n\n"
-    "NODE gives its copy up (it leaves the in-sync set) and is brought up to date from the primary: every\n"
-    "block is compared by checksum and copied where it differs, or everything is copied. Waits until it is\n"
-    "in sync; interrupted, the copy goes on by itself.",
-    kResyncOptions,
-    "Examples:\n"
-    "  resilver volume resync C --config web.toml\n"
-    "  resilver volume resync C --config web.toml --full\n\n"
-    "Exit: 0 in sync, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
 
 Task<Result<int>> resync(VolumeSession& session, NodeId node, bool full) {
   const std::string& name = session.config().nodes[node].name;
@@ -207,20 +151,6 @@ Task<Result<int>> resync(VolumeSession& session, NodeId node, bool full) {
 }
 
 // ---- resolve -------------------------------------------------------------------------------------------------------
-
-constexpr OptionSpec kResolveOptions[] = {
-    kConfig,
-    {"discard", "NODE", "whose writes since the two were one are given up"},
-};
-constexpr CommandSpec kResolve = {
-    "volume resolve",
-    "Usage: resilver volume resolve --config FILE --discard NODE\n\n"
-    "Ends a split brain: NODE gives up what it has written since the two sides were one, and is brought\n"
-    "up to date from the other side. `resilver volume status` lists what differs before.",
-    kResolveOptions,
-    "Examples:\n"
-    "  resilver volume resolve --config web.toml --discard B\n\n"
-    "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration, 130 interrupted.\n"};
 
 // The order to the primary: it discards its own side, or that of a peer.
 Result<Order> resolution(const service::VolumeConfig& config, const VolumeView& view, NodeId discard) {
@@ -277,75 +207,142 @@ std::optional<NodeId> read_node(const CommandLine& line, const service::VolumeCo
   return std::nullopt;
 }
 
-}  // namespace
-
-int volume_promote_main(int argc, char** argv) {
+int run_promote(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kPromote, code);
-  if (!line) return code;
-  const auto timeout = timeout_of(*line);
-  if (!timeout) return refuse_usage(line->command, timeout.error().what);
-  const auto config = read_config(*line, code);
+  const auto timeout = timeout_of(line);
+  if (!timeout) return refuse_usage(line.command, timeout.error().what);
+  const auto config = read_config(line, code);
   if (!config) return code;
-  const auto node = read_node(*line, *config, code);
+  const auto node = read_node(line, *config, code);
   if (!node) return code;
-  const bool force = line->has("force");
-  return run_volume(line->command, *config,
+  const bool force = line.has("force");
+  return run_volume(line.command, *config,
                     [&](VolumeSession& session) { return promote(session, *node, force, *timeout); });
 }
 
-int volume_demote_main(int argc, char** argv) {
+int run_demote(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kDemote, code);
-  if (!line) return code;
-  const auto timeout = timeout_of(*line);
-  if (!timeout) return refuse_usage(line->command, timeout.error().what);
-  if (!line->words.empty()) return refuse_usage(line->command, "expected no node: the primary hands over");
-  const auto config = read_config(*line, code);
+  const auto timeout = timeout_of(line);
+  if (!timeout) return refuse_usage(line.command, timeout.error().what);
+  const auto config = read_config(line, code);
   if (!config) return code;
-  return run_volume(line->command, *config, [&](VolumeSession& session) { return demote(session, *timeout); });
+  return run_volume(line.command, *config, [&](VolumeSession& session) { return demote(session, *timeout); });
 }
 
-int volume_ack_main(int argc, char** argv) {
+int run_ack(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kAck, code);
-  if (!line) return code;
-  const auto timeout = timeout_of(*line);
-  if (!timeout) return refuse_usage(line->command, timeout.error().what);
-  const auto mode = line->words.size() == 1 ? ack_named(line->words[0]) : std::nullopt;
-  if (!mode) return refuse_usage(line->command, "expected one of async, received, durable, quorum");
-  const auto config = read_config(*line, code);
+  const auto timeout = timeout_of(line);
+  if (!timeout) return refuse_usage(line.command, timeout.error().what);
+  const auto mode = line.words.size() == 1 ? ack_named(line.words[0]) : std::nullopt;
+  if (!mode) return refuse_usage(line.command, "expected one of async, received, durable, quorum");
+  const auto config = read_config(line, code);
   if (!config) return code;
   if (config->nodes.size() == 1) {
-    return refuse(line->command,
+    return refuse(line.command,
                   {Errc::invalid_argument, "the volume has one node: a write is acknowledged when durable"});
   }
-  return run_volume(line->command, *config,
-                    [&](VolumeSession& session) { return change_ack(session, *mode, *timeout); });
+  return run_volume(line.command, *config, [&](VolumeSession& session) { return change_ack(session, *mode, *timeout); });
 }
 
-int volume_resync_main(int argc, char** argv) {
+int run_resync(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kResync, code);
-  if (!line) return code;
-  const auto config = read_config(*line, code);
+  const auto config = read_config(line, code);
   if (!config) return code;
-  const auto node = read_node(*line, *config, code);
+  const auto node = read_node(line, *config, code);
   if (!node) return code;
-  const bool full = line->has("full");
-  return run_volume(line->command, *config, [&](VolumeSession& session) { return resync(session, *node, full); });
+  const bool full = line.has("full");
+  return run_volume(line.command, *config, [&](VolumeSession& session) { return resync(session, *node, full); });
 }
 
-int volume_resolve_main(int argc, char** argv) {
+int run_resolve(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kResolve, code);
-  if (!line) return code;
-  if (!line->has("discard") || !line->words.empty()) return refuse_usage(line->command, "expected --discard NODE");
-  const auto config = read_config(*line, code);
+  if (!line.has("discard")) return refuse_usage(line.command, "expected --discard NODE");
+  const auto config = read_config(line, code);
   if (!config) return code;
-  const auto node = node_named(*config, line->text("discard"));
-  if (!node) return refuse_usage(line->command, node.error().what);
-  return run_volume(line->command, *config, [&](VolumeSession& session) { return resolve(session, *node); });
+  const auto node = node_named(*config, line.text("discard"));
+  if (!node) return refuse_usage(line.command, node.error().what);
+  return run_volume(line.command, *config, [&](VolumeSession& session) { return resolve(session, *node); });
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumePromoteCommand = {
+    .name = "volume promote",
+    .meaning = "make a node the primary",
+    .words = "NODE",
+    .usage = "NODE --config FILE [--force] [--timeout TIME]",
+    .description =
+        "Makes a copy that is in sync the primary, without a failed request. --force is the last resort when the "
+        "copies in sync "
+        "are gone for good: what only they have is lost, and if one of them comes back with writes of its own, there "
+        "is a split "
+        "brain.",
+    .options = {kConfigOption,
+                {"force", nullptr,
+                 "whatever the other copies hold: may lose acknowledged writes, may make a split brain"},
+                kTimeout},
+    .examples = {"resilver volume promote B --config web.toml", "resilver volume promote B --config web.toml --force"},
+    .exits = {{0, "done"}, {1, "refused or failed"}, {2, "bad usage or configuration"}, cli::kInterruptedExit},
+    .run = run_promote,
+};
+
+constexpr CommandSpec kVolumeDemoteCommand = {
+    .name = "volume demote",
+    .meaning = "let the primary hand over",
+    .usage = "--config FILE [--timeout TIME]",
+    .description = "The primary hands over to another copy that is in sync, without a failed request.",
+    .options = {kConfigOption, kTimeout},
+    .examples = {"resilver volume demote --config web.toml"},
+    .exits = {{0, "done"}, {1, "refused or failed"}, {2, "bad usage or configuration"}, cli::kInterruptedExit},
+    .run = run_demote,
+};
+
+constexpr CommandSpec kVolumeAckCommand = {
+    .name = "volume ack",
+    .meaning = "change when a write is acknowledged",
+    .words = "async|received|durable|quorum",
+    .usage = "MODE --config FILE [--timeout TIME]",
+    .description =
+        "Changes when a write is acknowledged, from the next epoch on, without a failed request: async (durable on the "
+        "primary), "
+        "received (in the memory of all in sync), durable (durable on all in sync), quorum (durable on most of the "
+        "nodes). "
+        "docs/replication.md tells what each may lose.",
+    .options = {kConfigOption, kTimeout},
+    .examples = {"resilver volume ack quorum --config web.toml"},
+    .exits = {{0, "done"}, {1, "refused or failed"}, {2, "bad usage or configuration"}, cli::kInterruptedExit},
+    .run = run_ack,
+};
+
+constexpr CommandSpec kVolumeResyncCommand = {
+    .name = "volume resync",
+    .meaning = "bring a node's copy up to date from the primary",
+    .words = "NODE",
+    .usage = "NODE --config FILE [--full]",
+    .description =
+        "NODE gives its copy up (it leaves the in-sync set) and is brought up to date from the primary: every block is "
+        "compared "
+        "by checksum and copied where it differs, or everything is copied. Waits until it is in sync; interrupted, the "
+        "copy goes "
+        "on by itself.",
+    .options = {kConfigOption, {"full", nullptr, "copy everything instead of what differs"}},
+    .examples = {"resilver volume resync C --config web.toml", "resilver volume resync C --config web.toml --full"},
+    .exits = {{0, "in sync"}, {1, "refused or failed"}, {2, "bad usage or configuration"}, cli::kInterruptedExit},
+    .run = run_resync,
+};
+
+constexpr CommandSpec kVolumeResolveCommand = {
+    .name = "volume resolve",
+    .meaning = "end a split brain: discard one side",
+    .usage = "--config FILE --discard NODE",
+    .description =
+        "Ends a split brain: NODE gives up what it has written since the two sides were one, and is brought up to date "
+        "from the "
+        "other side. `resilver volume status` lists what differs before.",
+    .options = {kConfigOption, {"discard", "NODE", "whose writes since the two were one are given up"}},
+    .examples = {"resilver volume resolve --config web.toml --discard B"},
+    .exits = {{0, "done"}, {1, "refused or failed"}, {2, "bad usage or configuration"}, cli::kInterruptedExit},
+    .run = run_resolve,
+};
 
 }  // namespace resilver::tools

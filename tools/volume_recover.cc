@@ -9,7 +9,7 @@
 #include <string>
 
 #include "service/recover.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 #include "tools/volume_show.h"
 
@@ -21,28 +21,6 @@ using service::Assessment;
 
 constexpr Nanos kServesWithin = 15 * kSecond;
 constexpr Nanos kPoll = 200 * kMillisecond;
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration"},
-    {"from", "NODE", "go on from this copy, where the newest cannot be proven: what only others have is left out"},
-    {"abort", nullptr, "call off a recovery that was interrupted"},
-    {"json", nullptr, "what was found and done, for programs; keys in docs/volumes.md"},
-};
-
-constexpr CommandSpec kSpec = {
-    "volume recover",
-    "Usage: resilver volume recover --config FILE [--from NODE] [--json]\n"
-    "       resilver volume recover --config FILE --abort\n\n"
-    "Brings back a volume that has lost its arbiter's record, or whose record and copies do not fit. Asks all\n"
-    "copies, prints what each has, and goes on from the newest where it is proven that none has more;\n"
-    "else it says what is in doubt, and somebody chooses with --from. All copies that answer promise to wait\n"
-    "first, so neither a primary nor another recovery is overtaken. Start all nodes and the arbiter before.",
-    kOptions,
-    "Examples:\n"
-    "  resilver volume recover --config web.toml\n"
-    "  resilver volume recover --config web.toml --from B\n\n"
-    "Exit: 0 the volume goes on, or needs nothing; 1 refused, in doubt or failed, 2 bad usage or configuration, 130\n"
-    "interrupted.\n"};
 
 struct Ask {
   std::optional<NodeId> from;
@@ -167,29 +145,53 @@ Task<Result<int>> call_off(VolumeSession& session) {
   co_return code;
 }
 
-}  // namespace
-
-int volume_recover_main(int argc, char** argv) {
+int run_recover(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  if (!line->words.empty()) return refuse_usage(line->command, "'" + line->words[0] + "': expected options only");
-  const auto config = read_config(*line, code);
+  const auto config = read_config(line, code);
   if (!config) return code;
   if (config->arbiter.empty())
-    return refuse_usage(line->command, "a volume of one node has no record that could be lost");
+    return refuse_usage(line.command, "a volume of one node has no record that could be lost");
   Ask ask;
-  ask.json = line->has("json");
-  if (line->has("from")) {
-    const auto node = node_named(*config, line->text("from"));
-    if (!node) return refuse_usage(line->command, "--from: " + node.error().what);
+  ask.json = line.has("json");
+  if (line.has("from")) {
+    const auto node = node_named(*config, line.text("from"));
+    if (!node) return refuse_usage(line.command, "--from: " + node.error().what);
     ask.from = *node;
   }
-  if (line->has("abort")) {
-    if (ask.from) return refuse_usage(line->command, "--abort and --from exclude each other");
-    return run_volume(line->command, *config, call_off);
+  if (line.has("abort")) {
+    if (ask.from) return refuse_usage(line.command, "--abort and --from exclude each other");
+    return run_volume(line.command, *config, call_off);
   }
-  return run_volume(line->command, *config, [ask](VolumeSession& session) { return recover(session, ask); });
+  return run_volume(line.command, *config, [ask](VolumeSession& session) { return recover(session, ask); });
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumeRecoverCommand = {
+    .name = "volume recover",
+    .meaning = "go on from the newest copy, where the arbiter's record is lost or old",
+    .usage =
+        "--config FILE [--from NODE] [--json]\n"
+        "--config FILE --abort",
+    .description =
+        "Brings back a volume that has lost its arbiter's record, or whose record and copies do not fit. Asks all "
+        "copies, prints "
+        "what each has, and goes on from the newest where it is proven that none has more; else it says what is in "
+        "doubt, and "
+        "somebody chooses with --from. All copies that answer promise to wait first, so neither a primary nor another "
+        "recovery "
+        "is overtaken. Start all nodes and the arbiter before.",
+    .options = {kConfigOption,
+                {"from", "NODE",
+                 "go on from this copy, where the newest cannot be proven: what only others have is left out"},
+                {"abort", nullptr, "call off a recovery that was interrupted"},
+                {"json", nullptr, "what was found and done, for programs; keys in docs/volumes.md"}},
+    .examples = {"resilver volume recover --config web.toml", "resilver volume recover --config web.toml --from B"},
+    .exits = {{0, "the volume goes on, or needs nothing"},
+              {1, "refused, in doubt or failed"},
+              {2, "bad usage or configuration"},
+              cli::kInterruptedExit},
+    .run = run_recover,
+};
 
 }  // namespace resilver::tools

@@ -6,7 +6,7 @@
 #include "replica/offline.h"
 #include "service/device_words.h"
 #include "service/volume_file.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 #include "tools/volume_offline.h"
 #include "tools/volume_storage.h"
@@ -19,24 +19,6 @@ using replica::NodeId;
 constexpr Nanos kLockTimeout = 5 * kSecond;
 
 // ---- reid ----------------------------------------------------------------------------------------------------------
-
-constexpr OptionSpec kReidOptions[] = {
-    {"config", "FILE", "the configuration of the clone"},
-    {"state", "FILE", "the state of the clone's arbiter"},
-    {"node", "NAME...", "only these nodes' copies; default: this_node in FILE, else all", true},
-};
-
-constexpr CommandSpec kReid = {
-    "volume reid",
-    "Usage: resilver volume reid --config FILE [--state FILE] [--node NAME...]\n\n"
-    "Makes a volume of its own out of the clone of a whole cluster: copies, arbiter and FILE get new ids, so that\n"
-    "neither takes the other for itself. With the clone's nodes and arbiter stopped. Where they are on several\n"
-    "machines: run it on one, copy FILE to the others, run it there. What is interrupted is run again; when all\n"
-    "is done, take the line former_id out of FILE (where all is on one machine, this is done for you).",
-    kReidOptions,
-    "Examples:\n"
-    "  resilver volume reid --config test.toml --state test.arbiter\n\n"
-    "Exit: 0 done, 1 refused or failed, 2 bad usage or configuration.\n"};
 
 std::string quoted(const Id128& id) { return fmt::format("\"{}\"", to_string(id)); }
 
@@ -114,21 +96,6 @@ class Reid {
 
 // ---- adopt ---------------------------------------------------------------------------------------------------------
 
-constexpr OptionSpec kAdoptOptions[] = {
-    {"config", "FILE", "the volume's configuration"},
-    {"name", "NAME", "the node whose device holds the copy now"},
-};
-
-constexpr CommandSpec kAdopt = {
-    "volume adopt",
-    "Usage: resilver volume adopt --config FILE --name NAME\n\n"
-    "Makes the copy on NAME's device NAME's, where its disk came from another node: it stays the copy that it\n"
-    "was, and keeps its place among those in sync. The node that had it must not start with a clone of it.",
-    kAdoptOptions,
-    "Examples:\n"
-    "  resilver volume adopt --config web.toml --name D      (C's disk was put into D's machine)\n\n"
-    "Exit: 0 done, or it was NAME's already; 1 refused, 2 bad usage or configuration.\n"};
-
 Task<Status> adopt_one(uring::RealEnv& env, const service::VolumeConfig& config, NodeId id, BlockDevice& device) {
   const std::string& name = config.nodes[id].name;
   const auto held = co_await replica::look_at(env, device, config.size_bytes);
@@ -144,42 +111,70 @@ Task<Status> adopt_one(uring::RealEnv& env, const service::VolumeConfig& config,
   co_return done;
 }
 
-}  // namespace
-
-int volume_reid_main(int argc, char** argv) {
+int run_reid(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kReid, code);
-  if (!line) return code;
-  if (!line->words.empty()) return refuse_usage(line->command, "'" + line->words[0] + "': expected options only");
-  auto config = read_config(*line, code);
+  auto config = read_config(line, code);
   if (!config) return code;
-  const auto nodes = nodes_of(*line, *config);
-  if (!nodes) return refuse_usage(line->command, nodes.error().what);
-  return run_real(line->command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) -> Task<Result<int>> {
-    const std::string state = line->has("state") ? line->text("state") : "";
-    Reid work({env, signal, line->command, *config, *nodes}, *config, state);
+  const auto nodes = nodes_of(line, *config);
+  if (!nodes) return refuse_usage(line.command, nodes.error().what);
+  return run_real(line.command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) -> Task<Result<int>> {
+    const std::string state = line.has("state") ? line.text("state") : "";
+    Reid work({env, signal, line.command, *config, *nodes}, *config, state);
     if (Status done = co_await work.run(); !done) co_return std::unexpected(done.error());
     co_return kDone;
   });
 }
 
-int volume_adopt_main(int argc, char** argv) {
+int run_adopt(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kAdopt, code);
-  if (!line) return code;
-  if (!line->words.empty() || !line->has("name"))
-    return refuse_usage(line->command, "expected --config FILE --name NAME");
-  const auto config = read_config(*line, code);
+  if (!line.has("name")) return refuse_usage(line.command, "expected --config FILE --name NAME");
+  const auto config = read_config(line, code);
   if (!config) return code;
-  const auto id = node_named(*config, line->text("name"));
-  if (!id) return refuse_usage(line->command, "--name: " + id.error().what);
-  return run_real(line->command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) -> Task<Result<int>> {
-    const Offline offline{env, signal, line->command, *config, {*id}};
+  const auto id = node_named(*config, line.text("name"));
+  if (!id) return refuse_usage(line.command, "--name: " + id.error().what);
+  return run_real(line.command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) -> Task<Result<int>> {
+    const Offline offline{env, signal, line.command, *config, {*id}};
     Status done = co_await offline.for_each_copy(
         false, [&](NodeId node, BlockDevice& device) { return adopt_one(env, *config, node, device); });
     if (!done) co_return std::unexpected(done.error());
     co_return kDone;
   });
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumeReidCommand = {
+    .name = "volume reid",
+    .meaning = "make a volume of its own out of a cloned cluster, offline",
+    .usage = "--config FILE [--state FILE] [--node NAME...]",
+    .description =
+        "Makes a volume of its own out of the clone of a whole cluster: copies, arbiter and FILE get new ids, so that "
+        "neither "
+        "takes the other for itself. With the clone's nodes and arbiter stopped. Where they are on several machines: "
+        "run it on "
+        "one, copy FILE to the others, run it there. What is interrupted is run again; when all is done, take the line "
+        "former_id "
+        "out of FILE (where all is on one machine, this is done for you).",
+    .options = {{"config", "FILE", "the configuration of the clone"},
+                {"state", "FILE", "the state of the clone's arbiter"},
+                {"node", "NAME...", "only these nodes' copies; default: this_node in FILE, else all"}},
+    .examples = {"resilver volume reid --config test.toml --state test.arbiter"},
+    .exits = {{0, "done"}, {1, "refused or failed"}, {2, "bad usage or configuration"}},
+    .run = run_reid,
+};
+
+constexpr CommandSpec kVolumeAdoptCommand = {
+    .name = "volume adopt",
+    .meaning = "a copy's disk was put into another node, offline",
+    .usage = "--config FILE --name NAME",
+    .description =
+        "Makes the copy on NAME's device NAME's, where its disk came from another node: it stays the copy that it was, "
+        "and keeps "
+        "its place among those in sync. The node that had it must not start with a clone of it.",
+    .options = {kConfigOption, {"name", "NAME", "the node whose device holds the copy now"}},
+    .examples = {"resilver volume adopt --config web.toml --name D      (C's disk was put into D's machine)"},
+    .exits = {{0, "done, or it was NAME's already"}, {1, "refused"}, {2, "bad usage or configuration"}},
+    .run = run_adopt,
+};
 
 }  // namespace resilver::tools

@@ -5,27 +5,12 @@
 #include <cstdio>
 
 #include "base/units.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 #include "tools/volume_show.h"
 
 namespace resilver::tools {
 namespace {
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration"},
-    {"json", nullptr, "for programs; keys in docs/volumes.md"},
-};
-
-constexpr CommandSpec kSpec = {
-    "volume status",
-    "Usage: resilver volume status --config FILE [--json]\n\n"
-    "Asks every node, at most a second, and prints what the volume and each copy are, and what to do.",
-    kOptions,
-    "Examples:\n"
-    "  resilver volume status --config web.toml\n"
-    "  resilver volume status --config web.toml --json\n\n"
-    "Exit: 0 somebody answered, also when degraded; 1 nobody did, 2 bad usage or configuration.\n"};
 
 Task<Result<int>> show_status(VolumeSession& session, bool json) {
   const VolumeView view = co_await session.view();
@@ -39,16 +24,25 @@ Task<Result<int>> show_status(VolumeSession& session, bool json) {
   co_return view.authority ? kDone : kFailed;
 }
 
+int run_status(const CommandLine& line) {
+  int code = kDone;
+  const auto config = read_config(line, code);
+  if (!config) return code;
+  const bool json = line.has("json");
+  return run_volume(line.command, *config, [json](VolumeSession& session) { return show_status(session, json); });
+}
+
 }  // namespace
 
-int volume_status_main(int argc, char** argv) {
-  int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  const auto config = read_config(*line, code);
-  if (!config) return code;
-  const bool json = line->has("json");
-  return run_volume(line->command, *config, [json](VolumeSession& session) { return show_status(session, json); });
-}
+constexpr CommandSpec kVolumeStatusCommand = {
+    .name = "volume status",
+    .meaning = "the state of the volume and of every node",
+    .usage = "--config FILE [--json]",
+    .description = "Asks every node, at most a second, and prints what the volume and each copy are, and what to do.",
+    .options = {kConfigOption, {"json", nullptr, "for programs; keys in docs/volumes.md"}},
+    .examples = {"resilver volume status --config web.toml", "resilver volume status --config web.toml --json"},
+    .exits = {{0, "somebody answered, also when degraded"}, {1, "nobody did"}, {2, "bad usage or configuration"}},
+    .run = run_status,
+};
 
 }  // namespace resilver::tools

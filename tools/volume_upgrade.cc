@@ -9,7 +9,7 @@
 #include "replica/offline.h"
 #include "service/device_words.h"
 #include "service/volume_file.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 #include "tools/volume_offline.h"
 #include "tools/volume_storage.h"
@@ -21,26 +21,6 @@ using replica::Held;
 using replica::NodeId;
 
 constexpr Nanos kLockTimeout = 5 * kSecond;
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration"},
-    {"state", "FILE", "the arbiter's state; it is brought over too"},
-    {"node", "NAME...", "only these nodes' copies; default: this_node in FILE, else all", true},
-};
-
-constexpr CommandSpec kSpec = {
-    "volume upgrade",
-    "Usage: resilver volume upgrade --config FILE [--state FILE] [--node NAME...]\n\n"
-    "Brings a volume over that an older resilver made, with its nodes and its arbiter stopped: the copies'\n"
-    "metadata (images grow by 5 MiB for it), the arbiter's state, and the volume's id, which is written into\n"
-    "FILE. All is checked before anything is changed; what is interrupted is run again. Where the nodes are on\n"
-    "several machines: run it on one, copy FILE to the others, and run it there. A copy that is brought over later\n"
-    "joins the others by itself.",
-    kOptions,
-    "Examples:\n"
-    "  resilver volume upgrade --config web.toml --state web.arbiter\n"
-    "  resilver volume upgrade --config web.toml --node C      (C's machine was away)\n\n"
-    "Exit: 0 brought over, or was already; 1 refused or failed, 2 bad usage or configuration.\n"};
 
 // The arbiter's state as it is.
 struct State {
@@ -172,21 +152,39 @@ Task<Result<int>> upgrade(uring::RealEnv& env, uring::StopSignal& signal, const 
   co_return kDone;
 }
 
-}  // namespace
-
-int volume_upgrade_main(int argc, char** argv) {
+int run_upgrade(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  if (!line->words.empty()) return refuse_usage(line->command, "'" + line->words[0] + "': expected options only");
-  auto config = read_config(*line, code, NeedsId::no);
+  auto config = read_config(line, code, NeedsId::no);
   if (!config) return code;
-  const auto nodes = nodes_of(*line, *config);
-  if (!nodes) return refuse_usage(line->command, nodes.error().what);
-  const std::string state = line->has("state") ? line->text("state") : "";
-  return run_real(line->command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) {
-    return upgrade(env, signal, line->command, *config, *nodes, state);
+  const auto nodes = nodes_of(line, *config);
+  if (!nodes) return refuse_usage(line.command, nodes.error().what);
+  const std::string state = line.has("state") ? line.text("state") : "";
+  return run_real(line.command, kDataArena, [&](uring::RealEnv& env, uring::StopSignal& signal) {
+    return upgrade(env, signal, line.command, *config, *nodes, state);
   });
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumeUpgradeCommand = {
+    .name = "volume upgrade",
+    .meaning = "bring a volume over that an older resilver made, offline",
+    .usage = "--config FILE [--state FILE] [--node NAME...]",
+    .description =
+        "Brings a volume over that an older resilver made, with its nodes and its arbiter stopped: the copies' "
+        "metadata (images "
+        "grow by 5 MiB for it), the arbiter's state, and the volume's id, which is written into FILE. All is checked "
+        "before "
+        "anything is changed; what is interrupted is run again. Where the nodes are on several machines: run it on "
+        "one, copy FILE "
+        "to the others, and run it there. A copy that is brought over later joins the others by itself.",
+    .options = {kConfigOption,
+                {"state", "FILE", "the arbiter's state; it is brought over too"},
+                {"node", "NAME...", "only these nodes' copies; default: this_node in FILE, else all"}},
+    .examples = {"resilver volume upgrade --config web.toml --state web.arbiter",
+                 "resilver volume upgrade --config web.toml --node C      (C's machine was away)"},
+    .exits = {{0, "brought over, or was already"}, {1, "refused or failed"}, {2, "bad usage or configuration"}},
+    .run = run_upgrade,
+};
 
 }  // namespace resilver::tools

@@ -8,7 +8,7 @@
 #include "base/units.h"
 #include "service/diagnosis.h"
 #include "tools/array_progress.h"
-#include "tools/volume.h"
+#include "tools/commands.h"
 #include "tools/volume_command.h"
 
 namespace resilver::tools {
@@ -20,24 +20,6 @@ using replica::VerifyReport;
 
 constexpr int kVerifySchema = 1;
 constexpr std::size_t kShown = 20;
-
-constexpr OptionSpec kOptions[] = {
-    {"config", "FILE", "the volume's configuration"},
-    {"repair", nullptr, "overwrite what differs: with what most copies have, or, of two, with the primary's"},
-    {"json", nullptr, "for programs; keys in docs/volumes.md"},
-};
-constexpr CommandSpec kSpec = {
-    "volume verify",
-    "Usage: resilver volume verify --config FILE [--repair] [--json]\n\n"
-    "Compares all copies in sync by checksum while I/O goes on, at the pace of a resync, and lists what\n"
-    "differs: which copy is the odd one out, the primary's as any other. Where no majority agrees, that cannot be\n"
-    "told: of two copies --repair takes the primary's, of more none. Ctrl-C ends it on the node, too.",
-    kOptions,
-    "Examples:\n"
-    "  resilver volume verify --config web.toml\n"
-    "  resilver volume verify --config web.toml --repair\n\n"
-    "Exit: 0 all copies in sync are equal, or are now; 1 something differs, could not be compared, or it\n"
-    "failed; 2 bad usage or configuration, 130 interrupted.\n"};
 
 std::string report_json(const service::VolumeConfig& config, const VerifyReport& report) {
   Json different = Json::array(), compared = Json::array();
@@ -152,17 +134,37 @@ Task<Result<int>> verify(VolumeSession& session, bool repair, bool json) {
   co_return all_equal(*answer->verify, missed) ? kDone : kFailed;
 }
 
-}  // namespace
-
-int volume_verify_main(int argc, char** argv) {
+int run_verify(const CommandLine& line) {
   int code = kDone;
-  const auto line = read_command_line(argc, argv, kSpec, code);
-  if (!line) return code;
-  const auto config = read_config(*line, code);
+  const auto config = read_config(line, code);
   if (!config) return code;
-  const bool repair = line->has("repair"), json = line->has("json");
-  return run_volume(line->command, *config,
+  const bool repair = line.has("repair"), json = line.has("json");
+  return run_volume(line.command, *config,
                     [repair, json](VolumeSession& session) { return verify(session, repair, json); });
 }
+
+}  // namespace
+
+constexpr CommandSpec kVolumeVerifyCommand = {
+    .name = "volume verify",
+    .meaning = "compare the copies while they are used",
+    .usage = "--config FILE [--repair] [--json]",
+    .description =
+        "Compares all copies in sync by checksum while I/O goes on, at the pace of a resync, and lists what differs: "
+        "which copy "
+        "is the odd one out, the primary's as any other. Where no majority agrees, that cannot be told: of two copies "
+        "--repair "
+        "takes the primary's, of more none. Ctrl-C ends it on the node, too.",
+    .options = {kConfigOption,
+                {"repair", nullptr,
+                 "overwrite what differs: with what most copies have, or, of two, with the primary's"},
+                {"json", nullptr, "for programs; keys in docs/volumes.md"}},
+    .examples = {"resilver volume verify --config web.toml", "resilver volume verify --config web.toml --repair"},
+    .exits = {{0, "all copies in sync are equal, or are now"},
+              {1, "something differs, could not be compared, or it failed"},
+              {2, "bad usage or configuration"},
+              cli::kInterruptedExit},
+    .run = run_verify,
+};
 
 }  // namespace resilver::tools

@@ -367,15 +367,5 @@ TEST_F(ArrayTest, OptionsThatMakeNoSenseExitWith2AndMakeNothing) {
   usage({"export", vm_, file_, "--offset", "x"}, "--offset: ");
 }
 
-TEST_F(ArrayTest, EveryCommandHasHelpWithAnExample) {
-  for (const char* command : {"create", "assemble", "examine", "status", "import", "export", "fail", "remove", "add",
-                              "re-add", "replace", "rebuild", "scrub", "stop", "recreate"}) {
-    const Ended help = done({command, "--help"});
-    EXPECT_NE(help.out.find("Usage: resilver " + std::string(command)), std::string::npos) << help.out;
-    EXPECT_NE(help.out.find("\n  resilver "), std::string::npos) << help.out;
-    EXPECT_NE(help.out.find("Exit: "), std::string::npos) << help.out;
-  }
-}
-
 }  // namespace
 }  // namespace resilver::test

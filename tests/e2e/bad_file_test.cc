@@ -29,6 +29,7 @@ const BadFile kBadFiles[] = {
     {"DeepNesting", "rate_iops = 200",
      "x = [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]\nrate_iops = 200", "26:37",
      "values nested more than 32 deep"},
+    {"ThreeBrackets", "[workload]", "[[[workload]]]", "23:3", "Error while parsing key"},
     {"BrokenToml", "rw = \"randrw\"", "rw = = \"randrw\"", "24:6", "Error while parsing value"},
 };
 

@@ -23,21 +23,6 @@ class Options : public SmallTest {
   }
 };
 
-TEST(Usage, HelpOfEverySubcommandShowsAnExample) {
-  const Ended whole = run_program({"--help"});
-  EXPECT_EQ(whole.code, 0);
-  for (const std::string name :
-       {"run", "list", "show", "check", "judge", "map", "bench", "compare", "arbiter", "node", "contender-node"}) {
-    EXPECT_NE(whole.out.find("  " + name + " "), std::string::npos) << name;
-    const Ended ended = run_program({name, "--help"});
-    EXPECT_EQ(ended.code, 0) << ended.all();
-    EXPECT_EQ(ended.err, "");
-    EXPECT_NE(ended.out.find("Usage: resilver " + name), std::string::npos) << ended.out;
-    EXPECT_NE(ended.out.find("Example"), std::string::npos) << ended.out;
-    EXPECT_NE(ended.out.find("\n  resilver " + name), std::string::npos) << ended.out;
-  }
-}
-
 TEST(Usage, MistakesGetOneLine) {
   expect_refusal(run_program({}), "expected a subcommand");
   expect_refusal(run_program({"rnu"}), "unknown subcommand 'rnu'");
@@ -54,7 +39,8 @@ TEST(Usage, MistakesGetOneLine) {
   const auto seeds = [](const std::string& text) { return run_program({"run", "disk-loss", "--seeds", text}); };
   expect_refusal(seeds("0"), "--seeds 0: expected one at least");
   expect_refusal(seeds("9..5"), "--seeds 9..5: the last comes before the first");
-  for (const std::string bad : {"many", "", "..", "1..", "..3", "-3", "1...3"})
+  expect_refusal(seeds(""), "--seeds: empty");
+  for (const std::string bad : {"many", "..", "1..", "..3", "-3", "1...3"})
     expect_refusal(seeds(bad), "--seeds " + bad + ": expected how many, or the first and the last as in 5..9");
   expect_refusal(seeds("1000000"), "--seeds 1000000: more than 1000 runs; add --yes if you mean it");
   expect_refusal(run_program({"run", "disk-loss", "--seeds", "3", "--seed", "4"}), "--seed and --seeds: one of them");

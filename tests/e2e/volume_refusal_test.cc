@@ -199,16 +199,9 @@ TEST_F(VolumeRefusal, MistakesInTheFileAreToldByLineAndColumn) {
   }
 }
 
-TEST_F(VolumeRefusal, EveryVerbHasHelpWithAnExample) {
-  const Ended whole = run_program({"volume", "--help"});
-  EXPECT_EQ(whole.code, 0);
+TEST_F(VolumeRefusal, EveryVerbSaysWhatItExpects) {
   for (const std::string verb : {"create", "status", "attach", "promote", "demote", "ack", "verify", "resync",
                                  "resolve", "recover", "grow", "adopt", "reid", "upgrade"}) {
-    EXPECT_NE(whole.out.find("  " + verb + " "), std::string::npos) << verb;
-    const Ended ended = run_program({"volume", verb, "--help"});
-    EXPECT_EQ(ended.code, 0) << ended.all();
-    EXPECT_EQ(ended.out.find("Usage: resilver volume " + verb), 0u) << ended.out;
-    EXPECT_NE(ended.out.find("\n  resilver volume " + verb), std::string::npos) << ended.out;
     expect_refusal(run_program({"volume", verb}), "resilver volume " + verb + ": expected ");
     expect_refusal(run_program({"volume", verb, "--nonsense"}), "--nonsense");
   }

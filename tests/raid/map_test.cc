@@ -1,5 +1,7 @@
-// `resilver map` as a user sees it. The program's tools are not linked into a room's tests, so map.cc is compiled here.
+// `resilver map` as a user sees it. The program's tools are not linked into a room's tests, so map.cc and what it stands on
+// are compiled here.
 #include "tools/map.cc"
+#include "tools/command.cc"
 
 #include <gtest/gtest.h>
 
@@ -12,15 +14,18 @@ struct Outcome {
   std::string err;
 };
 
-Outcome run(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "map");
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
+Outcome run(const std::vector<std::string>& arguments) {
   testing::internal::CaptureStdout();
   testing::internal::CaptureStderr();
   Outcome outcome;
-  outcome.exit_code = map_main(static_cast<int>(arguments.size()), argv.data());
+  const auto request = cli::read_request(kMapCommand, arguments);
+  if (!request) {
+    outcome.exit_code = kBadUsage;
+    fmt::print(stderr, "{}\n", request.error().what);
+  } else {
+    fmt::print("{}", request->text);
+    outcome.exit_code = request->command == nullptr ? kDone : request->command->run(request->line);
+  }
   std::fflush(stdout);
   outcome.out = testing::internal::GetCapturedStdout();
   outcome.err = testing::internal::GetCapturedStderr();
