@@ -18,7 +18,8 @@
 
 namespace resilver::scenario {
 
-// Of every contender's volume: contenders never meet.
+// Of every contender's volume in virtual time, where contenders never meet. In real time each fleet draws its own: while a
+// node is down another run may listen at the port that it had.
 inline constexpr Id128 kVolumeId = {0x7265'7369'6c76'6572, 1};
 
 // One disk of a node as its program opens it.
@@ -37,6 +38,7 @@ struct PeerAddress {
 // journal disk if the node has one, in the order of their labels.
 struct NodeConfig {
   NodeSpec spec;
+  Id128 volume = kVolumeId;
   std::vector<NodeDisk> disks;
   std::uint64_t volume_bytes = 0;
   RebuildSpec rebuild;

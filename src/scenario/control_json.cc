@@ -49,24 +49,19 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeReport, assembled, trouble, array_failed,
                                    in_sync, resync_peer, resync_done, resync_total, copied_bytes, disks)
 
 static void to_json(Json& json, const NodeConfig& config) {
-  json = Json{{"spec", config.spec},
-              {"disks", config.disks},
-              {"volume_bytes", config.volume_bytes},
-              {"rebuild", config.rebuild},
-              {"paced", config.paced},
-              {"pace", config.pace},
-              {"withhold_writes", config.withhold_writes},
-              {"self", config.self},
-              {"nodes", config.nodes},
-              {"arbiter", config.arbiter},
-              {"listen", config.listen},
-              {"control", config.control},
-              {"format", config.format}};
+  json = Json{{"spec", config.spec},       {"volume", to_string(config.volume)},
+              {"disks", config.disks},     {"volume_bytes", config.volume_bytes},
+              {"rebuild", config.rebuild}, {"paced", config.paced},
+              {"pace", config.pace},       {"withhold_writes", config.withhold_writes},
+              {"self", config.self},       {"nodes", config.nodes},
+              {"arbiter", config.arbiter}, {"listen", config.listen},
+              {"control", config.control}, {"format", config.format}};
   put_optional(json, "replicate", config.replicate);
 }
 
 static void from_json(const Json& json, NodeConfig& config) {
   json.at("spec").get_to(config.spec);
+  config.volume = id128_from(json.at("volume").get<std::string>()).value_or(Id128{});
   json.at("disks").get_to(config.disks);
   json.at("volume_bytes").get_to(config.volume_bytes);
   json.at("rebuild").get_to(config.rebuild);

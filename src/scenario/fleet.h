@@ -38,6 +38,8 @@ class Fleet {
 
   // The client machine, outside every node: its clock is the run's clock.
   virtual Env& client() noexcept = 0;
+  // The volume's name, for clients: what another run serves has another one.
+  virtual Id128 volume() const noexcept { return kVolumeId; }
 
   // Makes the disks, starts the arbiter (where nodes replicate) and every node with new arrays and replicas.
   virtual Task<Status> create() = 0;

@@ -43,7 +43,7 @@ replica::AckMode ack_mode(Ack ack) {
 
 replica::ReplicaConfig replica_config_of(const NodeConfig& config) {
   replica::ReplicaConfig replica;
-  replica.volume = kVolumeId;
+  replica.volume = config.volume;
   replica.self = config.self;
   replica.name = config.spec.name;
   replica.volume_bytes = config.volume_bytes;

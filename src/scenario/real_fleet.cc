@@ -47,6 +47,7 @@ RealFleet::RealFleet(uring::RealEnv& env, const Scenario& scenario, const Conten
       model_(disk_parameters(scenario.disk)),
       withhold_writes_(loses_caches(scenario)),
       machines_(contender.nodes.size()),
+      volume_(Id128::draw(env.random())),
       proxies_(env.scheduler()) {
   for (Machine& machine : machines_) machine.asking = std::make_unique<Mutex>(env.scheduler());
 }
@@ -182,6 +183,7 @@ NodeConfig RealFleet::config_of(std::uint32_t node) const {
   config.volume_bytes = scenario_.volume_bytes;
   config.rebuild = scenario_.rebuild;
   config.paced = scenario_.pace;
+  config.volume = volume_;
   config.pace = model_;
   config.withhold_writes = withhold_writes_;
   config.replicate = contender_.replicate;

@@ -26,6 +26,7 @@ class RealFleet final : public Fleet {
   ~RealFleet() override;  // precondition: destroy() was awaited
 
   Env& client() noexcept override { return env_; }
+  Id128 volume() const noexcept override { return volume_; }
   Task<Status> create() override;
   Task<void> destroy() override;
   Task<Status> start(std::uint32_t node) override;
@@ -95,6 +96,7 @@ class RealFleet final : public Fleet {
   std::vector<Link> links_;
   std::vector<std::string> files_;  // to remove
   std::vector<std::string> deaths_;
+  const Id128 volume_;  // unlike that of any other run
   TaskGroup proxies_;
 };
 

@@ -169,7 +169,7 @@ Task<Status> ContenderRun::prepare() {
   if (!created) co_return created;
   background_.spawn(observer_.run(observer_stop_));
   replica::ClientConfig config;
-  config.volume = kVolumeId;
+  config.volume = fleet_.volume();
   const std::vector<PeerAddress> addresses = fleet_.client_addresses();
   for (std::uint32_t n = 0; n < addresses.size(); ++n) config.nodes.push_back({n, addresses[n].address});
   config.on_reign = [this] {

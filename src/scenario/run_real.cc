@@ -111,7 +111,6 @@ Result<RunResults> run_real(const Scenario& scenario, const RunOptions& options)
   if (auto fill = check_fill(scenario, options.fill_path); !fill) return std::unexpected(fill.error());
   uring::RealOptions real;
   real.arena_bytes = kArenaBytes;
-  real.seed = scenario.seed;
   auto env = uring::RealEnv::create(real);
   if (!env) return std::unexpected(env.error());
   auto work_dir = WorkDir::make(options);

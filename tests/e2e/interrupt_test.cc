@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <set>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/e2e/small.h"
@@ -98,6 +100,26 @@ TEST_F(Interrupt, KeepLeavesTheImagesAndTheLogs) {
   for (const char* name : {"pair-A.disk0.img", "pair-B.disk0.img", "pair-A.log", "pair-arbiter.img"}) {
     EXPECT_TRUE(fs::exists(work_ + "/" + name)) << name;
   }
+}
+
+// While a node is down another run may listen at its port: what serves there must not be taken for it.
+TEST_F(Interrupt, EachRunHasAVolumeOfItsOwn) {
+  std::set<std::string> volumes;
+  for (int i = 0; i < 2; ++i) {
+    start({"--keep"});
+    program_->signal(SIGINT);
+    EXPECT_EQ(program_->wait(20).code, 130);
+    std::set<std::string> of_this_run;
+    for (const char* name : {"pair-A.json", "pair-B.json"})
+      of_this_run.insert(nlohmann::json::parse(read_text(work_ + "/" + name)).at("volume").get<std::string>());
+    EXPECT_EQ(of_this_run.size(), 1u);
+    volumes.merge(of_this_run);
+    expect_nobody();
+    ports_.clear();
+    fs::remove_all(work_);
+    fs::create_directory(work_);
+  }
+  EXPECT_EQ(volumes.size(), 2u);
 }
 
 TEST_F(Interrupt, OlderResultsStayWhole) {
