@@ -8,8 +8,6 @@
 namespace resilver {
 namespace {
 
-constexpr std::size_t kSlips = 2;
-
 // Letters to change, insert or leave out.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -28,12 +26,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string nearest_hint(std::string_view word, const std::vector<std::string_view>& known) {
+std::string nearest_hint(std::string_view word, const std::vector<std::string_view>& known, std::size_t most_slips) {
   std::string_view found;
-  std::size_t best = kSlips + 1;
+  std::size_t best = 0;
   for (const std::string_view candidate : known) {
     const std::size_t distance = edit_distance(word, candidate);
-    if (distance >= best || distance >= candidate.size()) continue;
+    if (distance > most_slips || distance >= candidate.size() || (!found.empty() && distance >= best)) continue;
     best = distance;
     found = candidate;
   }

@@ -122,10 +122,6 @@ void FaultyDisk::pass_on(IoRequest& request) noexcept {
   const bool in_latent = overlaps(state_.latent, request.offset, request.length);
   const bool lied_about = state_.loses_flushes && (request.op == IoOp::flush || request.fua);
   if (lied_about) hit(FaultKind::lost_flush);
-  if (lied_about && request.op == IoOp::flush && !state_.slow) {
-    request.complete(scheduler_, Errc::ok);
-    return;
-  }
   if (!state_.slow && !in_latent && !heals && !lied_about) {
     inner_->submit(request);
     return;

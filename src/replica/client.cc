@@ -95,14 +95,9 @@ struct Client::Impl {
   // What a ping may wait behind requests: a quarter of the silence after which the node is given up.
   Nanos most_queueing() const noexcept { return ms(config.detect_ms) / 4; }
 
-  struct SentPing {
-    std::uint64_t cookie;
-    Nanos at;
-    bool filled;  // SendWindow::filled()
-  };
-  std::deque<SentPing> pings;  // of the present session, not answered
-  Nanos heard = 0;             // last message
-  Nanos served = 0;            // last word that the node serves
+  std::deque<SentBeacon> pings;  // of the present session
+  Nanos heard = 0;               // last message
+  Nanos served = 0;              // last word that the node serves
 };
 
 // ---- sessions ------------------------------------------------------------------------------------------------------

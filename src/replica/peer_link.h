@@ -186,11 +186,6 @@ class PeerLink {
   Nanos held_until_ = 0;
   unsigned flaps_ = 0;
   Nanos lease_until_ = std::numeric_limits<Nanos>::min();
-  struct SentBeacon {
-    std::uint64_t cookie;
-    Nanos at;
-    bool filled;  // SendWindow::filled()
-  };
   std::deque<SentBeacon> beacons_;
   std::deque<Asked> asked_;  // and not answered, the oldest first
   Nanos answered_at_ = 0;    // the last of those that were

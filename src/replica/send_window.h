@@ -13,6 +13,13 @@
 
 namespace resilver::replica {
 
+// A beacon, or a client's ping, that is not answered.
+struct SentBeacon {
+  std::uint64_t cookie;
+  Nanos at;
+  bool filled;  // SendWindow::filled() then
+};
+
 class SendWindow {
  public:
   // In bytes: at most, at least, and in a first session.

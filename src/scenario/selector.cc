@@ -1,13 +1,14 @@
 #include "scenario/selector.h"
-#include "scenario/verbs.h"
 
 #include <algorithm>
 #include <charconv>
 #include <limits>
-#include <numeric>
 #include <optional>
 
 #include <fmt/format.h>
+
+#include "base/nearest.h"
+#include "scenario/verbs.h"
 
 namespace resilver::scenario {
 
@@ -158,21 +159,6 @@ Status check_reachable(const Condition& condition) {
   return {};
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t previous = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = previous;
-    }
-  }
-  return row[b.size()];
-}
-
 // What people say who come from elsewhere, and what it is called here.
 struct Synonym {
   std::string_view word, ours;
@@ -192,15 +178,7 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
   };
   for (const auto& synonym : kSynonyms)
     if (synonym.word == word && is_known(synonym.ours)) return fmt::format(" (did you mean '{}'?)", synonym.ours);
-  std::optional<std::size_t> best;
-  const std::string* found = nullptr;
-  for (const auto& candidate : known) {
-    const std::size_t distance = edit_distance(word, candidate);
-    if (distance > most_slips || distance >= candidate.size() || (best && distance >= *best)) continue;
-    best = distance;
-    found = &candidate;
-  }
-  return found ? fmt::format(" (did you mean '{}'?)", *found) : std::string();
+  return nearest_hint(word, {known.begin(), known.end()}, most_slips);
 }
 
 }  // namespace

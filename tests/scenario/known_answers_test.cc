@@ -200,6 +200,18 @@ std::string event(const std::string& verb, const std::string& target, const std:
   return fmt::format("[[event]]\nname = \"blow\"\nat = \"2s\"\ndo = \"{}\"\ntarget = \"{}\"\n{}", verb, target, more);
 }
 
+// Two copies.
+std::string pair_of(const char* ack, int detect) {
+  return fmt::format(R"([[contender]]
+name = "pair"
+nodes = ["A", "B"]
+each = {{ raid = 0, disks = 1 }}
+replicate = {{ ack = "{}", primary = "A", detect = "{}ms", link = "lan" }}
+reboot = "500ms"
+)",
+                     ack, detect);
+}
+
 // size of a member / the limit, and never faster than that.
 TEST(KnownAnswers, ARebuildTakesSizeDividedByTheLimit) {
   constexpr double kLimit = 16.0 * (1 << 20);
@@ -291,15 +303,7 @@ TEST(KnownAnswers, ACopyTakesItsBytesDividedByTheLink) {
         text.rebuild = "";
         text.bandwidth = fmt::format("{}Mbit/s", mbit);
         text.more = event("disk.replace", "B.disk0");
-        const Ran ran = run(text.with(fmt::format(R"([[contender]]
-name = "pair"
-nodes = ["A", "B"]
-each = {{ raid = 0, disks = 1 }}
-replicate = {{ ack = "durable", primary = "A", detect = "{}ms", link = "lan" }}
-reboot = "500ms"
-)",
-                                                  detect)),
-                            options);
+        const Ran ran = run(text.with(pair_of("durable", detect)), options);
         const std::string which = fmt::format("{}, {} ms, {} Mbit/s", model, detect, mbit);
         const ContenderResult& pair = ran.of("pair");
         // Before the line has shown what it takes, writes may wait for a part of the copy; not for all of it.
@@ -326,14 +330,7 @@ TEST(KnownAnswers, AWriteLongerThanALeaseOnTheLineKeepsTheSession) {
       text.bs = fmt::format("{}K", kib);
       text.iops = 1;
       text.length = "20s";
-      const Ran ran = run(text.with(fmt::format(R"([[contender]]
-name = "pair"
-nodes = ["A", "B"]
-each = {{ raid = 0, disks = 1 }}
-replicate = {{ ack = "{}", primary = "A", detect = "200ms", link = "lan" }}
-reboot = "500ms"
-)",
-                                                ack)));
+      const Ran ran = run(text.with(pair_of(ack, 200)));
       const ContenderResult& pair = ran.of("pair");
       const std::string which = fmt::format("{} {} KiB", ack, kib);
       for (const MeasureId measure : {MeasureId::outage, MeasureId::client_errors, MeasureId::failovers,
@@ -359,13 +356,7 @@ TEST(KnownAnswers, ALineThatBecomesThinUnderLargeRequestsCostsNoRequest) {
       text.bandwidth = "1600Mbit/s";
       text.length = "20s";
       text.more = event("link.bandwidth", link, "bandwidth = \"16Mbit/s\"\n");
-      const Ran ran = run(text.with(R"([[contender]]
-name = "pair"
-nodes = ["A", "B"]
-each = { raid = 0, disks = 1 }
-replicate = { ack = "durable", primary = "A", detect = "200ms", link = "lan" }
-reboot = "500ms"
-)"));
+      const Ran ran = run(text.with(pair_of("durable", 200)));
       const ContenderResult& pair = ran.of("pair");
       EXPECT_EQ(number(pair, MeasureId::client_errors), 0) << link << ' ' << rw;
       EXPECT_GE(number(pair, MeasureId::iops), 0.9) << link << ' ' << rw;
